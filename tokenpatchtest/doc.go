@@ -1,0 +1,34 @@
+// Package tokenpatchtest is a service that implements both APIs that tokenpatch
+// speaks, in memory: for the tests of programs that change access tokens,
+// whatever client they use.
+//
+//	service := tokenpatchtest.New()
+//	defer service.Close()
+//	err := service.AddV2(`{"_id": "61095542756dba551110ae21", ...}`)
+//	httpClient := service.Client() // reaches the service, whatever the base URL
+//
+// It is strict where a real service is lenient, so that a test fails where a
+// program relies on luck: a property that no document names, a missing version
+// header, an index with a leading zero are refused, each with the status and
+// the body that its API documents. In one corner it is stricter than RFC 6902:
+// it writes to nothing below a member whose name is empty. It really applies
+// what it accepts, so that a test can ask what became of a token ([Service.V1],
+// [Service.V2]), how often it was changed ([Service.Changes]) and by which
+// requests ([Service.History]).
+//
+// What makes such programs hard to get right can be switched on and off at any
+// time: rate limits ([Service.SetLimits], [Service.Spend], [Service.RefuseFor]),
+// a clock that disagrees with the client's ([Service.SetClockOffset]), distance
+// ([Service.SetLatency]), and a script of things that go wrong
+// ([Service.Inject]).
+//
+// # Ways to reach it
+//
+// A [Service] is an [http.Handler]. [Service.Client] is an http.Client that
+// speaks HTTP/1.1 to it over connections in memory: nothing leaves the process,
+// and it works in a bubble of testing/synctest, where an hour of waiting passes
+// at once. [Service.Listen] and [Service.ListenTLS] serve on the loopback
+// interface, the latter with HTTP/2.
+//
+// Everything here is safe for concurrent use.
+package tokenpatchtest

@@ -1,0 +1,231 @@
+package tokenpatchtest_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// reaches runs a test over each way to reach a service.
+func reaches(t *testing.T, test func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string)) {
+	t.Helper()
+	t.Run("memory", func(t *testing.T) {
+		service, client := newService(t)
+		test(t, service, client, "https://app.example.com")
+	})
+	t.Run("loopback", func(t *testing.T) {
+		service, _ := newService(t)
+		baseURL, err := service.Listen()
+		require.NoError(t, err)
+		client := &http.Client{Transport: &http.Transport{}}
+		defer client.CloseIdleConnections()
+		test(t, service, client, baseURL)
+	})
+	t.Run("HTTP/2", func(t *testing.T) {
+		service, _ := newService(t)
+		baseURL, client, err := service.ListenTLS()
+		require.NoError(t, err)
+		defer client.CloseIdleConnections()
+		test(t, service, client, baseURL)
+	})
+}
+
+func TestCuts(t *testing.T) {
+	tests := []struct {
+		name    string
+		fault   tokenpatchtest.Fault
+		applied bool
+		status  int // that reaches the client, and the log; 0 is none
+	}{
+		{"before", tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore}, false, 0},
+		{"after", tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}, true, 0},
+		{"middle", tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle}, true, 200},
+		{"middle of its own answer", tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle, Status: 503, Body: "<html></html>"}, false, 503},
+		{"after its own answer", tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter, Status: 503, Apply: true}, true, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
+				require.Equal(t, 200, send(t, client, baseURL+v2Path, rename(v2Path, "first")).status)
+				service.Inject(test.fault)
+				r, err := attempt(client, baseURL+v2Path, rename(v2Path, "after"))
+				require.Error(t, err)
+				assert.Equal(t, test.status, r.status)
+				if test.status != 0 {
+					assert.NotEmpty(t, r.body)
+					declared, err := strconv.Atoi(r.header.Get("Content-Length"))
+					require.NoError(t, err)
+					assert.Equal(t, declared/2, len(r.body))
+				}
+
+				requests := service.Requests()
+				require.Len(t, requests, 2, "nothing sends it again")
+				assert.Equal(t, test.status, requests[1].Status)
+				assert.Equal(t, test.applied, requests[1].Applied)
+				assert.Equal(t, test.applied, service.Changes(tokenID) == 2)
+				assert.Equal(t, 200, send(t, client, baseURL+v2Path, rename(v2Path, "again")).status)
+			})
+		})
+	}
+}
+
+func TestCutInTheMiddleOfNothing(t *testing.T) {
+	service, client := newService(t)
+	service.Inject(tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle})
+	_, err := attempt(client, "http://a"+v1Path, `{"name": "after"}`)
+	require.ErrorIs(t, err, io.EOF)
+	assert.Equal(t, 1, service.Changes(v1ID))
+	assert.Zero(t, service.Requests()[0].Status)
+}
+
+func TestFaultAnswers(t *testing.T) {
+	reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
+		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 100})
+		service.Inject(
+			tokenpatchtest.Fault{Status: 503, Body: "<html>busy</html>"},
+			tokenpatchtest.Fault{Status: 409, Body: `{"code": "conflict"}`, Header: http.Header{"x-ratelimit-reset": {"7"}}},
+			tokenpatchtest.Fault{Status: 200, Body: "<html>", Apply: true},
+			tokenpatchtest.Fault{Header: http.Header{"Date": nil, "x-ratelimit-reset": nil, "X-Extra": {"1", "2"}}},
+			tokenpatchtest.Fault{Status: 302, Header: http.Header{"Location": {"https://elsewhere.example.com"}}},
+		)
+		client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+		next := func() result { return send(t, client, baseURL+v2Path, rename(v2Path, "after")) }
+
+		r := next()
+		assert.Equal(t, 503, r.status)
+		assert.Equal(t, "<html>busy</html>", r.body)
+		assert.Contains(t, r.header.Get("Content-Type"), "text/html")
+		assert.NotEmpty(t, r.header.Get("Date"))
+		assert.Empty(t, r.remaining("Global"), "it was not counted")
+		assert.Empty(t, service.Windows(tokenpatchtest.V2))
+
+		r = next()
+		assert.Equal(t, 409, r.status)
+		assert.Equal(t, "application/json", r.header.Get("Content-Type"))
+		assert.Equal(t, "7", r.header.Get("X-Ratelimit-Reset"))
+		assert.Zero(t, service.Changes(tokenID))
+
+		r = next()
+		assert.Equal(t, 200, r.status)
+		assert.Equal(t, "<html>", r.body)
+		assert.Equal(t, "99", r.remaining("Global"))
+		assert.Equal(t, 1, service.Changes(tokenID))
+
+		r = next()
+		assert.Equal(t, 200, r.status)
+		assert.Contains(t, r.body, `"name":"after"`)
+		assert.NotContains(t, r.header, "Date")
+		assert.NotContains(t, r.header, "X-Ratelimit-Reset")
+		assert.Equal(t, "98", r.remaining("Global"))
+		assert.Equal(t, []string{"1", "2"}, r.header.Values("X-Extra"))
+
+		r = next()
+		assert.Equal(t, 302, r.status)
+		assert.Equal(t, "https://elsewhere.example.com", r.header.Get("Location"))
+		assert.Equal(t, 200, next().status)
+	})
+}
+
+func TestFaultNeedsNoCredential(t *testing.T) {
+	service, client := newService(t)
+	service.Inject(tokenpatchtest.Fault{Status: 500})
+	assert.Equal(t, 500, send(t, client, "http://a"+v2Path, "", header("Authorization")).status)
+}
+
+func TestScript(t *testing.T) {
+	service, client := newService(t)
+	hasName := func(name string) func(*http.Request) bool {
+		return func(r *http.Request) bool {
+			body, err := io.ReadAll(r.Body)
+			return err == nil && strings.Contains(string(body), name)
+		}
+	}
+	service.Inject(
+		tokenpatchtest.Fault{API: tokenpatchtest.V2, Match: hasName("special"), Status: 501},
+		tokenpatchtest.Fault{API: tokenpatchtest.V1, Status: 502},
+		tokenpatchtest.Fault{API: tokenpatchtest.V2, Times: 2, Status: 503},
+	)
+	service.Inject(tokenpatchtest.Fault{Times: -1, Status: 504})
+	for i, step := range []struct {
+		path, name string
+		status     int
+	}{
+		{v2Path, "plain", 503},
+		{v1Path, "special", 502},
+		{v2Path, "special", 501},
+		{v1Path, "plain", 504},
+		{v2Path, "special", 503},
+		{v2Path, "special", 504},
+		{"/elsewhere", "plain", 504},
+	} {
+		assert.Equal(t, step.status, send(t, client, "http://a"+step.path, rename(step.path, step.name)).status, "step %d", i)
+	}
+	service.ClearFaults()
+	assert.Equal(t, 200, send(t, client, "http://a"+v2Path, rename(v2Path, "special")).status)
+}
+
+func TestDelays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newService(t)
+		defer service.Close()
+		service.Inject(
+			tokenpatchtest.Fault{Delay: time.Hour, DelayAfter: time.Minute},
+			tokenpatchtest.Fault{Delay: time.Hour},
+			tokenpatchtest.Fault{DelayAfter: time.Hour},
+		)
+		start := time.Now().UTC()
+		r := send(t, client, "http://a"+v2Path, rename(v2Path, "one"))
+		assert.Equal(t, time.Hour+time.Minute, time.Since(start))
+		assert.Equal(t, start.Add(time.Hour), service.History(tokenID)[0].Time)
+		assert.Equal(t, start.Add(time.Hour+time.Minute).Format(http.TimeFormat), r.header.Get("Date"))
+
+		for i, applied := range []bool{false, true} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			_, err := attemptContext(ctx, client, "http://a"+v2Path, rename(v2Path, "two"))
+			cancel()
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			synctest.Wait()
+			assert.Equal(t, applied, service.Requests()[i+1].Applied)
+			assert.Zero(t, service.Requests()[i+1].Status)
+		}
+	})
+}
+
+func TestDelayEndsWhenTheClientGoes(t *testing.T) {
+	reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
+		service.Inject(tokenpatchtest.Fault{Delay: time.Hour})
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := attemptContext(ctx, client, baseURL+v2Path, rename(v2Path, "two"))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		service.Close() // which waits for the handler
+		assert.Zero(t, service.Changes(tokenID))
+	})
+}
+
+func TestDelayEndsWhenTheServiceCloses(t *testing.T) {
+	reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
+		service.Inject(tokenpatchtest.Fault{DelayAfter: time.Hour})
+		failed := make(chan error)
+		go func() {
+			_, err := attempt(client, baseURL+v2Path, rename(v2Path, "after"))
+			failed <- err
+		}()
+		require.Eventually(t, func() bool { return service.Changes(tokenID) == 1 }, 5*time.Second, time.Millisecond)
+		service.Close()
+		err := <-failed
+		require.Error(t, err)
+		assert.False(t, errors.Is(err, context.DeadlineExceeded))
+	})
+}

@@ -1,0 +1,406 @@
+package tokenpatchtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	jsonpatch "github.com/evanphx/json-patch/v5"
+)
+
+// operation is one operation of a JSON Patch, RFC 6902 section 4.
+type operation struct {
+	kind       string
+	path, from pointer
+	value      json.RawMessage
+}
+
+// operands are the members that each operation has besides op and path. No
+// other is accepted, although RFC 6902 would ignore it.
+var operands = map[string][]string{
+	"add":     {"value"},
+	"remove":  nil,
+	"replace": {"value"},
+	"move":    {"from"},
+	"copy":    {"from"},
+	"test":    {"value"},
+}
+
+// decodePatch reads the body of a request in either of its forms.
+func decodePatch(body []byte) ([]operation, error) {
+	if _, err := decodeStrictly(body); err != nil {
+		return nil, fmt.Errorf("the body is not JSON: %w", err)
+	}
+	if members, err := object(body); err == nil {
+		if body, err = commented(members); err != nil {
+			return nil, err
+		}
+	}
+	var raw []json.RawMessage
+	if err := json.Unmarshal(body, &raw); err != nil || len(raw) == 0 {
+		return nil, errors.New("the patch must be an array of at least one operation")
+	}
+	patch := make([]operation, len(raw))
+	for i := range raw {
+		var err error
+		if patch[i], err = decodeOperation(raw[i]); err != nil {
+			return nil, fmt.Errorf("operation %d: %w", i, err)
+		}
+	}
+	return patch, nil
+}
+
+// commented returns the patch of the form that can have a comment.
+func commented(members map[string]json.RawMessage) ([]byte, error) {
+	for name, raw := range members {
+		switch {
+		case name != "patch" && name != "comment":
+			return nil, fmt.Errorf("%q is not a member of a patch with a comment", name)
+		case name == "comment" && raw[0] != '"':
+			return nil, errors.New("the comment must be a string")
+		}
+	}
+	return members["patch"], nil
+}
+
+func decodeOperation(raw json.RawMessage) (op operation, err error) {
+	members, err := object(raw)
+	if err != nil {
+		return op, err
+	}
+	if op.kind, err = text(members, "op"); err != nil {
+		return op, err
+	}
+	names, known := operands[op.kind]
+	if !known {
+		return op, fmt.Errorf("there is no operation %q", op.kind)
+	}
+	for name := range members {
+		if name != "op" && name != "path" && !slices.Contains(names, name) {
+			return op, fmt.Errorf("%q is not a member of this operation", name)
+		}
+	}
+	if op.path, err = parsePointer(members, "path"); err != nil {
+		return op, err
+	}
+	if slices.Contains(names, "from") {
+		op.from, err = parsePointer(members, "from")
+	}
+	if slices.Contains(names, "value") {
+		if op.value = members["value"]; op.value == nil {
+			err = errors.New("value is missing")
+		}
+	}
+	return op, err
+}
+
+// object returns the members of a JSON object as they stand.
+func object(raw []byte) (map[string]json.RawMessage, error) {
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &members); err != nil || members == nil {
+		return nil, errors.New("want an object")
+	}
+	return members, nil
+}
+
+// text returns a member that must be a string.
+func text(members map[string]json.RawMessage, name string) (string, error) {
+	var s *string
+	if err := json.Unmarshal(members[name], &s); err != nil || s == nil {
+		return "", fmt.Errorf("%s must be a string", name)
+	}
+	return *s, nil
+}
+
+// writes returns the locations that an operation changes.
+func (op operation) writes() []pointer {
+	switch op.kind {
+	case "test":
+		return nil
+	case "move":
+		return []pointer{op.from, op.path}
+	default:
+		return []pointer{op.path}
+	}
+}
+
+// document is a JSON document, and what decode makes of it.
+type document struct {
+	text json.RawMessage
+	root any
+}
+
+func newDocument(text json.RawMessage) (document, error) {
+	root, err := decode(text)
+	return document{text, root}, err
+}
+
+// apply returns what the operation makes of a document. jsonpatch does the
+// work. What RFC 6902 and jsonpatch see differently is settled first: here test
+// compares numbers by their value and knows null from nothing, and what must
+// exist does. A move is a removal and an addition, a copy an addition, as the
+// RFC defines them.
+func (op operation) apply(d document) (document, error) {
+	var err error
+	switch op.kind {
+	case "test":
+		return d, op.holds(d.root)
+	case "copy", "move":
+		return op.transfer(d)
+	case "add":
+		err = op.path.addable(d.root)
+	default:
+		_, err = op.path.find(d.root)
+	}
+	if err != nil {
+		return d, err
+	}
+	text, err := op.applyOne(d.text)
+	if err != nil {
+		return d, err
+	}
+	return newDocument(text)
+}
+
+// holds is the test operation.
+func (op operation) holds(root any) error {
+	got, err := op.path.find(root)
+	if err != nil {
+		return err
+	}
+	want, err := decode(op.value)
+	if err != nil {
+		return err
+	}
+	if !equal(got, want) {
+		return fmt.Errorf("the value is not %s", op.value)
+	}
+	return nil
+}
+
+// transfer is copy and move.
+func (op operation) transfer(d document) (document, error) {
+	value, err := op.from.find(d.root)
+	if err != nil {
+		return d, fmt.Errorf("from %q: %w", op.from.String(), err)
+	}
+	if op.kind == "move" {
+		if len(op.from) < len(op.path) && slices.Equal(op.from, op.path[:len(op.from)]) {
+			return d, errors.New("a value cannot be moved into itself")
+		}
+		if d, err = (operation{kind: "remove", path: op.from}).apply(d); err != nil {
+			return d, err
+		}
+	}
+	return operation{kind: "add", path: op.path, value: encode(value)}.apply(d)
+}
+
+// applyOne has jsonpatch do an operation that is known to be possible.
+func (op operation) applyOne(text json.RawMessage) (json.RawMessage, error) {
+	if slices.Contains(op.path[:max(len(op.path)-1, 0)], "") {
+		return nil, errors.New("jsonpatch cannot reach into a member whose name is empty")
+	}
+	members := map[string]any{"op": op.kind, "path": op.path.String()}
+	if op.value != nil {
+		members["value"] = op.value
+	}
+	patch, err := jsonpatch.DecodePatch(encode([]any{members}))
+	if err != nil {
+		return nil, err
+	}
+	options := jsonpatch.NewApplyOptions()
+	options.SupportNegativeIndices = false
+	options.AllowMissingPathOnRemove = false
+	options.EnsurePathExistsOnAdd = false
+	options.EscapeHTML = false
+	return patch.ApplyWithOptions(text, options)
+}
+
+// pointer is a JSON Pointer, RFC 6901: its tokens, unescaped.
+type pointer []string
+
+func parsePointer(members map[string]json.RawMessage, name string) (pointer, error) {
+	s, err := text(members, name)
+	if err != nil || s == "" {
+		return nil, err
+	}
+	if s[0] != '/' {
+		return nil, fmt.Errorf("%s %q does not begin with a slash", name, s)
+	}
+	tokens := strings.Split(s[1:], "/")
+	for i, token := range tokens {
+		if strings.Count(token, "~") != strings.Count(token, "~0")+strings.Count(token, "~1") {
+			return nil, fmt.Errorf("%s %q has a ~ that is not part of ~0 or ~1", name, s)
+		}
+		tokens[i] = strings.NewReplacer("~0", "~", "~1", "/").Replace(token)
+	}
+	return tokens, nil
+}
+
+func (p pointer) String() string {
+	var b strings.Builder
+	for _, token := range p {
+		b.WriteByte('/')
+		b.WriteString(strings.NewReplacer("~", "~0", "/", "~1").Replace(token))
+	}
+	return b.String()
+}
+
+// find returns the value that the pointer names.
+func (p pointer) find(root any) (any, error) {
+	at := root
+	for i, token := range p {
+		var found bool
+		switch v := at.(type) {
+		case map[string]any:
+			at, found = v[token]
+		case []any:
+			if n, ok := index(token); ok && n < len(v) {
+				at, found = v[n], true
+			}
+		}
+		if !found {
+			return nil, fmt.Errorf("there is nothing at %q", p[:i+1].String())
+		}
+	}
+	return at, nil
+}
+
+// addable says why a value cannot be added at the pointer, if it cannot.
+func (p pointer) addable(root any) error {
+	if len(p) == 0 {
+		return nil
+	}
+	parent, last := p[:len(p)-1], p[len(p)-1]
+	container, err := parent.find(root)
+	if err != nil {
+		return err
+	}
+	switch v := container.(type) {
+	case map[string]any:
+		return nil
+	case []any:
+		if n, ok := index(last); last == "-" || ok && n <= len(v) {
+			return nil
+		}
+		return fmt.Errorf("%q is no index of an array of %d", last, len(v))
+	default:
+		return fmt.Errorf("%q has no members", parent.String())
+	}
+}
+
+// index reads an array index: digits without a leading zero.
+func index(token string) (int, bool) {
+	n, err := strconv.Atoi(token)
+	return n, err == nil && n >= 0 && strconv.Itoa(n) == token
+}
+
+// equal reports whether two values are equal as RFC 6902 section 4.6 says.
+func equal(a, b any) bool {
+	switch a := a.(type) {
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for name, value := range a {
+			if other, found := b[name]; !found || !equal(value, other) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		b, ok := b.([]any)
+		return ok && slices.EqualFunc(a, b, equal)
+	case json.Number:
+		b, ok := b.(json.Number)
+		return ok && normal(a) == normal(b)
+	default:
+		return a == b
+	}
+}
+
+// normal writes equal numbers alike: an integer that does not end in zero, and a
+// power of ten. It works on digits, since a float would round them.
+func normal(n json.Number) string {
+	mantissa, power, _ := strings.Cut(strings.ToLower(n.String()), "e")
+	mantissa, negative := strings.CutPrefix(mantissa, "-")
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	digits := strings.TrimLeft(whole+fraction, "0")
+	if digits == "" {
+		return "0"
+	}
+	exponent, err := strconv.Atoi(power)
+	if err != nil && power != "" {
+		return n.String() // too far out to be a number that anybody writes in two ways
+	}
+	significant := strings.TrimRight(digits, "0")
+	exponent += len(digits) - len(significant) - len(fraction)
+	if negative {
+		significant = "-" + significant
+	}
+	return significant + "e" + strconv.Itoa(exponent)
+}
+
+// decode reads one JSON value into maps, slices, strings, bools, nil and
+// json.Number.
+func decode(data []byte) (any, error) {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.UseNumber()
+	var value any
+	if err := decoder.Decode(&value); err != nil {
+		return nil, err
+	}
+	if len(bytes.TrimSpace(data[decoder.InputOffset():])) > 0 {
+		return nil, errors.New("there is more than one JSON value")
+	}
+	return value, nil
+}
+
+// decodeStrictly is decode for what comes from outside. It refuses what
+// encoding/json mends in silence: text that is not UTF-8, and a name that
+// occurs twice in an object.
+func decodeStrictly(data []byte) (any, error) {
+	if !utf8.Valid(data) {
+		return nil, errors.New("the text is not UTF-8")
+	}
+	value, err := decode(data)
+	if err != nil {
+		return nil, err
+	}
+	return value, unique(json.NewDecoder(bytes.NewReader(data)))
+}
+
+// unique reads one value, and returns an error where an object in it has a name
+// twice.
+func unique(decoder *json.Decoder) error {
+	token, err := decoder.Token()
+	start, nested := token.(json.Delim)
+	if err != nil || !nested {
+		return err
+	}
+	seen := make(map[string]bool)
+	for decoder.More() {
+		if start == '{' {
+			token, err := decoder.Token()
+			if err != nil {
+				return err
+			}
+			name, _ := token.(string)
+			if seen[name] {
+				return fmt.Errorf("%q occurs twice in one object", name)
+			}
+			seen[name] = true
+		}
+		if err := unique(decoder); err != nil {
+			return err
+		}
+	}
+	_, err = decoder.Token()
+	return err
+}

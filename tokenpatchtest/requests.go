@@ -1,0 +1,65 @@
+package tokenpatchtest
+
+import (
+	"cmp"
+	"net/http"
+	"time"
+)
+
+// Request is one request that the service received.
+type Request struct {
+	Time    time.Time   // when it arrived, by the service's clock
+	API     API         // whose path it has
+	Method  string      // as received
+	Path    string      // as received: escaped, with the query if there is one
+	Header  http.Header // must not be modified
+	Body    []byte      // must not be modified; at most a little over 1 MiB
+	Status  int         // answered; 0 where no answer was begun, or not yet
+	Applied bool        // whether it was applied to a token, whatever was answered
+}
+
+// Requests returns every request received so far, in order of arrival, those
+// that a [Fault] kept from being handled included.
+func (s *Service) Requests() []Request {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	requests := make([]Request, len(s.requests))
+	for i, r := range s.requests {
+		requests[i] = *r
+	}
+	return requests
+}
+
+// RequestCount returns how many requests were received so far. It costs less
+// than len(s.Requests()), which copies them.
+func (s *Service) RequestCount() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.requests)
+}
+
+// receive enters a request into the log.
+func (s *Service) receive(r *http.Request, body []byte) *call {
+	c := &call{request: r, body: body}
+	c.api, c.id = route(r.URL.EscapedPath())
+	entry := &Request{
+		Time:   s.now(),
+		API:    c.api,
+		Method: r.Method,
+		Path:   cmp.Or(r.RequestURI, r.URL.RequestURI()), // the former is a server's
+		Header: r.Header.Clone(),
+		Body:   body,
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c.index = len(s.requests)
+	s.requests = append(s.requests, entry)
+	return c
+}
+
+// note writes what became of a request into the log.
+func (s *Service) note(c *call, write func(*Request)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	write(s.requests[c.index])
+}

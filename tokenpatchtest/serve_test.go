@@ -1,0 +1,159 @@
+package tokenpatchtest_test
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+func TestReaches(t *testing.T) {
+	reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
+		for range 3 {
+			assert.Equal(t, 200, send(t, client, baseURL+v2Path, rename(v2Path, "after")).status)
+			assert.Equal(t, 204, send(t, client, baseURL+v1Path, rename(v1Path, "after")).status)
+		}
+		response, err := client.Get(baseURL)
+		require.NoError(t, err)
+		require.NoError(t, response.Body.Close())
+		wantProtocol := "HTTP/1.1"
+		if response.TLS != nil {
+			wantProtocol = "HTTP/2.0"
+		}
+		assert.Equal(t, wantProtocol, response.Proto)
+
+		service.Close()
+		service.Close()
+		_, err = attempt(client, baseURL+v2Path, rename(v2Path, "late"))
+		require.Error(t, err)
+		assert.Equal(t, 3, service.Changes(tokenID), "a closed service can still be asked")
+	})
+}
+
+func TestTLSIsTrustedByItsClientOnly(t *testing.T) {
+	service, _ := newService(t)
+	baseURL, _, err := service.ListenTLS()
+	require.NoError(t, err)
+	_, err = http.Get(baseURL)
+	require.ErrorContains(t, err, "certificate")
+}
+
+func TestListenAfterClose(t *testing.T) {
+	service := tokenpatchtest.New()
+	service.Close()
+	baseURL, err := service.Listen()
+	require.NoError(t, err)
+	_, err = http.Get(baseURL)
+	require.Error(t, err)
+	_, err = service.Client().Get("http://a")
+	require.ErrorIs(t, err, net.ErrClosed)
+	service.Close()
+}
+
+// TestBubbles uses one service, made outside of any bubble, in several: each
+// has its own connections, and none is left when it ends.
+func TestBubbles(t *testing.T) {
+	service, outside := newService(t)
+	require.Equal(t, 200, send(t, outside, "http://a"+v2Path, rename(v2Path, "outside")).status)
+	for range 2 {
+		synctest.Test(t, func(t *testing.T) {
+			client := service.Client()
+			service.SetLatency(time.Minute)
+			start := time.Now()
+			var group sync.WaitGroup
+			for range 10 {
+				group.Go(func() {
+					_, err := attempt(client, "https://a"+v2Path, rename(v2Path, "inside"))
+					assert.NoError(t, err)
+				})
+			}
+			group.Wait()
+			assert.Equal(t, time.Minute, time.Since(start))
+			client.CloseIdleConnections()
+		})
+	}
+	service.SetLatency(0)
+	require.Equal(t, 200, send(t, outside, "http://a"+v2Path, rename(v2Path, "outside")).status)
+	assert.Equal(t, 22, service.Changes(tokenID))
+}
+
+func TestClientsAreIndependent(t *testing.T) {
+	service, one := newService(t)
+	two := service.Client()
+	send(t, one, "http://a"+v2Path, rename(v2Path, "one"))
+	send(t, two, "http://a"+v2Path, rename(v2Path, "two"))
+	one.CloseIdleConnections()
+	assert.NotSame(t, one.Transport, two.Transport)
+	assert.Equal(t, 200, send(t, two, "http://a"+v2Path, rename(v2Path, "two")).status)
+}
+
+// dial returns a raw connection to a service.
+func dial(t *testing.T, service *tokenpatchtest.Service) net.Conn {
+	t.Helper()
+	transport, ok := service.Client().Transport.(*http.Transport)
+	require.True(t, ok)
+	conn, err := transport.DialContext(context.Background(), "tcp", "anywhere:443")
+	require.NoError(t, err)
+	return conn
+}
+
+func TestConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := tokenpatchtest.New()
+		defer service.Close()
+		conn := dial(t, service)
+		assert.Equal(t, "memory", conn.LocalAddr().Network())
+		assert.Equal(t, "memory", conn.RemoteAddr().String())
+
+		n, err := conn.Read(nil)
+		require.NoError(t, err)
+		assert.Zero(t, n)
+		start := time.Now()
+		require.NoError(t, conn.SetDeadline(start.Add(time.Second)))
+		_, err = conn.Read(make([]byte, 1))
+		require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+		assert.Equal(t, time.Second, time.Since(start))
+		require.NoError(t, conn.SetDeadline(start.Add(time.Minute)))
+		require.NoError(t, conn.SetDeadline(time.Time{}))
+		require.NoError(t, conn.SetWriteDeadline(start))
+
+		_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+		require.NoError(t, err)
+		answer, err := io.ReadAll(conn)
+		require.NoError(t, err)
+		assert.True(t, strings.HasPrefix(string(answer), "HTTP/1.1 404 "))
+
+		_, err = conn.Write([]byte("x"))
+		require.ErrorIs(t, err, io.ErrClosedPipe)
+		require.NoError(t, conn.Close())
+		_, err = conn.Write([]byte("x"))
+		require.ErrorIs(t, err, net.ErrClosed)
+		_, err = conn.Read(make([]byte, 1))
+		require.ErrorIs(t, err, net.ErrClosed)
+	})
+}
+
+// TestCloseWakesAReader has nobody to send anything.
+func TestCloseWakesAReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := tokenpatchtest.New()
+		conn := dial(t, service)
+		go func() {
+			time.Sleep(time.Hour)
+			service.Close()
+		}()
+		_, err := conn.Read(make([]byte, 1))
+		require.ErrorIs(t, err, io.EOF)
+	})
+}

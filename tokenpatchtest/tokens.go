@@ -1,0 +1,96 @@
+package tokenpatchtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Change is one request that was applied to a token.
+type Change struct {
+	Time    time.Time       // when it was applied, by the service's clock
+	Request int             // its index in [Service.Requests]
+	Body    []byte          // as it was received
+	Before  json.RawMessage // the token that it found
+	After   json.RawMessage // the token that it left; a request to V2 sets lastModified at least
+}
+
+// token is what the service knows of one token.
+type token struct {
+	api      API
+	document json.RawMessage // never changed in place, so that a Change can keep it
+	history  []Change
+}
+
+// put seeds a token, or gives one another document.
+func (s *Service) put(api API, id string, document json.RawMessage) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, found := s.tokens[id]
+	if !found {
+		t = &token{api: api}
+		s.tokens[id] = t
+	}
+	if t.api != api {
+		return fmt.Errorf("tokenpatchtest: %q is the id of a token of the other API", id)
+	}
+	t.document = document
+	return nil
+}
+
+// document returns a token, or false where its API has none with that id.
+func (s *Service) document(api API, id string) (json.RawMessage, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, found := s.tokens[id]
+	if !found || t.api != api {
+		return nil, false
+	}
+	return bytes.Clone(t.document), true
+}
+
+// change replaces a token by what edit makes of it, or leaves it alone where
+// edit fails. It returns the new document.
+func (s *Service) change(c *call, id string, edit func(json.RawMessage) (json.RawMessage, error)) (json.RawMessage, error) {
+	now := s.now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, found := s.tokens[id]
+	if !found || t.api != c.api {
+		return nil, errNoToken
+	}
+	after, err := edit(t.document)
+	if err != nil {
+		return nil, err
+	}
+	t.history = append(t.history, Change{Time: now, Request: c.index, Body: c.body, Before: t.document, After: after})
+	t.document = after
+	s.requests[c.index].Applied = true
+	return after, nil
+}
+
+// Changes returns how many requests were applied to the token with this id, of
+// either API, those that left it as it was included. For V1 the id is the UUID
+// in its canonical form, in lower case.
+func (s *Service) Changes(id string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t, found := s.tokens[id]; found {
+		return len(t.history)
+	}
+	return 0
+}
+
+// History returns the requests that were applied to the token with this id, in
+// the order in which they were applied; see [Service.Changes] for the id. What
+// the changes point to must not be modified.
+func (s *Service) History(id string) []Change {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t, found := s.tokens[id]; found {
+		return slices.Clone(t.history)
+	}
+	return nil
+}

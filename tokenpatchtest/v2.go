@@ -1,0 +1,130 @@
+package tokenpatchtest
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// apiVersions are what LD-API-Version may say.
+var apiVersions = []string{"20240415", "20220603", "20210729", "20191212", "beta"}
+
+// AddV2 adds a token of V2: a JSON document of the schema Token, which may have
+// further members. One with the same _id is replaced, as if another program had
+// changed it: its history stays. The error says how the document differs from
+// the schema, or that a token of V1 has the id.
+func (s *Service) AddV2(document string) error {
+	value, err := decodeStrictly([]byte(document))
+	if err == nil {
+		err = isToken(value)
+	}
+	if err != nil {
+		return fmt.Errorf("tokenpatchtest: token: %w", err)
+	}
+	id, _ := value.(map[string]any)["_id"].(string)
+	if id == "" {
+		return errors.New("tokenpatchtest: token: _id: want an id that is not empty")
+	}
+	return s.put(V2, id, bytes.TrimSpace([]byte(document)))
+}
+
+// V2 returns the token of V2 with this _id as it is now, and whether there is
+// one. A member that no request has changed is as it was added, digit for digit.
+func (s *Service) V2(id string) (json.RawMessage, bool) { return s.document(V2, id) }
+
+func (s *Service) updateV2(c *call) answer {
+	if got := c.request.Header.Values("LD-API-Version"); len(got) != 1 || !slices.Contains(apiVersions, got[0]) {
+		return refusal(V2, http.StatusBadRequest, "LD-API-Version must name one API version, such as 20240415")
+	}
+	if !isJSON(c.request) {
+		return refusal(V2, http.StatusUnsupportedMediaType, "the content type must be application/json")
+	}
+	patch, err := decodePatch(c.body)
+	if err != nil {
+		return refusal(V2, http.StatusBadRequest, err.Error())
+	}
+	now := s.now()
+	after, err := s.change(c, c.id, func(before json.RawMessage) (json.RawMessage, error) {
+		return patchToken(before, patch, now)
+	})
+	switch {
+	case errors.Is(err, errNoToken):
+		return refusal(V2, http.StatusNotFound, err.Error())
+	case err != nil:
+		return refusal(V2, http.StatusUnprocessableEntity, err.Error())
+	}
+	return reply(http.StatusOK, after)
+}
+
+// patchToken applies a patch as the API does: only to members that may be
+// edited, and only if a token comes of it.
+func patchToken(before json.RawMessage, patch []operation, now time.Time) (json.RawMessage, error) {
+	d, err := newDocument(before)
+	for i, op := range patch {
+		if err == nil {
+			err = editable(op)
+		}
+		if err == nil {
+			d, err = lenient(op).apply(d)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("operation %d: %s %q: %w", i, op.kind, op.path.String(), err)
+		}
+	}
+	if err := isToken(d.root); err != nil {
+		return nil, err
+	}
+	return touch(d.text, now)
+}
+
+// owned are the members that only the service writes, besides those whose name
+// begins with an underscore.
+var owned = []string{"creationDate", "lastModified", "lastUsed", "memberId", "ownerId", "serviceToken", "token"}
+
+// editable says why an operation is not for clients to do, if it is not.
+func editable(op operation) error {
+	for _, target := range op.writes() {
+		if len(target) == 0 {
+			return errors.New("a token cannot be written as a whole")
+		}
+		if name := target[0]; name != "" && name[0] == '_' || slices.Contains(owned, name) {
+			return fmt.Errorf("%q is not editable", name)
+		}
+	}
+	return nil
+}
+
+// settable are the members that a token may lack, and that can be replaced all
+// the same.
+var settable = []string{"customRoleIds", "defaultApiVersion", "description", "inlineRole", "name", "role"}
+
+// lenient is the one way in which the API is more lenient than RFC 6902: to add
+// a member of an object is to replace it, if it is there.
+func lenient(op operation) operation {
+	if op.kind == "replace" && len(op.path) == 1 && slices.Contains(settable, op.path[0]) {
+		op.kind = "add"
+	}
+	return op
+}
+
+// touch sets lastModified to now, or to a millisecond more than it was where
+// now is not later.
+func touch(token json.RawMessage, now time.Time) (json.RawMessage, error) {
+	var t struct {
+		LastModified int64 `json:"lastModified"`
+	}
+	if err := json.Unmarshal(token, &t); err != nil {
+		return nil, err
+	}
+	modified := max(now.UnixMilli(), t.LastModified+1)
+	return operation{
+		kind:  "replace",
+		path:  pointer{"lastModified"},
+		value: json.RawMessage(strconv.FormatInt(modified, 10)),
+	}.applyOne(token)
+}
