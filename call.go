@@ -1,0 +1,407 @@
+package tokenpatch
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+)
+
+// call is one call of an endpoint, from its first attempt to its last.
+//
+// It is the transport of the http.Client that its retryablehttp.Client uses:
+// each attempt passes through [call.RoundTrip], which leaves what it met in
+// last, and retryablehttp then asks [call.checkRetry] what to do about it. No
+// state travels in the context, and nothing is shared between calls but the
+// service.
+type call struct {
+	service *service
+	path    string // escaped, for errors and events
+	replay  Replay // whether the request may be sent again
+
+	ticket   ticket // keeps the call's place in the gate's queue across attempts
+	sent     int    // attempts begun
+	failures int    // attempts that ended badly, answers 429 aside
+	refusals int    // answers 429
+	doubt    bool   // whether an attempt has ended in a way that proves nothing
+	pause    time.Duration
+	last     attempt
+	refused  *attempt // the latest that was answered 429
+
+	attempts http.Client
+	retries  retryablehttp.Client
+}
+
+// attempt is how the latest attempt ended.
+type attempt struct {
+	status      int // 0 where there was no answer
+	location    string
+	contentType string
+	body        []byte
+	err         error   // why there was no answer, or why its body could not be read whole
+	outcome     Outcome // what the attempt alone says of the change
+	final       bool    // that no other attempt may follow
+}
+
+// send makes a request, as often as may be and needs be, and returns the last
+// attempt where the server accepted it. Anything else is an error that says
+// what became of the change.
+func (s *service) send(ctx context.Context, target *url.URL, body []byte, replay Replay) (*call, error) {
+	if ctx == nil {
+		return nil, &InputError{Field: "ctx", Value: "nil", Want: "a context"}
+	}
+	if s.credential == nil {
+		return nil, &InputError{Field: s.field, Value: "not set", Want: "a credential for the service that is called"}
+	}
+	c := &call{service: s, path: target.EscapedPath(), replay: replay}
+	request, err := c.request(ctx, target, body)
+	if err != nil {
+		return nil, &NotSentError{Method: http.MethodPatch, Path: c.path, Err: err}
+	}
+	// A redirect would carry the credential away, or turn the PATCH into a GET.
+	c.attempts = http.Client{Transport: c, CheckRedirect: stopAtRedirect}
+	// Every hook is set: what is left out here falls back to defaults that log
+	// to stderr, sleep as long as a server likes, or throw the answer away.
+	c.retries.HTTPClient = &c.attempts
+	c.retries.Logger = nil
+	c.retries.RequestLogHook = nil
+	c.retries.ResponseLogHook = nil
+	c.retries.PrepareRetry = nil
+	c.retries.RetryMax = math.MaxInt // checkRetry counts
+	c.retries.CheckRetry = c.checkRetry
+	c.retries.Backoff = c.backoff
+	c.retries.ErrorHandler = retryablehttp.PassthroughErrorHandler
+	_, err = c.retries.Do(request)
+	return c, c.end(err, ctx.Err())
+}
+
+func stopAtRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// request is the request of every attempt, its credential aside.
+func (c *call) request(ctx context.Context, target *url.URL, body []byte) (*retryablehttp.Request, error) {
+	request, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPatch, "", body)
+	if err != nil {
+		return nil, err
+	}
+	request.URL, request.Host = target, target.Host
+	request.Header = c.service.header
+	request.GetBody = refuseReplay
+	return request, nil
+}
+
+// errReplay is what net/http gets for the body of a request that it wants to
+// send again by itself. Whether to send again is decided in one place only.
+var errReplay = errors.New("the connection broke and the request was not sent again on another")
+
+func refuseReplay() (io.ReadCloser, error) { return nil, errReplay }
+
+// RoundTrip makes one attempt. The answer that it returns has no body: what
+// could be read of it is in last.
+func (c *call) RoundTrip(request *http.Request) (*http.Response, error) {
+	ctx := request.Context()
+	c.last = attempt{outcome: OutcomeNotApplied, final: true}
+	place, err := c.admit(ctx)
+	if err != nil {
+		c.last.err = err
+		return nil, err
+	}
+	defer place.leave()
+	authorization, err := c.service.credential(ctx)
+	if err != nil {
+		place.giveBack()
+		c.last.err = err
+		return nil, err
+	}
+	response, err := c.attempt(request, authorization, place)
+	c.doubt = c.doubt || c.last.outcome == OutcomeUnknown
+	return response, err
+}
+
+// admit waits until the gate lets the attempt go.
+func (c *call) admit(ctx context.Context) (*place, error) {
+	began := time.Now()
+	place, reason, err := c.service.gate.admit(ctx, &c.ticket)
+	if waited := time.Since(began); reason != "" {
+		c.wait(ctx, reason, waited)
+	}
+	return place, err
+}
+
+func (c *call) wait(ctx context.Context, reason WaitReason, duration time.Duration) {
+	c.service.events.wait(ctx, WaitInfo{
+		Service: c.service.name, Method: http.MethodPatch, Path: c.path, Reason: reason, Duration: duration,
+	})
+}
+
+// attempt sends the request once, under the timeout of one attempt, and reads
+// what comes back.
+func (c *call) attempt(request *http.Request, authorization string, place *place) (*http.Response, error) {
+	s := c.service
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(request.Context(), s.timeout)
+	defer cancel()
+	var sending progress
+	request = request.WithContext(httptrace.WithClientTrace(ctx, sending.trace()))
+	request.Header = maps.Clone(s.header)
+	request.Header["Authorization"] = []string{authorization}
+
+	c.sent++
+	c.last.final = false
+	c.last.outcome = OutcomeUnknown // until something proves otherwise, a panic included
+	response, err := roundTrip(s.http.Transport, request)
+	if err != nil {
+		if sending.provesNothingSent(err) {
+			c.last.outcome = OutcomeNotApplied
+			place.giveBack()
+		}
+		c.last.err = redactError(err, authorization)
+	} else {
+		place.learn(response, began)
+		c.last.outcome = statusOutcome(response.StatusCode)
+		c.last.read(response, s.maxBody, authorization)
+	}
+	s.events.attempt(ctx, AttemptInfo{
+		Service: s.name, Method: http.MethodPatch, Path: c.path, Number: c.sent, Status: c.last.status,
+		Outcome: c.last.outcome, Duration: time.Since(began), Err: c.last.err,
+	})
+	return response, err
+}
+
+// roundTrip returns an answer with a status, or an error. net/http itself
+// lets a server answer with the status 000.
+func roundTrip(transport http.RoundTripper, request *http.Request) (*http.Response, error) {
+	response, err := transport.RoundTrip(request)
+	switch {
+	case err != nil:
+		return nil, err
+	case response == nil:
+		return nil, errors.New("the transport returned neither an answer nor an error")
+	case response.StatusCode < 100:
+		if response.Body != nil {
+			_ = response.Body.Close()
+		}
+		return nil, fmt.Errorf("an answer with the status %d, which is none", response.StatusCode)
+	}
+	return response, nil
+}
+
+// read keeps what can be known of an answer, and empties its body so that the
+// connection can be used again. Servers echo what they were sent; the
+// credential is taken out of whatever may end up in an error.
+func (a *attempt) read(response *http.Response, limit int64, authorization string) {
+	a.status = response.StatusCode
+	a.location = redact(response.Header.Get("Location"), authorization)
+	a.contentType = redact(response.Header.Get("Content-Type"), authorization)
+	a.body, a.err = readBody(response, limit)
+	if a.outcome != OutcomeApplied {
+		a.body = []byte(redact(string(a.body), authorization))
+	}
+	if a.err != nil {
+		a.err = redactError(a.err, authorization)
+	}
+	response.Body = http.NoBody
+}
+
+// readBody reads up to limit bytes. A body that is longer is an error, with as
+// much of it as was read.
+func readBody(response *http.Response, limit int64) ([]byte, error) {
+	if response.Body == nil {
+		return nil, nil
+	}
+	defer response.Body.Close()
+	var b bytes.Buffer
+	if n := response.ContentLength; n > 0 && n <= limit {
+		b.Grow(int(n) + bytes.MinRead) // MinRead lets ReadFrom find the end without growing
+	}
+	if _, err := b.ReadFrom(io.LimitReader(response.Body, limit)); err != nil {
+		return b.Bytes(), fmt.Errorf("the answer broke off after %d bytes: %w", b.Len(), err)
+	}
+	if n, _ := io.ReadFull(response.Body, make([]byte, 1)); n > 0 {
+		return b.Bytes(), fmt.Errorf("the answer is longer than the %d bytes that are read", limit)
+	}
+	return b.Bytes(), nil
+}
+
+// checkRetry tells retryablehttp whether to make another attempt, and leaves
+// in pause how long to wait before it.
+func (c *call) checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
+	c.pause = 0
+	switch {
+	case c.last.final || ctx.Err() != nil:
+		return false, nil
+	case c.last.status == http.StatusTooManyRequests:
+		c.refusals++ // the gate waits, not the backoff
+		refused := c.last
+		c.refused = &refused
+		return c.refusals < maxRefusals, nil
+	case !c.mayPass():
+		return false, nil
+	}
+	c.failures++
+	if c.failures >= c.service.retry.MaxAttempts {
+		return false, nil
+	}
+	c.pause = c.service.retry.backoff(c.failures, rand.Float64())
+	if endsBefore(ctx, time.Now().Add(c.pause)) {
+		c.last.err = errors.Join(c.last.err, errNoTime)
+		return false, nil
+	}
+	c.wait(ctx, WaitBackoff, c.pause)
+	return true, nil
+}
+
+// errNoTime is why a call ends before its context: the wait for another
+// attempt would outlast it.
+var errNoTime = fmt.Errorf("no time is left for another attempt: %w", context.DeadlineExceeded)
+
+// mayPass reports whether the last attempt failed in a way that another one
+// may not, and whether the request may be sent again after it.
+func (c *call) mayPass() bool {
+	switch {
+	case c.last.status == 0 && c.last.outcome == OutcomeNotApplied:
+		return true
+	case c.last.status == 0 || statusMayPass(c.last.status):
+		return c.replay != ReplayUnsafe
+	default:
+		return c.last.status == http.StatusConflict && c.service.retryConflict
+	}
+}
+
+func (c *call) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return c.pause }
+
+// end is the error of the whole call: nil where the server accepted it. What
+// retryablehttp returns says nothing that last does not, unless the context
+// ended during a backoff: then it is the context's own error.
+func (c *call) end(err, ended error) error {
+	a := &c.last
+	if a.outcome == OutcomeApplied {
+		return nil
+	}
+	cause := a.err
+	if a.status != 0 {
+		cause = c.service.answerError(c.base(), a)
+	}
+	if ended != nil && err == ended {
+		cause = fmt.Errorf("%w while waiting to try again after: %w", ended, cause)
+	}
+	var shut *gateShut
+	if errors.As(cause, &shut) {
+		cause = c.turnedAway(shut)
+	}
+	switch {
+	case c.doubt:
+		return &OutcomeUnknownError{Method: http.MethodPatch, Path: c.path, Attempts: c.sent, Err: cause}
+	case a.status != 0 || shut != nil:
+		return cause
+	default:
+		return &NotSentError{Method: http.MethodPatch, Path: c.path, Attempts: c.sent, Err: cause}
+	}
+}
+
+// turnedAway is the error of a call that the gate did not let try (again). A
+// 429 that came before tells more than the gate can.
+func (c *call) turnedAway(shut *gateShut) error {
+	base := c.base()
+	base.StatusCode, base.Err = http.StatusTooManyRequests, shut
+	if c.refused != nil {
+		return c.service.answerError(base, c.refused)
+	}
+	base.Code, base.Message = statusName(base.StatusCode), "refused before anything was sent"
+	return c.service.gate.rateLimited(base)
+}
+
+// base is what every error about an answer to this call begins with.
+func (c *call) base() APIError {
+	return APIError{
+		StatusCode: c.last.status, Method: http.MethodPatch, Path: c.path, Attempts: c.sent, Err: c.last.err,
+	}
+}
+
+// unreadable is the error of a change that the server accepted with an answer
+// that is not what its endpoint documents.
+func (c *call) unreadable(err error) error {
+	base := c.base()
+	base.Code = statusName(base.StatusCode)
+	base.Message = "the change was applied, but its answer could not be read"
+	base.Err = err
+	return &base
+}
+
+// progress is how far net/http came with an attempt. Its bits are set from the
+// goroutines of the transport, some of which outlive the attempt.
+type progress struct{ atomic.Uint32 }
+
+const (
+	traced       = 1 << iota // the transport reports what it does
+	wroteHeaders             // the request's head was handed to a connection
+	wroteRequest             // the whole request was written to one
+)
+
+func (p *progress) trace() *httptrace.ClientTrace {
+	return &httptrace.ClientTrace{
+		GetConn:      func(string) { p.Or(traced) },
+		WroteHeaders: func() { p.Or(wroteHeaders) },
+		WroteRequest: func(info httptrace.WroteRequestInfo) {
+			if info.Err == nil {
+				p.Or(wroteRequest)
+			}
+		},
+	}
+}
+
+// provesNothingSent reports whether it is certain that no server can have
+// acted on an attempt that ended with err. errReplay means that net/http asked
+// for the body again, which it does after it wrote nothing, but over HTTP/2
+// also after a stream error that proves nothing if the request was complete.
+func (p *progress) provesNothingSent(err error) bool {
+	bits := p.Load()
+	switch {
+	case bits&traced == 0:
+		return provesNothingSent(err)
+	case bits&wroteHeaders == 0:
+		return true
+	default:
+		return bits&wroteRequest == 0 && errors.Is(err, errReplay)
+	}
+}
+
+const redacted = "[redacted]"
+
+// redact takes the credential of an Authorization header out of a text that
+// came from the network.
+func redact(text, authorization string) string {
+	secret := secretOf(authorization)
+	text = strings.ReplaceAll(text, secret, redacted)
+	if strings.Contains(text, `\`) { // JSON may have escaped it, and decoding would bring it back
+		escaped := appendString(nil, secret)
+		text = strings.ReplaceAll(text, string(escaped[1:len(escaped)-1]), redacted)
+	}
+	return text
+}
+
+// redactError returns err, or its redacted text alone where that differs: a
+// server can have what it answers end up in a transport's error.
+func redactError(err error, authorization string) error {
+	text := err.Error()
+	if clean := redact(text, authorization); clean != text {
+		return errors.New(clean)
+	}
+	return err
+}
+
+// secretOf is an Authorization header without its scheme.
+func secretOf(authorization string) string {
+	return authorization[strings.LastIndexByte(authorization, ' ')+1:]
+}

@@ -1,0 +1,311 @@
+package tokenpatch
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const version = "0.1.0"
+
+// The base URLs that the two providers document. The first of each is its
+// service's default.
+const (
+	V1BaseURL   = "https://api.cloud.deepset.ai" // Europe
+	V1BaseURLUS = "https://api.us.deepset.ai"
+
+	V2BaseURL        = "https://app.launchdarkly.com"
+	V2BaseURLFederal = "https://app.launchdarkly.us"
+	V2BaseURLEU      = "https://app.eu.launchdarkly.com"
+)
+
+const (
+	defaultAPIVersion = 20240415
+	defaultTimeout    = 30 * time.Second
+	defaultMaxBody    = 1 << 20
+)
+
+// Client calls both APIs. It is made by [NewClient], is safe for concurrent
+// use, and is meant to be shared: the goroutines that share one share its
+// connections and its rate gates, one gate a service.
+type Client struct {
+	V1 *V1Tokens // deepset
+	V2 *V2Tokens // LaunchDarkly
+}
+
+// Config is everything that a [Client] can be told. A credential for one of
+// the services is enough; the zero value of every other field is a good
+// default. NewClient copies what it needs: a later change has no effect.
+type Config struct {
+	V1 V1Config
+	V2 V2Config
+
+	// HTTPClient carries the attempts; it is copied, never changed. Its
+	// Timeout is the limit of one attempt, from its admission by the rate gate
+	// to the last byte of its answer; 0 means 30 s. Waiting is bounded by the
+	// context of the call alone. Its redirect policy is not used: redirects
+	// are never followed. nil, or a nil Transport, means a transport of our own
+	// with TLS 1.2 or newer, the environment's proxy and kept connections.
+	HTTPClient *http.Client
+
+	// UserAgent names the program, in front of the library's own name:
+	// "fleet/1.4". Empty means the library's name alone.
+	UserAgent string
+
+	// Logger is told of attempts and waits at debug level, and of attempts
+	// that end badly at warn level. nil is silent.
+	Logger *slog.Logger
+
+	// Retry says how often and how soon to try again.
+	Retry RetryPolicy
+
+	// Hooks are called on every attempt and every wait.
+	Hooks Hooks
+
+	// MaxResponseBytes is how much of an answer's body is read. 0 means 1 MiB.
+	MaxResponseBytes int64
+
+	// AllowInsecureHTTP permits base URLs that begin with http:// and name
+	// another machine, to which credentials then travel in clear text. Loopback
+	// hosts need no permission.
+	AllowInsecureHTTP bool
+}
+
+// V1Config tells how to reach deepset.
+type V1Config struct {
+	// BaseURL is the scheme, the host and, behind a gateway, a path in front of
+	// /api. Empty means [V1BaseURL].
+	BaseURL string
+
+	// APIKey is sent as Authorization: Bearer. Empty, without an APIKeyFunc,
+	// means that the service is not used: a call to it is an [*InputError].
+	APIKey Secret
+
+	// APIKeyFunc supplies the key anew for every attempt, for keys that
+	// rotate. It is called by many goroutines at once, with the context of the
+	// call; its error ends the call before anything is sent. nil means APIKey.
+	APIKeyFunc func(context.Context) (Secret, error)
+}
+
+// V2Config tells how to reach LaunchDarkly.
+type V2Config struct {
+	// BaseURL is the scheme, the host and, behind a gateway, a path in front of
+	// /api. Empty means [V2BaseURL].
+	BaseURL string
+
+	// AccessToken is sent as Authorization, bare. Empty, without an
+	// AccessTokenFunc, means that the service is not used: a call to it is an
+	// [*InputError].
+	AccessToken Secret
+
+	// AccessTokenFunc supplies the token anew for every attempt, as APIKeyFunc
+	// of [V1Config] does. nil means AccessToken.
+	AccessTokenFunc func(context.Context) (Secret, error)
+
+	// APIVersion is sent as LD-API-Version. 0 means 20240415.
+	APIVersion int
+}
+
+// ConfigFromEnv reads DEEPSET_API_KEY, DEEPSET_API_URL,
+// LAUNCHDARKLY_ACCESS_TOKEN and LAUNCHDARKLY_API_HOST. What is not set stays
+// at its default; a host without a scheme is taken as https.
+func ConfigFromEnv() Config {
+	host := os.Getenv("LAUNCHDARKLY_API_HOST")
+	if host != "" && !strings.Contains(host, "://") {
+		host = "https://" + host
+	}
+	return Config{
+		V1: V1Config{BaseURL: os.Getenv("DEEPSET_API_URL"), APIKey: Secret(os.Getenv("DEEPSET_API_KEY"))},
+		V2: V2Config{BaseURL: host, AccessToken: Secret(os.Getenv("LAUNCHDARKLY_ACCESS_TOKEN"))},
+	}
+}
+
+// NewClient returns a client for the services that config describes. It does
+// no I/O. A setting that cannot be right is an [*InputError] that names it.
+func NewClient(config Config) (*Client, error) {
+	shared, err := newShared(config)
+	if err != nil {
+		return nil, err
+	}
+	v1, err := newV1Tokens(shared, config)
+	if err != nil {
+		return nil, err
+	}
+	v2, err := newV2Tokens(shared, config)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{V1: v1, V2: v2}, nil
+}
+
+// CloseIdleConnections closes the connections that no call is using.
+func (c *Client) CloseIdleConnections() {
+	if c != nil && c.V1 != nil && c.V1.service != nil { // made by NewClient
+		c.V1.service.http.CloseIdleConnections()
+	}
+}
+
+// newShared checks and fills what both services have in common.
+func newShared(config Config) (service, error) {
+	for field, negative := range map[string]bool{
+		"Config.MaxResponseBytes":       config.MaxResponseBytes < 0,
+		"Config.Retry.MaxAttempts":      config.Retry.MaxAttempts < 0,
+		"Config.Retry.MinBackoff":       config.Retry.MinBackoff < 0,
+		"Config.Retry.MaxBackoff":       config.Retry.MaxBackoff < 0,
+		"Config.Retry.MaxRateLimitWait": config.Retry.MaxRateLimitWait < 0,
+	} {
+		if negative {
+			return service{}, &InputError{Field: field, Value: "a negative number", Want: "0 for the default, or more"}
+		}
+	}
+	agent := strings.TrimSpace(config.UserAgent + " tokenpatch/" + version)
+	if !isHeaderValue(agent) {
+		return service{}, &InputError{Field: "Config.UserAgent", Value: strconv.Quote(config.UserAgent), Want: "printable ASCII"}
+	}
+	var client http.Client
+	if config.HTTPClient != nil {
+		client = *config.HTTPClient
+	}
+	if client.Transport == nil {
+		client.Transport = newTransport()
+	}
+	return service{
+		header:  http.Header{"User-Agent": {agent}, "Content-Type": {"application/json"}, "Accept": {"application/json"}},
+		http:    &client,
+		timeout: orDefault(client.Timeout, defaultTimeout),
+		retry:   config.Retry.withDefaults(),
+		maxBody: cmp.Or(config.MaxResponseBytes, defaultMaxBody),
+		events:  events{hooks: config.Hooks, log: config.Logger},
+	}, nil
+}
+
+// newTransport is http.DefaultTransport with what a fleet of goroutines that
+// talks to two hosts needs: net/http keeps two connections to a host.
+func newTransport() *http.Transport {
+	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
+		transport = standard.Clone()
+	}
+	transport.MaxIdleConns = 0
+	transport.MaxIdleConnsPerHost = 256
+	transport.MaxResponseHeaderBytes = 256 << 10
+	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+	transport.ForceAttemptHTTP2 = true
+	return transport
+}
+
+// parseBaseURL checks a base URL. Its errors never quote what may hold a
+// credential: user info, a query, or a text that is no URL at all.
+func parseBaseURL(field, base string, insecure bool) (*url.URL, error) {
+	refuse := func(value, want string) (*url.URL, error) {
+		return nil, &InputError{Field: field, Value: value, Want: want}
+	}
+	u, err := url.Parse(base)
+	switch {
+	case err != nil:
+		return refuse("not a URL", "https://host")
+	case u.User != nil:
+		return refuse("a URL with user info", "the credential in its own field, and no user info here")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return refuse("a URL with a query or a fragment", "neither")
+	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+		return refuse(strconv.Quote(u.Scheme+"://"+u.Host), "https://host")
+	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
+		return refuse(strconv.Quote(u.Scheme+"://"+u.Host), "https, which hides the credential; http is for loopback hosts, or with AllowInsecureHTTP")
+	}
+	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.EscapedPath(), "/")
+	for _, segment := range strings.Split(u.Path, "/") {
+		if segment == "." || segment == ".." {
+			return refuse(strconv.Quote(u.Path), "a path without dot segments")
+		}
+	}
+	return u, nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// isHeaderValue reports whether a text is safe in a header: RFC 9110 section
+// 5.5 without the bytes that it calls obsolete.
+func isHeaderValue(s string) bool {
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// A credential returns the Authorization header of one attempt.
+type credential func(context.Context) (string, error)
+
+// newCredential makes a credential of what a configuration gives: a fixed
+// secret, a function, or neither, for which it is nil.
+func newCredential(field string, fixed Secret, supply func(context.Context) (Secret, error), scheme string) (credential, error) {
+	authorization := func(secret Secret) (string, error) {
+		if secret == "" || !isHeaderValue(string(secret)) || strings.ContainsRune(string(secret), ' ') {
+			return "", &InputError{Field: field, Want: "printable ASCII without spaces, and at least one character"}
+		}
+		return scheme + string(secret), nil
+	}
+	switch {
+	case supply != nil && fixed != "":
+		return nil, &InputError{Field: field, Want: "either a fixed credential or a function that supplies it"}
+	case supply != nil:
+		return func(ctx context.Context) (string, error) {
+			secret, err := supply(ctx)
+			if err != nil {
+				return "", fmt.Errorf("%sFunc: %w", field, err)
+			}
+			return authorization(secret)
+		}, nil
+	case fixed != "":
+		header, err := authorization(fixed)
+		return func(context.Context) (string, error) { return header, nil }, err
+	default:
+		return nil, nil
+	}
+}
+
+// service is one of the two APIs: what its endpoints share.
+type service struct {
+	name          string      // "V1" or "V2"
+	field         string      // where its credential is configured, for the error of a call without one
+	base          *url.URL    // in front of every path
+	header        http.Header // of every request, its credential aside
+	credential    credential  // nil where none is configured
+	http          *http.Client
+	timeout       time.Duration // of one attempt
+	retry         RetryPolicy
+	retryConflict bool  // whether a 409 may pass
+	maxBody       int64 // bytes read of an answer
+	gate          *gate
+	events        events
+	unprocessable func(APIError, []ValidationDetail) error // the type of a 422
+}
+
+// url is the only maker of URLs. Every segment is escaped, so that no id can
+// change the path or the host that a request goes to.
+func (s *service) url(segments ...string) *url.URL {
+	u := *s.base
+	var plain, escaped strings.Builder
+	plain.WriteString(s.base.Path)
+	escaped.WriteString(s.base.RawPath)
+	for _, segment := range segments {
+		plain.WriteString("/" + segment)
+		escaped.WriteString("/" + url.PathEscape(segment))
+	}
+	u.Path, u.RawPath = plain.String(), escaped.String()
+	return &u
+}
