@@ -12,8 +12,6 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
@@ -97,34 +95,20 @@ func (c *call) request(ctx context.Context, target *url.URL, body []byte) (*retr
 	}
 	request.URL, request.Host = target, target.Host
 	request.Header = c.service.header
-	request.GetBody = refuseReplay
 	return request, nil
 }
-
-// errReplay is what net/http gets for the body of a request that it wants to
-// send again by itself. Whether to send again is decided in one place only.
-var errReplay = errors.New("the connection broke and the request was not sent again on another")
-
-func refuseReplay() (io.ReadCloser, error) { return nil, errReplay }
 
 // RoundTrip makes one attempt. The answer that it returns has no body: what
 // could be read of it is in last.
 func (c *call) RoundTrip(request *http.Request) (*http.Response, error) {
-	ctx := request.Context()
 	c.last = attempt{outcome: OutcomeNotApplied, final: true}
-	place, err := c.admit(ctx)
+	place, err := c.admit(request.Context())
 	if err != nil {
 		c.last.err = err
 		return nil, err
 	}
 	defer place.leave()
-	authorization, err := c.service.credential(ctx)
-	if err != nil {
-		place.giveBack()
-		c.last.err = err
-		return nil, err
-	}
-	response, err := c.attempt(request, authorization, place)
+	response, err := c.attempt(request, place)
 	c.doubt = c.doubt || c.last.outcome == OutcomeUnknown
 	return response, err
 }
@@ -147,26 +131,33 @@ func (c *call) wait(ctx context.Context, reason WaitReason, duration time.Durati
 
 // attempt sends the request once, under the timeout of one attempt, and reads
 // what comes back.
-func (c *call) attempt(request *http.Request, authorization string, place *place) (*http.Response, error) {
+func (c *call) attempt(request *http.Request, place *place) (*http.Response, error) {
 	s := c.service
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(request.Context(), s.timeout)
 	defer cancel()
-	var sending progress
-	request = request.WithContext(httptrace.WithClientTrace(ctx, sending.trace()))
-	request.Header = maps.Clone(s.header)
-	request.Header["Authorization"] = []string{authorization}
+	authorization, err := s.credential(ctx)
+	if err != nil {
+		place.giveBack()
+		c.last.err, c.refused = err, nil
+		return nil, err
+	}
+	sending := progress{cancel: cancel}
+	sent := request.WithContext(httptrace.WithClientTrace(ctx, sending.trace()))
+	sent.GetBody = sending.getBody
+	sent.Header = maps.Clone(s.header)
+	sent.Header["Authorization"] = []string{authorization}
 
 	c.sent++
 	c.last.final = false
 	c.last.outcome = OutcomeUnknown // until something proves otherwise, a panic included
-	response, err := roundTrip(s.http.Transport, request)
+	response, err := roundTrip(s.http.Transport, sent)
 	if err != nil {
 		if sending.provesNothingSent(err) {
 			c.last.outcome = OutcomeNotApplied
 			place.giveBack()
 		}
-		c.last.err = redactError(err, authorization)
+		c.last.err = redactError(c.explain(err, request.Context(), &sending), authorization)
 	} else {
 		place.learn(response, began)
 		c.last.outcome = statusOutcome(response.StatusCode)
@@ -177,6 +168,19 @@ func (c *call) attempt(request *http.Request, authorization string, place *place
 		Outcome: c.last.outcome, Duration: time.Since(began), Err: c.last.err,
 	})
 	return response, err
+}
+
+// explain says why an attempt's context ended, where that is not the caller's
+// doing.
+func (c *call) explain(err error, caller context.Context, sending *progress) error {
+	switch {
+	case sending.replayRefused():
+		return errReplay
+	case caller.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no answer within the %v of one attempt: %w", c.service.timeout, err)
+	default:
+		return err
+	}
 }
 
 // roundTrip returns an answer with a status, or an error. net/http itself
@@ -255,7 +259,7 @@ func (c *call) checkRetry(ctx context.Context, _ *http.Response, _ error) (bool,
 	}
 	c.pause = c.service.retry.backoff(c.failures, rand.Float64())
 	if endsBefore(ctx, time.Now().Add(c.pause)) {
-		c.last.err = errors.Join(c.last.err, errNoTime)
+		c.last.err = after(c.last.err, errNoTime)
 		return false, nil
 	}
 	c.wait(ctx, WaitBackoff, c.pause)
@@ -265,6 +269,15 @@ func (c *call) checkRetry(ctx context.Context, _ *http.Response, _ error) (bool,
 // errNoTime is why a call ends before its context: the wait for another
 // attempt would outlast it.
 var errNoTime = fmt.Errorf("no time is left for another attempt: %w", context.DeadlineExceeded)
+
+// after is err behind what came before it, if anything did. errors.Join would
+// put it on a line of its own.
+func after(before, err error) error {
+	if before == nil {
+		return err
+	}
+	return fmt.Errorf("%w; %w", before, err)
+}
 
 // mayPass reports whether the last attempt failed in a way that another one
 // may not, and whether the request may be sent again after it.
@@ -289,32 +302,31 @@ func (c *call) end(err, ended error) error {
 	if a.outcome == OutcomeApplied {
 		return nil
 	}
-	cause := a.err
-	if a.status != 0 {
-		cause = c.service.answerError(c.base(), a)
-	}
 	if ended != nil && err == ended {
-		cause = fmt.Errorf("%w while waiting to try again after: %w", ended, cause)
+		a.err = after(a.err, ended)
 	}
-	var shut *gateShut
-	if errors.As(cause, &shut) {
-		cause = c.turnedAway(shut)
+	cause := a.err
+	switch {
+	case a.status != 0:
+		cause = c.service.answerError(c.base(), a)
+	case a.final && c.refused != nil || errors.As(cause, new(*gateShut)):
+		cause = c.turnedAway()
 	}
 	switch {
 	case c.doubt:
 		return &OutcomeUnknownError{Method: http.MethodPatch, Path: c.path, Attempts: c.sent, Err: cause}
-	case a.status != 0 || shut != nil:
+	case errors.As(cause, new(*APIError)):
 		return cause
 	default:
 		return &NotSentError{Method: http.MethodPatch, Path: c.path, Attempts: c.sent, Err: cause}
 	}
 }
 
-// turnedAway is the error of a call that the gate did not let try (again). A
-// 429 that came before tells more than the gate can.
-func (c *call) turnedAway(shut *gateShut) error {
+// turnedAway is the error of a call that the rate limit kept from being sent
+// (again). A 429 that came before tells more than the gate can.
+func (c *call) turnedAway() error {
 	base := c.base()
-	base.StatusCode, base.Err = http.StatusTooManyRequests, shut
+	base.StatusCode = http.StatusTooManyRequests
 	if c.refused != nil {
 		return c.service.answerError(base, c.refused)
 	}
@@ -337,71 +349,4 @@ func (c *call) unreadable(err error) error {
 	base.Message = "the change was applied, but its answer could not be read"
 	base.Err = err
 	return &base
-}
-
-// progress is how far net/http came with an attempt. Its bits are set from the
-// goroutines of the transport, some of which outlive the attempt.
-type progress struct{ atomic.Uint32 }
-
-const (
-	traced       = 1 << iota // the transport reports what it does
-	wroteHeaders             // the request's head was handed to a connection
-	wroteRequest             // the whole request was written to one
-)
-
-func (p *progress) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
-		GetConn:      func(string) { p.Or(traced) },
-		WroteHeaders: func() { p.Or(wroteHeaders) },
-		WroteRequest: func(info httptrace.WroteRequestInfo) {
-			if info.Err == nil {
-				p.Or(wroteRequest)
-			}
-		},
-	}
-}
-
-// provesNothingSent reports whether it is certain that no server can have
-// acted on an attempt that ended with err. errReplay means that net/http asked
-// for the body again, which it does after it wrote nothing, but over HTTP/2
-// also after a stream error that proves nothing if the request was complete.
-func (p *progress) provesNothingSent(err error) bool {
-	bits := p.Load()
-	switch {
-	case bits&traced == 0:
-		return provesNothingSent(err)
-	case bits&wroteHeaders == 0:
-		return true
-	default:
-		return bits&wroteRequest == 0 && errors.Is(err, errReplay)
-	}
-}
-
-const redacted = "[redacted]"
-
-// redact takes the credential of an Authorization header out of a text that
-// came from the network.
-func redact(text, authorization string) string {
-	secret := secretOf(authorization)
-	text = strings.ReplaceAll(text, secret, redacted)
-	if strings.Contains(text, `\`) { // JSON may have escaped it, and decoding would bring it back
-		escaped := appendString(nil, secret)
-		text = strings.ReplaceAll(text, string(escaped[1:len(escaped)-1]), redacted)
-	}
-	return text
-}
-
-// redactError returns err, or its redacted text alone where that differs: a
-// server can have what it answers end up in a transport's error.
-func redactError(err error, authorization string) error {
-	text := err.Error()
-	if clean := redact(text, authorization); clean != text {
-		return errors.New(clean)
-	}
-	return err
-}
-
-// secretOf is an Authorization header without its scheme.
-func secretOf(authorization string) string {
-	return authorization[strings.LastIndexByte(authorization, ' ')+1:]
 }

@@ -51,9 +51,10 @@ type Config struct {
 
 	// HTTPClient carries the attempts; it is copied, never changed. Its
 	// Timeout is the limit of one attempt, from its admission by the rate gate
-	// to the last byte of its answer; 0 means 30 s. Waiting is bounded by the
-	// context of the call alone. Its redirect policy is not used: redirects
-	// are never followed. nil, or a nil Transport, means a transport of our own
+	// to the last byte of its answer; 0 means 30 s. An attempt that reaches it is
+	// tried again like any other that broke. Waiting is bounded by the
+	// context of the call alone. Its cookie jar and its redirect policy are not
+	// used: redirects are never followed. nil, or a nil Transport, means a transport of our own
 	// with TLS 1.2 or newer, the environment's proxy and kept connections.
 	HTTPClient *http.Client
 
@@ -217,7 +218,9 @@ func parseBaseURL(field, base string, insecure bool) (*url.URL, error) {
 		return refuse("a URL with user info", "the credential in its own field, and no user info here")
 	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
 		return refuse("a URL with a query or a fragment", "neither")
-	case u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "":
+	case u.Scheme == "" || u.Hostname() == "":
+		return refuse("a URL without a scheme or a host", "https://host")
+	case u.Scheme != "https" && u.Scheme != "http":
 		return refuse(strconv.Quote(u.Scheme+"://"+u.Host), "https://host")
 	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
 		return refuse(strconv.Quote(u.Scheme+"://"+u.Host), "https, which hides the credential; http is for loopback hosts, or with AllowInsecureHTTP")

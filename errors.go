@@ -8,8 +8,10 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Outcome answers the first question after a call that changes something:
@@ -62,7 +64,7 @@ type APIError struct {
 	Path       string // of the request, escaped
 	Attempts   int    // how many attempts were sent
 	Body       []byte // the answer's body, cut at 4 KiB; nil for a success that could not be read, which may hold a token's value
-	Err        error  // why the answer could not be read; nil where it could
+	Err        error  // why the answer could not be read, or why the call ended before its retries did; nil where neither
 }
 
 func (e *APIError) Error() string {
@@ -72,9 +74,9 @@ func (e *APIError) Error() string {
 // reason is the text without the request that it is about.
 func (e *APIError) reason() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d %s: %s", e.StatusCode, e.Code, e.Message)
+	fmt.Fprintf(&b, "%d %s: %s", e.StatusCode, oneLine(e.Code), oneLine(e.Message))
 	if e.ID != "" {
-		fmt.Fprintf(&b, " (id %s)", e.ID)
+		fmt.Fprintf(&b, " (id %s)", oneLine(e.ID))
 	}
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %v", e.Err)
@@ -83,6 +85,18 @@ func (e *APIError) reason() string {
 		fmt.Fprintf(&b, " (after %d attempts)", e.Attempts)
 	}
 	return b.String()
+}
+
+// oneLine is a text from the network as part of an error's: bounded, and unable
+// to pass for a line of its own in a log.
+func oneLine(text string) string {
+	if len(text) > maxErrorText {
+		text = text[:maxErrorText] + "…"
+	}
+	if strings.ContainsFunc(text, unicode.IsControl) {
+		return strconv.Quote(text)
+	}
+	return text
 }
 
 // As lets [errors.As] find the *APIError in every type that embeds one.
@@ -94,7 +108,7 @@ func (e *APIError) As(target any) bool {
 	return false
 }
 
-// Unwrap returns why the answer could not be read, or nil.
+// Unwrap returns Err.
 func (e *APIError) Unwrap() error { return e.Err }
 
 func (e *APIError) outcome() Outcome { return statusOutcome(e.StatusCode) }
@@ -214,7 +228,7 @@ func (e *OutcomeUnknownError) Unwrap() error { return e.Err }
 
 func (e *OutcomeUnknownError) outcome() Outcome { return OutcomeUnknown }
 
-// NotSentError is the error of a call of which nothing reached the server: no
+// NotSentError is the error of a call of which nothing reached a server: no
 // connection could be made, or the context ended while the call was waiting.
 type NotSentError struct {
 	Method   string // of the request: "PATCH"
@@ -287,7 +301,10 @@ func attempts(n int) string {
 	return fmt.Sprintf("%d attempts", n)
 }
 
-const maxErrorBody = 4 << 10 // bytes of an answer that an APIError keeps
+const (
+	maxErrorBody = 4 << 10 // bytes of an answer that an APIError keeps
+	maxErrorText = 1 << 10 // bytes of each of its parts that an APIError's text has
+)
 
 // answerError maps an answer that refuses to the type of its status. The V2
 // schemas name code and message, FastAPI a detail that is a text or a list;

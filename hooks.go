@@ -33,8 +33,8 @@ type WaitReason string
 
 // The reasons for waiting.
 const (
-	WaitRateLimit  WaitReason = "rate limit"  // a window that is used up
 	WaitRetryAfter WaitReason = "retry after" // a pause that the server asked for, or a 429 that said nothing
+	WaitRateLimit  WaitReason = "rate limit"  // a window that is used up
 	WaitScout      WaitReason = "scout"       // the answer of the one attempt that goes ahead
 	WaitTurn       WaitReason = "turn"        // those who came before, in a window that is open
 	WaitBackoff    WaitReason = "backoff"     // some time between two attempts
@@ -45,7 +45,7 @@ type WaitInfo struct {
 	Service  string        // "V1" or "V2"
 	Method   string        // "PATCH"
 	Path     string        // escaped
-	Reason   WaitReason    // what it waited for when it began to wait
+	Reason   WaitReason    // what it waited for; of several reasons the one that comes first above
 	Duration time.Duration // how long; of a wait for another attempt, how long it will be
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -55,6 +56,7 @@ type gate struct {
 	ramp    int           // of a free service: attempts under way at most; 0 for no bound
 	trip    time.Duration // the usual round trip
 	refused time.Time     // until when waiters are known to be able to wait
+	held    [4]time.Time  // when each of the reasons in byGravity last held the queue
 	timer   *time.Timer   // releases waiters when time alone lets them go
 }
 
@@ -68,11 +70,17 @@ type ticket uint64
 type waiter struct {
 	ticket  ticket
 	ctx     context.Context
+	since   time.Time
 	done    chan struct{} // closed once place or shut is set
 	place   *place
 	shut    *gateShut
+	reason  WaitReason // set when it leaves the queue
 	element *list.Element
 }
+
+// byGravity are the reasons for waiting in the queue. A call that met several
+// waited for the first of them.
+var byGravity = [...]WaitReason{WaitRetryAfter, WaitRateLimit, WaitScout, WaitTurn}
 
 // place is one attempt's part of the budget, from its admission to its end.
 type place struct {
@@ -120,10 +128,7 @@ func (g *gate) admit(ctx context.Context, t *ticket) (*place, WaitReason, error)
 		defer g.mu.Unlock()
 		return nil, "", shut
 	}
-	if reason == "" {
-		reason = WaitTurn
-	}
-	w := &waiter{ticket: *t, ctx: ctx, done: make(chan struct{})}
+	w := &waiter{ticket: *t, ctx: ctx, since: now, done: make(chan struct{})}
 	g.enqueue(w)
 	g.release(now)
 	g.mu.Unlock()
@@ -132,13 +137,13 @@ func (g *gate) admit(ctx context.Context, t *ticket) (*place, WaitReason, error)
 	case <-w.done:
 	case <-ctx.Done():
 		if g.withdraw(w) {
-			return nil, reason, ctx.Err()
+			return nil, w.reason, ctx.Err()
 		}
 	}
 	if w.shut != nil {
-		return nil, reason, w.shut
+		return nil, w.reason, w.shut
 	}
-	return w.place, reason, nil
+	return w.place, w.reason, nil
 }
 
 // enqueue puts a waiter behind those who came before it. A call that was
@@ -167,10 +172,22 @@ func (g *gate) withdraw(w *waiter) bool {
 	case w.place != nil:
 		g.giveBack(w.place)
 	default:
-		g.queue.Remove(w.element)
+		g.dequeue(w)
 	}
 	g.release(time.Now())
 	return true
+}
+
+// dequeue takes a waiter out of the queue, and notes what it waited for.
+func (g *gate) dequeue(w *waiter) {
+	g.queue.Remove(w.element)
+	w.reason = WaitTurn
+	for i, reason := range byGravity {
+		if !g.held[i].Before(w.since) {
+			w.reason = reason
+			return
+		}
+	}
 }
 
 // release admits waiters, in order, for as long as the gate is open, and then
@@ -179,11 +196,13 @@ func (g *gate) release(now time.Time) {
 	for first := g.queue.Front(); first != nil; first = g.queue.Front() {
 		reason, until := g.opening(now)
 		if reason != "" {
+			g.held[slices.Index(byGravity[:], reason)] = now
 			g.turnAway(now, until)
 			g.wakeAt(now, until)
 			return
 		}
-		w := g.queue.Remove(first).(*waiter)
+		w := first.Value.(*waiter)
+		g.dequeue(w)
 		w.place = g.take(now)
 		close(w.done)
 	}
@@ -202,7 +221,7 @@ func (g *gate) turnAway(now, until time.Time) {
 		w, next := at.Value.(*waiter), at.Next()
 		if shut := g.tooLate(w.ctx, now, until); shut != nil {
 			w.shut = shut
-			g.queue.Remove(at)
+			g.dequeue(w)
 			close(w.done)
 		}
 		at = next

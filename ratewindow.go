@@ -194,7 +194,7 @@ func (w *window) nextCaution() float64 {
 	if w.shut {
 		return min(maxCaution, 2*w.caution)
 	}
-	return max(1, w.caution*3/4)
+	return max(1, w.caution*7/8)
 }
 
 // admits says whether one more attempt may go, and if not, why, and until when
@@ -232,7 +232,6 @@ func (w *window) admits(now time.Time, roundTrip time.Duration) (WaitReason, tim
 // abreast is how many attempts may be under way at once.
 func (w *window) abreast(left int, time, roundTrip time.Duration) int {
 	remains := float64(left + w.under)
-	share := remains / (4 * w.caution)
-	needed := math.Ceil(2 * remains * float64(roundTrip) / float64(max(time, 1)))
-	return int(max(1, share, min(needed, remains)))
+	needed := 2 * remains * float64(roundTrip) / float64(max(time, 1))
+	return int(max(1, min(remains, max(remains/4, math.Ceil(needed)))/w.caution))
 }

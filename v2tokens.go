@@ -3,7 +3,6 @@ package tokenpatch
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 	"strconv"
@@ -80,7 +79,7 @@ func (c *call) token() (*Token, error) {
 		return nil, c.unreadable(c.last.err)
 	}
 	token := new(Token)
-	if err := json.Unmarshal(c.last.body, token); err != nil {
+	if err := token.UnmarshalJSON(c.last.body); err != nil {
 		return nil, c.unreadable(err)
 	}
 	if token.ID == "" {

@@ -1,0 +1,556 @@
+package tokenpatch_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+func TestBaseURLConstants(t *testing.T) {
+	assert.Equal(t, "https://api.cloud.deepset.ai", tokenpatch.V1BaseURL)
+	assert.Equal(t, "https://api.us.deepset.ai", tokenpatch.V1BaseURLUS)
+	assert.Equal(t, "https://app.launchdarkly.com", tokenpatch.V2BaseURL)
+	assert.Equal(t, "https://app.launchdarkly.us", tokenpatch.V2BaseURLFederal)
+	assert.Equal(t, "https://app.eu.launchdarkly.com", tokenpatch.V2BaseURLEU)
+}
+
+// The URL of a request, for every form of a base URL.
+func TestBaseURLs(t *testing.T) {
+	tests := []struct {
+		base, v1, v2 string
+		insecure     bool
+	}{
+		{"", "https://api.cloud.deepset.ai", "https://app.launchdarkly.com", false},
+		{tokenpatch.V2BaseURLEU, "https://app.eu.launchdarkly.com", "https://app.eu.launchdarkly.com", false},
+		{"https://host.example/", "https://host.example", "https://host.example", false},
+		{"https://host.example:8443/gate%2Fway/launch/", "https://host.example:8443/gate%2Fway/launch", "https://host.example:8443/gate%2Fway/launch", false},
+		{"HTTPS://host.example", "https://host.example", "https://host.example", false},
+		{"https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443", false},
+		{"http://localhost:8080", "http://localhost:8080", "http://localhost:8080", false},
+		{"http://127.0.0.1:8080/x", "http://127.0.0.1:8080/x", "http://127.0.0.1:8080/x", false},
+		{"http://127.8.9.1", "http://127.8.9.1", "http://127.8.9.1", false},
+		{"http://[::1]:8080", "http://[::1]:8080", "http://[::1]:8080", false},
+		{"http://proxy.internal", "http://proxy.internal", "http://proxy.internal", true},
+	}
+	for _, test := range tests {
+		t.Run(test.base, func(t *testing.T) {
+			var got []string
+			_, client := newPair(t, func(c *tokenpatch.Config) {
+				c.V1.BaseURL, c.V2.BaseURL, c.AllowInsecureHTTP = test.base, test.base, test.insecure
+			}, through(func(r *http.Request) (*http.Response, error) {
+				assert.Equal(t, r.URL.Host, r.Host)
+				got = append(got, r.URL.String())
+				return answer(400, "", ""), nil
+			}))
+			_, _ = updateName(t.Context(), client), patchName(t.Context(), client)
+			assert.Equal(t, []string{test.v1 + pathV1, test.v2 + pathV2}, got)
+		})
+	}
+}
+
+func TestNewClientRefusesBaseURL(t *testing.T) {
+	const https = "https, which hides the credential; http is for loopback hosts, or with AllowInsecureHTTP"
+	tests := []struct{ name, base, text string }{
+		{"http to another machine", "http://host.example/x", `"http://host.example": want ` + https},
+		{"http to a host that looks local", "http://localhost.example", `"http://localhost.example": want ` + https},
+		{"http to an address", "http://10.0.0.1", `"http://10.0.0.1": want ` + https},
+		{"user info", "https://user:5ecret@host.example", "a URL with user info: want the credential in its own field, and no user info here"},
+		{"user alone", "https://5ecret@host.example", "a URL with user info: want the credential in its own field, and no user info here"},
+		{"user info of a broken URL", "https://user:5ecret%zz@host.example", "not a URL: want https://host"},
+		{"query", "https://host.example/?key=5ecret", "a URL with a query or a fragment: want neither"},
+		{"empty query", "https://host.example/?", "a URL with a query or a fragment: want neither"},
+		{"fragment", "https://host.example/#5ecret", "a URL with a query or a fragment: want neither"},
+		{"no host", "https:///path", "a URL without a scheme or a host: want https://host"},
+		{"port alone", "https://:443", "a URL without a scheme or a host: want https://host"},
+		{"no scheme", "host.example", "a URL without a scheme or a host: want https://host"},
+		{"another scheme", "ftp://host.example", `"ftp://host.example": want https://host`},
+		{"opaque", "https:host.example", "a URL without a scheme or a host: want https://host"},
+		{"line end", "https://host.example/\n", "not a URL: want https://host"},
+		{"space", "https://host example", "not a URL: want https://host"},
+		{"dot segment", "https://host.example/a/../b", `"/a/../b": want a path without dot segments`},
+		{"single dot", "https://host.example/./b", `"/./b": want a path without dot segments`},
+		{"escaped dots", "https://host.example/a/%2e%2E/b", `"/a/../b": want a path without dot segments`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			for field, config := range map[string]tokenpatch.Config{
+				"Config.V1.BaseURL": {V1: tokenpatch.V1Config{BaseURL: test.base}},
+				"Config.V2.BaseURL": {V2: tokenpatch.V2Config{BaseURL: test.base}},
+			} {
+				client, err := tokenpatch.NewClient(config)
+				assert.Nil(t, client)
+				require.EqualError(t, err, "tokenpatch: "+field+": "+test.text)
+				assert.Equal(t, field, assertAs[*tokenpatch.InputError](t, err).Field)
+				assertHolds(t, err, "5ecret", false)
+				assertOutcome(t, notApplied, err)
+			}
+		})
+	}
+}
+
+func TestNewClientRefusesSettings(t *testing.T) {
+	const credential = ": want printable ASCII without spaces, and at least one character"
+	supply := func(context.Context) (tokenpatch.Secret, error) { return "", nil }
+	tests := []struct {
+		name   string
+		change func(*tokenpatch.Config)
+		text   string
+	}{
+		{"MaxResponseBytes", func(c *tokenpatch.Config) { c.MaxResponseBytes = -1 }, "Config.MaxResponseBytes: a negative number: want 0 for the default, or more"},
+		{"MaxAttempts", func(c *tokenpatch.Config) { c.Retry.MaxAttempts = -1 }, "Config.Retry.MaxAttempts: a negative number: want 0 for the default, or more"},
+		{"MinBackoff", func(c *tokenpatch.Config) { c.Retry.MinBackoff = -1 }, "Config.Retry.MinBackoff: a negative number: want 0 for the default, or more"},
+		{"MaxBackoff", func(c *tokenpatch.Config) { c.Retry.MaxBackoff = -1 }, "Config.Retry.MaxBackoff: a negative number: want 0 for the default, or more"},
+		{"MaxRateLimitWait", func(c *tokenpatch.Config) { c.Retry.MaxRateLimitWait = -1 }, "Config.Retry.MaxRateLimitWait: a negative number: want 0 for the default, or more"},
+		{"APIVersion", func(c *tokenpatch.Config) { c.V2.APIVersion = -1 }, "Config.V2.APIVersion: -1: want a version such as 20240415, or 0 for that one"},
+		{"UserAgent line end", func(c *tokenpatch.Config) { c.UserAgent = "a\r\nX: y" }, `Config.UserAgent: "a\r\nX: y": want printable ASCII`},
+		{"UserAgent unicode", func(c *tokenpatch.Config) { c.UserAgent = "\u00e9" }, "Config.UserAgent: \"\u00e9\": want printable ASCII"},
+		{"APIKey line end", func(c *tokenpatch.Config) { c.V1.APIKey = "5ecret\n" }, "Config.V1.APIKey" + credential},
+		{"APIKey space", func(c *tokenpatch.Config) { c.V1.APIKey = "Bearer 5ecret" }, "Config.V1.APIKey" + credential},
+		{"AccessToken tab", func(c *tokenpatch.Config) { c.V2.AccessToken = "5ecret\t" }, "Config.V2.AccessToken" + credential},
+		{"AccessToken unicode", func(c *tokenpatch.Config) { c.V2.AccessToken = "5ecret\u00e9" }, "Config.V2.AccessToken" + credential},
+		{"APIKey twice", func(c *tokenpatch.Config) { c.V1.APIKey, c.V1.APIKeyFunc = "5ecret", supply }, "Config.V1.APIKey: want either a fixed credential or a function that supplies it"},
+		{"AccessToken twice", func(c *tokenpatch.Config) { c.V2.AccessToken, c.V2.AccessTokenFunc = "5ecret", supply }, "Config.V2.AccessToken: want either a fixed credential or a function that supplies it"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var config tokenpatch.Config
+			test.change(&config)
+			client, err := tokenpatch.NewClient(config)
+			assert.Nil(t, client)
+			assertAs[*tokenpatch.InputError](t, err)
+			require.EqualError(t, err, "tokenpatch: "+test.text)
+			assertHolds(t, err, "5ecret", false)
+		})
+	}
+}
+
+func TestConfigFromEnv(t *testing.T) {
+	set := func(t *testing.T, key, url, token, host string) tokenpatch.Config {
+		t.Setenv("DEEPSET_API_KEY", key)
+		t.Setenv("DEEPSET_API_URL", url)
+		t.Setenv("LAUNCHDARKLY_ACCESS_TOKEN", token)
+		t.Setenv("LAUNCHDARKLY_API_HOST", host)
+		return tokenpatch.ConfigFromEnv()
+	}
+	t.Run("nothing set", func(t *testing.T) {
+		for _, name := range []string{"DEEPSET_API_KEY", "DEEPSET_API_URL", "LAUNCHDARKLY_ACCESS_TOKEN", "LAUNCHDARKLY_API_HOST"} {
+			t.Setenv(name, "") // so that it is restored
+			require.NoError(t, os.Unsetenv(name))
+		}
+		assert.Equal(t, tokenpatch.Config{}, tokenpatch.ConfigFromEnv())
+	})
+	t.Run("everything set", func(t *testing.T) {
+		assert.Equal(t, tokenpatch.Config{
+			V1: tokenpatch.V1Config{APIKey: "key", BaseURL: "https://api.us.deepset.ai"},
+			V2: tokenpatch.V2Config{AccessToken: "token", BaseURL: "https://app.launchdarkly.us"},
+		}, set(t, "key", "https://api.us.deepset.ai", "token", "https://app.launchdarkly.us"))
+	})
+	t.Run("a host without a scheme", func(t *testing.T) {
+		config := set(t, "", "", "", "app.eu.launchdarkly.com:443")
+		assert.Equal(t, "https://app.eu.launchdarkly.com:443", config.V2.BaseURL)
+		_, err := tokenpatch.NewClient(config)
+		require.NoError(t, err)
+	})
+	t.Run("user info is refused", func(t *testing.T) {
+		_, err := tokenpatch.NewClient(set(t, "", "", "", "user:5ecret@app.launchdarkly.com"))
+		assertHolds(t, err, "5ecret", false)
+		assertAs[*tokenpatch.InputError](t, err)
+	})
+}
+
+func TestUserAgent(t *testing.T) {
+	for _, test := range []struct{ agent, want string }{
+		{"", "tokenpatch/0.1.0"},
+		{"fleet/1.4", "fleet/1.4 tokenpatch/0.1.0"},
+		{"fleet/1.4 (ci; linux)", "fleet/1.4 (ci; linux) tokenpatch/0.1.0"},
+	} {
+		service, client := newPair(t, func(c *tokenpatch.Config) { c.UserAgent = test.agent })
+		for _, a := range apis {
+			require.NoError(t, a.call(t.Context(), client))
+		}
+		for _, r := range service.Requests() {
+			assert.Equal(t, []string{test.want}, r.Header.Values("User-Agent"))
+		}
+	}
+}
+
+// A service without a credential is an error of the call, not of NewClient.
+func TestCallWithoutCredential(t *testing.T) {
+	service, client := newPair(t, func(c *tokenpatch.Config) { c.V1.APIKey, c.V2.AccessToken = "", "" })
+	for _, a := range apis {
+		field := map[string]string{"V1": "Config.V1.APIKey", "V2": "Config.V2.AccessToken"}[a.name]
+		err := a.call(t.Context(), client)
+		assert.Equal(t, field, assertAs[*tokenpatch.InputError](t, err).Field)
+		require.EqualError(t, err, "tokenpatch: "+field+": not set: want a credential for the service that is called")
+		assertOutcome(t, notApplied, err)
+	}
+	assert.Zero(t, service.RequestCount())
+}
+
+func TestCallWithoutContext(t *testing.T) {
+	service, client := newPair(t)
+	for _, a := range apis {
+		var none context.Context
+		err := a.call(none, client)
+		require.EqualError(t, err, "tokenpatch: ctx: nil: want a context")
+		assertAs[*tokenpatch.InputError](t, err)
+		assertOutcome(t, notApplied, err)
+	}
+	assert.Zero(t, service.RequestCount())
+}
+
+// A client that NewClient did not make says so.
+func TestZeroClient(t *testing.T) {
+	for name, client := range map[string]*tokenpatch.Client{
+		"zero":            {},
+		"zero V1 and V2":  {V1: new(tokenpatch.V1Tokens), V2: new(tokenpatch.V2Tokens)},
+		"zero, by itself": new(tokenpatch.Client),
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, a := range apis {
+				err := a.call(t.Context(), client)
+				require.EqualError(t, err, "tokenpatch: Client: zero: want one that NewClient made")
+				assertOutcome(t, notApplied, err)
+			}
+			assert.NotPanics(t, client.CloseIdleConnections)
+		})
+	}
+	assert.NotPanics(t, (*tokenpatch.Client)(nil).CloseIdleConnections)
+}
+
+// Every attempt asks for the credential anew.
+func TestCredentialFuncPerAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		type key struct{}
+		calls := 0
+		supply := func(ctx context.Context) (tokenpatch.Secret, error) {
+			assert.Equal(t, "caller", ctx.Value(key{}))
+			calls++
+			return tokenpatch.Secret(fmt.Sprintf("rotated-%d", calls)), nil
+		}
+		service, client := newPair(t, func(c *tokenpatch.Config) {
+			c.V1.APIKey, c.V1.APIKeyFunc = "", supply
+			c.V2.AccessToken, c.V2.AccessTokenFunc = "", supply
+		})
+		assert.Zero(t, calls, "NewClient calls nothing")
+		ctx := context.WithValue(t.Context(), key{}, "caller")
+
+		service.SetCredentials("rotated-2", "rotated-4")
+		service.Inject(tokenpatchtest.Fault{API: tokenpatchtest.V1, Status: 503}, tokenpatchtest.Fault{API: tokenpatchtest.V2, Status: 503})
+		for _, a := range apis {
+			require.NoError(t, a.call(ctx, client))
+		}
+
+		var sent []string
+		for _, r := range service.Requests() {
+			sent = append(sent, r.Header.Get("Authorization"))
+		}
+		assert.Equal(t, []string{"Bearer rotated-1", "Bearer rotated-2", "rotated-3", "rotated-4"}, sent)
+	})
+}
+
+func TestCredentialFuncFails(t *testing.T) {
+	vault := errors.New("the vault is sealed")
+	tests := []struct {
+		name   string
+		secret tokenpatch.Secret
+		err    error
+		v1, v2 string
+	}{
+		{"error", "", vault, "Config.V1.APIKeyFunc: the vault is sealed", "Config.V2.AccessTokenFunc: the vault is sealed"},
+		{"empty", "", nil, "tokenpatch: Config.V1.APIKey: want printable ASCII", "tokenpatch: Config.V2.AccessToken: want printable ASCII"},
+		{"line end", "5ecret\n", nil, "tokenpatch: Config.V1.APIKey: want printable ASCII", "tokenpatch: Config.V2.AccessToken: want printable ASCII"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			calls := 0
+			supply := func(context.Context) (tokenpatch.Secret, error) { calls++; return test.secret, test.err }
+			service, client := newPair(t, func(c *tokenpatch.Config) {
+				c.V1 = tokenpatch.V1Config{APIKeyFunc: supply}
+				c.V2 = tokenpatch.V2Config{AccessTokenFunc: supply}
+			})
+			for _, a := range apis {
+				err := a.call(t.Context(), client)
+				assert.Zero(t, assertAs[*tokenpatch.NotSentError](t, err).Attempts)
+				text := map[string]string{"V1": test.v1, "V2": test.v2}[a.name]
+				assert.Contains(t, err.Error(), "tokenpatch: PATCH "+a.path+": nothing was applied, after 0 attempts: "+text)
+				if test.err != nil {
+					require.ErrorIs(t, err, test.err)
+				}
+				assertHolds(t, err, "5ecret", false)
+				assertOutcome(t, notApplied, err)
+			}
+			assert.Zero(t, service.RequestCount())
+			assert.Equal(t, 2, calls, "once a call: it is not tried again")
+		})
+	}
+}
+
+// A credential that could not be had costs none of the rate limit's places.
+func TestCredentialFuncFailsAndKeepsItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var fail error
+		service, client := newPair(t, func(c *tokenpatch.Config) {
+			c.V2.AccessToken = ""
+			c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { return tokenpatchtest.AccessToken, fail }
+		})
+		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 2, Floating: true})
+		began := time.Now()
+		require.NoError(t, patchName(t.Context(), client))
+		fail = io.EOF
+		require.ErrorIs(t, patchName(t.Context(), client), io.EOF)
+		fail = nil
+		require.NoError(t, patchName(t.Context(), client))
+		assert.Zero(t, time.Since(began))
+	})
+}
+
+// The HTTP client that was given is as it was, and its redirect policy and
+// timeout are not those of the call.
+func TestHTTPClientIsNotChanged(t *testing.T) {
+	service := tokenpatchtest.New()
+	t.Cleanup(service.Close)
+	given := service.Client()
+	given.Timeout = time.Minute
+	followed := false
+	given.CheckRedirect = func(*http.Request, []*http.Request) error { followed = true; return nil }
+	transport := given.Transport
+	client, err := tokenpatch.NewClient(tokenpatch.Config{
+		V1: tokenpatch.V1Config{APIKey: tokenpatchtest.APIKey}, V2: tokenpatch.V2Config{AccessToken: tokenpatchtest.AccessToken},
+		HTTPClient: given,
+	})
+	require.NoError(t, err)
+	service.Inject(tokenpatchtest.Fault{Status: 307, Header: http.Header{"Location": {"https://evil.example/"}}, Times: -1})
+
+	for _, a := range apis {
+		require.Error(t, a.call(t.Context(), client))
+	}
+
+	assert.False(t, followed)
+	assert.Same(t, transport, given.Transport)
+	assert.Equal(t, time.Minute, given.Timeout)
+	require.NoError(t, given.CheckRedirect(nil, nil))
+	assert.True(t, followed, "the policy is the one that was given")
+	assert.Equal(t, 2, service.RequestCount())
+}
+
+// A change of the configuration after NewClient has no effect.
+func TestConfigIsCopied(t *testing.T) {
+	service := tokenpatchtest.New()
+	t.Cleanup(service.Close)
+	require.NoError(t, service.AddV1(tokenpatchtest.V1Token{ID: uuid.MustParse(idV1)}))
+	config := tokenpatch.Config{V1: tokenpatch.V1Config{APIKey: tokenpatchtest.APIKey}, HTTPClient: service.Client()}
+	client, err := tokenpatch.NewClient(config)
+	require.NoError(t, err)
+	config.V1.APIKey = "changed"
+	config.HTTPClient.Transport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.EOF })
+	require.NoError(t, updateName(t.Context(), client))
+}
+
+// What net/http must not do by itself: send a request again.
+func TestRequestCannotBeReplayedByTheTransport(t *testing.T) {
+	_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
+		assert.Empty(t, r.Header.Values("Idempotency-Key"))
+		body, err := r.GetBody()
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, body)
+		require.Error(t, err, "a body that cannot be sent")
+		require.ErrorIs(t, r.Context().Err(), context.Canceled, "the attempt is over")
+		return answer(400, "", ""), r.Body.Close()
+	}))
+	for _, a := range apis {
+		require.Error(t, a.call(t.Context(), client))
+	}
+}
+
+func TestCallsOverLoopback(t *testing.T) {
+	service, _ := newPair(t)
+	plain, err := service.Listen()
+	require.NoError(t, err)
+	secure, trusting, err := service.ListenTLS()
+	require.NoError(t, err)
+	for name, config := range map[string]tokenpatch.Config{
+		"HTTP/1": {V1: tokenpatch.V1Config{BaseURL: plain}, V2: tokenpatch.V2Config{BaseURL: plain}},
+		"HTTP/2": {V1: tokenpatch.V1Config{BaseURL: secure}, V2: tokenpatch.V2Config{BaseURL: secure}, HTTPClient: trusting},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config.V1.APIKey, config.V2.AccessToken = tokenpatchtest.APIKey, tokenpatchtest.AccessToken
+			client, err := tokenpatch.NewClient(config)
+			require.NoError(t, err)
+			defer client.CloseIdleConnections()
+			for _, a := range apis {
+				require.NoError(t, a.call(t.Context(), client))
+			}
+		})
+	}
+	assert.Equal(t, 2, service.Changes(idV1))
+	assert.Equal(t, 2, service.Changes(idV2))
+}
+
+// Goroutines share a client, a patch and an update.
+func TestClientIsShared(t *testing.T) {
+	const goroutines = 50
+	service, client := newPair(t)
+	patch := tokenpatch.NewPatch().AddCustomRoleID("qa")
+	var group sync.WaitGroup
+	for range goroutines {
+		group.Go(func() {
+			_, err := client.V2.PatchToken(t.Context(), idV2, patch)
+			assert.NoError(t, err)
+			assert.NoError(t, updateName(t.Context(), client))
+			_ = client.V2.RateLimit()
+		})
+	}
+	group.Wait()
+	assert.Equal(t, goroutines, service.Changes(idV1))
+	assert.Equal(t, goroutines, service.Changes(idV2))
+	assert.Equal(t, 2*goroutines, service.RequestCount())
+}
+
+// record collects what hooks are told.
+type record struct {
+	attempts []tokenpatch.AttemptInfo
+	waits    []tokenpatch.WaitInfo
+}
+
+func (r *record) hooks(c *tokenpatch.Config) {
+	c.Hooks = tokenpatch.Hooks{
+		Attempt: func(a tokenpatch.AttemptInfo) { r.attempts = append(r.attempts, a) },
+		Wait:    func(w tokenpatch.WaitInfo) { r.waits = append(r.waits, w) },
+	}
+}
+
+func TestHooks(t *testing.T) {
+	for _, a := range apis {
+		t.Run(a.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var r record
+				service, client := newPair(t, r.hooks)
+				service.SetLatency(40 * time.Millisecond)
+				service.Inject(
+					tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore},
+					tokenpatchtest.Fault{Status: 503},
+					tokenpatchtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"2"}}},
+				)
+
+				require.NoError(t, a.call(t.Context(), client))
+
+				success := map[string]int{"V1": 204, "V2": 200}[a.name]
+				require.Len(t, r.attempts, 4)
+				for i, want := range []struct {
+					status  int
+					outcome tokenpatch.Outcome
+					failed  bool
+					took    time.Duration
+				}{
+					{0, unknown, true, 20 * time.Millisecond},
+					{503, unknown, false, 40 * time.Millisecond},
+					{429, notApplied, false, 40 * time.Millisecond},
+					{success, applied, false, 40 * time.Millisecond},
+				} {
+					got := r.attempts[i]
+					assert.Equal(t, want.failed, got.Err != nil, "attempt %d: %v", i+1, got.Err)
+					got.Err = nil
+					assert.Equal(t, tokenpatch.AttemptInfo{
+						Service: a.name, Method: "PATCH", Path: a.path, Number: i + 1,
+						Status: want.status, Outcome: want.outcome, Duration: want.took,
+					}, got)
+				}
+				require.Len(t, r.waits, 3)
+				for i, want := range []struct {
+					reason      tokenpatch.WaitReason
+					least, most time.Duration
+				}{
+					{tokenpatch.WaitBackoff, 125 * time.Millisecond, 250 * time.Millisecond},
+					{tokenpatch.WaitBackoff, 250 * time.Millisecond, 500 * time.Millisecond},
+					{tokenpatch.WaitRetryAfter, 2 * time.Second, 2200 * time.Millisecond},
+				} {
+					got := r.waits[i]
+					assert.GreaterOrEqual(t, got.Duration, want.least)
+					assert.LessOrEqual(t, got.Duration, want.most)
+					got.Duration = 0
+					assert.Equal(t, tokenpatch.WaitInfo{Service: a.name, Method: "PATCH", Path: a.path, Reason: want.reason}, got)
+				}
+			})
+		})
+	}
+}
+
+// What a logger is told, as slog's JSON handler writes it, without a credential
+// even where a server echoes it.
+func TestLogger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		service, client := newPair(t, func(c *tokenpatch.Config) {
+			c.Logger = slog.New(slog.NewJSONHandler(&logged, &slog.HandlerOptions{Level: slog.LevelDebug}))
+		})
+		service.Inject(
+			tokenpatchtest.Fault{Status: 503, Body: tokenpatchtest.AccessToken},
+			tokenpatchtest.Fault{Status: 503, Body: tokenpatchtest.AccessToken + tokenpatchtest.AccessToken, Cut: tokenpatchtest.CutMiddle},
+		)
+
+		require.NoError(t, patchName(t.Context(), client))
+
+		type line struct {
+			Level, Msg, Service, Method, Path, Outcome, Reason string
+			Number, Status                                     int
+		}
+		var lines []line
+		for text := range strings.Lines(logged.String()) {
+			var l line
+			require.NoError(t, json.Unmarshal([]byte(text), &l), text)
+			lines = append(lines, l)
+		}
+		attempt := line{Level: "WARN", Msg: "tokenpatch: attempt", Service: "V2", Method: "PATCH", Path: pathV2, Outcome: "unknown", Number: 1, Status: 503}
+		second, third := attempt, attempt
+		second.Number = 2
+		third.Level, third.Outcome, third.Number, third.Status = "DEBUG", "applied", 3, 200
+		wait := line{Level: "DEBUG", Msg: "tokenpatch: wait", Service: "V2", Method: "PATCH", Path: pathV2, Reason: "backoff"}
+		assert.Equal(t, []line{attempt, wait, second, wait, third}, lines)
+		assert.NotContains(t, logged.String(), tokenpatchtest.AccessToken)
+	})
+}
+
+// Without a logger nothing is written, to stderr least of all.
+func TestSilentWithoutLogger(t *testing.T) {
+	read, write, err := os.Pipe()
+	require.NoError(t, err)
+	stderr, logged := os.Stderr, log.Writer()
+	os.Stderr = write
+	log.SetOutput(write)
+	defer func() { os.Stderr = stderr; log.SetOutput(logged) }()
+
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.Inject(tokenpatchtest.Fault{Status: 503}, tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter})
+		require.NoError(t, patchName(t.Context(), client))
+	})
+	_, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}), through(func(*http.Request) (*http.Response, error) {
+		return answer(200, "", "{}"), io.EOF // net/http complains of it
+	}))
+	require.Error(t, patchName(t.Context(), client))
+
+	require.NoError(t, write.Close())
+	written, err := io.ReadAll(read)
+	require.NoError(t, err)
+	assert.Empty(t, string(written))
+}

@@ -1,0 +1,595 @@
+package tokenpatch_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+const (
+	applied    = tokenpatch.OutcomeApplied
+	notApplied = tokenpatch.OutcomeNotApplied
+	unknown    = tokenpatch.OutcomeUnknown
+)
+
+// statuses are the answers of both APIs that are not their success. How many
+// attempts a call makes is the default policy's.
+var statuses = []struct {
+	status         int
+	code           string // where the answer has none
+	v1, v2         string // the type; empty is *APIError itself
+	outcome        tokenpatch.Outcome
+	sentV1, sentV2 int
+}{
+	{202, "accepted", "", "", unknown, 1, 1},
+	{301, "moved_permanently", "", "", notApplied, 1, 1},
+	{302, "found", "", "", notApplied, 1, 1},
+	{303, "see_other", "", "", notApplied, 1, 1},
+	{307, "temporary_redirect", "", "", notApplied, 1, 1},
+	{308, "permanent_redirect", "", "", notApplied, 1, 1},
+	{400, "bad_request", "InvalidRequest", "InvalidRequest", notApplied, 1, 1},
+	{401, "unauthorized", "Unauthorized", "Unauthorized", notApplied, 1, 1},
+	{402, "payment_required", "", "", notApplied, 1, 1},
+	{403, "forbidden", "Forbidden", "Forbidden", notApplied, 1, 1},
+	{404, "not_found", "NotFound", "NotFound", notApplied, 1, 1},
+	{405, "method_not_allowed", "", "", notApplied, 1, 1},
+	{408, "request_timeout", "", "", unknown, 1, 1},
+	{409, "conflict", "Conflict", "Conflict", notApplied, 1, 4},
+	{412, "precondition_failed", "", "", notApplied, 1, 1},
+	{413, "request_entity_too_large", "", "", notApplied, 1, 1},
+	{415, "unsupported_media_type", "", "", notApplied, 1, 1},
+	{418, "i'm_a_teapot", "", "", notApplied, 1, 1},
+	{422, "unprocessable_entity", "Validation", "PatchFailed", notApplied, 1, 1},
+	{424, "failed_dependency", "", "", notApplied, 1, 1},
+	{429, "too_many_requests", "RateLimited", "RateLimited", notApplied, 100, 100},
+	{499, "status_499", "", "", notApplied, 1, 1},
+	{500, "internal_server_error", "Server", "Server", unknown, 4, 4},
+	{501, "not_implemented", "Server", "Server", unknown, 1, 1},
+	{502, "bad_gateway", "Server", "Server", unknown, 4, 4},
+	{503, "service_unavailable", "Server", "Server", unknown, 4, 4},
+	{504, "gateway_timeout", "Server", "Server", unknown, 4, 4},
+	{599, "status_599", "Server", "Server", unknown, 1, 1},
+	{600, "status_600", "", "", unknown, 1, 1},
+}
+
+// Every status, for each API, with an answer in the API's own shape.
+func TestErrorOfEveryStatus(t *testing.T) {
+	for _, s := range statuses {
+		v1 := statusCase{api: apiV1, status: s.status, kind: s.v1, outcome: s.outcome, sent: s.sentV1,
+			body: `{"detail": "What went wrong."}`, code: s.code}
+		v2 := statusCase{api: apiV2, status: s.status, kind: s.v2, outcome: s.outcome, sent: s.sentV2,
+			body: `{"code": "a_code", "message": "What went wrong.", "id": "93f6f2ae-0d2c-11ee-be56-0242ac120002"}`,
+			code: "a_code", id: "93f6f2ae-0d2c-11ee-be56-0242ac120002"}
+		t.Run(fmt.Sprintf("V1/%d", s.status), v1.run)
+		t.Run(fmt.Sprintf("V2/%d", s.status), v2.run)
+	}
+}
+
+type statusCase struct {
+	api      api
+	status   int
+	body     string
+	kind     string
+	code, id string
+	outcome  tokenpatch.Outcome
+	sent     int
+}
+
+func (c statusCase) run(t *testing.T) { synctest.Test(t, c.bubble) }
+
+func (c statusCase) bubble(t *testing.T) {
+	service, client := newPair(t)
+	service.Inject(tokenpatchtest.Fault{Status: c.status, Body: c.body, Times: -1})
+
+	err := c.api.call(t.Context(), client)
+
+	want := []string{}
+	if c.kind != "" {
+		want = append(want, c.kind)
+	}
+	if c.outcome == unknown {
+		want = append(want, "OutcomeUnknown")
+	}
+	assert.Equal(t, want, append([]string{}, typesOf(err)...))
+	assertOutcome(t, c.outcome, err)
+
+	message := "What went wrong."
+	if c.status/100 == 3 {
+		message = "a redirect to nowhere that can be read, not followed"
+	}
+	got := assertAs[*tokenpatch.APIError](t, err)
+	assert.Equal(t, tokenpatch.APIError{
+		StatusCode: c.status, Code: c.code, Message: message, ID: c.id,
+		Method: "PATCH", Path: c.api.path, Attempts: c.sent, Body: []byte(c.body),
+	}, *got)
+	assert.Equal(t, c.sent, service.RequestCount())
+	assert.Zero(t, service.Changes(c.api.id))
+	assert.Equal(t, c.text(message), err.Error())
+}
+
+func (c statusCase) text(message string) string {
+	text := fmt.Sprintf("%d %s: %s", c.status, c.code, message)
+	if c.id != "" {
+		text += " (id " + c.id + ")"
+	}
+	count := "1 attempt"
+	if c.sent > 1 {
+		count = fmt.Sprintf("%d attempts", c.sent)
+		text += " (after " + count + ")"
+	}
+	if c.outcome == unknown {
+		text = "not known whether the change was applied, after " + count + ": " + text
+	}
+	return "tokenpatch: PATCH " + c.api.path + ": " + text
+}
+
+// Answers in every other shape keep the status's type, and what can be read.
+func TestErrorBodies(t *testing.T) {
+	const shape = "an answer of another shape (application/json): "
+	tests := []struct {
+		name        string
+		contentType string
+		body        string
+		code        string // empty for the status's own
+		message     string
+		id          string
+	}{
+		{name: "V2's own", body: `{"code":"forbidden_code","message":"Not you.","id":"abc"}`, code: "forbidden_code", message: "Not you.", id: "abc"},
+		{name: "more members", body: `{"code":"c","message":"m","more":[1],"detail":{"a":1}}`, code: "c", message: "m"},
+		{name: "no message", body: `{"code":"c"}`, code: "c", message: shape + `"{\"code\":\"c\"}"`},
+		{name: "no code", body: `{"message":"m"}`, message: "m"},
+		{name: "code a number", body: `{"code":7,"message":"m","id":"i"}`, message: "m", id: "i"},
+		{name: "message a list", body: `{"code":"c","message":["m"],"id":"i"}`, code: "c", message: shape + `"{\"code\":\"c\",\"message\":[\"m\"],\"id\":\"i\"}"`, id: "i"},
+		{name: "id a number", body: `{"code":"c","message":"m","id":7}`, code: "c", message: "m"},
+		{name: "members null", body: `{"code":null,"message":null,"id":null,"detail":null}`, message: shape + `"{\"code\":null,\"message\":null,\"id\":null,\"detail\":null}"`},
+		{name: "detail a text", body: `{"detail":"Not authenticated"}`, message: "Not authenticated"},
+		{name: "detail an object", body: `{"detail":{"msg":"x"}}`, message: shape + `"{\"detail\":{\"msg\":\"x\"}}"`},
+		{name: "detail a number", body: `{"detail":4}`, message: shape + `"{\"detail\":4}"`},
+		{name: "detail an empty list", body: `{"detail":[]}`, message: shape + `"{\"detail\":[]}"`},
+		{name: "detail a list", body: `{"detail":[{"loc":["body",0],"msg":"m","type":"t"}]}`, message: "body.0: m"},
+		{name: "detail a list of texts", body: `{"detail":["m"]}`, message: shape + `"{\"detail\":[\"m\"]}"`},
+		{name: "detail a list of null", body: `{"detail":[null]}`, message: shape + `"{\"detail\":[null]}"`},
+		{name: "loc of another shape", body: `{"detail":[{"loc":5,"msg":"m","type":"t"}]}`, message: shape + `"{\"detail\":[{\"loc\":5,\"msg\":\"m\",\"type\":\"t\"}]}"`},
+		{name: "an array", body: `[1,2]`, message: shape + `"[1,2]"`},
+		{name: "null", body: `null`, message: shape + `"null"`},
+		{name: "a string", body: `"no"`, message: shape + `"\"no\""`},
+		{name: "an empty object", body: `{}`, message: shape + `"{}"`},
+		{name: "truncated", contentType: "application/json", body: `{"code":"c","mess`, message: shape + `"{\"code\":\"c\",\"mess"`},
+		{name: "empty", body: ``, message: "an answer without a body"},
+		{name: "HTML", contentType: "text/html; charset=utf-8", body: "<html>\n403</html>", message: `an answer of another shape (text/html; charset=utf-8): "<html>\n403</html>"`},
+		{name: "text", contentType: "text/plain", body: "no", message: `an answer of another shape (text/plain): "no"`},
+		{name: "not UTF-8", contentType: "text/plain", body: "\xff\xfe", message: `an answer of another shape (text/plain): "\xff\xfe"`},
+	}
+	for _, a := range apis {
+		for _, test := range tests {
+			t.Run(a.name+"/"+test.name, func(t *testing.T) {
+				service, client := newPair(t)
+				fault := tokenpatchtest.Fault{Status: 403, Body: test.body}
+				if test.contentType != "" {
+					fault.Header = http.Header{"Content-Type": {test.contentType}}
+				}
+				service.Inject(fault)
+
+				err := a.call(t.Context(), client)
+
+				got := assertAs[*tokenpatch.ForbiddenError](t, err)
+				if test.code == "" {
+					test.code = "forbidden"
+				}
+				assert.Equal(t, test.code, got.Code)
+				assert.Equal(t, test.message, got.Message)
+				assert.Equal(t, test.id, got.ID)
+				assert.Equal(t, test.body, string(got.Body))
+				require.NoError(t, got.Err)
+				assertOutcome(t, notApplied, err)
+			})
+		}
+	}
+}
+
+// A validation error as FastAPI words it: loc mixes strings and integers.
+func TestValidationErrorDetails(t *testing.T) {
+	service, client := newPair(t)
+	service.Inject(tokenpatchtest.Fault{Status: 422, Body: `{"detail": [
+		{"type": "enum", "loc": ["body", "organization_role"], "msg": "Input should be 'ADMIN', 'MEMBER' or 'EXTERNAL'",
+		 "input": "OWNER", "ctx": {"expected": "'ADMIN', 'MEMBER' or 'EXTERNAL'"}},
+		{"loc": ["body", "roles", 0, "id"], "msg": "Field required", "type": "missing"},
+		{"loc": [], "msg": "Somewhere", "type": "value_error", "input": null, "url": "https://errors.pydantic.dev"}
+	]}`})
+
+	err := updateName(t.Context(), client)
+
+	got := assertAs[*tokenpatch.ValidationError](t, err)
+	assert.Equal(t, []tokenpatch.ValidationDetail{
+		{
+			Loc: []any{"body", "organization_role"}, Msg: "Input should be 'ADMIN', 'MEMBER' or 'EXTERNAL'", Type: "enum",
+			Input: json.RawMessage(`"OWNER"`), Ctx: json.RawMessage(`{"expected": "'ADMIN', 'MEMBER' or 'EXTERNAL'"}`),
+		},
+		{Loc: []any{"body", "roles", 0, "id"}, Msg: "Field required", Type: "missing"},
+		{Msg: "Somewhere", Type: "value_error", Input: json.RawMessage(`null`)},
+	}, got.Details)
+	assert.Equal(t, "tokenpatch: PATCH "+pathV1+": 422 unprocessable_entity: "+
+		"body.organization_role: Input should be 'ADMIN', 'MEMBER' or 'EXTERNAL'; body.roles.0.id: Field required; Somewhere", err.Error())
+}
+
+func TestValidationErrorWithoutDetails(t *testing.T) {
+	for _, body := range []string{`{"detail": "No."}`, `{"detail": null}`, `{}`, `{"detail": [{"loc": {}}]}`, `{"detail": ["No."]}`, `<html>`, ``} {
+		t.Run(body, func(t *testing.T) {
+			service, client := newPair(t)
+			service.Inject(tokenpatchtest.Fault{Status: 422, Body: body})
+			err := updateName(t.Context(), client)
+			assert.Empty(t, assertAs[*tokenpatch.ValidationError](t, err).Details)
+		})
+	}
+}
+
+func TestErrorBodyIsCut(t *testing.T) {
+	const limit = 4 << 10
+	for _, size := range []int{limit - 1, limit, limit + 1, 100 << 10} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			service, client := newPair(t)
+			body := strings.Repeat("x", size)
+			service.Inject(tokenpatchtest.Fault{Status: 404, Body: body})
+			got := assertAs[*tokenpatch.NotFoundError](t, patchName(t.Context(), client))
+			assert.Equal(t, body[:min(size, limit)], string(got.Body))
+			assert.Less(t, len(got.Error()), 500)
+		})
+	}
+}
+
+// A code and a message are read from a body that is longer than what is kept.
+func TestErrorBodyIsReadBeyondItsCut(t *testing.T) {
+	service, client := newPair(t)
+	service.Inject(tokenpatchtest.Fault{Status: 400, Body: `{"padding": "` + strings.Repeat("x", 8<<10) + `", "code": "c", "message": "m"}`})
+	got := assertAs[*tokenpatch.InvalidRequestError](t, patchName(t.Context(), client))
+	assert.Equal(t, "c: m", got.Code+": "+got.Message)
+}
+
+// A refusal that breaks off is a refusal.
+func TestErrorBodyBreaksOff(t *testing.T) {
+	for _, a := range apis {
+		t.Run(a.name, func(t *testing.T) {
+			service, client := newPair(t)
+			service.Inject(tokenpatchtest.Fault{Status: 403, Body: `{"code":"c","message":"m"}`, Cut: tokenpatchtest.CutMiddle})
+			err := a.call(t.Context(), client)
+			got := assertAs[*tokenpatch.ForbiddenError](t, err)
+			assert.Equal(t, `{"code":"c","`, string(got.Body))
+			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
+			assert.Contains(t, err.Error(), "403 forbidden: an answer of another shape")
+			assertOutcome(t, notApplied, err)
+			assert.Equal(t, 1, service.RequestCount())
+		})
+	}
+}
+
+// A refusal that is too long to be read whole is a refusal.
+func TestErrorBodyTooLong(t *testing.T) {
+	service, client := newPair(t, func(c *tokenpatch.Config) { c.MaxResponseBytes = 8 })
+	service.Inject(tokenpatchtest.Fault{Status: 403, Body: "123456789"})
+	err := patchName(t.Context(), client)
+	got := assertAs[*tokenpatch.ForbiddenError](t, err)
+	assert.Equal(t, "12345678", string(got.Body))
+	require.EqualError(t, got.Err, "the answer is longer than the 8 bytes that are read")
+	assertOutcome(t, notApplied, err)
+}
+
+func TestErrorNamesRedirectTarget(t *testing.T) {
+	tests := []struct{ name, location, want string }{
+		{"another host", "https://user:secret@evil.example:8443/login?secret#secret", "a redirect to evil.example:8443, not followed"},
+		{"the same host", "/login?secret", "a redirect within the same host, not followed"},
+		{"no location", "", "a redirect to nowhere that can be read, not followed"},
+		{"no URL", "https://%zz/secret", "a redirect to nowhere that can be read, not followed"},
+	}
+	for _, a := range apis {
+		for _, status := range []int{301, 302, 303, 307, 308} {
+			for _, test := range tests {
+				t.Run(fmt.Sprintf("%s/%d/%s", a.name, status, test.name), func(t *testing.T) {
+					service, client := newPair(t)
+					header := http.Header{"Location": {test.location}}
+					if test.location == "" {
+						header = nil
+					}
+					// What the body says does not hide where the redirect points.
+					service.Inject(tokenpatchtest.Fault{Status: status, Header: header, Body: `{"message": "Moved"}`})
+
+					err := a.call(t.Context(), client)
+
+					got := assertAs[*tokenpatch.APIError](t, err)
+					assert.Equal(t, status, got.StatusCode)
+					assert.Equal(t, test.want, got.Message)
+					assert.NotContains(t, err.Error(), "secret")
+					assertOutcome(t, notApplied, err)
+					assert.Equal(t, 1, service.RequestCount(), "redirects are not followed")
+				})
+			}
+		}
+	}
+}
+
+// A change that the server accepted, with an answer that is not what its
+// endpoint documents, was applied: the error says so, and so does the service.
+func TestSuccessThatCannotBeRead(t *testing.T) {
+	tests := []struct {
+		name   string
+		api    api
+		change func(*tokenpatch.Config)
+		fault  tokenpatchtest.Fault
+		status int
+		cause  string
+	}{
+		{"V1 200", apiV1, nil, tokenpatchtest.Fault{Status: 200, Body: `{"name": "ci"}`, Apply: true}, 200, "the API documents 204 for a success"},
+		{"V1 201", apiV1, nil, tokenpatchtest.Fault{Status: 201, Apply: true}, 201, "the API documents 204 for a success"},
+		{"V2 204", apiV2, nil, tokenpatchtest.Fault{Status: 204, Apply: true}, 204, "the API documents 200 for a success"},
+		{"V2 206", apiV2, nil, tokenpatchtest.Fault{Status: 206, Body: tokenJSON, Apply: true}, 206, "the API documents 200 for a success"},
+		{"HTML", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: "<html>", Apply: true}, 200, "invalid character '<' looking for beginning of value"},
+		{"truncated", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: tokenJSON[:99], Apply: true}, 200, "unexpected end of JSON input"},
+		{"empty", apiV2, nil, tokenpatchtest.Fault{Status: 200, Apply: true}, 200, "unexpected end of JSON input"},
+		{"null", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: "null", Apply: true}, 200, "the answer is not a token: it has no _id"},
+		{"another object", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: `{"status": "ok"}`, Apply: true}, 200, "the answer is not a token: it has no _id"},
+		{"an array", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: "[]", Apply: true}, 200, "want an object, got an array"},
+		{"another type", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: `{"_id": 5}`, Apply: true}, 200, "_id: want a string, got a number"},
+		{"too long", apiV2, func(c *tokenpatch.Config) { c.MaxResponseBytes = 512 }, tokenpatchtest.Fault{}, 200, "the answer is longer than the 512 bytes that are read"},
+		{"cut in the middle", apiV2, nil, tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle}, 200, "unexpected EOF"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if test.change == nil {
+				test.change = func(*tokenpatch.Config) {}
+			}
+			service, client := newPair(t, test.change)
+			service.Inject(test.fault)
+
+			err := test.api.call(t.Context(), client)
+
+			got := assertAs[*tokenpatch.APIError](t, err)
+			assert.Equal(t, test.status, got.StatusCode)
+			assert.Equal(t, "the change was applied, but its answer could not be read", got.Message)
+			assert.Nil(t, got.Body, "it may hold a token's value")
+			assert.Equal(t, 1, got.Attempts)
+			require.Error(t, got.Err)
+			assert.Contains(t, got.Err.Error(), test.cause)
+			assert.Contains(t, err.Error(), test.cause)
+			assertOutcome(t, applied, err)
+			assert.Equal(t, 1, service.RequestCount())
+			assert.Equal(t, 1, service.Changes(test.api.id))
+		})
+	}
+}
+
+func TestSuccessOfExactlyTheLimit(t *testing.T) {
+	const body = `{"_id": "x"}`
+	service, client := newPair(t, func(c *tokenpatch.Config) { c.MaxResponseBytes = int64(len(body)) })
+	service.Inject(tokenpatchtest.Fault{Status: 200, Body: body, Apply: true})
+	token, err := client.V2.PatchToken(t.Context(), idV2, tokenpatch.NewPatch().SetName("x"))
+	require.NoError(t, err)
+	assert.Equal(t, "x", token.ID)
+}
+
+// A server can answer with a status that is none. net/http lets it pass.
+func TestErrorOfStatusZero(t *testing.T) {
+	for _, a := range apis {
+		for _, status := range []int{0, 1, 99} {
+			t.Run(fmt.Sprintf("%s/%d", a.name, status), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					_, client := newPair(t, through(func(*http.Request) (*http.Response, error) {
+						return answer(status, "text/plain", "?"), nil
+					}))
+					err := a.call(t.Context(), client)
+					assertOutcome(t, unknown, err)
+					require.Error(t, assertAs[*tokenpatch.OutcomeUnknownError](t, err).Err)
+					assert.NotEmpty(t, err.Error())
+				})
+			})
+		}
+	}
+}
+
+// A transport that breaks its contract does not break the client.
+func TestErrorOfBrokenTransport(t *testing.T) {
+	tests := []struct {
+		name string
+		send roundTripper
+		want string
+	}{
+		{"neither answer nor error", func(*http.Request) (*http.Response, error) { return nil, nil }, "neither an answer nor an error"},
+		{"both", func(*http.Request) (*http.Response, error) { return answer(200, "", "{}"), io.ErrClosedPipe }, "closed pipe"},
+		{"no body", func(*http.Request) (*http.Response, error) { return &http.Response{StatusCode: 500}, nil }, "an answer without a body"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			_, client := newPair(t, through(test.send), retries(tokenpatch.RetryPolicy{MaxAttempts: 1}))
+			err := patchName(t.Context(), client)
+			assertAs[*tokenpatch.OutcomeUnknownError](t, err)
+			assert.Contains(t, err.Error(), test.want)
+			assertOutcome(t, unknown, err)
+		})
+	}
+}
+
+func TestOutcomeOf(t *testing.T) {
+	forbidden := &tokenpatch.ForbiddenError{APIError: tokenpatch.APIError{StatusCode: 403}}
+	tests := []struct {
+		name string
+		err  error
+		want tokenpatch.Outcome
+	}{
+		{"nil", nil, applied},
+		{"an error from elsewhere", io.EOF, unknown},
+		{"a context's end", context.Canceled, unknown},
+		{"a refusal", forbidden, notApplied},
+		{"a refusal, wrapped", fmt.Errorf("renaming: %w", forbidden), notApplied},
+		{"a refusal among others", errors.Join(io.EOF, forbidden), notApplied},
+		{"a refusal after doubt", &tokenpatch.OutcomeUnknownError{Err: forbidden}, unknown},
+		{"nothing sent", &tokenpatch.NotSentError{Err: io.EOF}, notApplied},
+		{"a wrong input", &tokenpatch.InputError{}, notApplied},
+		{"a wrong patch", &tokenpatch.PatchError{Err: io.EOF}, notApplied},
+		{"a success that could not be read", &tokenpatch.APIError{StatusCode: 200}, applied},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) { assertOutcome(t, test.want, test.err) })
+	}
+}
+
+func TestOutcomeString(t *testing.T) {
+	assert.Equal(t, "applied", applied.String())
+	assert.Equal(t, "not applied", notApplied.String())
+	assert.Equal(t, "unknown", unknown.String())
+	assert.Equal(t, "unknown", tokenpatch.Outcome(7).String())
+	assert.Equal(t, unknown, tokenpatch.Outcome(0), "the zero value promises nothing")
+}
+
+// Errors that programs make themselves, in their own tests, print too.
+func TestErrorsOfZeroValuePrint(t *testing.T) {
+	for _, err := range []error{
+		&tokenpatch.APIError{}, &tokenpatch.RateLimitedError{}, &tokenpatch.OutcomeUnknownError{},
+		&tokenpatch.NotSentError{}, &tokenpatch.InputError{}, &tokenpatch.PatchError{},
+	} {
+		assert.NotPanics(t, func() { assert.Contains(t, err.Error(), "tokenpatch: ") }, "%T", err)
+	}
+}
+
+func TestValidationDetailUnmarshalJSON(t *testing.T) {
+	for _, body := range []string{`[]`, `"text"`, `{"loc": 5}`, `{"loc": [1.5]}`, `{"loc": [{}]}`, `{"msg": 5}`} {
+		var d tokenpatch.ValidationDetail
+		require.Error(t, json.Unmarshal([]byte(body), &d), body)
+	}
+}
+
+// Servers echo what they were sent. No credential gets into an error by way of
+// an answer, wherever the server put it.
+func TestErrorsHoldNoCredential(t *testing.T) {
+	const secret = "5ecret-a&b<c>-5ecret"
+	escaped, err := json.Marshal(secret) // as a server in Go echoes it
+	require.NoError(t, err)
+	bodies := map[string]string{
+		"message":  `{"code":"` + secret + `","message":"bad ` + secret + `","id":"` + secret + `"}`,
+		"detail":   `{"detail":"bad ` + secret + `"}`,
+		"details":  `{"detail":[{"loc":["header","` + secret + `"],"msg":"bad ` + secret + `","type":"t","input":"` + secret + `","ctx":{"a":"` + secret + `"}}]}`,
+		"escaped":  `{"code":` + string(escaped) + `,"message":` + string(escaped) + `,"id":` + string(escaped) + `}`,
+		"escapes":  `{"detail":[{"loc":[` + string(escaped) + `],"msg":` + string(escaped) + `,"type":"t","input":` + string(escaped) + `}]}`,
+		"HTML":     "<html>" + secret,
+		"long":     strings.Repeat("x", 4090) + secret,
+		"_id":      `{"_id": 5, "token": "` + secret + `"}`,
+		"location": "",
+	}
+	for _, a := range apis {
+		for _, status := range []int{200, 202, 302, 403, 422, 503} {
+			for name, body := range bodies {
+				t.Run(fmt.Sprintf("%s/%d/%s", a.name, status, name), func(t *testing.T) {
+					_, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}),
+						func(c *tokenpatch.Config) { c.V1.APIKey, c.V2.AccessToken = secret, secret },
+						through(func(r *http.Request) (*http.Response, error) {
+							assert.Contains(t, r.Header.Get("Authorization"), secret)
+							response := answer(status, "text/"+secret, body)
+							response.Header.Set("Location", "https://"+secret+".example/"+secret)
+							return response, nil
+						}))
+					err := a.call(t.Context(), client)
+					require.Error(t, err)
+					assertHolds(t, err, "5ecret", false)
+				})
+			}
+		}
+	}
+}
+
+// The transport's own errors can quote what a server sent.
+func TestTransportErrorsHoldNoCredential(t *testing.T) {
+	_, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}), through(func(r *http.Request) (*http.Response, error) {
+		return nil, fmt.Errorf("malformed HTTP status code %q", r.Header.Get("Authorization"))
+	}))
+	for _, a := range apis {
+		err := a.call(t.Context(), client)
+		assert.Contains(t, err.Error(), "malformed HTTP status code")
+		assertHolds(t, err, tokenpatchtest.APIKey, false)
+		assertHolds(t, err, tokenpatchtest.AccessToken, false)
+	}
+}
+
+// assertHolds looks for a text in everything that a program may print of an error.
+func assertHolds(t *testing.T, err error, text string, want bool) {
+	t.Helper()
+	held := fmt.Sprintf("%v\n%+v\n%#v\n%q", err, err, err, err)
+	var api *tokenpatch.APIError
+	if errors.As(err, &api) {
+		held += fmt.Sprintf("%s\n%+v\n%#v", api.Body, *api, *api)
+	}
+	var validation *tokenpatch.ValidationError
+	if errors.As(err, &validation) {
+		held += fmt.Sprintf("%+v\n%s", validation.Details, validation.Details)
+		for _, d := range validation.Details {
+			held += string(d.Input) + string(d.Ctx) + fmt.Sprint(d.Loc...)
+		}
+	}
+	if encoded, err := json.Marshal(err); err == nil {
+		held += string(encoded)
+	}
+	assert.Equal(t, want, strings.Contains(held, text), held)
+}
+
+// Whatever answers, the error has its status's type, and no part panics.
+func FuzzErrorBody(f *testing.F) {
+	for _, s := range statuses {
+		f.Add(s.status, "application/json", []byte(`{"code":"c","message":"m","id":"i"}`))
+		f.Add(s.status, "application/json", []byte(`{"detail":[{"loc":["body",0],"msg":"m","type":"t","input":1,"ctx":{}}]}`))
+		f.Add(s.status, "text/html", []byte(`<html>`))
+	}
+	for _, body := range []string{``, `null`, `[]`, `{"code":7}`, `{"detail":null}`, `{"detail":[null]}`, `{"detail":[{"loc":5}]}`, `{"detail`, tokenJSON} {
+		f.Add(200, "application/json", []byte(body))
+		f.Add(422, "application/json", []byte(body))
+	}
+	f.Add(0, "", []byte(nil))
+	f.Add(-1, "", []byte(nil))
+	f.Fuzz(func(t *testing.T, status int, contentType string, body []byte) {
+		client, err := tokenpatch.NewClient(tokenpatch.Config{
+			V1: tokenpatch.V1Config{APIKey: "key"}, V2: tokenpatch.V2Config{AccessToken: "token"},
+			Retry: tokenpatch.RetryPolicy{MaxAttempts: 1, MaxRateLimitWait: time.Nanosecond},
+			HTTPClient: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+				return answer(status, contentType, string(body)), nil
+			})},
+		})
+		require.NoError(t, err)
+		err = client.V1.UpdateToken(t.Context(), uuid.MustParse(idV1), tokenpatch.TokenUpdate{Personal: tokenpatch.Set(true)})
+		checkFuzzed(t, status, 204, err, map[int]string{422: "Validation"})
+		_, err = client.V2.PatchToken(t.Context(), idV2, tokenpatch.NewPatch().AddCustomRoleID("qa"))
+		checkFuzzed(t, status, 200, err, map[int]string{422: "PatchFailed"})
+	})
+}
+
+func checkFuzzed(t *testing.T, status, success int, err error, own map[int]string) {
+	t.Helper()
+	if status == success && err == nil {
+		return
+	}
+	require.Error(t, err)
+	require.NotEmpty(t, err.Error())
+	want := map[int]string{400: "InvalidRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 409: "Conflict", 422: own[422], 429: "RateLimited"}[status]
+	if status >= 500 && status <= 599 {
+		want = "Server"
+	}
+	var api *tokenpatch.APIError
+	switch {
+	case want != "":
+		require.Equal(t, want, typesOf(err)[0])
+	case status >= 100:
+		require.ErrorAs(t, err, &api)
+	}
+	if errors.As(err, &api) {
+		require.Equal(t, status, api.StatusCode)
+		require.LessOrEqual(t, len(api.Body), 4<<10)
+	}
+}

@@ -1,0 +1,147 @@
+package tokenpatch_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// The tokens of newPair's service.
+const (
+	idV1 = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
+	idV2 = "61095542756dba551110ae21" // as in tokenJSON
+
+	pathV1 = "/api/v1/token/" + idV1
+	pathV2 = "/api/v2/tokens/" + idV2
+)
+
+// newPair returns a service with one token of each API, and a client that
+// reaches it in memory. In a bubble of testing/synctest, call it in the bubble.
+func newPair(t *testing.T, change ...func(*tokenpatch.Config)) (*tokenpatchtest.Service, *tokenpatch.Client) {
+	t.Helper()
+	service := tokenpatchtest.New()
+	t.Cleanup(service.Close)
+	require.NoError(t, service.AddV1(tokenpatchtest.V1Token{ID: uuid.MustParse(idV1)}))
+	require.NoError(t, service.AddV2(tokenJSON))
+	config := tokenpatch.Config{
+		V1:         tokenpatch.V1Config{APIKey: tokenpatchtest.APIKey},
+		V2:         tokenpatch.V2Config{AccessToken: tokenpatchtest.AccessToken},
+		HTTPClient: service.Client(),
+	}
+	for _, f := range change {
+		f(&config)
+	}
+	client, err := tokenpatch.NewClient(config)
+	require.NoError(t, err)
+	return service, client
+}
+
+// api is one of the two endpoints, for tests of what both have in common.
+type api struct {
+	name string
+	api  tokenpatchtest.API
+	id   string
+	path string
+	call func(context.Context, *tokenpatch.Client) error // applied by a new service, and harmless twice
+}
+
+var (
+	apiV1 = api{"V1", tokenpatchtest.V1, idV1, pathV1, updateName}
+	apiV2 = api{"V2", tokenpatchtest.V2, idV2, pathV2, patchName}
+	apis  = []api{apiV1, apiV2}
+)
+
+func updateName(ctx context.Context, client *tokenpatch.Client) error {
+	return client.V1.UpdateToken(ctx, uuid.MustParse(idV1), tokenpatch.TokenUpdate{Name: tokenpatch.Set("ci")})
+}
+
+func patchName(ctx context.Context, client *tokenpatch.Client) error {
+	_, err := client.V2.PatchToken(ctx, idV2, tokenpatch.NewPatch().SetName("deployer"))
+	return err
+}
+
+// appendRole may not be sent twice.
+func appendRole(ctx context.Context, client *tokenpatch.Client) error {
+	_, err := client.V2.PatchToken(ctx, idV2, tokenpatch.NewPatch().AddCustomRoleID("qa"))
+	return err
+}
+
+// roundTripper is an http.RoundTripper of one function.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// through lets a client's attempts pass through f.
+func through(f roundTripper) func(*tokenpatch.Config) {
+	return func(c *tokenpatch.Config) { c.HTTPClient = &http.Client{Transport: f} }
+}
+
+func retries(policy tokenpatch.RetryPolicy) func(*tokenpatch.Config) {
+	return func(c *tokenpatch.Config) { c.Retry = policy }
+}
+
+// answer is a response that no server has to send.
+func answer(status int, contentType, body string) *http.Response {
+	return &http.Response{
+		StatusCode:    status,
+		Header:        http.Header{"Content-Type": {contentType}},
+		Body:          io.NopCloser(strings.NewReader(body)),
+		ContentLength: int64(len(body)),
+	}
+}
+
+// assertAs finds an error of type T in err.
+func assertAs[T error](t *testing.T, err error) T {
+	t.Helper()
+	var target T
+	require.ErrorAs(t, err, &target)
+	return target
+}
+
+func assertOutcome(t *testing.T, want tokenpatch.Outcome, err error) {
+	t.Helper()
+	assert.Equal(t, want.String(), tokenpatch.OutcomeOf(err).String(), "outcome of: %v", err)
+}
+
+// typesOf names the types of this package that errors.As finds in err, the
+// *APIError aside that is in every error about an answer.
+func typesOf(err error) (names []string) {
+	for _, kind := range []struct {
+		name string
+		is   bool
+	}{
+		{"InvalidRequest", is[*tokenpatch.InvalidRequestError](err)},
+		{"Unauthorized", is[*tokenpatch.UnauthorizedError](err)},
+		{"Forbidden", is[*tokenpatch.ForbiddenError](err)},
+		{"NotFound", is[*tokenpatch.NotFoundError](err)},
+		{"Conflict", is[*tokenpatch.ConflictError](err)},
+		{"Validation", is[*tokenpatch.ValidationError](err)},
+		{"PatchFailed", is[*tokenpatch.PatchFailedError](err)},
+		{"RateLimited", is[*tokenpatch.RateLimitedError](err)},
+		{"Server", is[*tokenpatch.ServerError](err)},
+		{"OutcomeUnknown", is[*tokenpatch.OutcomeUnknownError](err)},
+		{"NotSent", is[*tokenpatch.NotSentError](err)},
+		{"Input", is[*tokenpatch.InputError](err)},
+		{"Patch", is[*tokenpatch.PatchError](err)},
+	} {
+		if kind.is {
+			names = append(names, kind.name)
+		}
+	}
+	return names
+}
+
+func is[T error](err error) bool {
+	var target T
+	return errors.As(err, &target)
+}

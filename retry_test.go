@@ -1,0 +1,695 @@
+package tokenpatch_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// The calls of the table below: what may be sent again, and what may not.
+var (
+	v1         = apiV1.call
+	idempotent = apiV2.call
+	unsafe     = appendRole
+)
+
+func answers(statuses ...int) (faults []tokenpatchtest.Fault) {
+	for _, status := range statuses {
+		faults = append(faults, tokenpatchtest.Fault{Status: status})
+	}
+	return faults
+}
+
+func cuts(where ...tokenpatchtest.Cut) (faults []tokenpatchtest.Fault) {
+	for _, cut := range where {
+		faults = append(faults, tokenpatchtest.Fault{Cut: cut})
+	}
+	return faults
+}
+
+// refusing is an answer 429 with a header, or without one.
+func refusing(header ...string) tokenpatchtest.Fault {
+	fault := tokenpatchtest.Fault{Status: 429}
+	if len(header) > 0 {
+		fault.Header = http.Header{header[0]: {header[1]}}
+	}
+	return fault
+}
+
+// What is tried again, when, and how it ends. The bounds are those that the
+// documentation states: up to half of a backoff is left out, and up to a tenth
+// of a pause is added, 5 s at most.
+func TestTryAgain(t *testing.T) {
+	const (
+		before = tokenpatchtest.CutBefore
+		after  = tokenpatchtest.CutAfter
+		ms     = time.Millisecond
+	)
+	tests := []struct {
+		name        string
+		call        func(context.Context, *tokenpatch.Client) error
+		faults      []tokenpatchtest.Fault
+		policy      tokenpatch.RetryPolicy
+		types       []string // of the error; nil for success
+		outcome     tokenpatch.Outcome
+		sent        int
+		changes     int
+		least, most time.Duration
+	}{
+		{name: "V1 500", call: v1, faults: answers(500), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "V1 502", call: v1, faults: answers(502), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "V1 503", call: v1, faults: answers(503), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "V1 504", call: v1, faults: answers(504), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "V1 409", call: v1, faults: answers(409), types: []string{"Conflict"}, outcome: notApplied, sent: 1},
+		{name: "V1 cut before", call: v1, faults: cuts(before), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "V1 cut after", call: v1, faults: cuts(after), outcome: applied, sent: 2, changes: 2, least: 125 * ms, most: 250 * ms},
+
+		{name: "500", call: idempotent, faults: answers(500), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "502, 503, 504", call: idempotent, faults: answers(502, 503, 504), outcome: applied, sent: 4, changes: 1, least: 875 * ms, most: 1750 * ms},
+		{name: "503 four times", call: idempotent, faults: answers(503, 503, 503, 503), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 4, least: 875 * ms, most: 1750 * ms},
+		{name: "cut before", call: idempotent, faults: cuts(before), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "cut after", call: idempotent, faults: cuts(after), outcome: applied, sent: 2, changes: 2, least: 125 * ms, most: 250 * ms},
+		{name: "cut four times", call: idempotent, faults: cuts(before, after, before, after), types: []string{"OutcomeUnknown"}, outcome: unknown, sent: 4, changes: 2, least: 875 * ms, most: 1750 * ms},
+
+		{name: "unsafe 500", call: unsafe, faults: answers(500), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
+		{name: "unsafe 502", call: unsafe, faults: answers(502), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
+		{name: "unsafe 503", call: unsafe, faults: answers(503), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
+		{name: "unsafe 504", call: unsafe, faults: answers(504), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
+		{name: "unsafe cut before", call: unsafe, faults: cuts(before), types: []string{"OutcomeUnknown"}, outcome: unknown, sent: 1},
+		{name: "unsafe cut after", call: unsafe, faults: cuts(after), types: []string{"OutcomeUnknown"}, outcome: unknown, sent: 1, changes: 1},
+		{name: "unsafe 409", call: unsafe, faults: answers(409), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "unsafe 429", call: unsafe, faults: answers(429), outcome: applied, sent: 2, changes: 1, least: 10 * time.Second, most: 11 * time.Second},
+		{name: "unsafe 409, 503", call: unsafe, faults: answers(409, 503), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
+
+		{name: "409", call: idempotent, faults: answers(409), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "409 four times", call: idempotent, faults: answers(409, 409, 409, 409), types: []string{"Conflict"}, outcome: notApplied, sent: 4, least: 875 * ms, most: 1750 * ms},
+
+		{name: "429 without headers", call: idempotent, faults: answers(429), outcome: applied, sent: 2, changes: 1, least: 10 * time.Second, most: 11 * time.Second},
+		{name: "429 twice", call: idempotent, faults: answers(429, 429), outcome: applied, sent: 3, changes: 1, least: 20 * time.Second, most: 22 * time.Second},
+		{name: "429 on V1", call: v1, faults: answers(429), outcome: applied, sent: 2, changes: 1, least: 10 * time.Second, most: 11 * time.Second},
+		{name: "429 and Retry-After", call: idempotent, faults: []tokenpatchtest.Fault{refusing("Retry-After", "7")}, outcome: applied, sent: 2, changes: 1, least: 7 * time.Second, most: 7700 * ms},
+		{name: "429 and a long Retry-After", call: idempotent, faults: []tokenpatchtest.Fault{refusing("Retry-After", "300")}, outcome: applied, sent: 2, changes: 1, least: 300 * time.Second, most: 305 * time.Second},
+		{name: "429 does not count as an attempt", call: idempotent, faults: answers(429, 429, 429), policy: tokenpatch.RetryPolicy{MaxAttempts: 1}, outcome: applied, sent: 4, changes: 1, least: 30 * time.Second, most: 33 * time.Second},
+		{name: "503 and Retry-After", call: idempotent, faults: []tokenpatchtest.Fault{{Status: 503, Header: http.Header{"Retry-After": {"20"}}}}, outcome: applied, sent: 2, changes: 1, least: 20 * time.Second, most: 22 * time.Second},
+
+		{name: "only once", call: idempotent, faults: answers(503), policy: tokenpatch.RetryPolicy{MaxAttempts: 1}, types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
+		{name: "twice", call: idempotent, faults: answers(503, 503), policy: tokenpatch.RetryPolicy{MaxAttempts: 2}, types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
+		{name: "a backoff of its own", call: idempotent, faults: answers(503, 503, 503), policy: tokenpatch.RetryPolicy{MinBackoff: 2 * time.Second, MaxBackoff: 3 * time.Second}, outcome: applied, sent: 4, changes: 1, least: 4 * time.Second, most: 8 * time.Second},
+		{name: "a least backoff above the longest", call: idempotent, faults: answers(503), policy: tokenpatch.RetryPolicy{MinBackoff: time.Hour, MaxBackoff: time.Second}, outcome: applied, sent: 2, changes: 1, least: 500 * ms, most: time.Second},
+
+		{name: "403 after 503", call: idempotent, faults: answers(503, 403), types: []string{"Forbidden", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
+		{name: "V1 422 after a cut", call: v1, faults: append(cuts(after), answers(422)...), types: []string{"Validation", "OutcomeUnknown"}, outcome: unknown, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "422 after a cut", call: idempotent, faults: append(cuts(before), answers(422)...), types: []string{"PatchFailed", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
+		{name: "400 after 503", call: idempotent, faults: answers(503, 400), types: []string{"InvalidRequest", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
+		{name: "a redirect after 503", call: idempotent, faults: answers(503, 302), types: []string{"OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
+		{name: "409 after 503, then success", call: idempotent, faults: answers(503, 409), outcome: applied, sent: 3, changes: 1, least: 375 * ms, most: 750 * ms},
+		{name: "409 after 503 to the end", call: idempotent, faults: answers(503, 409, 409, 409), types: []string{"Conflict", "OutcomeUnknown"}, outcome: unknown, sent: 4, least: 875 * ms, most: 1750 * ms},
+		{name: "429 after 503, then success", call: idempotent, faults: answers(503, 429), outcome: applied, sent: 3, changes: 1, least: 10125 * ms, most: 11250 * ms},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service, client := newPair(t, retries(test.policy))
+				service.Inject(test.faults...)
+				began := time.Now()
+
+				err := test.call(t.Context(), client)
+
+				took := time.Since(began)
+				assert.Equal(t, test.types, typesOf(err), "%v", err)
+				assert.Equal(t, test.types == nil, err == nil, "%v", err)
+				assertOutcome(t, test.outcome, err)
+				assert.Equal(t, test.sent, service.RequestCount())
+				assert.Equal(t, test.changes, service.Changes(idV1)+service.Changes(idV2))
+				assert.GreaterOrEqual(t, took, test.least)
+				assert.LessOrEqual(t, took, test.most)
+			})
+		})
+	}
+}
+
+// The whole text of an error after doubt, and what can be found in it.
+func TestRefusalAfterDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.Inject(
+			tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter},
+			tokenpatchtest.Fault{Status: 403, Body: `{"code":"forbidden_code","message":"Not you.","id":"abc"}`},
+		)
+
+		err := patchName(t.Context(), client)
+
+		require.EqualError(t, err, "tokenpatch: PATCH "+pathV2+": not known whether the change was applied, after 2 attempts: "+
+			"403 forbidden_code: Not you. (id abc) (after 2 attempts)")
+		doubt := assertAs[*tokenpatch.OutcomeUnknownError](t, err)
+		assert.Equal(t, "PATCH", doubt.Method)
+		assert.Equal(t, pathV2, doubt.Path)
+		assert.Equal(t, 2, doubt.Attempts)
+		assert.Equal(t, "Not you.", assertAs[*tokenpatch.ForbiddenError](t, err).Message)
+		assert.Equal(t, 1, service.Changes(idV2))
+	})
+}
+
+// A program that knows the window, by the headers of one refusal.
+func TestRefusalUntilReset(t *testing.T) {
+	for name, offset := range map[string]time.Duration{"same clock": 0, "ahead": 3 * time.Hour, "behind": -3 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service, client := newPair(t)
+				service.SetClockOffset(offset)
+				reset := time.Now().Add(offset + 4*time.Second).UnixMilli()
+				service.Inject(refusing("X-Ratelimit-Reset", strconv.FormatInt(reset, 10)))
+				began := time.Now()
+				require.NoError(t, patchName(t.Context(), client))
+				// Bubbles begin on a whole second, so that one Date tells the offset exactly.
+				assert.GreaterOrEqual(t, time.Since(began), 4*time.Second)
+				assert.LessOrEqual(t, time.Since(began), 4400*time.Millisecond)
+			})
+		})
+	}
+}
+
+// What a window allows is sent in it, the rest in the next one, and nothing is refused.
+func TestCallsWaitForTheNextWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 2, Floating: true})
+		began := time.Now()
+		for range 3 {
+			require.NoError(t, patchName(t.Context(), client))
+		}
+		assert.GreaterOrEqual(t, time.Since(began), 10*time.Second)
+		assert.LessOrEqual(t, time.Since(began), 11*time.Second)
+		assert.Equal(t, 3, service.RequestCount())
+	})
+}
+
+func TestRateLimitedTooLong(t *testing.T) {
+	for _, a := range apis {
+		t.Run(a.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service, client := newPair(t)
+				service.Inject(refusing("Retry-After", "3600"))
+				began := time.Now()
+
+				err := a.call(t.Context(), client)
+
+				assert.Zero(t, time.Since(began), "it does not wait for what it will not wait out")
+				got := assertAs[*tokenpatch.RateLimitedError](t, err)
+				assert.Equal(t, 429, got.StatusCode)
+				assert.Equal(t, 1, got.Attempts)
+				assert.Equal(t, a.path, got.Path)
+				assert.Equal(t, time.Hour, got.RetryAfter)
+				assertOutcome(t, notApplied, err)
+				assert.Equal(t, 1, service.RequestCount())
+			})
+		})
+	}
+}
+
+func TestRateLimitedBeyondAllBounds(t *testing.T) {
+	for _, value := range []string{"31536000", "1e30", "99999999999999999999999", "9223372036854775807"} {
+		t.Run(value, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service, client := newPair(t)
+				service.Inject(refusing("Retry-After", value))
+				began := time.Now()
+				got := assertAs[*tokenpatch.RateLimitedError](t, patchName(t.Context(), client))
+				assert.Zero(t, time.Since(began))
+				assert.Greater(t, got.RetryAfter, 300*24*time.Hour)
+			})
+		})
+	}
+}
+
+// With a longer patience the same wait is waited out.
+func TestRateLimitPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxRateLimitWait: 2 * time.Hour}))
+		service.Inject(refusing("Retry-After", "3600"))
+		began := time.Now()
+		require.NoError(t, patchName(t.Context(), client))
+		assert.GreaterOrEqual(t, time.Since(began), time.Hour)
+		assert.LessOrEqual(t, time.Since(began), time.Hour+5*time.Second)
+	})
+}
+
+// A deadline before the limit opens ends a call at once, with nothing sent.
+func TestRateLimitOpensAfterDeadline(t *testing.T) {
+	for _, a := range apis {
+		t.Run(a.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service, client := newPair(t)
+				service.Inject(refusing("Retry-After", "30"))
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				began := time.Now()
+
+				for sent := range 2 { // the second call finds the service shut
+					err := a.call(ctx, client)
+					require.NoError(t, ctx.Err())
+					got := assertAs[*tokenpatch.RateLimitedError](t, err)
+					assert.Equal(t, 1-sent, got.Attempts)
+					assert.GreaterOrEqual(t, got.RetryAfter, 30*time.Second)
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+					assert.Empty(t, service.Changes(a.id))
+					assertOutcome(t, notApplied, err)
+				}
+				assert.Zero(t, time.Since(began))
+				assert.Equal(t, 1, service.RequestCount())
+			})
+		})
+	}
+}
+
+// A wait that is too long does not settle an attempt before it.
+func TestRateLimitedTooLongAfterDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.Inject(tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}, refusing("Retry-After", "3600"))
+		err := patchName(t.Context(), client)
+		assert.Equal(t, []string{"RateLimited", "OutcomeUnknown"}, typesOf(err))
+		assertOutcome(t, unknown, err)
+		assert.Equal(t, 1, service.Changes(idV2))
+	})
+}
+
+// The caller's context ends everything at once, wherever a call is.
+func TestContextEnds(t *testing.T) {
+	slow := []tokenpatchtest.Fault{{Delay: time.Minute, Times: -1}}
+	late := []tokenpatchtest.Fault{{DelayAfter: time.Minute, Times: -1}}
+	long := tokenpatch.RetryPolicy{MinBackoff: time.Minute, MaxBackoff: time.Minute}
+	tests := []struct {
+		name    string
+		call    func(context.Context, *tokenpatch.Client) error
+		faults  []tokenpatchtest.Fault
+		policy  tokenpatch.RetryPolicy
+		types   []string
+		outcome tokenpatch.Outcome
+		sent    int
+		changes int
+	}{
+		{"in an attempt", idempotent, slow, tokenpatch.RetryPolicy{}, []string{"OutcomeUnknown"}, unknown, 1, 0},
+		{"in an attempt that was applied", idempotent, late, tokenpatch.RetryPolicy{}, []string{"OutcomeUnknown"}, unknown, 1, 1},
+		{"V1 in an attempt", v1, slow, tokenpatch.RetryPolicy{}, []string{"OutcomeUnknown"}, unknown, 1, 0},
+		{"in a backoff after 503", idempotent, answers(503), long, []string{"Server", "OutcomeUnknown"}, unknown, 1, 0},
+		{"in a backoff after 409", idempotent, answers(409), long, []string{"Conflict"}, notApplied, 1, 0},
+		{"waiting for the rate limit", idempotent, answers(429), tokenpatch.RetryPolicy{}, []string{"RateLimited"}, notApplied, 1, 0},
+		{"V1 waiting for the rate limit", v1, answers(429), tokenpatch.RetryPolicy{}, []string{"RateLimited"}, notApplied, 1, 0},
+		{"waiting for the rate limit after doubt", idempotent, answers(503, 429), tokenpatch.RetryPolicy{}, []string{"RateLimited", "OutcomeUnknown"}, unknown, 2, 0},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service, client := newPair(t, retries(test.policy))
+				service.Inject(test.faults...)
+				ctx, cancel := context.WithCancel(t.Context())
+				time.AfterFunc(3*time.Second, cancel)
+				began := time.Now()
+
+				err := test.call(ctx, client)
+
+				assert.Equal(t, 3*time.Second, time.Since(began), "it ends at once")
+				require.ErrorIs(t, err, context.Canceled)
+				require.NotErrorIs(t, err, context.DeadlineExceeded)
+				assert.Equal(t, test.types, typesOf(err), "%v", err)
+				assertOutcome(t, test.outcome, err)
+				assert.Equal(t, test.sent, service.RequestCount())
+				assert.Equal(t, test.changes, service.Changes(idV1)+service.Changes(idV2))
+			})
+		})
+	}
+}
+
+// A context that has ended already sends nothing.
+func TestContextHasEnded(t *testing.T) {
+	canceled, cancel := context.WithCancel(context.Background())
+	cancel()
+	expired, cancel := context.WithDeadline(context.Background(), time.Unix(0, 0))
+	defer cancel()
+	for _, a := range apis {
+		for _, ctx := range []context.Context{canceled, expired} {
+			service, client := newPair(t)
+			err := a.call(ctx, client)
+			require.ErrorIs(t, err, ctx.Err())
+			assert.Zero(t, assertAs[*tokenpatch.NotSentError](t, err).Attempts)
+			require.EqualError(t, err, "tokenpatch: PATCH "+a.path+": nothing was applied, after 0 attempts: "+ctx.Err().Error())
+			assertOutcome(t, notApplied, err)
+			assert.Zero(t, service.RequestCount())
+		}
+	}
+}
+
+// The HTTP client's timeout is that of one attempt, not of the call.
+func TestAttemptTimeout(t *testing.T) {
+	const timeout = 5 * time.Second
+	short := func(c *tokenpatch.Config) { c.HTTPClient.Timeout = timeout }
+	slow := tokenpatchtest.Fault{Delay: time.Minute}
+	tests := []struct {
+		name        string
+		change      func(*tokenpatch.Config)
+		faults      []tokenpatchtest.Fault
+		call        func(context.Context, *tokenpatch.Client) error
+		outcome     tokenpatch.Outcome
+		sent        int
+		least, most time.Duration
+	}{
+		{"tried again", short, []tokenpatchtest.Fault{slow}, idempotent, applied, 2, timeout + 125*time.Millisecond, timeout + 250*time.Millisecond},
+		{"unsafe", short, []tokenpatchtest.Fault{slow}, unsafe, unknown, 1, timeout, timeout},
+		{"every time", short, []tokenpatchtest.Fault{slow, slow, slow, slow}, idempotent, unknown, 4, 4*timeout + 875*time.Millisecond, 4*timeout + 1750*time.Millisecond},
+		{"default", func(*tokenpatch.Config) {}, []tokenpatchtest.Fault{slow}, unsafe, unknown, 1, 30 * time.Second, 30 * time.Second},
+		{"waits do not count", short, []tokenpatchtest.Fault{refusing("Retry-After", "60")}, unsafe, applied, 2, time.Minute, 65 * time.Second},
+		{"backoffs do not count", func(c *tokenpatch.Config) {
+			c.HTTPClient.Timeout = timeout
+			c.Retry = tokenpatch.RetryPolicy{MinBackoff: time.Minute, MaxBackoff: time.Minute}
+		}, answers(503), idempotent, applied, 2, 30 * time.Second, time.Minute},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service, client := newPair(t, test.change)
+				service.Inject(test.faults...)
+				began := time.Now()
+
+				err := test.call(t.Context(), client)
+
+				assertOutcome(t, test.outcome, err)
+				if test.outcome == unknown {
+					require.ErrorIs(t, err, context.DeadlineExceeded)
+				}
+				assert.Equal(t, test.sent, service.RequestCount())
+				assert.GreaterOrEqual(t, time.Since(began), test.least)
+				assert.LessOrEqual(t, time.Since(began), test.most)
+			})
+		})
+	}
+}
+
+// stalled is a body that gives a byte and then nothing until the request ends.
+type stalled struct {
+	ctx   context.Context
+	begun bool
+}
+
+func (s *stalled) Close() error { return nil }
+
+func (s *stalled) Read(p []byte) (int, error) {
+	if !s.begun {
+		s.begun = true
+		return copy(p, "{"), nil
+	}
+	<-s.ctx.Done()
+	return 0, s.ctx.Err()
+}
+
+// An attempt lasts until the last byte of its answer.
+func TestAttemptTimeoutOfBody(t *testing.T) {
+	for _, test := range []struct {
+		status  int
+		outcome tokenpatch.Outcome
+	}{{200, applied}, {403, notApplied}, {500, unknown}} {
+		t.Run(strconv.Itoa(test.status), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
+					response := answer(test.status, "application/json", "")
+					response.Body, response.ContentLength = &stalled{ctx: r.Context()}, -1
+					return response, nil
+				}), func(c *tokenpatch.Config) { c.HTTPClient.Timeout = 5 * time.Second })
+				began := time.Now()
+				err := appendRole(t.Context(), client)
+				assert.Equal(t, 5*time.Second, time.Since(began))
+				assert.Equal(t, test.status, assertAs[*tokenpatch.APIError](t, err).StatusCode)
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				assertOutcome(t, test.outcome, err)
+			})
+		})
+	}
+}
+
+func TestDeadlineInAttempt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.Inject(tokenpatchtest.Fault{Delay: time.Minute, Times: -1})
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		began := time.Now()
+		err := patchName(ctx, client)
+		assert.Equal(t, 3*time.Second, time.Since(began))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assertOutcome(t, unknown, err)
+		assert.Equal(t, 1, service.RequestCount())
+	})
+}
+
+// A backoff that would outlast the deadline fails at once instead.
+func TestDeadlineBeforeBackoffEnds(t *testing.T) {
+	long := tokenpatch.RetryPolicy{MinBackoff: time.Minute, MaxBackoff: time.Minute}
+	for _, test := range []struct {
+		status  int
+		types   []string
+		outcome tokenpatch.Outcome
+	}{
+		{503, []string{"Server", "OutcomeUnknown"}, unknown},
+		{409, []string{"Conflict"}, notApplied},
+	} {
+		t.Run(strconv.Itoa(test.status), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var r record
+				service, client := newPair(t, retries(long), r.hooks)
+				service.Inject(answers(test.status)...)
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				began := time.Now()
+				err := patchName(ctx, client)
+				assert.Zero(t, time.Since(began))
+				assert.Equal(t, test.types, typesOf(err))
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				assert.NotContains(t, err.Error(), "\n")
+				assertOutcome(t, test.outcome, err)
+				assert.Empty(t, r.waits)
+			})
+		})
+	}
+}
+
+// The same where what broke has a text of its own: the error stays one line.
+func TestDeadlineBeforeBackoffEndsAfterRefusedConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, client := newPair(t, flaky(noListener), retries(tokenpatch.RetryPolicy{MinBackoff: time.Minute, MaxBackoff: time.Minute}))
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		defer cancel()
+		err := patchName(ctx, client)
+		require.EqualError(t, err, "tokenpatch: PATCH "+pathV2+": nothing was applied, after 1 attempt: "+
+			"dial tcp: connection refused; no time is left for another attempt: context deadline exceeded")
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assertOutcome(t, notApplied, err)
+	})
+}
+
+// Each backoff doubles, up to the longest, and leaves out up to half of itself.
+func TestBackoffs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var r record
+		service, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 9}), r.hooks)
+		service.Inject(tokenpatchtest.Fault{Status: 503, Times: -1})
+		began := time.Now()
+
+		err := patchName(t.Context(), client)
+
+		assert.Equal(t, 9, assertAs[*tokenpatch.OutcomeUnknownError](t, err).Attempts)
+		require.Len(t, r.waits, 8)
+		var total time.Duration
+		for i, longest := range []time.Duration{250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000} {
+			assert.LessOrEqual(t, r.waits[i].Duration, longest*time.Millisecond)
+			assert.GreaterOrEqual(t, r.waits[i].Duration, longest*time.Millisecond/2)
+			total += r.waits[i].Duration
+		}
+		assert.Equal(t, total, time.Since(began), "what was told is what was waited")
+	})
+}
+
+// noListener is what a transport returns where nobody listens.
+var noListener = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+
+// Where no connection was made, whatever the patch, it is tried again.
+func TestConnectionRefused(t *testing.T) {
+	for name, call := range map[string]func(context.Context, *tokenpatch.Client) error{"V1": v1, "idempotent": idempotent, "unsafe": unsafe} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var r record
+				_, client := newPair(t, r.hooks, func(c *tokenpatch.Config) {
+					c.HTTPClient = &http.Client{Transport: &http.Transport{
+						DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return nil, noListener },
+					}}
+				})
+				began := time.Now()
+
+				err := call(t.Context(), client)
+
+				assert.Equal(t, 4, assertAs[*tokenpatch.NotSentError](t, err).Attempts)
+				require.ErrorIs(t, err, syscall.ECONNREFUSED)
+				assertOutcome(t, notApplied, err)
+				assert.Len(t, r.attempts, 4)
+				for _, a := range r.attempts {
+					assert.Equal(t, notApplied, a.Outcome)
+				}
+				assert.GreaterOrEqual(t, time.Since(began), 875*time.Millisecond)
+			})
+		})
+	}
+}
+
+// flaky fails as it is told before it passes requests on.
+func flaky(errs ...error) func(*tokenpatch.Config) {
+	return func(c *tokenpatch.Config) {
+		next := c.HTTPClient.Transport
+		c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+			if len(errs) > 0 {
+				err := errs[0]
+				errs = errs[1:]
+				if err != nil {
+					return nil, err
+				}
+			}
+			return next.RoundTrip(r)
+		})}
+	}
+}
+
+func TestConnectionRefusedAtFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t, flaky(noListener, noListener))
+		require.NoError(t, appendRole(t.Context(), client))
+		assert.Equal(t, 1, service.Changes(idV2))
+	})
+}
+
+// A connection that cannot be made does not settle an attempt before it.
+func TestConnectionRefusedAfterDoubt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t, flaky(nil, noListener, noListener, noListener))
+		service.Inject(cuts(tokenpatchtest.CutAfter)...)
+		err := patchName(t.Context(), client)
+		assert.Equal(t, []string{"OutcomeUnknown"}, typesOf(err))
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+		assertOutcome(t, unknown, err)
+		assert.Equal(t, 1, service.Changes(idV2))
+	})
+}
+
+// A transport of the caller's that reports nothing is believed only where its
+// error can come up before anything is written.
+func TestErrorsOfOtherTransports(t *testing.T) {
+	for _, test := range []struct {
+		err     error
+		outcome tokenpatch.Outcome
+	}{
+		{noListener, notApplied},
+		{&net.OpError{Op: "dial", Err: &net.DNSError{IsNotFound: true}}, notApplied},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, unknown},
+		{&net.OpError{Op: "write", Err: syscall.EPIPE}, unknown},
+		{&net.DNSError{IsNotFound: true}, unknown},
+		{io.EOF, unknown},
+		{errors.New("dial"), unknown},
+	} {
+		t.Run(test.err.Error(), func(t *testing.T) {
+			_, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}), flaky(test.err))
+			err := appendRole(t.Context(), client)
+			require.ErrorIs(t, err, test.err)
+			assertOutcome(t, test.outcome, err)
+		})
+	}
+}
+
+// Real sockets: nobody listens, and a certificate that is not trusted.
+func TestNothingSentOverLoopback(t *testing.T) {
+	service := tokenpatchtest.New()
+	refusing, err := service.Listen()
+	require.NoError(t, err)
+	service.Close()
+	secure := tokenpatchtest.New()
+	t.Cleanup(secure.Close)
+	untrusted, _, err := secure.ListenTLS()
+	require.NoError(t, err)
+	for name, base := range map[string]string{"refused": refusing, "untrusted": untrusted} {
+		t.Run(name, func(t *testing.T) {
+			client, err := tokenpatch.NewClient(tokenpatch.Config{
+				V2:    tokenpatch.V2Config{BaseURL: base, AccessToken: tokenpatchtest.AccessToken},
+				Retry: tokenpatch.RetryPolicy{MaxAttempts: 1},
+			})
+			require.NoError(t, err)
+			defer client.CloseIdleConnections()
+			err = appendRole(t.Context(), client)
+			assert.Equal(t, 1, assertAs[*tokenpatch.NotSentError](t, err).Attempts)
+			assertOutcome(t, notApplied, err)
+		})
+	}
+	assert.Zero(t, secure.RequestCount())
+}
+
+// HTTP/2 streams that break are treated as connections are.
+func TestCutsOverHTTP2(t *testing.T) {
+	for _, test := range []struct {
+		name    string
+		call    func(context.Context, *tokenpatch.Client) error
+		cut     tokenpatchtest.Cut
+		outcome tokenpatch.Outcome
+		sent    int
+		changes int
+	}{
+		{"unsafe before", unsafe, tokenpatchtest.CutBefore, unknown, 1, 0},
+		{"unsafe after", unsafe, tokenpatchtest.CutAfter, unknown, 1, 1},
+		{"unsafe middle", unsafe, tokenpatchtest.CutMiddle, applied, 1, 1},
+		{"idempotent before", idempotent, tokenpatchtest.CutBefore, applied, 2, 1},
+		{"idempotent after", idempotent, tokenpatchtest.CutAfter, applied, 2, 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			service, _ := newPair(t)
+			base, trusting, err := service.ListenTLS()
+			require.NoError(t, err)
+			client, err := tokenpatch.NewClient(tokenpatch.Config{
+				V2:         tokenpatch.V2Config{BaseURL: base, AccessToken: tokenpatchtest.AccessToken},
+				HTTPClient: trusting,
+				Retry:      tokenpatch.RetryPolicy{MinBackoff: time.Nanosecond},
+			})
+			require.NoError(t, err)
+			defer client.CloseIdleConnections()
+			service.Inject(cuts(test.cut)...)
+			assertOutcome(t, test.outcome, test.call(t.Context(), client))
+			assert.Equal(t, test.sent, service.RequestCount())
+			assert.Equal(t, test.changes, service.Changes(idV2))
+		})
+	}
+}
+
+// A transport that panics panics out of the call, and the client goes on.
+func TestTransportPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var panics func()
+		_, client := newPair(t, func(c *tokenpatch.Config) {
+			next := c.HTTPClient.Transport
+			c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
+				panics()
+				return next.RoundTrip(r)
+			})}
+		})
+		panics = func() { panic("broken") }
+		assert.PanicsWithValue(t, "broken", func() { _ = patchName(t.Context(), client) })
+		panics = func() {}
+		require.NoError(t, patchName(t.Context(), client))
+	})
+}

@@ -1,0 +1,119 @@
+package tokenpatch_test
+
+import (
+	"net/http"
+	"strconv"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+var roleID = uuid.MustParse("7c9e6679-7425-40de-944b-e07fc1f90ae7")
+
+func TestUpdateTokenRequest(t *testing.T) {
+	tests := []struct {
+		name   string
+		update tokenpatch.TokenUpdate
+		body   string
+	}{
+		{"name", tokenpatch.TokenUpdate{Name: tokenpatch.Set("ci")}, `{"name":"ci"}`},
+		{"name empty", tokenpatch.TokenUpdate{Name: tokenpatch.Set("")}, `{"name":""}`},
+		{"name null", tokenpatch.TokenUpdate{Name: tokenpatch.Null[string]()}, `{"name":null}`},
+		{"name escaped", tokenpatch.TokenUpdate{Name: tokenpatch.Set("a\"\\\n\u00e9\u2028")}, `{"name":"a\"\\\n` + "\u00e9" + `\u2028"}`},
+		{"role ADMIN", tokenpatch.TokenUpdate{OrganizationRole: tokenpatch.Set(tokenpatch.OrganizationRoleAdmin)}, `{"organization_role":"ADMIN"}`},
+		{"role MEMBER", tokenpatch.TokenUpdate{OrganizationRole: tokenpatch.Set(tokenpatch.OrganizationRoleMember)}, `{"organization_role":"MEMBER"}`},
+		{"role EXTERNAL", tokenpatch.TokenUpdate{OrganizationRole: tokenpatch.Set(tokenpatch.OrganizationRoleExternal)}, `{"organization_role":"EXTERNAL"}`},
+		{"role null", tokenpatch.TokenUpdate{OrganizationRole: tokenpatch.Null[tokenpatch.OrganizationRole]()}, `{"organization_role":null}`},
+		{"personal", tokenpatch.TokenUpdate{Personal: tokenpatch.Set(true)}, `{"personal":true}`},
+		{"not personal", tokenpatch.TokenUpdate{Personal: tokenpatch.Set(false)}, `{"personal":false}`},
+		{"personal null", tokenpatch.TokenUpdate{Personal: tokenpatch.Null[bool]()}, `{"personal":null}`},
+		{"role id", tokenpatch.TokenUpdate{RoleID: tokenpatch.Set(roleID)}, `{"role_id":"7c9e6679-7425-40de-944b-e07fc1f90ae7"}`},
+		{"role id null", tokenpatch.TokenUpdate{RoleID: tokenpatch.Null[uuid.UUID]()}, `{"role_id":null}`},
+		{"everything", tokenpatch.TokenUpdate{
+			Name: tokenpatch.Set("ci"), OrganizationRole: tokenpatch.Set(tokenpatch.OrganizationRoleMember),
+			Personal: tokenpatch.Set(false), RoleID: tokenpatch.Null[uuid.UUID](),
+		}, `{"name":"ci","organization_role":"MEMBER","personal":false,"role_id":null}`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			service, client := newPair(t)
+
+			require.NoError(t, client.V1.UpdateToken(t.Context(), uuid.MustParse(idV1), test.update))
+
+			require.Equal(t, 1, service.RequestCount())
+			got := service.Requests()[0]
+			assert.Equal(t, "PATCH", got.Method)
+			assert.Equal(t, pathV1, got.Path)
+			assert.Equal(t, test.body, string(got.Body))
+			assert.Equal(t, http.Header{
+				"Accept":          {"application/json"},
+				"Accept-Encoding": {"gzip"}, // of net/http's transport
+				"Authorization":   {"Bearer " + tokenpatchtest.APIKey},
+				"Content-Length":  {strconv.Itoa(len(test.body))},
+				"Content-Type":    {"application/json"},
+				"User-Agent":      {"tokenpatch/0.1.0"},
+			}, got.Header)
+			assert.Equal(t, 204, got.Status)
+			assert.Equal(t, 1, service.Changes(idV1))
+		})
+	}
+}
+
+// What is null, set and absent arrives as such.
+func TestUpdateTokenChangesWhatItNames(t *testing.T) {
+	service, client := newPair(t)
+	name, role, personal := "before", "ADMIN", true
+	require.NoError(t, service.AddV1(tokenpatchtest.V1Token{
+		ID: uuid.MustParse(idV1), Name: &name, OrganizationRole: &role, Personal: &personal, RoleID: &roleID,
+	}))
+
+	require.NoError(t, client.V1.UpdateToken(t.Context(), uuid.MustParse(idV1), tokenpatch.TokenUpdate{
+		Name: tokenpatch.Set("after"), RoleID: tokenpatch.Null[uuid.UUID](),
+	}))
+
+	got, found := service.V1(uuid.MustParse(idV1))
+	require.True(t, found)
+	name = "after"
+	assert.Equal(t, tokenpatchtest.V1Token{
+		ID: uuid.MustParse(idV1), Name: &name, OrganizationRole: &role, Personal: &personal, RoleID: nil,
+	}, got)
+}
+
+func TestUpdateTokenRefusesWrongInput(t *testing.T) {
+	name := tokenpatch.TokenUpdate{Name: tokenpatch.Set("ci")}
+	tests := []struct {
+		name   string
+		id     string
+		update tokenpatch.TokenUpdate
+		text   string
+	}{
+		{"nil UUID", "00000000-0000-0000-0000-000000000000", name, "tokenpatch: id: 00000000-0000-0000-0000-000000000000: want a UUID other than the nil UUID"},
+		{"nothing to update", idV1, tokenpatch.TokenUpdate{}, "tokenpatch: update: empty: want at least one field that is set or null"},
+		{"unknown role", idV1, tokenpatch.TokenUpdate{OrganizationRole: tokenpatch.Set(tokenpatch.OrganizationRole("OWNER"))}, `tokenpatch: update.OrganizationRole: "OWNER": want ADMIN, MEMBER or EXTERNAL`},
+		{"lower case role", idV1, tokenpatch.TokenUpdate{OrganizationRole: tokenpatch.Set(tokenpatch.OrganizationRole("admin"))}, `tokenpatch: update.OrganizationRole: "admin": want ADMIN, MEMBER or EXTERNAL`},
+		{"empty role", idV1, tokenpatch.TokenUpdate{OrganizationRole: tokenpatch.Set(tokenpatch.OrganizationRole(""))}, `tokenpatch: update.OrganizationRole: "": want ADMIN, MEMBER or EXTERNAL`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			service, client := newPair(t)
+			err := client.V1.UpdateToken(t.Context(), uuid.MustParse(test.id), test.update)
+			assertAs[*tokenpatch.InputError](t, err)
+			require.EqualError(t, err, test.text)
+			assertOutcome(t, notApplied, err)
+			assert.Zero(t, service.RequestCount())
+		})
+	}
+}
+
+func TestUpdateTokenOfUnknownToken(t *testing.T) {
+	service, client := newPair(t)
+	err := client.V1.UpdateToken(t.Context(), roleID, tokenpatch.TokenUpdate{Name: tokenpatch.Set("ci")})
+	assert.Equal(t, "API token not found", assertAs[*tokenpatch.NotFoundError](t, err).Message)
+	assertOutcome(t, notApplied, err)
+	assert.Equal(t, 1, service.RequestCount())
+}
