@@ -1,0 +1,613 @@
+package tokenpatch_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// fleet is many calls from many goroutines against a service with a rate
+// limit, in virtual time.
+type fleet struct {
+	calls, goroutines int
+	limits            tokenpatchtest.Limits
+	clients           int           // that do not know of each other; 0 means 1
+	offset            time.Duration // of the service's clock
+	during            func(service *tokenpatchtest.Service, over <-chan struct{})
+}
+
+const roundTrip = 50 * time.Millisecond
+
+// report is what became of a fleet.
+type report struct {
+	took     time.Duration
+	failed   int
+	requests []tokenpatchtest.Request
+	windows  []tokenpatchtest.WindowStats
+}
+
+func (f fleet) run(t *testing.T) (r report) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		service, _ := newPair(t)
+		service.SetLimits(tokenpatchtest.V2, f.limits)
+		service.SetLatency(roundTrip)
+		service.SetClockOffset(f.offset)
+		over := make(chan struct{})
+		if f.during != nil {
+			go f.during(service, over)
+		}
+		began := time.Now()
+		r.failed = f.send(t, service)
+		r.took = time.Since(began)
+		close(over)
+		r.requests, r.windows = service.Requests(), service.Windows(tokenpatchtest.V2)
+	})
+	return r
+}
+
+// send makes the calls and returns how many failed.
+func (f fleet) send(t *testing.T, service *tokenpatchtest.Service) int {
+	var begun, failed atomic.Int64
+	var wg sync.WaitGroup
+	clients := max(1, f.clients)
+	for range clients {
+		client, err := tokenpatch.NewClient(tokenpatch.Config{
+			V2: tokenpatch.V2Config{AccessToken: tokenpatchtest.AccessToken}, HTTPClient: service.Client()})
+		require.NoError(t, err)
+		for range f.goroutines / clients {
+			wg.Go(func() {
+				for begun.Add(1) <= int64(f.calls) {
+					if err := patchName(t.Context(), client); err != nil {
+						failed.Add(1)
+						t.Log(err)
+					}
+				}
+			})
+		}
+	}
+	wg.Wait()
+	return int(failed.Load())
+}
+
+// least is the least time in which the calls can be made, where the first
+// window begins with them.
+func (f fleet) least() time.Duration {
+	limit := f.limits.Route
+	if limit == 0 || f.limits.Global > 0 && f.limits.Global < limit {
+		limit = f.limits.Global
+	}
+	return time.Duration((f.calls+limit-1)/limit-1)*f.limits.Window + roundTrip
+}
+
+// refused is how many requests were answered 429.
+func refused(requests []tokenpatchtest.Request) (n int) {
+	for _, r := range requests {
+		if r.Status == http.StatusTooManyRequests {
+			n++
+		}
+	}
+	return n
+}
+
+func window(route int) tokenpatchtest.Limits {
+	return tokenpatchtest.Limits{Window: 10 * time.Second, Route: route}
+}
+
+func TestGateUsesTheWholeBudget(t *testing.T) {
+	ten := 10 * time.Second
+	for name, test := range map[string]struct {
+		limits  tokenpatchtest.Limits
+		offset  time.Duration // of the service's clock against ours
+		refused int
+	}{
+		"route header":                 {limits: window(10)},
+		"global header":                {limits: tokenpatchtest.Limits{Window: ten, Global: 10}},
+		"both, the route is tighter":   {limits: tokenpatchtest.Limits{Window: ten, Global: 15, Route: 10}},
+		"both, the account is tighter": {limits: tokenpatchtest.Limits{Window: ten, Global: 10, Route: 15}},
+		"windows begin with a request": {limits: tokenpatchtest.Limits{Window: ten, Route: 10, Floating: true}},
+		"our clock is 5 min ahead":     {limits: window(10), offset: -5 * time.Minute, refused: 1},
+		"our clock is 5 min behind":    {limits: window(10), offset: 5 * time.Minute, refused: 1},
+		"our clock is 700 ms ahead":    {limits: window(10), offset: -700 * time.Millisecond, refused: 1},
+		"the header states the limit":  {limits: tokenpatchtest.Limits{Window: ten, Route: 10, ConstantRemaining: true}, refused: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := fleet{calls: 1000, goroutines: 200, limits: test.limits, offset: test.offset}
+			r := f.run(t)
+			share := float64(r.took) / float64(f.least())
+			t.Logf("%.4f of the least possible time, %d answers 429", share, refused(r.requests))
+			assert.Zero(t, r.failed)
+			assert.LessOrEqual(t, share, 1.02)
+			assert.LessOrEqual(t, refused(r.requests), test.refused)
+		})
+	}
+}
+
+func TestGateColdStart(t *testing.T) {
+	r := fleet{calls: 1000, goroutines: 1000, limits: window(10)}.run(t)
+	assert.Zero(t, r.failed)
+	assert.Zero(t, refused(r.requests))
+	assert.True(t, r.requests[1].Time.Sub(r.requests[0].Time) >= roundTrip, "one goes ahead, the others wait for its answer")
+}
+
+func TestGateFollowsAChangedLimit(t *testing.T) {
+	changes := func(service *tokenpatchtest.Service, _ <-chan struct{}) {
+		time.Sleep(125 * time.Second)
+		service.SetLimits(tokenpatchtest.V2, window(3))
+		time.Sleep(100 * time.Second)
+		service.SetLimits(tokenpatchtest.V2, window(50))
+	}
+	r := fleet{calls: 500, goroutines: 200, limits: window(10), during: changes}.run(t)
+	assert.Zero(t, r.failed)
+	assert.LessOrEqual(t, refused(r.requests), 2, "one a change")
+	for i, w := range r.windows[:len(r.windows)-1] {
+		if i > 0 && r.windows[i-1].Limit == w.Limit && r.windows[i+1].Limit == w.Limit {
+			assert.Equal(t, w.Limit, w.Admitted, "window %d uses its limit", i)
+		}
+	}
+}
+
+func TestGateBesideAnotherProgram(t *testing.T) {
+	for name, portions := range map[string][]int{"half at once": {5}, "half one by one": {1, 1, 1, 1, 1}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			other := func(service *tokenpatchtest.Service, over <-chan struct{}) {
+				random := rand.New(rand.NewPCG(1, 2))
+				for {
+					rest := 10 * time.Second
+					for _, n := range portions {
+						wait := time.Duration(random.Int64N(int64(10*time.Second) / int64(len(portions))))
+						rest -= wait
+						select {
+						case <-over:
+							return
+						case <-time.After(wait):
+							service.Spend(tokenpatchtest.V2, n)
+						}
+					}
+					time.Sleep(rest)
+				}
+			}
+			r := fleet{calls: 600, goroutines: 200, limits: window(10), during: other}.run(t)
+			assert.Zero(t, r.failed)
+			admitted, unused := 0, 0
+			for i, w := range r.windows[:len(r.windows)-1] {
+				assert.LessOrEqual(t, w.Refused, 1, "window %d", i)
+				admitted += w.Admitted
+				unused += max(0, w.Limit-w.Admitted-w.Spent)
+			}
+			share := float64(admitted) / float64(admitted+unused)
+			t.Logf("%.3f of what the other left, %d answers 429 in %d windows", share, refused(r.requests), len(r.windows))
+			assert.GreaterOrEqual(t, share, 0.95)
+		})
+	}
+}
+
+func TestGateAmongStrangers(t *testing.T) {
+	f := fleet{calls: 1000, goroutines: 200, limits: window(40), clients: 4}
+	r := f.run(t)
+	share, wasted := float64(r.took)/float64(f.least()), float64(refused(r.requests))/float64(len(r.requests))
+	t.Logf("%.4f of the least possible time, %.3f of the calls answered 429", share, wasted)
+	assert.Zero(t, r.failed)
+	assert.LessOrEqual(t, share, 1.15)
+	assert.LessOrEqual(t, wasted, 0.10)
+}
+
+func TestGateObeysRetryAfter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.SetLatency(roundTrip)
+		service.SetLimits(tokenpatchtest.V2, window(1000))
+		require.NoError(t, patchName(t.Context(), client))
+		service.Inject(tokenpatchtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"30"}}})
+		require.NoError(t, callAll(t.Context(), client, 200))
+
+		requests := service.Requests()
+		last := 0
+		for i, r := range requests {
+			if r.Status == http.StatusTooManyRequests {
+				last = i
+			}
+		}
+		told := requests[last].Time.Add(roundTrip)
+		var after []tokenpatchtest.Request
+		for _, r := range requests {
+			if r.Time.After(told) {
+				after = append(after, r)
+				assert.GreaterOrEqual(t, r.Time.Sub(told), 30*time.Second-roundTrip/2, "nobody sends before")
+			}
+		}
+		together := 0
+		for _, r := range after {
+			if r.Time.Sub(after[0].Time) < roundTrip {
+				together++
+			}
+		}
+		assert.Equal(t, 1, together, "one goes ahead after the pause")
+	})
+}
+
+func TestGateAfterARefusalWithoutHeaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.SetLatency(roundTrip)
+		service.Inject(tokenpatchtest.Fault{API: tokenpatchtest.V2, Status: 429})
+		began := time.Now()
+		require.NoError(t, callAll(t.Context(), client, 50))
+		requests := service.Requests()
+		pause := requests[1].Time.Sub(requests[0].Time)
+		assert.GreaterOrEqual(t, pause, 10*time.Second)
+		assert.LessOrEqual(t, pause, 11*time.Second+roundTrip)
+		assert.Less(t, time.Since(began), 12*time.Second, "one window, for everybody")
+		assert.Equal(t, 51, len(requests))
+	})
+}
+
+// callAll makes so many calls at once, and returns the first error.
+func callAll(ctx context.Context, client *tokenpatch.Client, n int) error {
+	errs := make(chan error)
+	for range n {
+		go func() { errs <- patchName(ctx, client) }()
+	}
+	var first error
+	for range n {
+		if err := <-errs; first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+func TestGateDoesNotSlowAServiceWithoutLimits(t *testing.T) {
+	const calls, goroutines = 20_000, 200
+	ungated := time.Duration(calls/goroutines) * roundTrip
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.SetLatency(roundTrip)
+		var begun atomic.Int64
+		var wg sync.WaitGroup
+		began := time.Now()
+		for range goroutines {
+			wg.Go(func() {
+				for begun.Add(1) <= calls {
+					assert.NoError(t, updateName(t.Context(), client))
+				}
+			})
+		}
+		wg.Wait()
+		share := float64(ungated) / float64(time.Since(began))
+		t.Logf("%.4f of the throughput without a gate", share)
+		assert.GreaterOrEqual(t, share, 0.98)
+		requests := service.Requests()
+		assert.Equal(t, requests[1].Time, requests[goroutines].Time, "200 are under way at once after the first answer")
+	})
+}
+
+func TestGateTurnsAwayWhoCannotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.SetLimits(tokenpatchtest.V2, window(1))
+		require.NoError(t, patchName(t.Context(), client))
+		sent := service.RequestCount()
+
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		err := patchName(ctx, client)
+		limited := assertAs[*tokenpatch.RateLimitedError](t, err)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assertOutcome(t, tokenpatch.OutcomeNotApplied, err)
+		assert.Zero(t, time.Since(began), "at once")
+		assert.Equal(t, sent, service.RequestCount(), "nothing is sent")
+		assert.Zero(t, limited.Attempts)
+		assert.Greater(t, limited.RetryAfter, 3*time.Second)
+		assert.Equal(t, tokenpatch.Set(0), limited.Route)
+	})
+}
+
+// A call that waits in the queue is turned away when the gate learns that it
+// opens too late, not when its context ends.
+func TestGateTurnsAwayWaiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.SetLatency(roundTrip)
+		service.SetLimits(tokenpatchtest.V2, window(1))
+		began := time.Now()
+		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+		defer cancel()
+		first := make(chan error, 1)
+		go func() { first <- patchName(ctx, client) }()
+		synctest.Wait()
+		assertAs[*tokenpatch.RateLimitedError](t, patchName(ctx, client))
+		assert.Equal(t, roundTrip, time.Since(began))
+		assert.NoError(t, <-first)
+	})
+}
+
+func TestGateRefusesADeclaredWaitThatIsTooLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxRateLimitWait: time.Minute}))
+		service.Inject(tokenpatchtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"3600"}},
+			Body: `{"code":"rate_limited","message":"an hour"}`})
+		began := time.Now()
+		limited := assertAs[*tokenpatch.RateLimitedError](t, patchName(t.Context(), client))
+		assert.Equal(t, "an hour", limited.Message)
+		assert.Equal(t, time.Hour, limited.RetryAfter)
+		assert.Equal(t, 1, limited.Attempts)
+		assertAs[*tokenpatch.RateLimitedError](t, patchName(t.Context(), client))
+		assert.Zero(t, time.Since(began), "at once")
+		assert.Equal(t, 1, service.RequestCount())
+
+		time.Sleep(2 * time.Minute) // a server's word is believed for as long as calls would bear
+		assert.NoError(t, patchName(t.Context(), client))
+	})
+}
+
+func TestGateGivesUpThePlacesOfCancelledWaiters(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.SetLatency(roundTrip)
+		service.SetLimits(tokenpatchtest.V2, window(50))
+		random := rand.New(rand.NewPCG(3, 4))
+		began := time.Now()
+		var wg sync.WaitGroup
+		var stayed, unsent, cut atomic.Int64
+		for i := range 1000 {
+			ctx, cancel := context.WithCancel(t.Context())
+			if i%2 == 0 {
+				go func(after time.Duration) { time.Sleep(after); cancel() }(time.Duration(random.Int64N(int64(5 * time.Second))))
+			}
+			wg.Go(func() {
+				defer cancel()
+				switch err := patchName(ctx, client); {
+				case err == nil:
+					stayed.Add(1)
+				case is[*tokenpatch.NotSentError](err):
+					unsent.Add(1)
+				default: // cancelled on its way: its place is spent
+					assertOutcome(t, tokenpatch.OutcomeUnknown, err)
+					cut.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		t.Logf("%d stayed, %d left, %d were cut", stayed.Load(), unsent.Load(), cut.Load())
+		assert.EqualValues(t, 1000, stayed.Load()+unsent.Load()+cut.Load())
+		assert.GreaterOrEqual(t, stayed.Load(), int64(500))
+		assert.Less(t, cut.Load(), int64(50))
+		used := stayed.Load() + cut.Load()
+		windows := (used + 49) / 50
+		assert.Less(t, time.Since(began), time.Duration(windows-1)*10*time.Second+5*time.Second, "the rest take the time due to them")
+		admitted := 0
+		for _, w := range service.Windows(tokenpatchtest.V2)[:windows-1] {
+			admitted += w.Admitted
+		}
+		assert.GreaterOrEqual(t, admitted+int(cut.Load()), int(windows-1)*50, "no place is lost")
+	})
+}
+
+func TestGateIgnoresStaleAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.SetLatency(roundTrip)
+		service.SetLimits(tokenpatchtest.V2, window(10))
+		// The answers of every window arrive out of order, some after the reset.
+		delays := []time.Duration{0, 300 * time.Millisecond, 10 * time.Millisecond, 11 * time.Second, 0, 150 * time.Millisecond}
+		for i := range 120 {
+			service.Inject(tokenpatchtest.Fault{DelayAfter: delays[i%len(delays)]})
+		}
+		require.NoError(t, callAll(t.Context(), client, 120))
+		assert.Zero(t, refused(service.Requests()))
+	})
+}
+
+func TestGateScouts(t *testing.T) {
+	t.Run("the next one scouts at once where a connection breaks", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			service, client := newPair(t)
+			service.SetLatency(roundTrip)
+			service.SetLimits(tokenpatchtest.V2, window(10))
+			service.Inject(tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore})
+			require.NoError(t, callAll(t.Context(), client, 5))
+			requests := service.Requests()
+			assert.LessOrEqual(t, requests[1].Time.Sub(requests[0].Time), roundTrip)
+		})
+	})
+	t.Run("another one goes after two seconds where it hangs", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			service, client := newPair(t)
+			service.SetLatency(roundTrip)
+			service.SetLimits(tokenpatchtest.V2, window(100))
+			service.Inject(tokenpatchtest.Fault{Delay: time.Minute})
+			began := time.Now()
+			errs := make(chan error)
+			for range 50 {
+				go func() { errs <- patchName(t.Context(), client) }()
+			}
+			for range 49 {
+				require.NoError(t, <-errs)
+			}
+			assert.Less(t, time.Since(began), 4*time.Second)
+			require.NoError(t, <-errs, "the one that hung is tried again after its own timeout")
+		})
+	})
+}
+
+func TestGateServesInOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.SetLatency(roundTrip)
+		service.SetLimits(tokenpatchtest.V2, window(3)) // few enough to go one by one
+		service.Inject(tokenpatchtest.Fault{}, tokenpatchtest.Fault{},
+			tokenpatchtest.Fault{Status: 429, Body: `{"code":"rate_limited","message":"not now"}`})
+		var wg sync.WaitGroup
+		for i := range 30 {
+			wg.Go(func() {
+				_, err := client.V2.PatchToken(t.Context(), idV2, tokenpatch.NewPatch().SetName(fmt.Sprint(i)))
+				assert.NoError(t, err)
+			})
+			time.Sleep(time.Microsecond)
+		}
+		wg.Wait()
+		for i, change := range service.History(idV2) {
+			assert.Contains(t, string(change.Body), fmt.Sprintf(`"value":"%d"`, i), "a call that was refused keeps its place")
+		}
+	})
+}
+
+// headers is a transport that refuses once with these headers, and then lets
+// everybody in.
+func headers(header http.Header, sent *atomic.Int64) roundTripper {
+	return func(*http.Request) (*http.Response, error) {
+		if sent.Add(1) == 1 {
+			return &http.Response{StatusCode: 429, Header: header, Body: io.NopCloser(strings.NewReader(""))}, nil
+		}
+		return answer(200, "application/json", tokenJSON), nil
+	}
+}
+
+func TestGateBoundsAbsurdHeaders(t *testing.T) {
+	for _, name := range []string{"Retry-After", "X-Ratelimit-Reset"} {
+		for _, values := range [][]string{
+			{"1000000000000000000"}, {"99999999999999999999999999"}, {"1e308"}, {"-5"}, {"0.25"}, {"0"}, {"NaN"}, {"Inf"}, {""}, {"soon"},
+			{"Sat, 01 Jan 2000 00:00:30 GMT"}, {"Fri, 31 Dec 1999 23:59:00 GMT"}, {"Mon, 01 Jan 2900 00:00:00 GMT"},
+			{"1", "2", "nonsense"}, {"0x10"}, {"9223372036854775807"}, {"946684805000"}, {"946684795000"},
+		} {
+			t.Run(name+" "+strings.Join(values, ","), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var sent atomic.Int64
+					header := http.Header{name: values, "Date": {time.Now().UTC().Format(http.TimeFormat)}}
+					_, client := newPair(t, through(headers(header, &sent)))
+					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+					defer cancel()
+					began := time.Now()
+					if err := patchName(ctx, client); err != nil {
+						assertAs[*tokenpatch.RateLimitedError](t, err)
+					}
+					assert.Less(t, time.Since(began), 6*time.Minute, "bounded")
+					assert.LessOrEqual(t, sent.Load(), int64(2), "no busy loop")
+					time.Sleep(6 * time.Minute)
+					assert.NoError(t, patchName(ctx, client), "nobody is locked out for ever")
+				})
+			})
+		}
+	}
+}
+
+func TestGatesAreOneAService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.RefuseFor(tokenpatchtest.V2, time.Minute)
+		done := make(chan error)
+		go func() { done <- patchName(t.Context(), client) }()
+		synctest.Wait()
+		began := time.Now()
+		require.NoError(t, updateName(t.Context(), client))
+		assert.Zero(t, time.Since(began), "V1 does not wait for V2")
+		require.NoError(t, <-done)
+		assert.GreaterOrEqual(t, time.Since(began), time.Minute)
+	})
+}
+
+func TestRateLimitTellsWhatIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		assert.Equal(t, tokenpatch.RateLimit{}, client.V2.RateLimit(), "nothing is known yet")
+		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 20, Route: 10, Window: 10 * time.Second})
+		require.NoError(t, patchName(t.Context(), client))
+		limit := client.V2.RateLimit()
+		assert.Equal(t, tokenpatch.Set(19), limit.Global)
+		assert.Equal(t, tokenpatch.Set(9), limit.Route)
+		assert.WithinDuration(t, time.Now().Truncate(10*time.Second).Add(10*time.Second), limit.Reset, time.Second)
+		assert.Zero(t, limit.PausedUntil)
+
+		service.RefuseFor(tokenpatchtest.V2, time.Minute)
+		done := make(chan error)
+		go func() { done <- patchName(t.Context(), client) }()
+		synctest.Wait()
+		assert.WithinDuration(t, time.Now().Add(time.Minute), client.V2.RateLimit().PausedUntil, 6*time.Second)
+		require.NoError(t, <-done)
+		assert.Zero(t, client.V2.RateLimit().PausedUntil)
+	})
+}
+
+// What hooks tell of waits is enough to draw a metric from.
+func TestGateTellsOfWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		waited := map[tokenpatch.WaitReason]time.Duration{}
+		service, client := newPair(t, func(c *tokenpatch.Config) {
+			c.Hooks.Wait = func(w tokenpatch.WaitInfo) {
+				mu.Lock()
+				defer mu.Unlock()
+				assert.Equal(t, "V2", w.Service)
+				assert.Equal(t, "PATCH", w.Method)
+				assert.Equal(t, pathV2, w.Path)
+				waited[w.Reason] = max(waited[w.Reason], w.Duration)
+			}
+		})
+		service.SetLatency(roundTrip)
+		service.SetLimits(tokenpatchtest.V2, window(12))
+		require.NoError(t, callAll(t.Context(), client, 2))
+		assert.Equal(t, roundTrip, waited[tokenpatch.WaitScout])
+		require.NoError(t, callAll(t.Context(), client, 6))
+		require.NoError(t, callAll(t.Context(), client, 12))
+		service.Inject(tokenpatchtest.Fault{Status: 503})
+		require.NoError(t, callAll(t.Context(), client, 2))
+		service.RefuseFor(tokenpatchtest.V2, 20*time.Second)
+		require.NoError(t, callAll(t.Context(), client, 1))
+		assert.Greater(t, waited[tokenpatch.WaitTurn], time.Duration(0))
+		assert.Greater(t, waited[tokenpatch.WaitRateLimit], time.Second)
+		assert.GreaterOrEqual(t, waited[tokenpatch.WaitRetryAfter], 9*time.Second, "what is left of the pause once the window is over")
+		assert.Greater(t, waited[tokenpatch.WaitBackoff], 100*time.Millisecond)
+	})
+}
+
+// Whatever a server says, a call ends, and in bounded time.
+func FuzzRateLimitHeaders(f *testing.F) {
+	f.Add(429, "30", "", "", "", "")
+	f.Add(200, "", "946684810000", "9", "10", "Sat, 01 Jan 2000 00:00:00 GMT")
+	f.Add(429, "1e18", "-1", "NaN", "0x7", "Thu, 01 Jan 1970 00:00:00 GMT")
+	f.Add(503, "Sat, 01 Jan 2000 00:00:30 GMT", "1e400", "0", "-0", "nonsense")
+	f.Fuzz(func(t *testing.T, status int, retryAfter, reset, global, route, date string) {
+		if status < 200 || status > 599 {
+			return
+		}
+		synctest.Test(t, func(t *testing.T) {
+			header := http.Header{"Retry-After": {retryAfter}, "X-Ratelimit-Reset": {reset}, "Date": {date},
+				"X-Ratelimit-Global-Remaining": {global}, "X-Ratelimit-Route-Remaining": {route}}
+			var sent atomic.Int64
+			_, client := newPair(t, through(func(*http.Request) (*http.Response, error) {
+				sent.Add(1)
+				return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(tokenJSON))}, nil
+			}))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+			defer cancel()
+			began := time.Now()
+			for range 3 {
+				_ = patchName(ctx, client)
+			}
+			if time.Since(began) > time.Hour {
+				t.Errorf("took %v", time.Since(began))
+			}
+			if sent.Load() > 400 {
+				t.Errorf("sent %d requests", sent.Load())
+			}
+		})
+	})
+}
