@@ -26,7 +26,9 @@ import (
 // service.
 type call struct {
 	service *service
-	path    string // escaped, for errors and events
+	url     *url.URL
+	body    []byte // of every attempt
+	path    string // of the URL, escaped, for errors and events
 	replay  Replay // whether the request may be sent again
 
 	ticket   ticket // keeps the call's place in the gate's queue across attempts
@@ -35,15 +37,18 @@ type call struct {
 	refusals int    // answers 429
 	doubt    bool   // whether an attempt has ended in a way that proves nothing
 	pause    time.Duration
-	last     attempt
+	last     *attempt // not nil once there was one
 	refused  *attempt // the latest that was answered 429
 
 	attempts http.Client
 	retries  retryablehttp.Client
 }
 
-// attempt is how the latest attempt ended.
+// attempt is one attempt of a call, and how it ended.
 type attempt struct {
+	place   place    // in the rate gate
+	sending progress // how far net/http came with it
+
 	status      int // 0 where there was no answer
 	location    string
 	contentType string
@@ -56,18 +61,15 @@ type attempt struct {
 // send makes a request, as often as may be and needs be, and returns the last
 // attempt where the server accepted it. Anything else is an error that says
 // what became of the change.
-func (s *service) send(ctx context.Context, target *url.URL, body []byte, replay Replay) (*call, error) {
+func (s *service) send(ctx context.Context, id string, body []byte, replay Replay) (*call, error) {
 	if ctx == nil {
 		return nil, &InputError{Field: "ctx", Value: "nil", Want: "a context"}
 	}
 	if s.credential == nil {
 		return nil, &InputError{Field: s.field, Value: "not set", Want: "a credential for the service that is called"}
 	}
-	c := &call{service: s, path: target.EscapedPath(), replay: replay}
-	request, err := c.request(ctx, target, body)
-	if err != nil {
-		return nil, &NotSentError{Method: http.MethodPatch, Path: c.path, Err: err}
-	}
+	target := s.url(id)
+	c := &call{service: s, url: target, body: body, path: target.EscapedPath(), replay: replay}
 	// A redirect would carry the credential away, or turn the PATCH into a GET.
 	c.attempts = http.Client{Transport: c, CheckRedirect: stopAtRedirect}
 	// Every hook is set: what is left out here falls back to defaults that log
@@ -81,46 +83,36 @@ func (s *service) send(ctx context.Context, target *url.URL, body []byte, replay
 	c.retries.CheckRetry = c.checkRetry
 	c.retries.Backoff = c.backoff
 	c.retries.ErrorHandler = retryablehttp.PassthroughErrorHandler
-	_, err = c.retries.Do(request)
+	// RoundTrip makes the requests; this one only says that there is one.
+	request := http.Request{Method: http.MethodPatch, URL: target, Header: s.header}
+	_, err := c.retries.Do(&retryablehttp.Request{Request: request.WithContext(ctx)})
 	return c, c.end(err, ctx.Err())
 }
 
 func stopAtRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// request is the request of every attempt, its credential aside.
-func (c *call) request(ctx context.Context, target *url.URL, body []byte) (*retryablehttp.Request, error) {
-	request, err := retryablehttp.NewRequestWithContext(ctx, http.MethodPatch, "", body)
-	if err != nil {
-		return nil, err
-	}
-	request.URL, request.Host = target, target.Host
-	request.Header = c.service.header
-	return request, nil
-}
-
 // RoundTrip makes one attempt. The answer that it returns has no body: what
 // could be read of it is in last.
 func (c *call) RoundTrip(request *http.Request) (*http.Response, error) {
-	c.last = attempt{outcome: OutcomeNotApplied, final: true}
-	place, err := c.admit(request.Context())
-	if err != nil {
-		c.last.err = err
-		return nil, err
+	a := &attempt{outcome: OutcomeNotApplied, final: true}
+	c.last = a
+	if a.err = c.admit(request.Context()); a.err != nil {
+		return nil, a.err
 	}
-	defer place.leave()
-	response, err := c.attempt(request, place)
-	c.doubt = c.doubt || c.last.outcome == OutcomeUnknown
+	defer a.place.leave()
+	response, err := c.attempt(request.Context())
+	c.doubt = c.doubt || a.outcome == OutcomeUnknown
 	return response, err
 }
 
 // admit waits until the gate lets the attempt go.
-func (c *call) admit(ctx context.Context) (*place, error) {
+func (c *call) admit(ctx context.Context) error {
 	began := time.Now()
-	place, reason, err := c.service.gate.admit(ctx, &c.ticket)
-	if waited := time.Since(began); reason != "" {
-		c.wait(ctx, reason, waited)
+	reason, err := c.service.gate.admit(ctx, &c.ticket, &c.last.place)
+	if reason != "" {
+		c.wait(ctx, reason, time.Since(began))
 	}
-	return place, err
+	return err
 }
 
 func (c *call) wait(ctx context.Context, reason WaitReason, duration time.Duration) {
@@ -131,50 +123,59 @@ func (c *call) wait(ctx context.Context, reason WaitReason, duration time.Durati
 
 // attempt sends the request once, under the timeout of one attempt, and reads
 // what comes back.
-func (c *call) attempt(request *http.Request, place *place) (*http.Response, error) {
-	s := c.service
+func (c *call) attempt(caller context.Context) (*http.Response, error) {
+	s, a := c.service, c.last
 	began := time.Now()
-	ctx, cancel := context.WithTimeout(request.Context(), s.timeout)
+	ctx, cancel := context.WithTimeout(caller, s.timeout)
 	defer cancel()
 	authorization, err := s.credential(ctx)
 	if err != nil {
-		place.giveBack()
-		c.last.err, c.refused = err, nil
+		a.place.giveBack()
+		a.err, c.refused = err, nil
 		return nil, err
 	}
-	sending := progress{cancel: cancel}
-	sent := request.WithContext(httptrace.WithClientTrace(ctx, sending.trace()))
-	sent.GetBody = sending.getBody
-	sent.Header = maps.Clone(s.header)
-	sent.Header["Authorization"] = []string{authorization}
-
 	c.sent++
-	c.last.final = false
-	c.last.outcome = OutcomeUnknown // until something proves otherwise, a panic included
-	response, err := roundTrip(s.http.Transport, sent)
+	a.final = false
+	a.outcome = OutcomeUnknown // until something proves otherwise, a panic included
+	a.sending.cancel = cancel
+	response, err := roundTrip(s.http.Transport, c.request(ctx, authorization))
 	if err != nil {
-		if sending.provesNothingSent(err) {
-			c.last.outcome = OutcomeNotApplied
-			place.giveBack()
+		if a.sending.provesNothingSent(err) {
+			a.outcome = OutcomeNotApplied
+			a.place.giveBack()
 		}
-		c.last.err = redactError(c.explain(err, request.Context(), &sending), authorization)
+		a.err = redactError(c.explain(err, caller), authorization)
 	} else {
-		place.learn(response, began)
-		c.last.outcome = statusOutcome(response.StatusCode)
-		c.last.read(response, s.maxBody, authorization)
+		a.place.learn(response, began)
+		a.outcome = statusOutcome(response.StatusCode)
+		a.read(response, s.maxBody, authorization)
 	}
 	s.events.attempt(ctx, AttemptInfo{
-		Service: s.name, Method: http.MethodPatch, Path: c.path, Number: c.sent, Status: c.last.status,
-		Outcome: c.last.outcome, Duration: time.Since(began), Err: c.last.err,
+		Service: s.name, Method: http.MethodPatch, Path: c.path, Number: c.sent, Status: a.status,
+		Outcome: a.outcome, Duration: time.Since(began), Err: a.err,
 	})
 	return response, err
 }
 
+// request is the request of one attempt.
+func (c *call) request(ctx context.Context, authorization string) *http.Request {
+	header := maps.Clone(c.service.header)
+	header["Authorization"] = []string{authorization}
+	request := http.Request{
+		Method: http.MethodPatch, URL: c.url, Host: c.url.Host, Header: header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Body:          io.NopCloser(bytes.NewReader(c.body)),
+		ContentLength: int64(len(c.body)),
+		GetBody:       c.last.sending.getBody,
+	}
+	return request.WithContext(httptrace.WithClientTrace(ctx, c.last.sending.trace()))
+}
+
 // explain says why an attempt's context ended, where that is not the caller's
 // doing.
-func (c *call) explain(err error, caller context.Context, sending *progress) error {
+func (c *call) explain(err error, caller context.Context) error {
 	switch {
-	case sending.replayRefused():
+	case c.last.sending.replayRefused():
 		return errReplay
 	case caller.Err() == nil && errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("no answer within the %v of one attempt: %w", c.service.timeout, err)
@@ -206,22 +207,22 @@ func roundTrip(transport http.RoundTripper, request *http.Request) (*http.Respon
 // credential is taken out of whatever may end up in an error.
 func (a *attempt) read(response *http.Response, limit int64, authorization string) {
 	a.status = response.StatusCode
-	a.location = redact(response.Header.Get("Location"), authorization)
-	a.contentType = redact(response.Header.Get("Content-Type"), authorization)
 	a.body, a.err = readBody(response, limit)
-	if a.outcome != OutcomeApplied {
-		a.body = []byte(redact(string(a.body), authorization))
-	}
+	response.Body = http.NoBody
 	if a.err != nil {
 		a.err = redactError(a.err, authorization)
 	}
-	response.Body = http.NoBody
+	if a.outcome != OutcomeApplied {
+		a.body = []byte(redact(string(a.body), authorization))
+		a.location = redact(response.Header.Get("Location"), authorization)
+		a.contentType = redact(response.Header.Get("Content-Type"), authorization)
+	}
 }
 
 // readBody reads up to limit bytes. A body that is longer is an error, with as
 // much of it as was read.
 func readBody(response *http.Response, limit int64) ([]byte, error) {
-	if response.Body == nil {
+	if response.Body == nil || response.Body == http.NoBody {
 		return nil, nil
 	}
 	defer response.Body.Close()
@@ -229,13 +230,14 @@ func readBody(response *http.Response, limit int64) ([]byte, error) {
 	if n := response.ContentLength; n > 0 && n <= limit {
 		b.Grow(int(n) + bytes.MinRead) // MinRead lets ReadFrom find the end without growing
 	}
-	if _, err := b.ReadFrom(io.LimitReader(response.Body, limit)); err != nil {
-		return b.Bytes(), fmt.Errorf("the answer broke off after %d bytes: %w", b.Len(), err)
+	_, err := b.ReadFrom(io.LimitReader(response.Body, limit+1))
+	if int64(b.Len()) > limit {
+		return b.Bytes()[:limit], fmt.Errorf("the answer is longer than the %d bytes that are read", limit)
 	}
-	if n, _ := io.ReadFull(response.Body, make([]byte, 1)); n > 0 {
-		return b.Bytes(), fmt.Errorf("the answer is longer than the %d bytes that are read", limit)
+	if err != nil {
+		err = fmt.Errorf("the answer broke off after %d bytes: %w", b.Len(), err)
 	}
-	return b.Bytes(), nil
+	return b.Bytes(), err
 }
 
 // checkRetry tells retryablehttp whether to make another attempt, and leaves
@@ -247,8 +249,7 @@ func (c *call) checkRetry(ctx context.Context, _ *http.Response, _ error) (bool,
 		return false, nil
 	case c.last.status == http.StatusTooManyRequests:
 		c.refusals++ // the gate waits, not the backoff
-		refused := c.last
-		c.refused = &refused
+		c.refused = c.last
 		return c.refusals < maxRefusals, nil
 	case !c.mayPass():
 		return false, nil
@@ -298,7 +299,7 @@ func (c *call) backoff(_, _ time.Duration, _ int, _ *http.Response) time.Duratio
 // retryablehttp returns says nothing that last does not, unless the context
 // ended during a backoff: then it is the context's own error.
 func (c *call) end(err, ended error) error {
-	a := &c.last
+	a := c.last
 	if a.outcome == OutcomeApplied {
 		return nil
 	}
@@ -314,12 +315,21 @@ func (c *call) end(err, ended error) error {
 	}
 	switch {
 	case c.doubt:
-		return &OutcomeUnknownError{Method: http.MethodPatch, Path: c.path, Attempts: c.sent, Err: cause}
+		return &OutcomeUnknownError{Method: http.MethodPatch, Path: c.path, Attempts: c.sent, Err: cause, hint: c.hint()}
 	case errors.As(cause, new(*APIError)):
 		return cause
 	default:
 		return &NotSentError{Method: http.MethodPatch, Path: c.path, Attempts: c.sent, Err: cause}
 	}
+}
+
+// hint says what probably became of a change whose outcome is not known. A
+// guarded patch that was applied fails when it is sent again.
+func (c *call) hint() string {
+	if c.replay == ReplayGuarded && c.last.status == http.StatusUnprocessableEntity {
+		return " (an earlier one probably applied it)"
+	}
+	return ""
 }
 
 // turnedAway is the error of a call that the rate limit kept from being sent

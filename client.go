@@ -204,9 +204,10 @@ func newTransport() *http.Transport {
 	return transport
 }
 
-// parseBaseURL checks a base URL. Its errors never quote what may hold a
+// parseEndpoint returns the URL in front of every id of an endpoint: a base URL
+// that it checks, and the endpoint's path. Its errors never quote what may hold a
 // credential: user info, a query, or a text that is no URL at all.
-func parseBaseURL(field, base string, insecure bool) (*url.URL, error) {
+func parseEndpoint(field, base, path string, insecure bool) (*url.URL, error) {
 	refuse := func(value, want string) (*url.URL, error) {
 		return nil, &InputError{Field: field, Value: value, Want: want}
 	}
@@ -225,11 +226,14 @@ func parseBaseURL(field, base string, insecure bool) (*url.URL, error) {
 	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
 		return refuse(strconv.Quote(u.Scheme+"://"+u.Host), "https, which hides the credential; http is for loopback hosts, or with AllowInsecureHTTP")
 	}
-	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.EscapedPath(), "/")
 	for _, segment := range strings.Split(u.Path, "/") {
 		if segment == "." || segment == ".." {
 			return refuse(strconv.Quote(u.Path), "a path without dot segments")
 		}
+	}
+	u.Path = strings.TrimRight(u.Path, "/") + path
+	if u.RawPath != "" {
+		u.RawPath = strings.TrimRight(u.RawPath, "/") + path
 	}
 	return u, nil
 }
@@ -285,7 +289,7 @@ func newCredential(field string, fixed Secret, supply func(context.Context) (Sec
 type service struct {
 	name          string      // "V1" or "V2"
 	field         string      // where its credential is configured, for the error of a call without one
-	base          *url.URL    // in front of every path
+	endpoint      *url.URL    // in front of every id
 	header        http.Header // of every request, its credential aside
 	credential    credential  // nil where none is configured
 	http          *http.Client
@@ -298,17 +302,14 @@ type service struct {
 	unprocessable func(APIError, []ValidationDetail) error // the type of a 422
 }
 
-// url is the only maker of URLs. Every segment is escaped, so that no id can
-// change the path or the host that a request goes to.
-func (s *service) url(segments ...string) *url.URL {
-	u := *s.base
-	var plain, escaped strings.Builder
-	plain.WriteString(s.base.Path)
-	escaped.WriteString(s.base.RawPath)
-	for _, segment := range segments {
-		plain.WriteString("/" + segment)
-		escaped.WriteString("/" + url.PathEscape(segment))
+// url is the only maker of URLs. The id is escaped, so that it can change
+// neither the path nor the host that a request goes to.
+func (s *service) url(id string) *url.URL {
+	u := *s.endpoint
+	escaped := url.PathEscape(id)
+	if escaped != id || u.RawPath != "" {
+		u.RawPath = u.EscapedPath() + escaped
 	}
-	u.Path, u.RawPath = plain.String(), escaped.String()
+	u.Path += id
 	return &u
 }

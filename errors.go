@@ -216,11 +216,12 @@ type OutcomeUnknownError struct {
 	Path     string // of the request, escaped
 	Attempts int    // how many attempts were sent
 	Err      error  // what the last attempt met
+	hint     string // what it probably was; empty where nothing speaks for either
 }
 
 func (e *OutcomeUnknownError) Error() string {
-	return fmt.Sprintf("tokenpatch: %s %s: not known whether the change was applied, after %s: %s",
-		e.Method, e.Path, attempts(e.Attempts), reason(e.Err))
+	return fmt.Sprintf("tokenpatch: %s %s: not known whether the change was applied, after %s%s: %s",
+		e.Method, e.Path, attempts(e.Attempts), e.hint, reason(e.Err))
 }
 
 // Unwrap returns what the last attempt met.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http/httptrace"
+	"sync"
 	"sync/atomic"
 )
 
@@ -14,8 +15,11 @@ import (
 // run in goroutines of the transport, some of which outlive the attempt.
 type progress struct {
 	cancel context.CancelFunc // ends the attempt
+	hooks  httptrace.ClientTrace
 	bits   atomic.Uint32
-	conn   atomic.Pointer[net.Conn] // the latest connection that the attempt was given
+
+	mu   sync.Mutex
+	conn net.Conn // the latest that the attempt was given
 }
 
 const (
@@ -27,7 +31,7 @@ const (
 )
 
 func (p *progress) trace() *httptrace.ClientTrace {
-	return &httptrace.ClientTrace{
+	p.hooks = httptrace.ClientTrace{
 		GetConn:      func(string) { p.bits.Or(traced) },
 		GotConn:      p.gotConn,
 		WroteHeaders: func() { p.bits.Or(wroteHeaders) },
@@ -37,13 +41,16 @@ func (p *progress) trace() *httptrace.ClientTrace {
 			}
 		},
 	}
+	return &p.hooks
 }
 
 func (p *progress) gotConn(info httptrace.GotConnInfo) {
-	before := p.conn.Swap(&info.Conn)
-	if p.replayRefused() && before != nil && *before == info.Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.replayRefused() && p.conn == info.Conn {
 		p.bits.Or(sameConn)
 	}
+	p.conn = info.Conn
 }
 
 // errReplay is why an attempt ended that net/http wanted to send again.

@@ -71,8 +71,9 @@ type waiter struct {
 	ticket  ticket
 	ctx     context.Context
 	since   time.Time
-	done    chan struct{} // closed once place or shut is set
 	place   *place
+	done    chan struct{} // closed once the place is taken or shut is set
+	taken   bool
 	shut    *gateShut
 	reason  WaitReason // set when it leaves the queue
 	element *list.Element
@@ -107,11 +108,11 @@ func newGate(maxWait time.Duration) *gate {
 	return &gate{maxWait: maxWait, flying: make(map[*place]struct{})}
 }
 
-// admit waits for the call's turn, and says what it waited for, if it did. Its
-// error is the context's own, or a *gateShut.
-func (g *gate) admit(ctx context.Context, t *ticket) (*place, WaitReason, error) {
+// admit waits for the call's turn and takes its place, and says what it waited
+// for, if it did. Its error is the context's own, or a *gateShut.
+func (g *gate) admit(ctx context.Context, t *ticket, p *place) (WaitReason, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, "", err
+		return "", err
 	}
 	g.mu.Lock()
 	now := time.Now()
@@ -121,14 +122,15 @@ func (g *gate) admit(ctx context.Context, t *ticket) (*place, WaitReason, error)
 	}
 	reason, until := g.opening(now)
 	if first := g.queue.Front(); reason == "" && (first == nil || *t < first.Value.(*waiter).ticket) {
-		defer g.mu.Unlock()
-		return g.take(now), "", nil
+		g.take(p, now)
+		g.mu.Unlock()
+		return "", nil
 	}
 	if shut := g.tooLate(ctx, now, until); shut != nil {
-		defer g.mu.Unlock()
-		return nil, "", shut
+		g.mu.Unlock()
+		return "", shut
 	}
-	w := &waiter{ticket: *t, ctx: ctx, since: now, done: make(chan struct{})}
+	w := &waiter{ticket: *t, ctx: ctx, since: now, place: p, done: make(chan struct{})}
 	g.enqueue(w)
 	g.release(now)
 	g.mu.Unlock()
@@ -137,13 +139,13 @@ func (g *gate) admit(ctx context.Context, t *ticket) (*place, WaitReason, error)
 	case <-w.done:
 	case <-ctx.Done():
 		if g.withdraw(w) {
-			return nil, w.reason, ctx.Err()
+			return w.reason, ctx.Err()
 		}
 	}
 	if w.shut != nil {
-		return nil, w.reason, w.shut
+		return w.reason, w.shut
 	}
-	return w.place, w.reason, nil
+	return w.reason, nil
 }
 
 // enqueue puts a waiter behind those who came before it. A call that was
@@ -169,7 +171,7 @@ func (g *gate) withdraw(w *waiter) bool {
 	switch {
 	case w.shut != nil:
 		return false
-	case w.place != nil:
+	case w.taken:
 		g.giveBack(w.place)
 	default:
 		g.dequeue(w)
@@ -203,7 +205,8 @@ func (g *gate) release(now time.Time) {
 		}
 		w := first.Value.(*waiter)
 		g.dequeue(w)
-		w.place = g.take(now)
+		g.take(w.place, now)
+		w.taken = true
 		close(w.done)
 	}
 	if g.timer != nil {
@@ -296,9 +299,9 @@ func (g *gate) opening(now time.Time) (WaitReason, time.Time) {
 }
 
 // take admits one attempt.
-func (g *gate) take(now time.Time) *place {
+func (g *gate) take(p *place, now time.Time) {
 	g.latest++
-	p := &place{gate: g, seq: g.latest, admitted: now}
+	*p = place{gate: g, seq: g.latest, admitted: now}
 	g.flying[p] = struct{}{}
 	switch {
 	case g.free:
@@ -309,7 +312,6 @@ func (g *gate) take(now time.Time) *place {
 	default:
 		g.scout = p
 	}
-	return p
 }
 
 // land takes an attempt out of those that are under way.

@@ -25,7 +25,8 @@ type TokenUpdate struct {
 func newV1Tokens(s service, config Config) (*V1Tokens, error) {
 	var err error
 	s.name, s.field = "V1", "Config.V1.APIKey"
-	if s.base, err = parseBaseURL("Config.V1.BaseURL", cmp.Or(config.V1.BaseURL, V1BaseURL), config.AllowInsecureHTTP); err != nil {
+	base := cmp.Or(config.V1.BaseURL, V1BaseURL)
+	if s.endpoint, err = parseEndpoint("Config.V1.BaseURL", base, "/api/v1/token/", config.AllowInsecureHTTP); err != nil {
 		return nil, err
 	}
 	if s.credential, err = newCredential(s.field, config.V1.APIKey, config.V1.APIKeyFunc, "Bearer "); err != nil {
@@ -57,7 +58,7 @@ func (t *V1Tokens) UpdateToken(ctx context.Context, id uuid.UUID, update TokenUp
 	if id == uuid.Nil {
 		return &InputError{Field: "id", Value: id.String(), Want: "a UUID other than the nil UUID"}
 	}
-	c, err := t.service.send(ctx, t.service.url("api", "v1", "token", id.String()), body, ReplayIdempotent)
+	c, err := t.service.send(ctx, id.String(), body, ReplayIdempotent)
 	if err != nil {
 		return err
 	}

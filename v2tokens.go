@@ -16,7 +16,8 @@ type V2Tokens struct{ service *service }
 func newV2Tokens(s service, config Config) (*V2Tokens, error) {
 	var err error
 	s.name, s.field = "V2", "Config.V2.AccessToken"
-	if s.base, err = parseBaseURL("Config.V2.BaseURL", cmp.Or(config.V2.BaseURL, V2BaseURL), config.AllowInsecureHTTP); err != nil {
+	base := cmp.Or(config.V2.BaseURL, V2BaseURL)
+	if s.endpoint, err = parseEndpoint("Config.V2.BaseURL", base, "/api/v2/tokens/", config.AllowInsecureHTTP); err != nil {
 		return nil, err
 	}
 	if s.credential, err = newCredential(s.field, config.V2.AccessToken, config.V2.AccessTokenFunc, ""); err != nil {
@@ -55,7 +56,7 @@ func (t *V2Tokens) PatchToken(ctx context.Context, id string, patch *Patch) (*To
 	if err != nil {
 		return nil, err
 	}
-	c, err := t.service.send(ctx, t.service.url("api", "v2", "tokens", id), body, patch.Replay())
+	c, err := t.service.send(ctx, id, body, patch.Replay())
 	if err != nil {
 		return nil, err
 	}
