@@ -1,0 +1,397 @@
+package tokenpatch_test
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"log"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/hashicorp/go-retryablehttp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+var (
+	faultCalls = flag.Int("faults.calls", 2000, "calls of the fault run")
+	faultSeed  = flag.Uint64("faults.seed", 1, "seed of the fault run")
+)
+
+// fate is what the proxy of the fault run does with one request.
+type fate int
+
+const (
+	pass              fate = iota
+	cutBefore              // before the request is forwarded
+	cutInRequest           // in the middle of its body
+	cutAfter               // after the service has applied it
+	cutInAnswer            // in the middle of the answer
+	answerBefore           // 502, 503 or 504, without forwarding it
+	answerAfter            // 502, 503 or 504, after the service has applied it
+	hold                   // the answer, past the timeout of one attempt
+	refuseConnections      // what the dialer does, not the proxy
+	fates
+)
+
+const (
+	attemptTimeout = 250 * time.Millisecond
+	faulty         = 0.3 // of the requests
+)
+
+// faultProxy stands between the clients and the service, and does to each
+// request what the seed says: the same to the nth attempt of a call in every run.
+type faultProxy struct {
+	service string // base URL
+	forward *http.Client
+	mu      sync.Mutex
+	seen    map[string]uint64 // attempts by path
+}
+
+// draw returns the fate of the next attempt of a call, and randomness for it.
+func (p *faultProxy) draw(path string) (fate, *rand.Rand) {
+	p.mu.Lock()
+	n := p.seen[path]
+	p.seen[path]++
+	p.mu.Unlock()
+	hash := fnv.New64a()
+	_, _ = io.WriteString(hash, path)
+	random := rand.New(rand.NewPCG(*faultSeed, hash.Sum64()+n))
+	if random.Float64() >= faulty {
+		return pass, random
+	}
+	return 1 + fate(random.IntN(int(fates)-2)), random
+}
+
+func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	fate, random := p.draw(r.URL.Path)
+	gateway := 502 + random.IntN(3)
+	switch fate {
+	case cutBefore:
+		panic(http.ErrAbortHandler)
+	case cutInRequest:
+		p.forwardHalf(r, body)
+		panic(http.ErrAbortHandler)
+	case answerBefore:
+		w.WriteHeader(gateway)
+		return
+	}
+	status, header, answer := p.forwardWhole(r, body)
+	switch fate {
+	case cutAfter:
+		panic(http.ErrAbortHandler)
+	case answerAfter:
+		w.WriteHeader(gateway)
+		return
+	case hold:
+		select {
+		case <-time.After(2 * attemptTimeout):
+		case <-r.Context().Done():
+		}
+	}
+	for name, values := range header {
+		w.Header()[name] = values
+	}
+	w.WriteHeader(status)
+	if fate == cutInAnswer {
+		_, _ = w.Write(answer[:len(answer)/2])
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+	_, _ = w.Write(answer)
+}
+
+func (p *faultProxy) forwardWhole(r *http.Request, body []byte) (int, http.Header, []byte) {
+	request, err := http.NewRequest(r.Method, p.service+r.URL.Path, bytes.NewReader(body))
+	if err != nil {
+		panic(err)
+	}
+	request.Header = r.Header.Clone()
+	response, err := p.forward.Do(request)
+	if err != nil {
+		panic(err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(response.Body)
+	if err != nil {
+		panic(err)
+	}
+	return response.StatusCode, response.Header, answer
+}
+
+// forwardHalf sends the service the head and half of the body, and hangs up.
+func (p *faultProxy) forwardHalf(r *http.Request, body []byte) {
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.service, "http://"))
+	if err != nil {
+		panic(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n", r.Method, r.URL.Path, len(body))
+	_ = r.Header.Write(conn)
+	fmt.Fprintf(conn, "\r\n%s", body[:len(body)/2])
+}
+
+// refusing is a transport whose dials are refused now and then, by a port that
+// nobody listens on.
+func refusingDials(transport *http.Transport) *http.Transport {
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	nobody := closed.Addr().String()
+	_ = closed.Close()
+	var mu sync.Mutex
+	random := rand.New(rand.NewPCG(*faultSeed, 2))
+	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		mu.Lock()
+		refuse := random.Float64() < faulty
+		mu.Unlock()
+		if refuse {
+			address = nobody
+		}
+		return new(net.Dialer).DialContext(ctx, network, address)
+	}
+	return transport
+}
+
+// faultCall is one call of the fault run, on a token of its own.
+type faultCall struct {
+	kind string
+	id   string
+	want string       // what a change leaves in the token
+	call func() error // the call itself
+	body string       // of the request, for a client that knows nothing of patches
+	api  tokenpatchtest.API
+	max  int // how often it may take effect
+}
+
+var faultKinds = []string{"idempotent", "guarded", "unsafe", "refused", "V1"}
+
+// newFaultCall seeds a token for call number n and returns the call. The
+// client may be nil.
+func newFaultCall(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client, n int) faultCall {
+	c := faultCall{kind: faultKinds[n%len(faultKinds)], id: fmt.Sprintf("token-%d", n), api: tokenpatchtest.V2, max: 1}
+	if c.kind == "V1" {
+		id := uuid.NewSHA1(uuid.NameSpaceURL, []byte(c.id))
+		require.NoError(t, service.AddV1(tokenpatchtest.V1Token{ID: id}))
+		c.id, c.api, c.max, c.want = id.String(), tokenpatchtest.V1, 1<<30, `"name":"new"`
+		c.body = `{"name":"new"}`
+		c.call = func() error {
+			return client.V1.UpdateToken(context.Background(), id, tokenpatch.TokenUpdate{Name: tokenpatch.Set("new")})
+		}
+		return c
+	}
+	require.NoError(t, service.AddV2(strings.Replace(tokenJSON, idV2, c.id, 1)))
+	patch := tokenpatch.NewPatch()
+	switch c.kind {
+	case "idempotent":
+		patch.SetName("new")
+		c.max, c.want = 1<<30, `"name":"new"`
+	case "guarded":
+		patch.Test(tokenpatch.PathName, "Example reader token").SetName("new").AddCustomRoleID("added")
+		c.want = `"added"`
+	case "unsafe":
+		patch.AddCustomRoleID("added")
+		c.want = `"added"`
+	case "refused":
+		patch.Test(tokenpatch.PathName, "somebody else's").SetName("new")
+		c.max = 0
+	}
+	body, err := patch.MarshalJSON()
+	require.NoError(t, err)
+	c.body = string(body)
+	c.call = func() error {
+		_, err := client.V2.PatchToken(context.Background(), c.id, patch)
+		return err
+	}
+	return c
+}
+
+// tally is what became of the calls of one kind.
+type tally struct {
+	calls, applied, notApplied, unknown int
+	twice                               int // took effect more often than may be
+	wrong                               int // returned what is not true
+}
+
+func (y tally) String() string {
+	return fmt.Sprintf("%6d calls: %6d applied, %5d not applied, %5d unknown (%.2f %%); %d applied twice, %d reported wrongly",
+		y.calls, y.applied, y.notApplied, y.unknown, 100*float64(y.unknown)/float64(max(1, y.calls)), y.twice, y.wrong)
+}
+
+// judge holds what a call returned against the token's own history.
+func (y *tally) judge(service *tokenpatchtest.Service, c faultCall, outcome tokenpatch.Outcome) string {
+	history := service.History(c.id)
+	y.calls++
+	verdict := ""
+	if len(history) > c.max {
+		y.twice++
+		verdict = fmt.Sprintf("%s took effect %d times", c.id, len(history))
+	}
+	took := len(history) > 0 && strings.Contains(string(history[len(history)-1].After), c.want)
+	switch outcome {
+	case tokenpatch.OutcomeApplied:
+		y.applied++
+		if !took {
+			y.wrong++
+			verdict = c.id + " is said to be applied, and was not"
+		}
+	case tokenpatch.OutcomeNotApplied:
+		y.notApplied++
+		if len(history) > 0 {
+			y.wrong++
+			verdict = c.id + " is said not to be applied, and was"
+		}
+	default:
+		y.unknown++
+	}
+	return verdict
+}
+
+// faultRun makes calls of every kind through a proxy that breaks them, and
+// returns the tallies by kind and what was wrong.
+func faultRun(t *testing.T, calls int, http2 bool, run func(*tokenpatchtest.Service, *http.Client, string, int) (faultCall, tokenpatch.Outcome)) map[string]*tally {
+	service := tokenpatchtest.New()
+	t.Cleanup(service.Close)
+	base, err := service.Listen()
+	require.NoError(t, err)
+	proxy := &faultProxy{service: base, seen: make(map[string]uint64),
+		forward: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
+	t.Cleanup(proxy.forward.CloseIdleConnections)
+	server, transport := startProxy(t, proxy, http2)
+	client := &http.Client{Transport: refusingDials(transport), Timeout: attemptTimeout}
+
+	tallies := make(map[string]*tally)
+	for _, kind := range faultKinds {
+		tallies[kind] = new(tally)
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	numbers := make(chan int)
+	for range 64 {
+		wg.Go(func() {
+			for n := range numbers {
+				call, outcome := run(service, client, server, n)
+				mu.Lock()
+				if verdict := tallies[call.kind].judge(service, call, outcome); verdict != "" && testing.Verbose() {
+					t.Log(verdict)
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for n := range calls {
+		numbers <- n
+	}
+	close(numbers)
+	wg.Wait()
+	for _, kind := range faultKinds {
+		t.Logf("%-10s %v", kind, tallies[kind])
+	}
+	return tallies
+}
+
+func TestNothingIsAppliedTwice(t *testing.T) {
+	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
+		t.Run(name, func(t *testing.T) {
+			var client *tokenpatch.Client
+			var once sync.Once
+			tallies := faultRun(t, *faultCalls, http2, func(service *tokenpatchtest.Service, carrier *http.Client, server string, n int) (faultCall, tokenpatch.Outcome) {
+				once.Do(func() {
+					var err error
+					client, err = tokenpatch.NewClient(tokenpatch.Config{
+						V1:         tokenpatch.V1Config{BaseURL: server, APIKey: tokenpatchtest.APIKey},
+						V2:         tokenpatch.V2Config{BaseURL: server, AccessToken: tokenpatchtest.AccessToken},
+						HTTPClient: carrier,
+						Retry:      tokenpatch.RetryPolicy{MinBackoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond},
+					})
+					require.NoError(t, err)
+				})
+				c := newFaultCall(t, service, client, n)
+				return c, tokenpatch.OutcomeOf(c.call())
+			})
+			for kind, y := range tallies {
+				assert.Zero(t, y.twice, kind)
+				assert.Zero(t, y.wrong, kind)
+				assert.Equal(t, kind == "refused", y.applied == 0, kind)
+			}
+			assert.Positive(t, tallies["refused"].notApplied, "the run refuses calls")
+			assert.Positive(t, tallies["unsafe"].unknown, "the run breaks calls in ways that nothing can settle")
+		})
+	}
+}
+
+// What the default policy of go-retryablehttp makes of the same faults: the
+// reason for all of this. It runs with -faults.calls of 100,000 or more.
+func TestFaultsWithRetryablehttp(t *testing.T) {
+	if *faultCalls < 100_000 {
+		t.Skip("a comparison, not a test: run it with -faults.calls=100000 -v")
+	}
+	client := retryablehttp.NewClient()
+	client.Logger, client.RetryWaitMin, client.RetryWaitMax = nil, time.Millisecond, 10*time.Millisecond
+	var once sync.Once
+	faultRun(t, *faultCalls, false, func(service *tokenpatchtest.Service, carrier *http.Client, server string, n int) (faultCall, tokenpatch.Outcome) {
+		once.Do(func() { client.HTTPClient = carrier })
+		c := newFaultCall(t, service, nil, n)
+		return c, sendRetryable(client, server, c)
+	})
+}
+
+// sendRetryable makes a call, and says what a program would take its result for.
+func sendRetryable(client *retryablehttp.Client, server string, c faultCall) tokenpatch.Outcome {
+	target, authorization := "/api/v2/tokens/", tokenpatchtest.AccessToken
+	if c.api == tokenpatchtest.V1 {
+		target, authorization = "/api/v1/token/", "Bearer "+tokenpatchtest.APIKey
+	}
+	request, err := retryablehttp.NewRequest(http.MethodPatch, server+path.Join(target, c.id), []byte(c.body))
+	if err != nil {
+		panic(err)
+	}
+	request.Header.Set("Authorization", authorization)
+	request.Header.Set("LD-API-Version", "20240415")
+	request.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(request)
+	if err != nil {
+		return tokenpatch.OutcomeNotApplied
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	if err != nil || response.StatusCode >= 300 {
+		return tokenpatch.OutcomeNotApplied
+	}
+	return tokenpatch.OutcomeApplied
+}
+
+// startProxy serves the proxy, and returns its base URL and a transport to it.
+func startProxy(t *testing.T, proxy http.Handler, http2 bool) (string, *http.Transport) {
+	server := httptest.NewUnstartedServer(proxy)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.EnableHTTP2 = http2
+	if http2 {
+		server.StartTLS()
+	} else {
+		server.Start()
+	}
+	t.Cleanup(server.Close)
+	transport := server.Client().Transport.(*http.Transport)
+	transport.MaxIdleConnsPerHost = 64
+	return server.URL, transport
+}

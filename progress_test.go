@@ -1,0 +1,329 @@
+package tokenpatch_test
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// newClientAt returns a client of both services at a base URL, with quick
+// retries over a transport.
+func newClientAt(t *testing.T, base string, transport http.RoundTripper, attempts int) *tokenpatch.Client {
+	t.Helper()
+	client, err := tokenpatch.NewClient(tokenpatch.Config{
+		V1:         tokenpatch.V1Config{BaseURL: base, APIKey: tokenpatchtest.APIKey},
+		V2:         tokenpatch.V2Config{BaseURL: base, AccessToken: tokenpatchtest.AccessToken},
+		HTTPClient: &http.Client{Transport: transport, Timeout: 5 * time.Second},
+		Retry:      tokenpatch.RetryPolicy{MaxAttempts: attempts, MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond},
+	})
+	require.NoError(t, err)
+	return client
+}
+
+// Errors that prove that nothing reached a server, each provoked for real: what
+// may not be sent twice is tried again after each of them.
+func TestErrorsThatProveNothingWasSent(t *testing.T) {
+	listen := func(t *testing.T, serve func(net.Conn)) string {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = l.Close() })
+		go func() {
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				serve(conn)
+			}
+		}()
+		return l.Addr().String()
+	}
+	plain := func(t *testing.T) http.RoundTripper {
+		transport := &http.Transport{}
+		t.Cleanup(transport.CloseIdleConnections)
+		return transport
+	}
+	for name, provoke := range map[string]func(t *testing.T) (base string, transport http.RoundTripper){
+		"a dial that is refused": func(t *testing.T) (string, http.RoundTripper) {
+			l, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			require.NoError(t, l.Close())
+			return "http://" + l.Addr().String(), plain(t)
+		},
+		"a name that does not resolve": func(t *testing.T) (string, http.RoundTripper) {
+			resolver := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+				return nil, errors.New("no name server")
+			}}
+			return "https://nobody.invalid", &http.Transport{DialContext: (&net.Dialer{Resolver: resolver}).DialContext}
+		},
+		"a certificate that nobody trusts": func(t *testing.T) (string, http.RoundTripper) {
+			server := httptest.NewUnstartedServer(http.NotFoundHandler())
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.StartTLS()
+			t.Cleanup(server.Close)
+			return server.URL, plain(t)
+		},
+		"a handshake that is cut": func(t *testing.T) (string, http.RoundTripper) {
+			return "https://" + listen(t, func(c net.Conn) { _ = c.Close() }), plain(t)
+		},
+		"a server that does not speak TLS": func(t *testing.T) (string, http.RoundTripper) {
+			return "https://" + listen(t, func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")); _ = c.Close() }), plain(t)
+		},
+		"a dial below a transport that tells nothing": func(t *testing.T) (string, http.RoundTripper) {
+			return "http://127.0.0.1:0", roundTripper(func(r *http.Request) (*http.Response, error) {
+				return plain(t).RoundTrip(r.WithContext(context.Background()))
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			base, transport := provoke(t)
+			client := newClientAt(t, base, transport, 3)
+			err := appendRole(t.Context(), client)
+			unsent := assertAs[*tokenpatch.NotSentError](t, err)
+			assert.Equal(t, 3, unsent.Attempts)
+			assertOutcome(t, notApplied, err)
+		})
+	}
+	t.Run("a context that ended before", func(t *testing.T) {
+		service, client := newPair(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		err := appendRole(ctx, client)
+		assert.Zero(t, assertAs[*tokenpatch.NotSentError](t, err).Attempts)
+		require.ErrorIs(t, err, context.Canceled)
+		assert.Zero(t, service.RequestCount())
+	})
+}
+
+// Frames of HTTP/2, RFC 9113 section 6, and the codes of its section 7.
+const (
+	frameData, frameHeaders, frameReset, frameSettings, frameGoAway = 0, 1, 3, 4, 7
+
+	flagEndStream, flagAck, flagEndHeaders = 1, 1, 4
+
+	protocolError, internalError, refusedStream, cancelled = 1, 2, 7, 8
+)
+
+// rawHTTP2 is a server that speaks HTTP/2 frame by frame, so that it can refuse
+// what net/http's server would not. Each complete request is answered by the
+// next reply, and by a success when there are none left.
+type rawHTTP2 struct {
+	base     string
+	requests atomic.Int64 // begun, on all connections
+	mu       sync.Mutex
+	replies  []func(conn net.Conn, stream uint32)
+}
+
+func newRawHTTP2(t *testing.T, replies ...func(net.Conn, uint32)) *rawHTTP2 {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	s := &rawHTTP2{base: "http://" + l.Addr().String(), replies: replies}
+	var wg sync.WaitGroup
+	t.Cleanup(wg.Wait)
+	t.Cleanup(func() { _ = l.Close() })
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { defer conn.Close(); s.serve(conn) })
+		}
+	})
+	return s
+}
+
+func (s *rawHTTP2) serve(conn net.Conn) {
+	in := bufio.NewReader(conn)
+	if _, err := in.Discard(len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")); err != nil {
+		return
+	}
+	writeFrame(conn, frameSettings, 0, 0, nil)
+	for {
+		var head [9]byte
+		if _, err := io.ReadFull(in, head[:]); err != nil {
+			return
+		}
+		kind, flags, stream := head[3], head[4], binary.BigEndian.Uint32(head[5:])
+		if _, err := in.Discard(int(head[0])<<16 | int(head[1])<<8 | int(head[2])); err != nil {
+			return
+		}
+		switch {
+		case kind == frameSettings && flags&flagAck == 0:
+			writeFrame(conn, frameSettings, flagAck, 0, nil)
+		case kind == frameHeaders:
+			s.requests.Add(1)
+		case kind == frameData && flags&flagEndStream != 0:
+			s.reply()(conn, stream)
+		}
+	}
+}
+
+func (s *rawHTTP2) reply() func(net.Conn, uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.replies) == 0 {
+		return succeed
+	}
+	next := s.replies[0]
+	s.replies = s.replies[1:]
+	return next
+}
+
+func writeFrame(conn net.Conn, kind, flags byte, stream uint32, payload []byte) {
+	frame := []byte{byte(len(payload) >> 16), byte(len(payload) >> 8), byte(len(payload)), kind, flags}
+	frame = binary.BigEndian.AppendUint32(frame, stream)
+	_, _ = conn.Write(append(frame, payload...))
+}
+
+func succeed(conn net.Conn, stream uint32) {
+	writeFrame(conn, frameHeaders, flagEndHeaders, stream, []byte{0x88}) // HPACK: ":status: 200"
+	writeFrame(conn, frameData, flagEndStream, stream, []byte(tokenJSON))
+}
+
+func reset(code uint32) func(net.Conn, uint32) {
+	return func(conn net.Conn, stream uint32) {
+		writeFrame(conn, frameReset, 0, stream, binary.BigEndian.AppendUint32(nil, code))
+	}
+}
+
+// goAway tells that the stream before this one was the last to be looked at.
+func goAway(conn net.Conn, stream uint32) {
+	payload := binary.BigEndian.AppendUint32(nil, stream-1)
+	writeFrame(conn, frameGoAway, 0, 0, binary.BigEndian.AppendUint32(payload, 0))
+}
+
+// A refused stream was not looked at, and the request may be sent again; any
+// other end of a stream proves nothing. Neither way net/http sends it twice.
+func TestHTTP2Refusals(t *testing.T) {
+	for name, test := range map[string]struct {
+		reply  func(net.Conn, uint32)
+		proves bool
+	}{
+		"REFUSED_STREAM": {reset(refusedStream), true},
+		"PROTOCOL_ERROR": {reset(protocolError), false},
+		"INTERNAL_ERROR": {reset(internalError), false},
+		"CANCEL":         {reset(cancelled), false},
+		// It says that the stream was not looked at, but reaches us in the same
+		// way as a PROTOCOL_ERROR does, which says no such thing.
+		"GOAWAY": {goAway, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, attempts := range []int{1, 4} {
+				server := newRawHTTP2(t, test.reply)
+				transport := &http.Transport{Protocols: new(http.Protocols)}
+				transport.Protocols.SetUnencryptedHTTP2(true)
+				defer transport.CloseIdleConnections()
+				err := appendRole(t.Context(), newClientAt(t, server.base, transport, attempts))
+				switch {
+				case test.proves && attempts > 1:
+					require.NoError(t, err)
+					assert.EqualValues(t, 2, server.requests.Load())
+				case test.proves:
+					assertAs[*tokenpatch.NotSentError](t, err)
+					assertOutcome(t, notApplied, err)
+					assert.EqualValues(t, 1, server.requests.Load())
+				default:
+					assertAs[*tokenpatch.OutcomeUnknownError](t, err)
+					assert.EqualValues(t, 1, server.requests.Load(), "net/http does not send it again")
+				}
+			}
+		})
+	}
+}
+
+// net/http sends a request with an Idempotency-Key again on another connection,
+// where one that it reused broke. A transport of the caller's may add one.
+func TestNetHTTPDoesNotReplay(t *testing.T) {
+	var served atomic.Int64
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				in := bufio.NewReader(conn)
+				for n := 0; ; n++ {
+					r, err := http.ReadRequest(in)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+					served.Add(1) // and applied
+					if n > 0 {
+						return // the second request on a connection is never answered
+					}
+					fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(tokenJSON), tokenJSON)
+				}
+			}()
+		}
+	}()
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	keyed := roundTripper(func(r *http.Request) (*http.Response, error) {
+		r.Header.Set("Idempotency-Key", "k")
+		return transport.RoundTrip(r)
+	})
+	client := newClientAt(t, "http://"+l.Addr().String(), keyed, 4)
+	require.NoError(t, appendRole(t.Context(), client))
+	err = appendRole(t.Context(), client)
+	assertAs[*tokenpatch.OutcomeUnknownError](t, err)
+	assert.EqualValues(t, 2, served.Load(), "the second call was sent once")
+}
+
+// A server may close an idle connection at the moment at which it is used
+// again. What was not written is sent on another one; nothing is sent twice.
+func TestIdleConnectionsThatClose(t *testing.T) {
+	service := tokenpatchtest.New()
+	defer service.Close()
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		service.ServeHTTP(w, r)
+	}))
+	server.Config.IdleTimeout = 2 * time.Millisecond
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Start()
+	defer server.Close()
+	transport := &http.Transport{}
+	defer transport.CloseIdleConnections()
+	client := newClientAt(t, server.URL, transport, 4)
+	unsettled := 0
+	for n := range 100 {
+		id := fmt.Sprintf("token-%d", n)
+		require.NoError(t, service.AddV2(strings.Replace(tokenJSON, idV2, id, 1)))
+		_, err := client.V2.PatchToken(t.Context(), id, tokenpatch.NewPatch().AddCustomRoleID("qa"))
+		switch tokenpatch.OutcomeOf(err) {
+		case applied:
+			assert.Equal(t, 1, service.Changes(id))
+		case notApplied:
+			assert.Zero(t, service.Changes(id))
+		default:
+			unsettled++
+			assert.LessOrEqual(t, service.Changes(id), 1)
+		}
+		time.Sleep(2 * time.Millisecond) // so that the connection closes about now: a race is what is wanted
+	}
+	t.Logf("%d of 100 calls were not settled", unsettled)
+}
