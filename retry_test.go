@@ -693,3 +693,32 @@ func TestTransportPanics(t *testing.T) {
 		require.NoError(t, patchName(t.Context(), client))
 	})
 }
+
+// A guarded patch is sent again: what the first attempt applied makes the
+// second fail, and the error says so without taking it for certain.
+func TestGuardedPatchIsSentAgain(t *testing.T) {
+	guarded := tokenpatch.NewPatch().Test(tokenpatch.PathName, "Example reader token").SetName("new").AddCustomRoleID("qa")
+	for name, test := range map[string]struct {
+		fault   tokenpatchtest.Fault
+		outcome tokenpatch.Outcome
+		text    string
+	}{
+		"the first was applied":     {tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}, unknown, "after 2 attempts (an earlier one probably applied it): 422 patch_failed"},
+		"the first was not applied": {tokenpatchtest.Fault{Status: 503}, applied, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service, client := newPair(t)
+				service.Inject(test.fault)
+				_, err := client.V2.PatchToken(t.Context(), idV2, guarded)
+				assertOutcome(t, test.outcome, err)
+				assert.Equal(t, 1, service.Changes(idV2))
+				assert.Equal(t, 2, service.RequestCount())
+				if test.text != "" {
+					assert.ErrorContains(t, err, test.text)
+					assertAs[*tokenpatch.PatchFailedError](t, err)
+				}
+			})
+		})
+	}
+}
