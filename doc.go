@@ -18,6 +18,12 @@
 //	patch := tokenpatch.NewPatch().SetName("deployer").SetRole(tokenpatch.RoleReader)
 //	token, err := client.V2.PatchToken(ctx, "61095542756dba551110ae21", patch)
 //
+// [Diff] makes the patch between two tokens, [Patch.Apply] tells what a patch
+// makes of one, and [Patch.Guard] lets it fail rather than overwrite what
+// somebody else has written in between:
+//
+//	patch, unguarded := tokenpatch.Diff(before, after).Guard(before)
+//
 // # What happened to my token?
 //
 // Every call ends with one of three outcomes, which [OutcomeOf] tells from its

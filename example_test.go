@@ -25,6 +25,7 @@ func exampleService() (*tokenpatchtest.Service, *tokenpatch.Client, error) {
 			"memberId": "569f514183f2164430000002",
 			"name": "ci",
 			"role": "writer",
+			"customRoleIds": [],
 			"creationDate": 1443652232590,
 			"lastModified": 1469326565348
 		}`))
@@ -112,7 +113,7 @@ func ExampleOutcomeOf() {
 		return
 	}
 	defer service.Close()
-	patch := tokenpatch.NewPatch().Add(tokenpatch.PathCustomRoleIDs, []string{}).AddCustomRoleID("qa")
+	patch := tokenpatch.NewPatch().AddCustomRoleID("qa")
 	report := func(id string) {
 		_, err := client.V2.PatchToken(context.Background(), id, patch)
 		switch tokenpatch.OutcomeOf(err) {

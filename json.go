@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"strconv"
 	"unicode/utf8"
 )
@@ -78,7 +77,7 @@ func valueEnd(b []byte) int {
 		return compositeEnd(b)
 	}
 	for i, c := range b {
-		if c <= ' ' || c == ',' {
+		if c <= ' ' || c == ',' || c == ']' || c == '}' {
 			return i
 		}
 	}
@@ -222,86 +221,4 @@ func isPlain(s string) bool {
 		}
 	}
 	return true
-}
-
-// orderedObject is a JSON object whose members keep their order. A member that
-// was removed keeps its place, with a nil value.
-type orderedObject struct {
-	members []objectMember
-	index   map[string]int // position by name; nil while there are few members
-}
-
-type objectMember struct {
-	name  string
-	value json.RawMessage
-}
-
-// fewMembers is where a search from the front stops being quicker than a map.
-const fewMembers = 16
-
-// find returns the position of name, or -1.
-func (o *orderedObject) find(name string) int {
-	if o.index != nil {
-		if i, ok := o.index[name]; ok {
-			return i
-		}
-		return -1
-	}
-	return slices.IndexFunc(o.members, func(m objectMember) bool { return m.name == name })
-}
-
-// get returns the value of name, or nil.
-func (o *orderedObject) get(name string) json.RawMessage {
-	if i := o.find(name); i >= 0 {
-		return o.members[i].value
-	}
-	return nil
-}
-
-// set replaces the value of name in its place, or appends it.
-func (o *orderedObject) set(name string, value json.RawMessage) {
-	if i := o.find(name); i >= 0 {
-		o.members[i].value = value
-		return
-	}
-	o.members = append(o.members, objectMember{name, value})
-	switch {
-	case o.index != nil:
-		o.index[name] = len(o.members) - 1
-	case len(o.members) > fewMembers:
-		o.index = make(map[string]int)
-		for i, m := range o.members {
-			o.index[m.name] = i
-		}
-	}
-}
-
-func (o *orderedObject) remove(name string) {
-	if i := o.find(name); i >= 0 {
-		o.members[i].value = nil
-	}
-}
-
-// all yields the members that were not removed.
-func (o *orderedObject) all() iter.Seq2[string, json.RawMessage] {
-	return func(yield func(string, json.RawMessage) bool) {
-		for _, m := range o.members {
-			if m.value != nil && !yield(m.name, m.value) {
-				return
-			}
-		}
-	}
-}
-
-func (o *orderedObject) encode() []byte {
-	b := []byte{'{'}
-	for name, value := range o.all() {
-		if len(b) > 1 {
-			b = append(b, ',')
-		}
-		b = appendString(b, name)
-		b = append(b, ':')
-		b = append(b, value...)
-	}
-	return append(b, '}')
 }

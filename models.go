@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"reflect"
+	"slices"
 	"time"
 )
 
@@ -382,6 +384,87 @@ func (t *Token) set(name []byte, value json.RawMessage) error {
 	return nil
 }
 
+// field returns a pointer to what holds the member name, or nil if t has no
+// field for it.
+func (t *Token) field(name string) any {
+	switch name {
+	case "_id":
+		return &t.ID
+	case "ownerId":
+		return &t.OwnerID
+	case "memberId":
+		return &t.MemberID
+	case "_member":
+		return &t.Member
+	case "name":
+		return &t.Name
+	case "description":
+		return &t.Description
+	case "creationDate":
+		return &t.CreationDate
+	case "lastModified":
+		return &t.LastModified
+	case "customRoleIds":
+		return &t.CustomRoleIDs
+	case "inlineRole":
+		return &t.InlineRole
+	case "role":
+		return &t.Role
+	case "token":
+		return &t.Token
+	case "serviceToken":
+		return &t.ServiceToken
+	case "_links":
+		return &t.Links
+	case "defaultApiVersion":
+		return &t.DefaultAPIVersion
+	case "lastUsed":
+		return &t.LastUsed
+	}
+	return nil
+}
+
+// member returns the JSON of one member as MarshalJSON writes it, or nil if it
+// writes none.
+func (t Token) member(name string) (json.RawMessage, error) {
+	t.Links = orEmpty(t.Links)
+	kept, field := t.Extra.get(name), t.field(name)
+	if field == nil {
+		return kept, nil
+	}
+	if f, ok := field.(interface{ IsZero() bool }); ok && f.IsZero() {
+		return nil, nil
+	}
+	encoded, err := json.Marshal(field)
+	if kept != nil && isZero(encoded) {
+		return kept, err
+	}
+	return encoded, err
+}
+
+// unset makes a member absent, or zero if it is one that the schema requires.
+func (t *Token) unset(name string) {
+	if field := t.field(name); field != nil {
+		reflect.ValueOf(field).Elem().SetZero()
+	}
+	t.Extra.drop([]byte(name))
+}
+
+// clone returns a Token that shares no memory with t that anyone can write.
+func (t Token) clone() Token {
+	t.Member.value.Links = maps.Clone(t.Member.value.Links)
+	t.Links = maps.Clone(t.Links)
+	t.CustomRoleIDs.value = slices.Clone(t.CustomRoleIDs.value)
+	t.InlineRole.value = slices.Clone(t.InlineRole.value)
+	for i := range t.InlineRole.value {
+		s := &t.InlineRole.value[i]
+		s.Resources, s.NotResources = slices.Clone(s.Resources), slices.Clone(s.NotResources)
+		s.Actions, s.NotActions = slices.Clone(s.Actions), slices.Clone(s.NotActions)
+	}
+	t.Extra = t.Extra.clone()
+	return t
+}
+
 func (m *MemberSummary) set(name []byte, value json.RawMessage) error {
 	switch string(name) {
 	case "_links":
@@ -477,10 +560,7 @@ type Extra struct{ kept *orderedObject }
 // false if there was none. A null that the property's own field cannot hold is
 // here as well: Token.Extra.Get("ownerId").
 func (e Extra) Get(name string) (json.RawMessage, bool) {
-	if e.kept == nil {
-		return nil, false
-	}
-	value := e.kept.get(name)
+	value := e.get(name)
 	return bytes.Clone(value), value != nil
 }
 
@@ -489,22 +569,40 @@ func (e Extra) Format(f fmt.State, _ rune) {
 	names := []string{}
 	if e.kept != nil {
 		for name := range e.kept.all() {
-			names = append(names, name)
+			names = append(names, string(unquote(name)))
 		}
 	}
 	_, _ = fmt.Fprintf(f, "%q", names)
+}
+
+// get is Get without a copy.
+func (e Extra) get(name string) json.RawMessage {
+	if e.kept == nil {
+		return nil
+	}
+	return e.kept.get(name)
+}
+
+func (e Extra) clone() Extra {
+	if e.kept == nil {
+		return e
+	}
+	return Extra{e.kept.clone()}
 }
 
 func (e *Extra) keep(name []byte, value json.RawMessage) {
 	if e.kept == nil {
 		e.kept = new(orderedObject)
 	}
-	e.kept.set(string(name), bytes.Clone(value))
+	_ = e.kept.set(string(name), node{raw: bytes.Clone(value)}) // cannot fail: no name was kept twice
 }
 
 func (e *Extra) drop(name []byte) {
-	if e.kept != nil {
-		e.kept.remove(string(name))
+	if e.kept == nil {
+		return
+	}
+	if value, err := e.kept.lookup(string(name)); err == nil {
+		*value = node{}
 	}
 }
 
@@ -516,16 +614,14 @@ func (e Extra) encodeWith(known any) ([]byte, error) {
 	if err != nil || e.kept == nil {
 		return encoded, err
 	}
-	var all orderedObject
-	for name, value := range members(encoded) {
-		all.set(string(name), value)
-	}
-	for name, value := range e.kept.all() {
+	all := openObject(encoded)
+	for name, kept := range e.kept.all() {
+		name := string(unquote(name))
 		if known := all.get(name); known == nil || isZero(known) {
-			all.set(name, value)
+			_ = all.set(name, *kept) // cannot fail: a struct has no name twice
 		}
 	}
-	return all.encode(), nil
+	return all.append(nil), nil
 }
 
 func isZero(value json.RawMessage) bool {

@@ -184,7 +184,9 @@ func (p *Patch) Clone() *Patch {
 //
 //	replace /name "deployer"
 //
-// and last the mistake, if there is one. Long values are shortened.
+// and last the mistake, if there is one. Long values are shortened. A value is
+// shown only where it goes to a property that the schema of [Token] has and that
+// is not the token's own value: any other may be a secret.
 func (p *Patch) String() string {
 	var lines []string
 	if p != nil {
@@ -205,9 +207,17 @@ func (op operation) String() string {
 	}
 	line += " " + op.path.oneLine()
 	if op.value != nil {
-		line += " " + shorten(string(op.value), 60)
+		line += " " + op.printableValue()
 	}
 	return line
+}
+
+func (op operation) printableValue() string {
+	_, name := op.path.member()
+	if name == "token" || new(Token).field(name) == nil {
+		return "[redacted]"
+	}
+	return shorten(string(op.value), 60)
 }
 
 // oneLine returns p with control characters and quotes escaped.

@@ -429,14 +429,14 @@ func TestPatchCloneDoesNotAlias(t *testing.T) {
 		for range n {
 			base.Test("/name", "base")
 		}
-		left, right := base.Clone().SetName("left").Comment("l"), base.Clone().Add("/x", "right")
+		left, right := base.Clone().SetName("left").Comment("l"), base.Clone().Add("/description", "right")
 		base.SetName("base")
 		third := left.Clone().SetName("third")
 		left.SetName("left again")
 
 		assert.Equal(t, lines(n, `replace /name "base"`), base.String())
 		assert.Equal(t, lines(n, `replace /name "left"`, `replace /name "left again"`), left.String())
-		assert.Equal(t, lines(n, `add /x "right"`), right.String())
+		assert.Equal(t, lines(n, `add /description "right"`), right.String())
 		assert.Equal(t, lines(n, `replace /name "left"`, `replace /name "third"`), third.String())
 	}
 }
@@ -456,8 +456,8 @@ func TestPatchString(t *testing.T) {
 		Remove("/description").
 		Move("/a", "/b").
 		Copy("/b", "/c").
-		Add("/li\nne", "two\nlines").
-		Add("", strings.Repeat("é", 100)).
+		Add("/description/li\nne", "two\nlines").
+		Replace("/description", strings.Repeat("é", 100)).
 		Comment("not shown").
 		SetRole("")
 	assert.Equal(t, strings.Join([]string{
@@ -466,10 +466,29 @@ func TestPatchString(t *testing.T) {
 		`remove /description`,
 		`move /a /b`,
 		`copy /b /c`,
-		`add /li\nne "two\nlines"`,
-		`add  "` + strings.Repeat("é", 29) + `…`,
+		`add /description/li\nne "two\nlines"`,
+		`replace /description "` + strings.Repeat("é", 29) + `…`,
 		`tokenpatch: patch: operation 7: replace "/role": want a role, got an empty one`,
 	}, "\n"), patch.String())
+}
+
+func TestPatchStringShowsNoSecret(t *testing.T) {
+	const secret = "api-4e5f6a7b"
+	document := map[string]string{"token": secret}
+	patch := newPatch().
+		Test("/token", secret).
+		Replace("/token", tokenpatch.Secret(secret)).
+		Add("/token/x", secret).
+		Add("", document).
+		Test("", document).
+		Add("/apiKey", secret).
+		Add("/", secret).
+		Add("/Name", secret).
+		Add("/tok~0en", secret).
+		SetName("shown")
+	assert.NotContains(t, patch.String(), secret)
+	assert.Equal(t, 9, strings.Count(patch.String(), "[redacted]"))
+	assert.Contains(t, patch.String(), "shown")
 }
 
 func TestPatchIsSentFromManyGoroutines(t *testing.T) {

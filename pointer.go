@@ -52,8 +52,7 @@ func (p Pointer) Tokens() ([]string, error) {
 	}
 	tokens := strings.Split(string(p[1:]), "/")
 	for i, token := range tokens {
-		// One pass from the left: "~01" is "~1" and never "/", RFC 6901 section 4.
-		tokens[i] = pointerUnescaper.Replace(token)
+		tokens[i] = unescape(token)
 	}
 	return tokens, nil
 }
@@ -96,6 +95,39 @@ var errNotEditable = errors.New("not editable: it holds a name that begins with 
 func (p Pointer) contains(other Pointer) bool {
 	under, found := strings.CutPrefix(string(other), string(p))
 	return found && strings.HasPrefix(under, "/")
+}
+
+// next splits off the first reference token, unescaped. p must not be empty.
+func (p Pointer) next() (token string, rest Pointer) {
+	end := strings.IndexByte(string(p[1:]), '/') + 1
+	if end == 0 {
+		end = len(p)
+	}
+	return unescape(string(p[1:end])), p[end:]
+}
+
+// last splits off the last reference token, unescaped. p must not be empty.
+func (p Pointer) last() (parent Pointer, token string) {
+	slash := strings.LastIndexByte(string(p), '/')
+	return p[:slash], unescape(string(p[slash+1:]))
+}
+
+func unescape(token string) string {
+	if strings.IndexByte(token, '~') < 0 {
+		return token
+	}
+	// One pass from the left: "~01" is "~1" and never "/", RFC 6901 section 4.
+	return pointerUnescaper.Replace(token)
+}
+
+// member returns the pointer to the member of the whole document at or under
+// which p is, and its name. Both are empty where p is the whole document.
+func (p Pointer) member() (member Pointer, name string) {
+	if p == "" {
+		return "", ""
+	}
+	name, rest := p.next()
+	return p[:len(p)-len(rest)], name
 }
 
 // arrayIndex reads a reference token as an index into an array: digits without

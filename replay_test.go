@@ -259,7 +259,7 @@ func (d *byteDice) IntN(n int) int {
 	return thrown
 }
 
-func pick[T any](d dice, from []T) T { return from[d.IntN(len(from))] }
+func pickOne[T any](d dice, from []T) T { return from[d.IntN(len(from))] }
 
 // checkReplay makes a patch that succeeds on a document, and checks what
 // Replay says of it on that document and on others.
@@ -426,7 +426,7 @@ func mustMarshal(value any) []byte {
 func randomValue(d dice, depth int) any {
 	switch kind := d.IntN(4); {
 	case depth == 0 || kind < 2:
-		return pick(d, randomScalars)
+		return pickOne(d, randomScalars)
 	case kind == 2:
 		return randomArray(d, depth-1)
 	default:
@@ -455,7 +455,7 @@ func randomName(d dice) string {
 	if d.IntN(3) > 0 {
 		return randomNames[d.IntN(3)]
 	}
-	return pick(d, randomNames)
+	return pickOne(d, randomNames)
 }
 
 // mutated returns a document that differs in one place or a few.
@@ -530,7 +530,7 @@ func randomPlace(d dice, value any) (tokenpatch.Pointer, any) {
 		case len(tokens) == 0 || d.IntN(6) == 0:
 			return path.Append(randomName(d)), nil
 		}
-		token := pick(d, tokens)
+		token := pickOne(d, tokens)
 		path = path.Append(token)
 		switch in := value.(type) {
 		case map[string]any:
@@ -622,7 +622,7 @@ func randomToken(d dice) map[string]any {
 	token := map[string]any{"_id": "61095542756dba551110ae21", "lastModified": 1}
 	for _, name := range slices.Sorted(maps.Keys(tokenValues)) {
 		if d.IntN(4) > 0 {
-			token[name] = pick(d, tokenValues[name])
+			token[name] = pickOne(d, tokenValues[name])
 		}
 	}
 	return token
@@ -633,15 +633,15 @@ func randomSetters(d dice) *tokenpatch.Patch {
 	for range 1 + d.IntN(4) {
 		switch d.IntN(8) {
 		case 0:
-			patch.SetName(pick(d, []string{"a", "b"}))
+			patch.SetName(pickOne(d, []string{"a", "b"}))
 		case 1:
-			patch.SetDescription(pick(d, []string{"", "c"}))
+			patch.SetDescription(pickOne(d, []string{"", "c"}))
 		case 2:
-			patch.SetRole(pick(d, []tokenpatch.Role{tokenpatch.RoleReader, tokenpatch.RoleAdmin}))
+			patch.SetRole(pickOne(d, []tokenpatch.Role{tokenpatch.RoleReader, tokenpatch.RoleAdmin}))
 		case 3:
-			patch.SetCustomRoleIDs(pick(d, [][]string{nil, {"a"}, {"b", "a"}})...)
+			patch.SetCustomRoleIDs(pickOne(d, [][]string{nil, {"a"}, {"b", "a"}})...)
 		case 4:
-			patch.AddCustomRoleID(pick(d, []string{"a", "c"}))
+			patch.AddCustomRoleID(pickOne(d, []string{"a", "c"}))
 		case 5:
 			patch.SetInlineRole(allow())
 		case 6:
@@ -653,45 +653,20 @@ func randomSetters(d dice) *tokenpatch.Patch {
 	return patch
 }
 
-// diffOf has the shape of what Diff returns: a replace, an add or a remove of
-// every member that differs, with whole lists.
 func diffOf(before, after map[string]any) *tokenpatch.Patch {
-	patch := newPatch()
-	for _, name := range slices.Sorted(maps.Keys(tokenValues)) {
-		path := tokenpatch.NewPointer(name)
-		was, had := before[name]
-		is, has := after[name]
-		switch {
-		case had && !has:
-			patch.Remove(path)
-		case !had && has:
-			patch.Add(path, is)
-		case !reflect.DeepEqual(was, is):
-			patch.Replace(path, is)
-		}
-	}
-	return patch
+	return tokenpatch.Diff(asToken(before), asToken(after))
 }
 
-// guardOf has the shape of what Guard returns: in front of the patch, a test of
-// every member that it reads or writes and that is there.
 func guardOf(patch *tokenpatch.Patch, before map[string]any) *tokenpatch.Patch {
-	guard, guarded := newPatch(), map[string]bool{}
-	for _, op := range newJudge(patch, false).operations {
-		path, _ := op.Path()
-		from, err := op.From()
-		if err != nil {
-			from = path
-		}
-		for _, at := range []string{from, path} {
-			name := strings.Split(at, "/")[1]
-			if value, ok := before[name]; ok && !guarded[name] {
-				guarded[name] = true
-				guard.Test(tokenpatch.NewPointer(name), value)
-			}
-		}
+	guarded, _ := patch.Guard(asToken(before))
+	return guarded
+}
+
+func asToken(document map[string]any) (token tokenpatch.Token) {
+	if err := json.Unmarshal(mustMarshal(document), &token); err != nil {
+		panic(err)
 	}
-	return joined(guard, patch)
+	return token
 }
 
 // joined returns the operations of both.

@@ -1,0 +1,108 @@
+package tokenpatch
+
+import (
+	"encoding/json"
+	"reflect"
+	"slices"
+)
+
+// Diff returns the smallest patch that makes the settings of before those of
+// after. The settings are the name, the description, the role, the custom roles,
+// the inline role and the default API version; whatever else the two differ in
+// is the server's, and is passed over.
+//
+// Each setting that differs takes one operation on the whole of it, which may be
+// sent again: an add where before has none, a remove where after has none, else
+// a replace. Absent and null are not the same. Custom roles are a set, in which
+// neither order nor repetition counts; statements of an inline role are a list.
+//
+// Without a difference the patch is empty: its Len is 0, and sending it is an
+// error. A statement of after that breaks the rules of [Statement] is a mistake,
+// which [Patch.Err] returns.
+func Diff(before, after Token) *Patch {
+	p := NewPatch()
+	diffField(p, PathName, before.Name, after.Name, equal)
+	diffField(p, PathDescription, before.Description, after.Description, equal)
+	diffField(p, PathRole, before.Role, after.Role, equal)
+	diffField(p, PathCustomRoleIDs, before.CustomRoleIDs, after.CustomRoleIDs, sameSet)
+	diffField(p, PathInlineRole, before.InlineRole, after.InlineRole, sameStatements)
+	diffField(p, PathDefaultAPIVersion, before.DefaultAPIVersion, after.DefaultAPIVersion, equal)
+	return p
+}
+
+// diffField adds to p the operation that makes before after, unless same.
+func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(T, T) bool) {
+	switch {
+	case before.state == after.state && same(before.value, after.value):
+	case after.IsZero():
+		p.Remove(path)
+	case before.IsZero():
+		p.Add(path, after)
+	default:
+		p.Replace(path, after)
+	}
+}
+
+func equal[T comparable](a, b T) bool { return a == b }
+
+func sameSet(a, b []string) bool {
+	return (a == nil) == (b == nil) && (slices.Equal(a, b) || slices.Equal(asSet(a), asSet(b)))
+}
+
+func asSet(ids []string) []string { return slices.Compact(slices.Sorted(slices.Values(ids))) }
+
+func sameStatements(a, b []Statement) bool {
+	return (a == nil) == (b == nil) && slices.EqualFunc(a, b, sameStatement)
+}
+
+// sameStatement compares what would be sent, in which a nil list and an empty
+// one are not the same.
+func sameStatement(a, b Statement) bool {
+	if a.Extra.kept == nil && b.Extra.kept == nil {
+		return reflect.DeepEqual(a, b)
+	}
+	x, errX := json.Marshal(a)
+	y, errY := json.Marshal(b)
+	return errX == nil && errY == nil && equalJSON(x, y)
+}
+
+// Guard returns a patch that does what p does, but only to a token whose members
+// that p reads or writes still are as in before: for each of them it has a test
+// operation in front. Otherwise it fails, and overwrites nothing that somebody
+// else has written.
+//
+//	patch, unguarded := tokenpatch.Diff(before, after).Guard(before)
+//
+// unguarded are the members for which there is no test, because before does not
+// have them: RFC 6902 cannot test for absence, save by testing what a value would
+// be in, and a token as a whole changes by itself. If somebody else adds one of
+// them in between, the patch does not notice. It is nil where all are guarded.
+// The empty Pointer, for the whole token, is unguarded too.
+//
+// Members are tested as a whole, so that whatever is inside them is guarded, also
+// where it is absent. An array of another order is another value, also that of
+// the custom roles.
+//
+// p is not changed. The guard of an empty patch is empty, that of a patch with a
+// mistake has the mistake, and that of nil is nil.
+func (p *Patch) Guard(before Token) (guarded *Patch, unguarded []Pointer) {
+	if p.Err() != nil {
+		return p.Clone(), nil
+	}
+	guarded = NewPatch().Comment(p.comment)
+	for _, path := range p.touched() {
+		_, name := path.member()
+		value, err := before.member(name)
+		switch {
+		case err != nil:
+			return guarded.fail(opTest, path, err), nil
+		case value == nil || path == "":
+			unguarded = append(unguarded, path)
+		default:
+			guarded.Test(path, value)
+		}
+	}
+	guarded = guarded.ready()
+	guarded.ops = append(guarded.ops, p.ops...)
+	return guarded, unguarded
+}

@@ -1,0 +1,424 @@
+package tokenpatch_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/big"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+)
+
+func TestDiff(t *testing.T) {
+	const statements = `[{"effect":"allow","actions":["*"],"resources":["proj/*"],"sid":1.0},{"effect":"deny"}]`
+	tests := []struct{ name, before, after, want string }{
+		{"nothing", `{}`, `{}`, ``},
+		{"everything alike", tokenJSON, tokenJSON, ``},
+
+		{"name", `{"name":"a"}`, `{"name":"b"}`, `[{"op":"replace","path":"/name","value":"b"}]`},
+		{"description", `{"description":"a"}`, `{"description":""}`, `[{"op":"replace","path":"/description","value":""}]`},
+		{"role", `{"role":"reader"}`, `{"role":"auditor"}`, `[{"op":"replace","path":"/role","value":"auditor"}]`},
+		{"defaultApiVersion", `{"defaultApiVersion":20220603}`, `{"defaultApiVersion":20240415}`, `[{"op":"replace","path":"/defaultApiVersion","value":20240415}]`},
+
+		{"absent to set", `{}`, `{"name":"a"}`, `[{"op":"add","path":"/name","value":"a"}]`},
+		{"absent to null", `{}`, `{"name":null}`, `[{"op":"add","path":"/name","value":null}]`},
+		{"absent to empty", `{}`, `{"customRoleIds":[]}`, `[{"op":"add","path":"/customRoleIds","value":[]}]`},
+		{"set to absent", `{"name":"a"}`, `{}`, `[{"op":"remove","path":"/name"}]`},
+		{"null to absent", `{"name":null}`, `{}`, `[{"op":"remove","path":"/name"}]`},
+		{"set to null", `{"name":""}`, `{"name":null}`, `[{"op":"replace","path":"/name","value":null}]`},
+		{"null to set", `{"defaultApiVersion":null}`, `{"defaultApiVersion":1}`, `[{"op":"replace","path":"/defaultApiVersion","value":1}]`},
+		{"null to empty", `{"inlineRole":null}`, `{"inlineRole":[]}`, `[{"op":"replace","path":"/inlineRole","value":[]}]`},
+
+		{"roles in another order", `{"customRoleIds":["a","b","c"]}`, `{"customRoleIds":["c","a","b"]}`, ``},
+		{"roles repeated", `{"customRoleIds":["a","b","a"]}`, `{"customRoleIds":["b","b","a"]}`, ``},
+		{"a role more", `{"customRoleIds":["b","a"]}`, `{"customRoleIds":["c","a","b"]}`, `[{"op":"replace","path":"/customRoleIds","value":["c","a","b"]}]`},
+		{"a role less", `{"customRoleIds":["b","a"]}`, `{"customRoleIds":["a"]}`, `[{"op":"replace","path":"/customRoleIds","value":["a"]}]`},
+		{"one role for another", `{"customRoleIds":["a","a"]}`, `{"customRoleIds":["a","b"]}`, `[{"op":"replace","path":"/customRoleIds","value":["a","b"]}]`},
+		{"no roles any more", `{"customRoleIds":["b","a"]}`, `{"customRoleIds":[]}`, `[{"op":"replace","path":"/customRoleIds","value":[]}]`},
+
+		{"statements alike", `{"inlineRole":` + statements + `}`, `{"inlineRole":` + statements + `}`, ``},
+		{"members of a statement in another order, numbers in another form", `{"inlineRole":` + statements + `}`, `{"inlineRole":[{"sid":1,"resources":["proj/*"],"actions":["*"],"effect":"allow"},{"effect":"deny"}]}`, ``},
+		{
+			"statements in another order", `{"inlineRole":` + statements + `}`, `{"inlineRole":[{"effect":"deny"},{"effect":"allow"}]}`,
+			`[{"op":"replace","path":"/inlineRole","value":[{"effect":"deny"},{"effect":"allow"}]}]`,
+		},
+		{
+			"what a statement does not know", `{"inlineRole":[{"effect":"allow","sid":1}]}`, `{"inlineRole":[{"effect":"allow","sid":2}]}`,
+			`[{"op":"replace","path":"/inlineRole","value":[{"effect":"allow","sid":2}]}]`,
+		},
+		{
+			"an empty list for none", `{"inlineRole":[{"effect":"allow"}]}`, `{"inlineRole":[{"effect":"allow","actions":[]}]}`,
+			`[{"op":"replace","path":"/inlineRole","value":[{"actions":[],"effect":"allow"}]}]`,
+		},
+
+		{
+			"what is the server's",
+			`{"_id":"a","ownerId":"a","memberId":"a","_member":{"_id":"a"},"creationDate":1,"lastModified":1,"token":"a","serviceToken":true,"_links":{"a":{}},"lastUsed":1,"x":1}`,
+			`{"_id":"b","ownerId":"b","memberId":"b","_member":{"_id":"b"},"creationDate":2,"lastModified":2,"token":"b","serviceToken":false,"_links":{"b":{}},"x":2}`,
+			``,
+		},
+		{
+			"everything",
+			`{"name":"a","role":"reader","customRoleIds":["a"],"defaultApiVersion":null}`,
+			`{"name":"b","description":"d","customRoleIds":null,"inlineRole":[],"defaultApiVersion":20240415}`,
+			`[{"op":"replace","path":"/name","value":"b"},{"op":"add","path":"/description","value":"d"},{"op":"remove","path":"/role"},` +
+				`{"op":"replace","path":"/customRoleIds","value":null},{"op":"add","path":"/inlineRole","value":[]},{"op":"replace","path":"/defaultApiVersion","value":20240415}]`,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before, after := decodeTokenJSON(t, tt.before), decodeTokenJSON(t, tt.after)
+			patch := tokenpatch.Diff(before, after)
+			require.NoError(t, patch.Err())
+			if tt.want == "" {
+				assert.Zero(t, patch.Len())
+				_, err := patch.MarshalJSON()
+				require.ErrorContains(t, err, "nothing to send")
+			} else {
+				assertBody(t, tt.want, patch)
+			}
+			requireDiff(t, before, after)
+		})
+	}
+}
+
+// requireDiff checks what holds for every two tokens.
+func requireDiff(t *testing.T, before, after tokenpatch.Token) {
+	t.Helper()
+	require.Zero(t, tokenpatch.Diff(before, before).Len())
+	patch := tokenpatch.Diff(before, after)
+	require.NoError(t, patch.Err())
+	got, err := patch.Apply(before)
+	require.NoError(t, err)
+	requireSameSettings(t, after, got)
+	require.Zero(t, tokenpatch.Diff(got, after).Len())
+	if patch.Len() == 0 {
+		return
+	}
+
+	// Nothing but a setting differs from before.
+	rest, err := newPatch().ApplyJSON(withoutSettings(t, before))
+	require.NoError(t, err)
+	require.Equal(t, generic(t, string(rest)), generic(t, string(withoutSettings(t, got))))
+
+	// No operation can be left out: each is for another member.
+	var operations []struct{ Path string }
+	body, err := patch.MarshalJSON()
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(body, &operations))
+	for i, op := range operations {
+		require.NotContains(t, operations[:i], op)
+	}
+
+	// What is sent and read back is the same patch.
+	decoded := decodePatchJSON(t, string(body))
+	again, err := decoded.Apply(before)
+	require.NoError(t, err)
+	require.Equal(t, got, again)
+}
+
+var settings = []string{"name", "description", "role", "customRoleIds", "inlineRole", "defaultApiVersion"}
+
+// requireSameSettings compares by JSON: custom roles as a set, numbers by value.
+func requireSameSettings(t *testing.T, want, got tokenpatch.Token) {
+	t.Helper()
+	wantSettings, gotSettings := members(t, want), members(t, got)
+	for _, name := range settings {
+		require.Equal(t, byValue(wantSettings[name]), byValue(gotSettings[name]), name)
+	}
+}
+
+// byValue writes numbers, which must not be large, in one form.
+func byValue(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		r, _ := new(big.Rat).SetString(v.String())
+		return r.RatString()
+	case []any:
+		for i := range v {
+			v[i] = byValue(v[i])
+		}
+	case map[string]any:
+		for name := range v {
+			v[name] = byValue(v[name])
+		}
+	}
+	return v
+}
+
+func members(t *testing.T, token tokenpatch.Token) map[string]any {
+	t.Helper()
+	data, err := json.Marshal(token)
+	require.NoError(t, err)
+	all := generic(t, string(data)).(map[string]any)
+	if ids, ok := all["customRoleIds"].([]any); ok {
+		slices.SortFunc(ids, func(a, b any) int { return strings.Compare(a.(string), b.(string)) })
+		all["customRoleIds"] = slices.Compact(ids)
+	}
+	return all
+}
+
+func withoutSettings(t *testing.T, token tokenpatch.Token) []byte {
+	t.Helper()
+	all := members(t, token)
+	for _, name := range settings {
+		delete(all, name)
+	}
+	data, err := json.Marshal(all)
+	require.NoError(t, err)
+	return data
+}
+
+func TestDiffOfABadStatement(t *testing.T) {
+	after := tokenpatch.Token{InlineRole: tokenpatch.Set([]tokenpatch.Statement{allow(), {Effect: "maybe"}})}
+	patch := tokenpatch.Diff(tokenpatch.Token{}, after)
+	require.ErrorContains(t, patch.Err(), `operation 0: add "/inlineRole": statement 1: effect`)
+}
+
+func TestDiffMayBeSentAgain(t *testing.T) {
+	before := decodeTokenJSON(t, `{"role":"reader","customRoleIds":["a"]}`)
+	after := decodeTokenJSON(t, `{"name":"a","role":"writer","customRoleIds":["b","a"]}`)
+	patch := tokenpatch.Diff(before, after)
+	assert.Equal(t, tokenpatch.ReplayIdempotent, patch.Replay())
+}
+
+func TestGuard(t *testing.T) {
+	const token = `{"_id":"i","ownerId":"o","memberId":"m","name":"n","role":null,"customRoleIds":["b","a"],"token":"1234",
+		"inlineRole":[{"effect":"allow","sid":1.50,"notResources":null}],"creationDate":1,"lastModified":2,"_links":{},"x":{"y":[1.0]},"a/b":1}`
+	tests := []struct {
+		name      string
+		patch     *tokenpatch.Patch
+		tests     string // what is put in front
+		unguarded []tokenpatch.Pointer
+	}{
+		{"a setting", newPatch().SetName("b"), `{"op":"test","path":"/name","value":"n"}`, nil},
+		{"null", newPatch().SetRole("b"), `{"op":"test","path":"/role","value":null}`, nil},
+		{"once each", newPatch().SetName("b").SetRole("c").Remove("/name"), `{"op":"test","path":"/name","value":"n"},{"op":"test","path":"/role","value":null}`, nil},
+		{"the order of an array", newPatch().SetCustomRoleIDs(), `{"op":"test","path":"/customRoleIds","value":["b","a"]}`, nil},
+		{"inside a member", newPatch().AddCustomRoleID("c").Remove("/customRoleIds/0"), `{"op":"test","path":"/customRoleIds","value":["b","a"]}`, nil},
+		{"what is not there inside a member", newPatch().Add("/inlineRole/0/actions", 1), `{"op":"test","path":"/inlineRole","value":[{"effect":"allow","sid":1.50,"notResources":null}]}`, nil},
+		{"what this version does not know", newPatch().Remove("/x/y/0").Replace("/a~1b", 2), `{"op":"test","path":"/x","value":{"y":[1.0]}},{"op":"test","path":"/a~1b","value":1}`, nil},
+		{"what is read", newPatch().Copy("/_id", "/name").Move("/role", "/x"), `{"op":"test","path":"/_id","value":"i"},{"op":"test","path":"/name","value":"n"},{"op":"test","path":"/role","value":null},{"op":"test","path":"/x","value":{"y":[1.0]}}`, nil},
+		{"tests of its own", newPatch().Test("/name", "n").SetName("b").Test("/name", "b"), `{"op":"test","path":"/name","value":"n"}`, nil},
+		{"what is absent", newPatch().SetDescription("d").SetName("b").Add("/z/y", 1), `{"op":"test","path":"/name","value":"n"}`, []tokenpatch.Pointer{"/description", "/z"}},
+		{"only what is absent", newPatch().SetDescription("d"), ``, []tokenpatch.Pointer{"/description"}},
+		{"the whole", newPatch().Copy("", "/name"), `{"op":"test","path":"/name","value":"n"}`, []tokenpatch.Pointer{""}},
+		{"an empty name", newPatch().Add("/", 1), ``, []tokenpatch.Pointer{"/"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before := decodeTokenJSON(t, token)
+			own, err := tt.patch.Comment("c").MarshalJSON()
+			require.NoError(t, err)
+
+			guarded, unguarded := tt.patch.Guard(before)
+			assert.Equal(t, tt.unguarded, unguarded)
+			front := tt.tests
+			if front != "" {
+				front += ","
+			}
+			assertBody(t, strings.Replace(string(own), `"patch":[`, `"patch":[`+front, 1), guarded)
+			assertBody(t, string(own), tt.patch)
+
+			// The two do the same to before.
+			want, wantErr := tt.patch.Apply(before)
+			got, gotErr := guarded.Apply(before)
+			assert.Equal(t, wantErr == nil, gotErr == nil)
+			assert.Equal(t, want, got)
+		})
+	}
+}
+
+func TestGuardRefusesWhatSomebodyElseChanged(t *testing.T) {
+	before := decodeTokenJSON(t, `{"name":"n","role":"reader","customRoleIds":["a"],"lastUsed":1}`)
+	patch := newPatch().SetName("b").SetRole("writer").SetDescription("d").AddCustomRoleID("b")
+	guarded, unguarded := patch.Guard(before)
+	assert.Equal(t, []tokenpatch.Pointer{"/description"}, unguarded)
+
+	for change, wantErr := range map[string]string{
+		`{"op":"replace","path":"/name","value":"x"}`:          `operation 0: test "/name"`,
+		`{"op":"remove","path":"/role"}`:                       `operation 1: test "/role"`,
+		`{"op":"add","path":"/customRoleIds/-","value":"x"}`:   `operation 2: test "/customRoleIds"`,
+		`{"op":"replace","path":"/customRoleIds","value":[]}`:  `operation 2: test "/customRoleIds"`,
+		`{"op":"replace","path":"/customRoleIds","value":"a"}`: `is not a Token`, // and the guard is never asked
+	} {
+		changed, err := decodePatchJSON(t, "["+change+"]").Apply(before)
+		if err == nil {
+			_, err = guarded.Apply(changed)
+		}
+		assert.ErrorContains(t, err, wantErr)
+	}
+	changed, err := newPatch().Replace("/lastUsed", 2).Apply(before)
+	require.NoError(t, err)
+	changed, err = newPatch().Add("/description", "e").Apply(changed)
+	require.NoError(t, err)
+	_, err = newPatch().Replace("/description", "f").Apply(changed)
+	require.NoError(t, err)
+	_, err = guarded.Apply(changed)
+	require.NoError(t, err, "what nothing guards is overwritten")
+}
+
+func TestGuardOfNothing(t *testing.T) {
+	for name, patch := range map[string]*tokenpatch.Patch{"empty": newPatch(), "nil": nil, "a mistake": newPatch().SetName("a").Remove("/_id")} {
+		t.Run(name, func(t *testing.T) {
+			guarded, unguarded := patch.Guard(decodeTokenJSON(t, tokenJSON))
+			assert.Nil(t, unguarded)
+			assert.Equal(t, patch.Len(), guarded.Len())
+			assert.Equal(t, patch.Err(), guarded.Err())
+			_, err := guarded.MarshalJSON()
+			require.Error(t, err)
+		})
+	}
+}
+
+func TestGuardDoesNotAlias(t *testing.T) {
+	patch := newPatch().SetName("b")
+	guarded, _ := patch.Guard(decodeTokenJSON(t, `{"name":"n"}`))
+	patch.SetRole("writer")
+	guarded.SetDescription("d")
+	assert.Equal(t, "replace /name \"b\"\nreplace /role \"writer\"", patch.String())
+	assert.Equal(t, "test /name \"n\"\nreplace /name \"b\"\nreplace /description \"d\"", guarded.String())
+}
+
+func TestGuardShowsNoSecret(t *testing.T) {
+	guarded, _ := newPatch().Copy("/token", "/name").Guard(decodeTokenJSON(t, `{"token":"1234","name":"n"}`))
+	assert.Equal(t, "test /token [redacted]\ntest /name \"n\"\ncopy /token /name", guarded.String())
+}
+
+// token returns the JSON of a token, with settings of every kind and with some
+// members that others know.
+func (s *source) token() string {
+	members := []string{`"_id":"i","ownerId":"o","memberId":"m","creationDate":1,"lastModified":2`}
+	add := func(name string, values ...string) {
+		if value := pick(s, append(values, "", "null")...); value != "" {
+			members = append(members, fmt.Sprintf("%q:%s", name, value))
+		}
+	}
+	statement := func() string {
+		return pick(s, `{"effect":"allow"}`, `{"effect":"deny","actions":["*"],"resources":[]}`, `{"effect":"deny","resources":[]}`, `{"effect":"allow","sid":1}`,
+			`{"sid":1.0,"effect":"allow"}`, `{"effect":"allow","sid":{"b":[1],"a":2}}`, `{"effect":"allow","sid":{"a":2,"b":[1]}}`, `{"effect":"allow","notActions":null,"notResources":["r"]}`)
+	}
+	add("name", `"a"`, `"b"`, `""`, `"<é\ud83d\ude00>"`)
+	add("description", `"a"`, `"b"`)
+	add("role", `"reader"`, `"writer"`, `""`)
+	add("customRoleIds", `[]`, `["a"]`, `["a","b"]`, `["b","a"]`, `["a","b","b"]`, `["c"]`)
+	add("inlineRole", `[]`, `[`+statement()+`]`, `[`+statement()+`,`+statement()+`]`)
+	add("defaultApiVersion", `0`, `20240415`, `9007199254740993`)
+	add("token", `"1234"`)
+	add("_links", `{}`, `{"self":{"href":"/","x":1}}`)
+	add("x", `{"y":[1.0,{}]}`, `1`)
+	add("lastUsed", `1`, `2`)
+	return "{" + strings.Join(members, ",") + "}"
+}
+
+func FuzzDiff(f *testing.F) {
+	for _, seed := range []string{"", "\x00\x01\x02\x03\x04\x05\x06\x07\x08", strings.Repeat("\x02\x05\x01", 12), strings.Repeat("\x01\x02\x03\x00", 10)} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		s := source(data)
+		before, after := decodeTokenJSON(t, s.token()), decodeTokenJSON(t, s.token())
+		saved, err := json.Marshal([]tokenpatch.Token{before, after})
+		require.NoError(t, err)
+		requireDiff(t, before, after)
+
+		// A guard lets the patch through, and stops a second reviewer's.
+		patch := tokenpatch.Diff(before, after)
+		guarded, unguarded := patch.Guard(before)
+		require.Equal(t, 2*patch.Len(), guarded.Len()+len(unguarded))
+		want, err := patch.Apply(before)
+		require.NoError(t, err)
+		got, err := guarded.Apply(before)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		if patch.Len() > len(unguarded) {
+			_, err = guarded.Apply(got)
+			require.ErrorContains(t, err, "test")
+		}
+
+		again, err := json.Marshal([]tokenpatch.Token{before, after})
+		require.NoError(t, err)
+		require.Equal(t, string(saved), string(again))
+	})
+}
+
+// Apply encodes and decodes only what a patch names. ApplyJSON is the measure.
+func FuzzApplyToken(f *testing.F) {
+	for _, seed := range []string{"", "\x00\x01\x02\x03\x04\x05\x06\x07\x08", strings.Repeat("\x02\x05\x01", 12), strings.Repeat("\x01\x02\x03\x00", 10)} {
+		f.Add([]byte(seed), []byte(`[{"op":"add","path":"/customRoleIds/-","value":"z"}]`))
+	}
+	for _, patch := range []string{
+		`[{"op":"test","path":"/ownerId","value":"o"},{"op":"remove","path":"/memberId"},{"op":"add","path":"/name","value":null}]`,
+		`[{"op":"copy","from":"","path":"/x"},{"op":"move","from":"/x/name","path":"/name"}]`,
+		`[{"op":"move","from":"/inlineRole/0","path":"/inlineRole/-"},{"op":"copy","from":"/_links","path":"/y~1"}]`,
+		`[{"op":"add","path":"","value":{"_id":"i","customRoleIds":null,"":{}}}]`,
+		`[{"op":"replace","path":"/ownerId","value":null},{"op":"add","path":"/ownerId","value":""}]`,
+		`[{"op":"replace","path":"/x","value":{"a":1,"a":2}},{"op":"add","path":"/x/b","value":3}]`,
+	} {
+		f.Add([]byte(strings.Repeat("\x02\x02\x01", 12)), []byte(patch))
+	}
+	f.Fuzz(func(t *testing.T, data, patchData []byte) {
+		var patch tokenpatch.Patch
+		if patch.UnmarshalJSON(patchData) != nil {
+			return
+		}
+		s := source(data)
+		before := decodeTokenJSON(t, s.token())
+		saved, err := json.Marshal(before)
+		require.NoError(t, err)
+
+		got, gotErr := patch.Apply(before)
+		again, err := json.Marshal(before)
+		require.NoError(t, err)
+		require.Equal(t, string(saved), string(again))
+
+		document, wantErr := patch.ApplyJSON(saved)
+		var want tokenpatch.Token
+		if wantErr == nil {
+			require.NotEmpty(t, document)
+			wantErr = want.UnmarshalJSON(document)
+			if string(document) == "null" {
+				wantErr = json.Unmarshal([]byte("1"), &want) // which encoding/json passes over
+			}
+		}
+		require.Equal(t, wantErr == nil, gotErr == nil, "%v %v", wantErr, gotErr)
+		if gotErr != nil {
+			require.ErrorAs(t, gotErr, new(*tokenpatch.PatchError))
+			return
+		}
+		require.Equal(t, members(t, want), members(t, got))
+	})
+}
+
+func FuzzApplyJSON(f *testing.F) {
+	f.Add([]byte(`{"a":[1,{"b":null}]}`), []byte(`[{"op":"move","from":"/a/1/b","path":"/c"},{"op":"test","path":"","value":{}}]`))
+	f.Add([]byte(` [ 1e400 , "\ud800" , -0.0 ] `), []byte(`[{"op":"test","path":"/0","value":10e399},{"op":"copy","from":"","path":"/-"},{"op":"test","path":"/1","value":"\ud800"}]`))
+	f.Add([]byte(`{"a":1,"a":2,"b":{}}`), []byte(`[{"op":"add","path":"/b/~01","value":[]},{"op":"remove","path":"/a"}]`))
+	f.Add([]byte(`{"":{"":0}}`), []byte(`[{"op":"test","path":"//","value":-0e1},{"op":"replace","path":"","value":"x"}]`))
+	f.Add([]byte(`[[],[]]`), []byte(`[{"op":"copy","from":"","path":"/0/-"},{"op":"copy","from":"/0","path":"/1/0"},{"op":"test","path":"","value":[[[[],[]]],[[[[],[]]]]]}]`))
+	f.Fuzz(func(t *testing.T, document, patchData []byte) {
+		var patch tokenpatch.Patch
+		if patch.UnmarshalJSON(patchData) != nil {
+			return
+		}
+		saved := string(document)
+		got, err := patch.ApplyJSON(document)
+		require.Equal(t, saved, string(document))
+		if err != nil {
+			require.Nil(t, got)
+			require.ErrorAs(t, err, new(*tokenpatch.PatchError))
+			return
+		}
+		require.True(t, json.Valid(got), "%s", got)
+		again, err := patch.ApplyJSON(document)
+		require.NoError(t, err)
+		require.Equal(t, string(got), string(again))
+		_, err = newPatch().Test("", json.RawMessage(got)).ApplyJSON(got)
+		require.NoError(t, err)
+	})
+}

@@ -1,0 +1,121 @@
+package tokenpatch
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"math/big"
+	"slices"
+	"strings"
+)
+
+// equalJSON says whether two JSON values are equal as RFC 6902 section 4.6
+// defines it: numbers by their value, objects whatever their order. An object
+// that has a name twice equals one with the same names and values in an order
+// that differs only between names.
+func equalJSON(a, b json.RawMessage) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	if a[0] != b[0] && kind(a) != kind(b) {
+		return false
+	}
+	x, _ := parseValue(a, 0)
+	y, _ := parseValue(b, 0)
+	return x.equal(y)
+}
+
+// value is a JSON value taken apart completely, in one pass.
+type value struct {
+	name     []byte // decoded, if it is a member of an object
+	text     []byte // of anything but an object or array
+	bracket  byte   // of an object or array
+	children []value
+}
+
+// maxDepth is how deep JSON may be nested for encoding/json. A document gets
+// deeper only by patching; what lies deeper is compared as it is written.
+const maxDepth = 10000
+
+// parseValue reads the value that b starts with, and returns what follows it.
+func parseValue(b []byte, depth int) (v value, rest []byte) {
+	if b[0] != '{' && b[0] != '[' || depth == maxDepth {
+		end := valueEnd(b)
+		return value{text: b[:end]}, skipSpace(b[end:])
+	}
+	v.bracket = b[0]
+	rest = skipSpace(b[1:])
+	for rest[0] != '}' && rest[0] != ']' {
+		var name []byte
+		if v.bracket == '{' {
+			name, rest = cut(rest)
+		}
+		var child value
+		child, rest = parseValue(rest, depth+1)
+		if name != nil {
+			child.name = unquote(name)
+		}
+		v.children = append(v.children, child)
+		if rest[0] == ',' {
+			rest = skipSpace(rest[1:])
+		}
+	}
+	if v.bracket == '{' {
+		slices.SortStableFunc(v.children, func(a, b value) int { return bytes.Compare(a.name, b.name) })
+	}
+	return v, skipSpace(rest[1:])
+}
+
+func (v value) equal(w value) bool {
+	return v.bracket == w.bracket &&
+		bytes.Equal(v.name, w.name) &&
+		equalText(v.text, w.text) &&
+		slices.EqualFunc(v.children, w.children, value.equal)
+}
+
+// equalText compares what is no object and no array, and objects and arrays
+// that were not taken apart.
+func equalText(a, b []byte) bool {
+	switch {
+	case bytes.Equal(a, b):
+		return true
+	case len(a) == 0 || len(b) == 0 || kind(a) != kind(b):
+		return false
+	case a[0] == '"':
+		return bytes.Equal(unquote(a), unquote(b))
+	}
+	return kind(a) == "a number" && parseDecimal(a) == parseDecimal(b)
+}
+
+// decimal is the value of a JSON number in one form: digits without a zero at
+// either end, as if a point stood before them, times a power of ten.
+type decimal struct {
+	negative bool
+	digits   string // empty for zero
+	exponent string // decimal
+}
+
+// maxExponent is how many digits of an exponent are read, since reading takes
+// time in the square of them.
+const maxExponent = 1000
+
+// parseDecimal works on digits: a float would round them, and an integer of 1e9
+// digits would fill the memory. A number whose exponent is too long to be read
+// equals only itself.
+func parseDecimal(text []byte) decimal {
+	mantissa, power, _ := strings.Cut(strings.ToLower(string(text)), "e")
+	mantissa, negative := strings.CutPrefix(mantissa, "-")
+	whole, fraction, _ := strings.Cut(mantissa, ".")
+	whole = strings.TrimLeft(whole, "0")
+	digits := strings.TrimLeft(whole+fraction, "0")
+	point := len(whole) - (len(whole+fraction) - len(digits)) // of zeros, whole has none
+	digits = strings.TrimRight(digits, "0")
+	if digits == "" {
+		return decimal{} // -0 is 0
+	}
+	if len(power) > maxExponent {
+		return decimal{digits: string(text)}
+	}
+	exponent, _ := new(big.Int).SetString(cmp.Or(power, "0"), 10)
+	return decimal{negative, digits, exponent.Add(exponent, big.NewInt(int64(point))).String()}
+}

@@ -1,0 +1,208 @@
+// Review shows what would change in an access token of V2, and then changes it:
+// only if the token still is what was reviewed. It runs against a service inside
+// this program: no account, no network.
+//
+//	go run ./examples/review
+//	go run ./examples/review -dry-run
+//	go run ./examples/review -token token.json -want '{"role": "reader", "description": null}'
+//
+// -token is the token as the API returns it, -want the settings that it should
+// have: those that are not named stay, and null takes one away. Each is a file,
+// or the JSON itself.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+const exampleToken = `{
+	"_id": "61095542756dba551110ae21", "ownerId": "569f514156e003339cfd3917", "memberId": "569f514183f2164430000002",
+	"name": "deployer", "role": "writer", "customRoleIds": ["ci", "deploy"], "token": "1234", "serviceToken": true,
+	"inlineRole": [{"effect": "allow", "resources": ["proj/*"], "actions": ["*"]}],
+	"creationDate": 1628001602644, "lastModified": 1628001602644, "_links": {}, "defaultApiVersion": 20220603
+}`
+
+const exampleWant = `{
+	"description": "Deploys from CI", "role": "reader", "customRoleIds": ["deploy", "ci"],
+	"inlineRole": null, "defaultApiVersion": 20240415
+}`
+
+func main() {
+	token := flag.String("token", exampleToken, "the token: a file, or its JSON")
+	want := flag.String("want", exampleWant, "the settings wanted: a file, or their JSON")
+	dryRun := flag.Bool("dry-run", false, "show what would change, and send nothing")
+	flag.Parse()
+	if err := review(context.Background(), *token, *want, *dryRun); err != nil {
+		fmt.Fprintln(os.Stderr, "review:", err)
+		os.Exit(1)
+	}
+}
+
+func review(ctx context.Context, token, want string, dryRun bool) error {
+	before, err := readToken(token)
+	if err != nil {
+		return fmt.Errorf("-token: %w", err)
+	}
+	after, err := readWanted(want, before)
+	if err != nil {
+		return fmt.Errorf("-want: %w", err)
+	}
+	patch := tokenpatch.Diff(before, after)
+	if err := patch.Err(); err != nil {
+		return err
+	}
+	fmt.Printf("Token %s, %q\n", before.ID, before.Name.Or(""))
+	if patch.Len() == 0 {
+		fmt.Println("   is as it should be: there is nothing to change")
+		return nil
+	}
+	if err := showChanges(before, after, patch); err != nil {
+		return err
+	}
+	guarded, unguarded := patch.Comment("quarterly review").Guard(before)
+	showOperations(guarded, unguarded)
+	if dryRun {
+		fmt.Println("Dry run: nothing is sent")
+		return nil
+	}
+	return apply(ctx, before, after, guarded, guarded.Len() > patch.Len())
+}
+
+func readToken(source string) (token tokenpatch.Token, err error) {
+	data, err := read(source)
+	if err != nil {
+		return token, err
+	}
+	err = json.Unmarshal(data, &token)
+	return token, err
+}
+
+// read returns source itself if it is JSON, or else what is in that file.
+func read(source string) ([]byte, error) {
+	if strings.HasPrefix(strings.TrimSpace(source), "{") {
+		return []byte(source), nil
+	}
+	return os.ReadFile(source)
+}
+
+var settings = []string{"name", "description", "role", "customRoleIds", "inlineRole", "defaultApiVersion"}
+
+// readWanted returns the token as it would be with the settings wanted.
+func readWanted(source string, before tokenpatch.Token) (after tokenpatch.Token, err error) {
+	data, err := read(source)
+	if err != nil {
+		return after, err
+	}
+	var wanted map[string]json.RawMessage
+	if err := json.Unmarshal(data, &wanted); err != nil {
+		return after, err
+	}
+	patch := tokenpatch.NewPatch()
+	for _, name := range slices.Sorted(maps.Keys(wanted)) {
+		if !slices.Contains(settings, name) {
+			return after, fmt.Errorf("%q is not a setting: want one of %q", name, settings)
+		}
+		path := tokenpatch.NewPointer(name)
+		patch.Add(path, wanted[name])
+		if string(wanted[name]) == "null" {
+			patch.Remove(path) // which is sure to be there now
+		}
+	}
+	return patch.Apply(before)
+}
+
+// showChanges shows every setting that differs, as it is and as it would be.
+func showChanges(before, after tokenpatch.Token, patch *tokenpatch.Patch) error {
+	body, err := json.Marshal(patch)
+	if err != nil {
+		return err
+	}
+	var operations []struct{ Path string }
+	var was, becomes map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(body, &operations), remarshal(before, &was), remarshal(after, &becomes)); err != nil {
+		return err
+	}
+	for _, operation := range operations {
+		name := strings.TrimPrefix(operation.Path, "/")
+		fmt.Printf("   %s\n      before  %s\n      after   %s\n", name, orNone(was[name]), orNone(becomes[name]))
+	}
+	return nil
+}
+
+func remarshal(token tokenpatch.Token, members *map[string]json.RawMessage) error {
+	data, err := json.Marshal(token)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, members)
+}
+
+func orNone(value json.RawMessage) string {
+	if value == nil {
+		return "none"
+	}
+	return string(value)
+}
+
+func showOperations(guarded *tokenpatch.Patch, unguarded []tokenpatch.Pointer) {
+	fmt.Println("The operations, behind a test of each setting as it was reviewed")
+	fmt.Println("   " + strings.ReplaceAll(guarded.String(), "\n", "\n   "))
+	for _, path := range unguarded {
+		fmt.Printf("   not guarded: %s, since the token has none and no operation can test for that\n", path)
+	}
+}
+
+// apply sends the patch to an embedded service that has the token, and then
+// once more, as a second reviewer would who has read the token before the first
+// one changed it.
+func apply(ctx context.Context, before, after tokenpatch.Token, guarded *tokenpatch.Patch, hasGuard bool) error {
+	service := tokenpatchtest.New()
+	defer service.Close()
+	document, err := json.Marshal(before)
+	if err != nil {
+		return err
+	}
+	if err := service.AddV2(string(document)); err != nil {
+		return err
+	}
+	client, err := tokenpatch.NewClient(tokenpatch.Config{
+		V2:         tokenpatch.V2Config{AccessToken: tokenpatchtest.AccessToken},
+		HTTPClient: service.Client(), // reaches the embedded service, whatever the base URL
+	})
+	if err != nil {
+		return err
+	}
+
+	fmt.Println("Sent")
+	token, err := client.V2.PatchToken(ctx, before.ID, guarded)
+	fmt.Println("   " + tokenpatch.OutcomeOf(err).String())
+	if err != nil {
+		return err
+	}
+	if rest := tokenpatch.Diff(*token, after); rest.Len() > 0 {
+		return fmt.Errorf("the token is not as it should be. What is left to do:\n%s", rest)
+	}
+	if !hasGuard {
+		return nil
+	}
+
+	fmt.Println("Sent by somebody else as well, who had reviewed the same token")
+	_, err = client.V2.PatchToken(ctx, before.ID, guarded)
+	var refused *tokenpatch.PatchFailedError
+	if !errors.As(err, &refused) || tokenpatch.OutcomeOf(err) != tokenpatch.OutcomeNotApplied || service.Changes(before.ID) != 1 {
+		return fmt.Errorf("want the guard to refuse it, got: %w", err)
+	}
+	fmt.Printf("   %s: %s\n", tokenpatch.OutcomeOf(err), refused.Message)
+	return nil
+}

@@ -1,0 +1,300 @@
+package tokenpatch
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+)
+
+// node is a JSON value that is taken apart only where a pointer walks into it.
+// Until then it is the text that it was read from: shared, never written. The
+// zero node is no value.
+//
+// A value is put together again before it is moved or copied, so that nodes
+// are nested no deeper than the longest pointer that walked through them.
+type node struct {
+	raw    json.RawMessage // nil where the value is taken apart
+	object *orderedObject  // not nil where it is an object taken apart
+	array  []node          // not nil where it is an array taken apart
+}
+
+func (n *node) exists() bool { return n.raw != nil || n.object != nil || n.array != nil }
+
+// open takes an object or array apart by one level.
+func (n *node) open() {
+	if n.raw == nil {
+		return
+	}
+	switch n.raw[0] {
+	case '{':
+		n.object = openObject(n.raw)
+	case '[':
+		n.array = make([]node, 0, 4)
+		for element := range elements(n.raw) {
+			n.array = append(n.array, node{raw: element})
+		}
+	default:
+		return
+	}
+	n.raw = nil
+}
+
+// close puts the value together again and returns its text.
+func (n *node) close() json.RawMessage {
+	if n.raw == nil {
+		*n = node{raw: n.append(nil)}
+	}
+	return n.raw
+}
+
+// append appends the value's JSON. What was not taken apart stays as it was
+// read, digits and space included.
+func (n *node) append(b []byte) []byte {
+	switch {
+	case n.object != nil:
+		return n.object.append(b)
+	case n.array != nil:
+		b = append(b, '[')
+		for i := range n.array {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = n.array[i].append(b)
+		}
+		return append(b, ']')
+	}
+	return append(b, n.raw...)
+}
+
+// at returns the value that p names inside n, RFC 6901 section 4. It is good
+// until n is changed.
+func (n *node) at(p Pointer) (*node, error) {
+	for rest := p; rest != ""; {
+		var token string
+		token, rest = rest.next()
+		child, err := n.child(token)
+		if err != nil {
+			return nil, fmt.Errorf("at %q: %w", string(p[:len(p)-len(rest)]), err)
+		}
+		n = child
+	}
+	return n, nil
+}
+
+// child returns the member or element that token names.
+func (n *node) child(token string) (*node, error) {
+	n.open()
+	switch {
+	case n.object != nil:
+		return n.object.lookup(token)
+	case n.array != nil:
+		i, err := indexWithin(token, len(n.array)-1)
+		if err != nil {
+			return nil, err
+		}
+		return &n.array[i], nil
+	}
+	return nil, errNoChildren(n.raw)
+}
+
+// insert adds value as the member or before the element that token names.
+func (n *node) insert(token string, value node) error {
+	n.open()
+	switch {
+	case n.object != nil:
+		return n.object.set(token, value)
+	case n.array != nil && token == "-":
+		n.array = append(n.array, value)
+		return nil
+	case n.array != nil:
+		i, err := indexWithin(token, len(n.array))
+		if err != nil {
+			return err
+		}
+		n.array = slices.Insert(n.array, i, value)
+		return nil
+	}
+	return errNoChildren(n.raw)
+}
+
+// remove takes the member or element that token names out of n.
+func (n *node) remove(token string) (node, error) {
+	child, err := n.child(token)
+	if err != nil {
+		return node{}, err
+	}
+	value := *child
+	if n.array == nil {
+		*child = node{}
+		return value, nil
+	}
+	i, _ := arrayIndex(token) // cannot fail: child has read it
+	n.array = slices.Delete(n.array, i, i+1)
+	return value, nil
+}
+
+var errNothing = errors.New("there is nothing")
+
+func errNoChildren(value json.RawMessage) error {
+	return wrongKind("an object or an array", value)
+}
+
+// indexWithin reads the index of an array whose highest one is last, by the
+// grammar of RFC 6901 section 4.
+func indexWithin(token string, last int) (int, error) {
+	i, ok := arrayIndex(token)
+	switch {
+	case token == "-":
+		return 0, errors.New(`there is nothing: "-" is behind the last element`)
+	case !ok:
+		return 0, errors.New("want an array index, digits without a leading zero")
+	case i > last:
+		return 0, fmt.Errorf("there is nothing: the highest index is %d", last)
+	}
+	return i, nil
+}
+
+// orderedObject is a JSON object whose members keep their order. A member that
+// was removed keeps its place. Members with one name are all kept, and cannot be
+// reached: RFC 6901 section 4.
+type orderedObject struct {
+	members []objectMember
+	index   map[string]int // position by name, or ambiguous; nil while there are few members
+}
+
+type objectMember struct {
+	name  json.RawMessage // in quotes, as it was read
+	value node            // the zero node where it was removed
+}
+
+const (
+	fewMembers = 16 // where a search from the front stops being quicker than a map
+	ambiguous  = -1 // in place of the position of a name that occurs twice
+)
+
+var errAmbiguous = errors.New("there are two members with that name, and RFC 6901 section 4 refuses to choose")
+
+// openObject returns the object in raw, whose memory it shares.
+func openObject(raw json.RawMessage) *orderedObject {
+	o := &orderedObject{members: make([]objectMember, 0, fewMembers)}
+	for rest := inside(raw); len(rest) > 0; {
+		var name, value []byte
+		name, rest = cut(rest)
+		value, rest = cut(rest)
+		o.members = append(o.members, objectMember{name, node{raw: value}})
+	}
+	if len(o.members) > fewMembers {
+		o.buildIndex()
+	}
+	return o
+}
+
+func (o *orderedObject) buildIndex() {
+	o.index = make(map[string]int, len(o.members))
+	for i, m := range o.members {
+		name := string(unquote(m.name))
+		if _, twice := o.index[name]; twice {
+			i = ambiguous
+		}
+		o.index[name] = i
+	}
+}
+
+// find returns the value with that name, which may have been removed, or nil.
+func (o *orderedObject) find(name string) (found *node, err error) {
+	if o.index != nil {
+		i, ok := o.index[name]
+		switch {
+		case !ok:
+			return nil, nil
+		case i == ambiguous:
+			return nil, errAmbiguous
+		}
+		return &o.members[i].value, nil
+	}
+	for i := range o.members {
+		if string(unquote(o.members[i].name)) != name {
+			continue
+		}
+		if found != nil {
+			return nil, errAmbiguous
+		}
+		found = &o.members[i].value
+	}
+	return found, nil
+}
+
+// lookup returns the value with that name, or an error where there is none.
+func (o *orderedObject) lookup(name string) (*node, error) {
+	value, err := o.find(name)
+	if err == nil && (value == nil || !value.exists()) {
+		err = errNothing
+	}
+	return value, err
+}
+
+// get returns the JSON of the value with that name, or nil.
+func (o *orderedObject) get(name string) json.RawMessage {
+	value, err := o.lookup(name)
+	if err != nil {
+		return nil
+	}
+	return value.close()
+}
+
+// set replaces the value with that name in its place, or appends it. Its error
+// is errAmbiguous, which takes an object that was read.
+func (o *orderedObject) set(name string, value node) error {
+	place, err := o.find(name)
+	if err != nil {
+		return err
+	}
+	if place != nil {
+		*place = value
+		return nil
+	}
+	o.members = append(o.members, objectMember{appendString(nil, name), value})
+	switch {
+	case o.index != nil:
+		o.index[name] = len(o.members) - 1
+	case len(o.members) > fewMembers:
+		o.buildIndex()
+	}
+	return nil
+}
+
+// clone returns an object of its own, whose values share their text with o's.
+// None of them may be taken apart.
+func (o *orderedObject) clone() *orderedObject {
+	return &orderedObject{slices.Clone(o.members), maps.Clone(o.index)}
+}
+
+// all yields the members that were not removed: names in quotes, values whole.
+func (o *orderedObject) all() iter.Seq2[json.RawMessage, *node] {
+	return func(yield func(json.RawMessage, *node) bool) {
+		for i := range o.members {
+			m := &o.members[i]
+			if m.value.exists() && !yield(m.name, &m.value) {
+				return
+			}
+		}
+	}
+}
+
+func (o *orderedObject) append(b []byte) []byte {
+	b = append(b, '{')
+	first := true
+	for name, value := range o.all() {
+		if !first {
+			b = append(b, ',')
+		}
+		first = false
+		b = append(b, name...)
+		b = append(b, ':')
+		b = value.append(b)
+	}
+	return append(b, '}')
+}
