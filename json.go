@@ -211,6 +211,18 @@ func appendString(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
+// appendStrings appends an array of strings.
+func appendStrings(b []byte, list []string) []byte {
+	b = append(b, '[')
+	for i, s := range list {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(b, s)
+	}
+	return append(b, ']')
+}
+
 // isPlain says whether s stands in JSON as it is, also where encoding/json
 // escapes for HTML.
 func isPlain(s string) bool {

@@ -108,7 +108,8 @@ func (p *Patch) SetCustomRoleIDs(ids ...string) *Patch {
 	if slices.Contains(ids, "") {
 		return p.fail(opReplace, PathCustomRoleIDs, errEmptyCustomRoleID)
 	}
-	return p.Replace(PathCustomRoleIDs, append([]string{}, ids...))
+	p = p.ready()
+	return p.withEncoded(opReplace, PathCustomRoleIDs, appendStrings(p.values, ids))
 }
 
 // AddCustomRoleID appends a custom role, which must not be empty. Sent twice
