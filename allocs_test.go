@@ -1,0 +1,43 @@
+//go:build !race
+
+package tokenpatch_test
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+)
+
+// What the library allocates, so that it does not creep up. The race detector
+// allocates by itself.
+func TestAllocations(t *testing.T) {
+	noContent, token := &http.Response{StatusCode: 204}, []byte(tokenJSON)
+	_, client := newPair(t, through(func(*http.Request) (*http.Response, error) { return noContent, nil }))
+	patch := tokenpatch.NewPatch().SetName("deployer")
+	for name, test := range map[string]struct {
+		most float64
+		do   func() error
+	}{
+		"a call, net/http's own work aside": {36, func() error { return updateName(t.Context(), client) }},
+		"building and encoding a patch of three operations": {3, func() error {
+			_, err := tokenpatch.NewPatch().SetName("deployer").SetRole(tokenpatch.RoleReader).SetCustomRoleIDs("qa").MarshalJSON()
+			return err
+		}},
+		"decoding a full token": {48, func() error { return new(tokenpatch.Token).UnmarshalJSON(token) }},
+		"whether a patch may be sent again": {0, func() error {
+			_ = patch.Replay()
+			return nil
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, test.do())
+			got := testing.AllocsPerRun(100, func() { _ = test.do() })
+			t.Logf("%.0f allocations", got)
+			assert.LessOrEqual(t, got, test.most)
+		})
+	}
+}

@@ -1,0 +1,83 @@
+// Table reads the output of go test -bench and prints a line for each benchmark:
+// this library's median over that of what it is compared with.
+package main
+
+import (
+	"fmt"
+	"log"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/perf/benchfmt"
+)
+
+// lines are the benchmarks in the order of the table, with what they measure.
+var lines = []struct{ benchmark, what string }{
+	{"PatchToken", "`PatchToken` on loopback, three operations, a full token back"},
+	{"UpdateToken", "`UpdateToken` on loopback"},
+	{"Parallel", "`PatchToken` from 64 goroutines"},
+	{"EncodePatch", "build and encode a patch of three operations"},
+	{"DecodeToken", "decode a full token, unknown properties kept"},
+	{"Apply", "`ApplyJSON` on a full token"},
+	{"Diff", "`Diff` of two full tokens"},
+	{"Gate/waiting=100", "an attempt through the rate gate, 100 waiting"},
+	{"Gate/waiting=10000", "an attempt through the rate gate, 10,000 waiting"},
+}
+
+type samples map[string][]float64 // by unit
+
+func main() {
+	results := read()
+	fmt.Println("| what | beside | time | allocations |\n|---|---|---|---|")
+	for _, line := range lines {
+		ours, beside, theirs := line.benchmark+"/of=tokenpatch", "", ""
+		for name := range results {
+			if other, ok := strings.CutPrefix(name, line.benchmark+"/of="); ok && other != "tokenpatch" {
+				beside, theirs = strings.Replace(other, "-", "/", 1), name
+			}
+		}
+		if strings.HasPrefix(line.benchmark, "Gate/") {
+			ours, beside, theirs = line.benchmark, "itself, 1 waiting", "Gate/waiting=1"
+		}
+		a, b := results[ours], results[theirs]
+		if a == nil || b == nil {
+			log.Fatalf("no results of %s and what it is compared with", line.benchmark)
+		}
+		fmt.Printf("| %s | %s | %.2f | %.0f : %.0f |\n", line.what, beside,
+			median(a["sec/op"])/median(b["sec/op"]), median(a["allocs/op"]), median(b["allocs/op"]))
+	}
+}
+
+func read() map[string]samples {
+	results := make(map[string]samples)
+	reader := benchfmt.NewReader(os.Stdin, "stdin")
+	for reader.Scan() {
+		result, ok := reader.Result().(*benchfmt.Result)
+		if !ok {
+			continue
+		}
+		base, parts := result.Name.Parts()
+		name := string(base)
+		for _, part := range parts {
+			if part[0] == '/' {
+				name += string(part)
+			}
+		}
+		if results[name] == nil {
+			results[name] = make(samples)
+		}
+		for _, value := range result.Values {
+			results[name][value.Unit] = append(results[name][value.Unit], value.Value)
+		}
+	}
+	if err := reader.Err(); err != nil {
+		log.Fatal(err)
+	}
+	return results
+}
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}
