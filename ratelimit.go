@@ -24,10 +24,9 @@ const (
 	// defaultWindow is what a 429 or a Remaining without a reset stands for.
 	defaultWindow = 10 * time.Second
 
-	// scoutPatience is how long the others wait for the answer of a scout
-	// before another one goes ahead, and how long before a window an attempt
-	// may have been sent and still be counted in it.
-	scoutPatience = 2 * time.Second
+	// minPatience is how long the others wait at least for the answer of a
+	// scout before another one goes ahead.
+	minPatience = 2 * time.Second
 
 	// shortest is the least that a window lasts that should be over already.
 	shortest = time.Second
@@ -88,6 +87,7 @@ type place struct {
 	gate     *gate
 	seq      uint64
 	admitted time.Time
+	scout    bool // whether it went ahead of the others
 	counted  bool // whether the current window counts it
 	settled  bool
 }
@@ -291,12 +291,16 @@ func (g *gate) opening(now time.Time) (WaitReason, time.Time) {
 		return g.window.admits(now, g.trip)
 	case now.Before(g.window.next) && g.queue.Len() > 0:
 		return WaitRateLimit, g.window.next
-	case g.scout == nil || now.Sub(g.scout.admitted) >= scoutPatience:
+	case g.scout == nil || now.Sub(g.scout.admitted) >= g.patience():
 		return "", time.Time{}
 	default:
-		return WaitScout, g.scout.admitted.Add(scoutPatience)
+		return WaitScout, g.scout.admitted.Add(g.patience())
 	}
 }
+
+// patience is how long an answer may be on its way before it counts as late: two
+// seconds, or two round trips where those are longer.
+func (g *gate) patience() time.Duration { return max(minPatience, 2*g.trip) }
 
 // take admits one attempt.
 func (g *gate) take(p *place, now time.Time) {
@@ -310,6 +314,7 @@ func (g *gate) take(p *place, now time.Time) {
 		g.window.sent++
 		g.window.under++
 	default:
+		p.scout = true
 		g.scout = p
 	}
 }
@@ -371,7 +376,6 @@ func (p *place) learn(response *http.Response, sent time.Time) {
 	now := time.Now()
 	g.clock.observe(l.date, sent, now)
 	g.timeTrip(now.Sub(sent))
-	scouted := g.scout == p
 	refused := status == http.StatusTooManyRequests
 	switch {
 	case refused && l.retryAfter == 0 && l.reset == 0:
@@ -385,18 +389,20 @@ func (p *place) learn(response *http.Response, sent time.Time) {
 	default:
 		g.spend(p)
 		// The answer of a server that was not well says nothing of its limits.
-		if g.free = g.free || scouted && status < 500; g.free && g.ramp > 0 {
+		if g.free = g.free || p.scout && status < 500; g.free && g.ramp > 0 {
 			g.ramp++
 		}
 	}
 	g.release(now)
 }
 
+// timeTrip takes in the time of one round trip. One that took very long says
+// little of the next.
 func (g *gate) timeTrip(trip time.Duration) {
 	if g.trip == 0 {
 		g.trip = trip
 	}
-	g.trip += (trip - g.trip) / 8
+	g.trip += (min(trip, 4*g.trip) - g.trip) / 8
 }
 
 // pause stops the whole service, up to the longest wait that calls bear. After
@@ -455,7 +461,7 @@ func (g *gate) open(p *place, reset int64, now time.Time) {
 		w.families[i].constant = f.constant
 	}
 	for other := range g.flying {
-		other.counted = other == p || now.Sub(other.admitted) < scoutPatience
+		other.counted = other == p || now.Sub(other.admitted) < g.patience()
 		if other.counted {
 			w.sent++
 			w.under++

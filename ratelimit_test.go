@@ -448,6 +448,29 @@ func TestGateScouts(t *testing.T) {
 	})
 }
 
+// A service whose round trip is longer than the patience with a scout.
+func TestGateWithASlowService(t *testing.T) {
+	for name, test := range map[string]struct {
+		limits tokenpatchtest.Limits
+		most   time.Duration
+	}{
+		"without limits": {tokenpatchtest.Limits{}, 10 * time.Second},
+		"with limits":    {tokenpatchtest.Limits{Window: time.Minute, Route: 50}, 2 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service, client := newPair(t)
+				service.SetLatency(5 * time.Second)
+				service.SetLimits(tokenpatchtest.V2, test.limits)
+				began := time.Now()
+				require.NoError(t, callAll(t.Context(), client, 100))
+				assert.LessOrEqual(t, time.Since(began), test.most)
+				assert.Zero(t, refused(service.Requests()))
+			})
+		})
+	}
+}
+
 func TestGateServesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
