@@ -126,7 +126,7 @@ func (g *gate) admit(ctx context.Context, t *ticket, p *place) (WaitReason, erro
 		g.mu.Unlock()
 		return "", nil
 	}
-	if shut := g.tooLate(ctx, now, until); shut != nil {
+	if shut := g.tooLate(ctx, now, reason, until); shut != nil {
 		g.mu.Unlock()
 		return "", shut
 	}
@@ -199,7 +199,7 @@ func (g *gate) release(now time.Time) {
 		reason, until := g.opening(now)
 		if reason != "" {
 			g.held[slices.Index(byGravity[:], reason)] = now
-			g.turnAway(now, until)
+			g.turnAway(now, reason, until)
 			g.wakeAt(now, until)
 			return
 		}
@@ -215,14 +215,14 @@ func (g *gate) release(now time.Time) {
 }
 
 // turnAway ends the wait of those whose context ends before the gate opens.
-func (g *gate) turnAway(now, until time.Time) {
-	if !until.After(g.refused) {
-		return // it was looked at when it was set
+func (g *gate) turnAway(now time.Time, reason WaitReason, until time.Time) {
+	if !isShut(reason) || !until.After(g.refused) {
+		return // or it was looked at when it was set
 	}
 	g.refused = until
 	for at := g.queue.Front(); at != nil; {
 		w, next := at.Value.(*waiter), at.Next()
-		if shut := g.tooLate(w.ctx, now, until); shut != nil {
+		if shut := g.tooLate(w.ctx, now, reason, until); shut != nil {
 			w.shut = shut
 			g.dequeue(w)
 			close(w.done)
@@ -233,9 +233,9 @@ func (g *gate) turnAway(now, until time.Time) {
 
 // tooLate returns why a call need not wait: its context ends before the gate
 // opens, or the server has declared a wait that is longer than calls bear.
-func (g *gate) tooLate(ctx context.Context, now, until time.Time) *gateShut {
+func (g *gate) tooLate(ctx context.Context, now time.Time, reason WaitReason, until time.Time) *gateShut {
 	switch declared := g.declared(until); {
-	case until.IsZero():
+	case !isShut(reason) || until.IsZero():
 		return nil
 	case declared.Sub(now) > g.maxWait:
 		return &gateShut{declared, fmt.Errorf("the server declares a longer wait than %v", g.maxWait)}
@@ -245,6 +245,9 @@ func (g *gate) tooLate(ctx context.Context, now, until time.Time) *gateShut {
 		return nil
 	}
 }
+
+// isShut reports whether nothing but time can end a wait.
+func isShut(reason WaitReason) bool { return reason == WaitRetryAfter || reason == WaitRateLimit }
 
 // declared is the wait that the server asked for, where until is its bounded form.
 func (g *gate) declared(until time.Time) time.Time {
@@ -277,8 +280,8 @@ func (g *gate) tick() {
 	g.release(time.Now())
 }
 
-// opening says whether an attempt may go now. If not, it says why, and until
-// when that is certain: a zero time where an answer may change it.
+// opening says whether an attempt may go now. If not, it says why, and when to
+// look again: a zero time where only an answer can change it.
 func (g *gate) opening(now time.Time) (WaitReason, time.Time) {
 	switch {
 	case now.Before(g.paused.until):

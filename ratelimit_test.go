@@ -417,6 +417,15 @@ func TestGateIgnoresStaleAnswers(t *testing.T) {
 }
 
 func TestGateScouts(t *testing.T) {
+	t.Run("who has little time still waits for its answer", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			service, client := newPair(t)
+			service.SetLatency(500 * time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+			defer cancel()
+			assert.NoError(t, callAll(ctx, client, 20))
+		})
+	})
 	t.Run("the next one scouts at once where a connection breaks", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			service, client := newPair(t)

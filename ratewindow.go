@@ -197,8 +197,8 @@ func (w *window) nextCaution() float64 {
 	return max(1, w.caution*7/8)
 }
 
-// admits says whether one more attempt may go, and if not, why, and until when
-// that is certain: a zero time where an answer may change it.
+// admits says whether one more attempt may go, and if not, why, and when to
+// look again: a zero time where only an answer can change it.
 //
 // Others may be spending from the same budget at this moment. At most a
 // quarter of what remains is under way at once, so that strangers who think
