@@ -49,6 +49,8 @@ type attempt struct {
 	place   place    // in the rate gate
 	sending progress // how far net/http came with it
 
+	secret      string // its credential, which must not come out
+	took        time.Duration
 	status      int // 0 where there was no answer
 	location    string
 	contentType string
@@ -94,28 +96,50 @@ func stopAtRedirect(*http.Request, []*http.Request) error { return http.ErrUseLa
 // RoundTrip makes one attempt. The answer that it returns has no body: what
 // could be read of it is in last.
 func (c *call) RoundTrip(request *http.Request) (*http.Response, error) {
+	ctx, began := request.Context(), time.Now()
 	a := &attempt{outcome: OutcomeNotApplied, final: true}
 	c.last = a
-	if a.err = c.admit(request.Context()); a.err != nil {
-		return nil, a.err
+	reason, err := c.service.gate.admit(ctx, &c.ticket, &a.place)
+	waited := time.Since(began)
+	if err != nil {
+		a.err = err
+		c.wait(ctx, reason, waited)
+		return nil, err
 	}
-	defer a.place.leave()
-	response, err := c.attempt(request.Context())
-	c.doubt = c.doubt || a.outcome == OutcomeUnknown
+	response, err := c.settle(ctx)
+	// Hooks come last: one that blocks must not keep a place from the others.
+	c.wait(ctx, reason, waited)
+	c.tell(ctx)
 	return response, err
 }
 
-// admit waits until the gate lets the attempt go.
-func (c *call) admit(ctx context.Context) error {
-	began := time.Now()
-	reason, err := c.service.gate.admit(ctx, &c.ticket, &c.last.place)
-	if reason != "" {
-		c.wait(ctx, reason, time.Since(began))
-	}
-	return err
+// settle makes an attempt, and sees to it that its place is settled after it,
+// whatever a transport does.
+func (c *call) settle(ctx context.Context) (*http.Response, error) {
+	defer c.last.place.leave()
+	response, err := c.attempt(ctx)
+	c.last.took = time.Since(c.last.place.admitted)
+	c.doubt = c.doubt || c.last.outcome == OutcomeUnknown
+	return response, err
 }
 
+// tell passes on how an attempt ended that was sent, or tried to be.
+func (c *call) tell(ctx context.Context) {
+	a := c.last
+	if a.final {
+		return
+	}
+	c.service.events.attempt(ctx, AttemptInfo{
+		Service: c.service.name, Method: http.MethodPatch, Path: c.path, Number: c.sent, Status: a.status,
+		Outcome: a.outcome, Duration: a.took, Err: a.err,
+	})
+}
+
+// wait passes on what a call waited for, if it did.
 func (c *call) wait(ctx context.Context, reason WaitReason, duration time.Duration) {
+	if reason == "" {
+		return
+	}
 	c.service.events.wait(ctx, WaitInfo{
 		Service: c.service.name, Method: http.MethodPatch, Path: c.path, Reason: reason, Duration: duration,
 	})
@@ -134,6 +158,7 @@ func (c *call) attempt(caller context.Context) (*http.Response, error) {
 		a.err, c.refused = err, nil
 		return nil, err
 	}
+	a.secret = secretOf(authorization)
 	c.sent++
 	a.final = false
 	a.outcome = OutcomeUnknown // until something proves otherwise, a panic included
@@ -144,16 +169,12 @@ func (c *call) attempt(caller context.Context) (*http.Response, error) {
 			a.outcome = OutcomeNotApplied
 			a.place.giveBack()
 		}
-		a.err = redactError(c.explain(err, caller), authorization)
+		a.err = cleanError(c.explain(err, caller), a.secret)
 	} else {
 		a.place.learn(response, began)
 		a.outcome = statusOutcome(response.StatusCode)
-		a.read(response, s.maxBody, authorization)
+		a.read(response, s.maxBody)
 	}
-	s.events.attempt(ctx, AttemptInfo{
-		Service: s.name, Method: http.MethodPatch, Path: c.path, Number: c.sent, Status: a.status,
-		Outcome: a.outcome, Duration: time.Since(began), Err: a.err,
-	})
 	return response, err
 }
 
@@ -205,19 +226,25 @@ func roundTrip(transport http.RoundTripper, request *http.Request) (*http.Respon
 // read keeps what can be known of an answer, and empties its body so that the
 // connection can be used again. Servers echo what they were sent; the
 // credential is taken out of whatever may end up in an error.
-func (a *attempt) read(response *http.Response, limit int64, authorization string) {
+func (a *attempt) read(response *http.Response, limit int64) {
+	clean := redact
 	a.status = response.StatusCode
 	a.body, a.err = readBody(response, limit)
 	response.Body = http.NoBody
 	if a.err != nil {
-		a.err = redactError(a.err, authorization)
+		a.err = cleanError(a.err, a.secret)
+		clean = redactCut
 	}
 	if a.outcome != OutcomeApplied {
-		a.body = []byte(redact(string(a.body), authorization))
-		a.location = redact(response.Header.Get("Location"), authorization)
-		a.contentType = redact(response.Header.Get("Content-Type"), authorization)
+		a.body = []byte(clean(string(a.body), a.secret))
+		a.location = redact(response.Header.Get("Location"), a.secret)
+		a.contentType = redact(response.Header.Get("Content-Type"), a.secret)
 	}
 }
+
+// maxTrusted is how many bytes make room for themselves by a Content-Length
+// alone, which can lie.
+const maxTrusted = 64 << 10
 
 // readBody reads up to limit bytes. A body that is longer is an error, with as
 // much of it as was read.
@@ -227,7 +254,7 @@ func readBody(response *http.Response, limit int64) ([]byte, error) {
 	}
 	defer response.Body.Close()
 	var b bytes.Buffer
-	if n := response.ContentLength; n > 0 && n <= limit {
+	if n := min(response.ContentLength, limit, maxTrusted); n > 0 {
 		b.Grow(int(n) + bytes.MinRead) // MinRead lets ReadFrom find the end without growing
 	}
 	_, err := b.ReadFrom(io.LimitReader(response.Body, limit+1))
@@ -357,6 +384,6 @@ func (c *call) unreadable(err error) error {
 	base := c.base()
 	base.Code = statusName(base.StatusCode)
 	base.Message = "the change was applied, but its answer could not be read"
-	base.Err = err
+	base.Err = cleanError(err, c.last.secret)
 	return &base
 }

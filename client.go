@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
@@ -36,7 +37,12 @@ const (
 
 // Client calls both APIs. It is made by [NewClient], is safe for concurrent
 // use, and is meant to be shared: the goroutines that share one share its
-// connections and its rate gates, one gate a service.
+// connections and its rate gates, one gate a service. A call of a zero Client
+// is an [*InputError]; a nil *Client panics, as any nil pointer does.
+//
+// A panic of a transport, a hook, a logger or a credential function goes
+// through its own call and harms no other. What became of that call's token is
+// then unknown.
 type Client struct {
 	V1 *V1Tokens // deepset
 	V2 *V2Tokens // LaunchDarkly
@@ -44,7 +50,10 @@ type Client struct {
 
 // Config is everything that a [Client] can be told. A credential for one of
 // the services is enough; the zero value of every other field is a good
-// default. NewClient copies what it needs: a later change has no effect.
+// default. NewClient copies what it needs: a later change has no effect, save
+// for what is changed inside of a Transport, which both then use.
+//
+// fmt and slog print the credentials redacted.
 type Config struct {
 	V1 V1Config
 	V2 V2Config
@@ -55,7 +64,16 @@ type Config struct {
 	// tried again like any other that broke. Waiting is bounded by the
 	// context of the call alone. Its cookie jar and its redirect policy are not
 	// used: redirects are never followed. nil, or a nil Transport, means a transport of our own
-	// with TLS 1.2 or newer, the environment's proxy and kept connections.
+	// with TLS 1.2 or newer, the environment's proxy, kept connections and at
+	// most 256 KiB of headers in an answer.
+	//
+	// Where the credential goes is up to the Transport. An [*http.Transport]
+	// that would speak TLS 1.1 is refused; what any other does, which
+	// certificates it trusts and how many bytes of headers it takes are the
+	// caller's to see to. One that does not heed its request's context is left
+	// behind in a goroutine of its own, a second after the attempt's end, and the
+	// outcome is then what was known by that time. One that panics panics out of
+	// its own call.
 	HTTPClient *http.Client
 
 	// UserAgent names the program, in front of the library's own name:
@@ -72,7 +90,8 @@ type Config struct {
 	// Hooks are called on every attempt and every wait.
 	Hooks Hooks
 
-	// MaxResponseBytes is how much of an answer's body is read. 0 means 1 MiB.
+	// MaxResponseBytes is how much of an answer's body is read, unpacked. A
+	// longer one is an answer that could not be read. 0 means 1 MiB.
 	MaxResponseBytes int64
 
 	// AllowInsecureHTTP permits base URLs that begin with http:// and name
@@ -93,7 +112,9 @@ type V1Config struct {
 
 	// APIKeyFunc supplies the key anew for every attempt, for keys that
 	// rotate. It is called by many goroutines at once, with the context of the
-	// call; its error ends the call before anything is sent. nil means APIKey.
+	// attempt; its error ends the call before anything is sent, and is part of
+	// the call's own: it should not hold the key, which is taken out only where it
+	// is returned as well. nil means APIKey.
 	APIKeyFunc func(context.Context) (Secret, error)
 }
 
@@ -172,19 +193,27 @@ func newShared(config Config) (service, error) {
 	if !isHeaderValue(agent) {
 		return service{}, &InputError{Field: "Config.UserAgent", Value: strconv.Quote(config.UserAgent), Want: "printable ASCII"}
 	}
+	maxBody := min(cmp.Or(config.MaxResponseBytes, defaultMaxBody), math.MaxInt64-1) // one more is read to see the end
 	var client http.Client
 	if config.HTTPClient != nil {
 		client = *config.HTTPClient
 	}
-	if client.Transport == nil {
+	switch transport := client.Transport.(type) {
+	case nil:
 		client.Transport = newTransport()
+	case *http.Transport:
+		if allowsOldTLS(transport.TLSClientConfig) {
+			return service{}, &InputError{Field: "Config.HTTPClient", Value: "a transport that allows TLS 1.1", Want: "TLS 1.2 or newer"}
+		}
+	default:
+		client.Transport = heedful{transport, maxBody + 1}
 	}
 	return service{
 		header:  http.Header{"User-Agent": {agent}, "Content-Type": {"application/json"}, "Accept": {"application/json"}},
 		http:    &client,
 		timeout: orDefault(client.Timeout, defaultTimeout),
 		retry:   config.Retry.withDefaults(),
-		maxBody: cmp.Or(config.MaxResponseBytes, defaultMaxBody),
+		maxBody: maxBody,
 		events:  events{hooks: config.Hooks, log: config.Logger},
 	}, nil
 }
@@ -202,6 +231,12 @@ func newTransport() *http.Transport {
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	transport.ForceAttemptHTTP2 = true
 	return transport
+}
+
+// allowsOldTLS reports whether a transport would speak TLS 1.1 or older, which
+// net/http does only where it is told to.
+func allowsOldTLS(config *tls.Config) bool {
+	return config != nil && config.MinVersion != 0 && config.MinVersion < tls.VersionTLS12
 }
 
 // parseEndpoint returns the URL in front of every id of an endpoint: a base URL
@@ -231,9 +266,13 @@ func parseEndpoint(field, base, path string, insecure bool) (*url.URL, error) {
 			return refuse(strconv.Quote(u.Path), "a path without dot segments")
 		}
 	}
-	u.Path = strings.TrimRight(u.Path, "/") + path
+	// A slash that is escaped belongs to a segment: only plain ones are trimmed.
+	escaped := strings.TrimRight(u.EscapedPath(), "/") + path
+	if u.Path, err = url.PathUnescape(escaped); err != nil {
+		return refuse("not a URL", "https://host")
+	}
 	if u.RawPath != "" {
-		u.RawPath = strings.TrimRight(u.RawPath, "/") + path
+		u.RawPath = escaped
 	}
 	return u, nil
 }
@@ -271,9 +310,9 @@ func newCredential(field string, fixed Secret, supply func(context.Context) (Sec
 		return nil, &InputError{Field: field, Want: "either a fixed credential or a function that supplies it"}
 	case supply != nil:
 		return func(ctx context.Context) (string, error) {
-			secret, err := supply(ctx)
+			secret, err := await(ctx, func() (Secret, error) { return supply(ctx) }, nil)
 			if err != nil {
-				return "", fmt.Errorf("%sFunc: %w", field, err)
+				return "", fmt.Errorf("%sFunc: %w", field, cleanError(err, string(secret)))
 			}
 			return authorization(secret)
 		}, nil

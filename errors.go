@@ -63,7 +63,7 @@ type APIError struct {
 	Method     string // of the request: "PATCH"
 	Path       string // of the request, escaped
 	Attempts   int    // how many attempts were sent
-	Body       []byte // the answer's body, cut at 4 KiB; nil for a success that could not be read, which may hold a token's value
+	Body       []byte // the answer's body, cut at 4 KiB and without the credential; nil for a 2xx, which may hold a token's value
 	Err        error  // why the answer could not be read, or why the call ended before its retries did; nil where neither
 }
 
@@ -79,7 +79,7 @@ func (e *APIError) reason() string {
 		fmt.Fprintf(&b, " (id %s)", oneLine(e.ID))
 	}
 	if e.Err != nil {
-		fmt.Fprintf(&b, ": %v", e.Err)
+		fmt.Fprintf(&b, ": %s", oneLine(e.Err.Error()))
 	}
 	if e.Attempts > 1 {
 		fmt.Fprintf(&b, " (after %d attempts)", e.Attempts)
@@ -90,9 +90,7 @@ func (e *APIError) reason() string {
 // oneLine is a text from the network as part of an error's: bounded, and unable
 // to pass for a line of its own in a log.
 func oneLine(text string) string {
-	if len(text) > maxErrorText {
-		text = text[:maxErrorText] + "…"
-	}
+	text = shorten(text, maxErrorText)
 	if strings.ContainsFunc(text, unicode.IsControl) {
 		return strconv.Quote(text)
 	}
@@ -136,7 +134,7 @@ type (
 	// ValidationError is status 422 of V1: FastAPI's HTTPValidationError.
 	ValidationError struct {
 		APIError
-		Details []ValidationDetail // empty where the answer gave only a text
+		Details []ValidationDetail // the first 100; empty where the answer gave only a text
 	}
 
 	// PatchFailedError is status 422 of V2: the patch could not be understood
@@ -292,7 +290,7 @@ func reason(err error) string {
 	if errors.As(err, &api) && api.Error() == err.Error() {
 		return api.reason()
 	}
-	return fmt.Sprint(err) // nil in an error that was not made here
+	return oneLine(fmt.Sprint(err)) // nil in an error that was not made here
 }
 
 func attempts(n int) string {
@@ -305,6 +303,7 @@ func attempts(n int) string {
 const (
 	maxErrorBody = 4 << 10 // bytes of an answer that an APIError keeps
 	maxErrorText = 1 << 10 // bytes of each of its parts that an APIError's text has
+	maxDetails   = 100     // items of a list of what is wrong that a ValidationError keeps
 )
 
 // answerError maps an answer that refuses to the type of its status. The V2
@@ -317,16 +316,16 @@ func (s *service) answerError(base APIError, a *attempt) error {
 	}
 	// A member of another type fails alone: the others are still read.
 	_ = json.Unmarshal(a.body, &wire)
-	var details []ValidationDetail
 	var detail string
-	if json.Unmarshal(wire.Detail, &detail) != nil && json.Unmarshal(wire.Detail, &details) != nil {
-		details = nil // what was read until then ends in an item that says nothing
-	}
+	_ = json.Unmarshal(wire.Detail, &detail)
+	details := decodeDetails(wire.Detail)
 
 	base.Code = cmp.Or(wire.Code, statusName(base.StatusCode))
 	base.Message = cmp.Or(describeRedirect(a), wire.Message, detail, describeDetails(details), describeBody(a))
 	base.ID = wire.ID
-	base.Body = bytes.Clone(a.body[:min(len(a.body), maxErrorBody)])
+	if !isSuccess(a.status) {
+		base.Body = bytes.Clone(a.body[:min(len(a.body), maxErrorBody)])
+	}
 
 	switch code := base.StatusCode; {
 	case code == http.StatusBadRequest:
@@ -356,6 +355,25 @@ func statusName(status int) string {
 	return strings.ReplaceAll(strings.ToLower(name), " ", "_")
 }
 
+// decodeDetails reads FastAPI's list of what is wrong. It is nil where detail
+// is something else, or has an item that is.
+func decodeDetails(detail json.RawMessage) []ValidationDetail {
+	if len(detail) == 0 || detail[0] != '[' {
+		return nil
+	}
+	var details []ValidationDetail
+	for item := range elements(detail) {
+		var d ValidationDetail
+		if json.Unmarshal(item, &d) != nil {
+			return nil
+		}
+		if details = append(details, d); len(details) == maxDetails {
+			break
+		}
+	}
+	return details
+}
+
 func describeDetails(details []ValidationDetail) string {
 	lines := make([]string, len(details))
 	for i, d := range details {
@@ -383,8 +401,11 @@ func describeRedirect(a *attempt) string {
 
 // describeBody stands in for a message where an answer has none.
 func describeBody(a *attempt) string {
-	if len(a.body) == 0 {
+	switch {
+	case len(a.body) == 0:
 		return "an answer without a body"
+	case isSuccess(a.status): // it may hold a token's value
+		return "an answer that is not shown"
 	}
 	return fmt.Sprintf("an answer of another shape (%.80s): %.200q", cmp.Or(a.contentType, "no content type"), a.body)
 }

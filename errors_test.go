@@ -111,10 +111,14 @@ func (c statusCase) bubble(t *testing.T) {
 	if c.status/100 == 3 {
 		message = "a redirect to nowhere that can be read, not followed"
 	}
+	body := []byte(c.body)
+	if c.status/100 == 2 {
+		body = nil // it may hold a token's value
+	}
 	got := assertAs[*tokenpatch.APIError](t, err)
 	assert.Equal(t, tokenpatch.APIError{
 		StatusCode: c.status, Code: c.code, Message: message, ID: c.id,
-		Method: "PATCH", Path: c.api.path, Attempts: c.sent, Body: []byte(c.body),
+		Method: "PATCH", Path: c.api.path, Attempts: c.sent, Body: body,
 	}, *got)
 	assert.Equal(t, c.sent, service.RequestCount())
 	assert.Zero(t, service.Changes(c.api.id))

@@ -9,11 +9,13 @@ import (
 // Hooks are called on what a call does while it lasts, so that a program can
 // count and time it without wrapping anything. Each may be nil. They run in the
 // goroutine of the call, at the same time for calls at the same time: a hook
-// that blocks holds up its own call and no other, and one that panics panics
-// out of its own call.
+// that blocks holds up its own call, for as long as it likes, and no other; one
+// that panics panics out of its own call, whose token is then in an unknown
+// state. The same goes for the logger. What they are told holds no credential
+// and no token's value.
 type Hooks struct {
 	Attempt func(AttemptInfo) // after every attempt that was sent, or tried to be
-	Wait    func(WaitInfo)    // after a wait for the rate gate, and before a wait for another attempt
+	Wait    func(WaitInfo)    // after a wait for the rate gate and the attempt that it was for, and before a wait for another attempt
 }
 
 // AttemptInfo is one attempt, as it ended.

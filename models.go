@@ -339,7 +339,7 @@ func decodeMembers(object json.RawMessage, set func(name []byte, value json.RawM
 	}
 	for name, value := range members(object) {
 		if err := set(name, value); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+			return fmt.Errorf("%s: %w", oneLine(shorten(string(name), 64)), err)
 		}
 	}
 	return nil

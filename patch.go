@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +22,8 @@ import (
 // and [Patch.Err] and every use return it.
 //
 // A finished Patch may be sent any number of times, from any number of
-// goroutines. Do not copy a Patch; use [Patch.Clone].
+// goroutines. Building and using it at the same time is a data race. Do not copy
+// a Patch; use [Patch.Clone].
 type Patch struct {
 	_ noCopy
 
@@ -201,6 +203,9 @@ func (p *Patch) String() string {
 	return strings.Join(lines, "\n")
 }
 
+// LogValue returns what [Patch.String] does.
+func (p *Patch) LogValue() slog.Value { return slog.StringValue(p.String()) }
+
 func (op operation) String() string {
 	line := op.op
 	if op.op == opMove || op.op == opCopy {
@@ -216,7 +221,7 @@ func (op operation) String() string {
 func (op operation) printableValue() string {
 	_, name := op.path.member()
 	if name == "token" || new(Token).field(name) == nil {
-		return "[redacted]"
+		return redacted
 	}
 	return shorten(string(op.value), 60)
 }

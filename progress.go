@@ -62,12 +62,8 @@ var errReplay = errors.New("the connection or the stream broke, and net/http was
 func (p *progress) getBody() (io.ReadCloser, error) {
 	p.bits.Or(wantedReplay)
 	p.cancel()
-	return io.NopCloser(unsendable{}), nil
+	return io.NopCloser(failing{errReplay}), nil
 }
-
-type unsendable struct{}
-
-func (unsendable) Read([]byte) (int, error) { return 0, errReplay }
 
 func (p *progress) replayRefused() bool { return p.bits.Load()&wantedReplay != 0 }
 
@@ -81,6 +77,8 @@ func (p *progress) replayRefused() bool { return p.bits.Load()&wantedReplay != 0
 // only the refusal leaves the connection fit to be used again.
 func (p *progress) provesNothingSent(err error) bool {
 	switch bits := p.bits.Load(); {
+	case errors.Is(err, errLeftBehind):
+		return false
 	case bits&traced == 0:
 		return provesNothingSent(err)
 	case bits&wroteHeaders == 0:

@@ -610,6 +610,19 @@ func TestGateTellsOfWaits(t *testing.T) {
 	})
 }
 
+// A deadline that comes before another scout would go is no reason to give up:
+// the scout that is under way may be back in time.
+func TestGateLetsShortDeadlinesWaitForTheScout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.SetLatency(100 * time.Millisecond)
+		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 100})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.NoError(t, callAll(ctx, client, 3))
+	})
+}
+
 // Whatever a server says, a call ends, and in bounded time.
 func FuzzRateLimitHeaders(f *testing.F) {
 	f.Add(429, "30", "", "", "", "")

@@ -67,7 +67,7 @@ func statusOutcome(status int) Outcome {
 	switch {
 	case status == http.StatusAccepted, status == http.StatusRequestTimeout:
 		return OutcomeUnknown
-	case status >= 200 && status <= 299:
+	case isSuccess(status):
 		return OutcomeApplied
 	case status >= 300 && status <= 499:
 		return OutcomeNotApplied
@@ -75,6 +75,8 @@ func statusOutcome(status int) Outcome {
 		return OutcomeUnknown
 	}
 }
+
+func isSuccess(status int) bool { return status >= 200 && status <= 299 }
 
 // statusMayPass reports whether the same request may fare better soon.
 func statusMayPass(status int) bool {

@@ -44,7 +44,8 @@ func newV2Tokens(s service, config Config) (*V2Tokens, error) {
 // The request is sent again after an attempt that proves nothing only as far
 // as [Patch.Replay] allows. Every error tells by [OutcomeOf] what became of
 // the patch; where that is [OutcomeApplied], the patch was applied and only
-// the token that came back could not be read.
+// the token that came back could not be read. The call sends the patch as it
+// is when the call begins: what is added to it later is not sent.
 func (t *V2Tokens) PatchToken(ctx context.Context, id string, patch *Patch) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade

@@ -1,0 +1,399 @@
+package tokenpatch_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// A nil *Client is a nil pointer, as anywhere; what hangs on it answers.
+func TestNilClient(t *testing.T) {
+	var client *tokenpatch.Client
+	assert.Panics(t, func() { _ = client.V1 })
+	var v1 *tokenpatch.V1Tokens
+	var v2 *tokenpatch.V2Tokens
+	_, err := v2.PatchToken(t.Context(), idV2, nil)
+	for _, err := range []error{v1.UpdateToken(t.Context(), uuid.Nil, tokenpatch.TokenUpdate{}), err} {
+		require.EqualError(t, err, "tokenpatch: Client: zero: want one that NewClient made")
+	}
+	assert.NotPanics(t, client.CloseIdleConnections)
+}
+
+// A patch that grows while a call with it is under way: the call sends what it
+// was given, however often it sends it.
+func TestPatchChangedDuringItsCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		patch := tokenpatch.NewPatch().SetName("first")
+		var bodies []string
+		_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
+			body, err := io.ReadAll(r.Body)
+			require.NoError(t, err)
+			bodies = append(bodies, string(body))
+			patch.SetName("second").AddCustomRoleID("unsafe").Comment("late")
+			return answer(503, "", ""), nil
+		}))
+		_, err := client.V2.PatchToken(t.Context(), idV2, patch)
+		require.Error(t, err)
+		const want = `[{"op":"replace","path":"/name","value":"first"}]`
+		assert.Equal(t, []string{want, want, want, want}, bodies)
+	})
+}
+
+// Nothing that is done to a Config or an http.Client after NewClient is seen.
+func TestConfigChangedAfterwards(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := tokenpatchtest.New()
+		t.Cleanup(service.Close)
+		require.NoError(t, service.AddV1(tokenpatchtest.V1Token{ID: uuid.MustParse(idV1)}))
+		require.NoError(t, service.AddV2(tokenJSON))
+		config := tokenpatch.Config{
+			V1:         tokenpatch.V1Config{APIKey: tokenpatchtest.APIKey},
+			V2:         tokenpatch.V2Config{AccessToken: tokenpatchtest.AccessToken},
+			HTTPClient: service.Client(),
+			Retry:      tokenpatch.RetryPolicy{MaxAttempts: 2},
+		}
+		client, err := tokenpatch.NewClient(config)
+		require.NoError(t, err)
+		*config.HTTPClient = http.Client{Timeout: 1, Transport: roundTripper(func(*http.Request) (*http.Response, error) { panic("not this one") })}
+		config = tokenpatch.Config{
+			V1: tokenpatch.V1Config{BaseURL: "https://evil.example", APIKey: "changed"},
+			V2: tokenpatch.V2Config{BaseURL: "https://evil.example", AccessToken: "changed", APIVersion: 1},
+			Hooks: tokenpatch.Hooks{
+				Attempt: func(tokenpatch.AttemptInfo) { panic("not this one") },
+				Wait:    func(tokenpatch.WaitInfo) { panic("not this one") },
+			},
+			UserAgent: "changed", MaxResponseBytes: 1, Logger: slog.New(slog.NewTextHandler(panicWriter{}, nil)),
+			Retry: tokenpatch.RetryPolicy{MaxAttempts: 1},
+		}
+		_ = config
+		for _, a := range apis {
+			service.Inject(tokenpatchtest.Fault{Status: 503})
+			require.NoError(t, a.call(t.Context(), client))
+		}
+		for _, r := range service.Requests() {
+			assert.Equal(t, "tokenpatch/0.1.0", r.Header.Get("User-Agent"))
+		}
+	})
+}
+
+type panicWriter struct{}
+
+func (panicWriter) Write([]byte) (int, error) { panic("not this one") }
+
+// hung is a body that never says anything, whatever becomes of its request. Its
+// Close waits too, and what waits comes to an end with the test.
+type hung struct {
+	over    chan struct{}
+	closing bool
+}
+
+func newHung(t *testing.T) *hung {
+	h := &hung{over: make(chan struct{})}
+	t.Cleanup(func() { close(h.over); synctest.Wait() })
+	return h
+}
+
+func (h *hung) Read([]byte) (int, error) {
+	if h.closing {
+		return 0, io.EOF
+	}
+	<-h.over
+	return 0, io.EOF
+}
+
+func (h *hung) Close() error { <-h.over; return nil }
+
+// Whatever of a transport does not heed its context, the call ends a moment
+// after the attempt's timeout or the caller's deadline, and what it says of the
+// token is not what the transport may still be doing.
+func TestTransportsThatIgnoreTheContext(t *testing.T) {
+	const timeout, grace = 5 * time.Second, time.Second
+	for name, test := range map[string]struct {
+		send    func(h *hung) (*http.Response, error)
+		status  int
+		outcome tokenpatch.Outcome
+	}{
+		"no answer": {func(h *hung) (*http.Response, error) { <-h.over; return nil, io.EOF }, 0, unknown},
+		"a body that never comes": {func(h *hung) (*http.Response, error) {
+			return &http.Response{StatusCode: 200, Body: h}, nil
+		}, 200, applied},
+		"a refusal's body that never comes": {func(h *hung) (*http.Response, error) {
+			return &http.Response{StatusCode: 403, Body: h}, nil
+		}, 403, notApplied},
+		"a body that cannot be closed": {func(h *hung) (*http.Response, error) {
+			h.closing = true
+			return &http.Response{StatusCode: 403, Body: h}, nil
+		}, 403, notApplied},
+	} {
+		for end, limit := range map[string]time.Duration{"timeout": timeout, "deadline": 2 * time.Second} {
+			t.Run(name+"/"+end, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					h := newHung(t)
+					_, client := newPair(t, through(func(*http.Request) (*http.Response, error) { return test.send(h) }),
+						func(c *tokenpatch.Config) { c.HTTPClient.Timeout = timeout })
+					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+					if end == "deadline" {
+						ctx, cancel = context.WithTimeout(t.Context(), limit)
+					}
+					defer cancel()
+					began := time.Now()
+
+					err := appendRole(ctx, client)
+
+					assert.Equal(t, limit+grace, time.Since(began))
+					assertOutcome(t, test.outcome, err)
+					if test.status != 0 {
+						assert.Equal(t, test.status, assertAs[*tokenpatch.APIError](t, err).StatusCode)
+					} else {
+						assert.Contains(t, err.Error(), "it did not heed its context")
+					}
+					if !h.closing {
+						require.ErrorIs(t, err, context.DeadlineExceeded)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A transport that was left behind can still send what it was given: that it
+// had reported no connection until then proves nothing.
+func TestTransportThatSendsLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, _ := newPair(t)
+		dial := make(chan struct{})
+		slow := service.Client().Transport.(*http.Transport)
+		connect := slow.DialContext
+		slow.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			<-dial
+			return connect(ctx, network, address)
+		}
+		client := newClientAt(t, "http://localhost", roundTripper(func(r *http.Request) (*http.Response, error) {
+			return slow.RoundTrip(r.WithContext(context.WithoutCancel(r.Context())))
+		}), 4)
+
+		err := appendRole(t.Context(), client)
+
+		assertOutcome(t, unknown, err)
+		assert.Zero(t, service.RequestCount())
+		close(dial)
+		synctest.Wait()
+		assert.Equal(t, 1, service.Changes(idV2), "it was sent after all, and once")
+		slow.CloseIdleConnections()
+	})
+}
+
+// What comes back late is closed, so that its connection can be used again.
+func TestLateAnswersAreClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		late := make(chan struct{})
+		body := &closing{}
+		_, client := newPair(t, through(func(*http.Request) (*http.Response, error) {
+			<-late
+			return &http.Response{StatusCode: 200, Body: body}, nil
+		}))
+		assertOutcome(t, unknown, appendRole(t.Context(), client))
+		close(late)
+		synctest.Wait()
+		assert.True(t, body.closed)
+	})
+}
+
+type closing struct{ closed bool }
+
+func (*closing) Read([]byte) (int, error) { return 0, io.EOF }
+func (c *closing) Close() error           { c.closed = true; return nil }
+
+// A transport that ends its goroutine ends the caller's, as t.FailNow does.
+func TestTransportThatExits(t *testing.T) {
+	_, client := newPair(t, through(func(*http.Request) (*http.Response, error) { runtime.Goexit(); return nil, nil }))
+	ended, returned := make(chan struct{}), false
+	go func() {
+		defer close(ended)
+		_ = patchName(context.Background(), client)
+		returned = true
+	}()
+	<-ended
+	assert.False(t, returned)
+}
+
+// A credential function that never returns holds no place of the rate limit for
+// longer than an attempt may last, and its call sends nothing.
+func TestCredentialFuncThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		over := make(chan struct{})
+		service, client := newPair(t, func(c *tokenpatch.Config) {
+			c.V2.AccessToken = ""
+			c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { <-over; return "late", nil }
+		})
+		began := time.Now()
+		err := patchName(t.Context(), client)
+		assert.Equal(t, 31*time.Second, time.Since(began))
+		assertAs[*tokenpatch.NotSentError](t, err)
+		assertOutcome(t, notApplied, err)
+		assert.Zero(t, service.RequestCount())
+		close(over)
+	})
+}
+
+// tight makes a service let in one call at a time: the next one goes as soon
+// as nothing is under way, and not before.
+func tight(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+	t.Helper()
+	require.NoError(t, patchName(t.Context(), client)) // no limits so far
+	service.Inject(tokenpatchtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"1"}}})
+	require.NoError(t, patchName(t.Context(), client)) // after a pause, carefully
+	service.Inject(tokenpatchtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"1"}}})
+}
+
+// A panic of the caller's code goes through its call, and leaves everything
+// else as it was: the place that its attempt had is free for the next one.
+func TestPanicsLeaveTheGateIntact(t *testing.T) {
+	var broken bool
+	breakNow := func() {
+		if broken {
+			broken = false
+			panic("broken")
+		}
+	}
+	for name, change := range map[string]func(*tokenpatch.Config){
+		"Attempt": func(c *tokenpatch.Config) { c.Hooks.Attempt = func(tokenpatch.AttemptInfo) { breakNow() } },
+		"Wait":    func(c *tokenpatch.Config) { c.Hooks.Wait = func(tokenpatch.WaitInfo) { breakNow() } },
+		"Logger":  func(c *tokenpatch.Config) { c.Logger = slog.New(panicHandler{breakNow, slog.DiscardHandler}) },
+		"Transport": func(c *tokenpatch.Config) {
+			next := c.HTTPClient.Transport
+			through(func(r *http.Request) (*http.Response, error) { breakNow(); return next.RoundTrip(r) })(c)
+		},
+		"AccessTokenFunc": func(c *tokenpatch.Config) {
+			c.V2.AccessToken = ""
+			c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { breakNow(); return tokenpatchtest.AccessToken, nil }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service, client := newPair(t, change)
+				for range 20 {
+					tight(t, service, client)
+					broken = true
+					assert.PanicsWithValue(t, "broken", func() { _ = patchName(t.Context(), client) })
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					require.NoError(t, patchName(ctx, client))
+					cancel()
+				}
+			})
+		})
+	}
+}
+
+type panicHandler struct {
+	now func()
+	slog.Handler
+}
+
+func (panicHandler) Enabled(context.Context, slog.Level) bool    { return true }
+func (h panicHandler) Handle(context.Context, slog.Record) error { h.now(); return nil }
+
+// A hook that blocks holds up its own call, however tight the rate limit.
+func TestHooksThatBlock(t *testing.T) {
+	for _, hook := range []string{"Attempt", "Wait"} {
+		t.Run(hook, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var mu sync.Mutex
+				armed := false
+				over := make(chan struct{})
+				block := func() {
+					mu.Lock()
+					mine := armed
+					armed = false
+					mu.Unlock()
+					if mine {
+						<-over
+					}
+				}
+				service, client := newPair(t, func(c *tokenpatch.Config) {
+					if hook == "Attempt" {
+						c.Hooks.Attempt = func(a tokenpatch.AttemptInfo) {
+							if a.Status != 429 {
+								block()
+							}
+						}
+					} else {
+						c.Hooks.Wait = func(tokenpatch.WaitInfo) { block() }
+					}
+				})
+				tight(t, service, client)
+				armed = true
+				first := make(chan error, 1)
+				go func() { first <- patchName(t.Context(), client) }()
+				synctest.Wait()
+				time.Sleep(10 * time.Second)
+				for range 10 {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					require.NoError(t, patchName(ctx, client))
+					cancel()
+				}
+				assert.Empty(t, first, "it is still in its hook")
+				close(over)
+				require.NoError(t, <-first)
+			})
+		})
+	}
+}
+
+// Every field of a zero Config has a default, and a client of it says what it
+// lacks.
+func TestZeroConfig(t *testing.T) {
+	client, err := tokenpatch.NewClient(tokenpatch.Config{})
+	require.NoError(t, err)
+	for _, a := range apis {
+		assertAs[*tokenpatch.InputError](t, a.call(t.Context(), client))
+	}
+	client.CloseIdleConnections()
+}
+
+// The largest limit of all is a limit, and not one that wraps around.
+func TestMaxResponseBytesOfAllThereIs(t *testing.T) {
+	_, client := newPair(t, func(c *tokenpatch.Config) { c.MaxResponseBytes = 1<<63 - 1 })
+	require.NoError(t, patchName(t.Context(), client))
+}
+
+// Calls at the same time see nothing of each other, whatever breaks in some.
+func TestCallsAreIndependent(t *testing.T) {
+	_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
+		body, _ := io.ReadAll(r.Body)
+		if bytes.Contains(body, []byte("broken")) {
+			panic("broken")
+		}
+		return answer(200, "application/json", `{"_id":"x","name":`+string(body[bytes.Index(body, []byte(`"value":`))+8:len(body)-2])+`}`), nil
+	}))
+	var wg sync.WaitGroup
+	for i := range 200 {
+		wg.Go(func() {
+			name := uuid.NewString()
+			if i%3 == 0 {
+				assert.Panics(t, func() { _, _ = client.V2.PatchToken(t.Context(), idV2, tokenpatch.NewPatch().SetName("broken")) })
+				return
+			}
+			token, err := client.V2.PatchToken(t.Context(), idV2, tokenpatch.NewPatch().SetName(name))
+			if assert.NoError(t, err) {
+				assert.Equal(t, name, token.Name.Or(""))
+			}
+		})
+	}
+	wg.Wait()
+}
