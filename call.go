@@ -86,10 +86,12 @@ func (s *service) send(ctx context.Context, id string, body []byte, replay Repla
 	c.retries.Backoff = c.backoff
 	c.retries.ErrorHandler = retryablehttp.PassthroughErrorHandler
 	// RoundTrip makes the requests; this one only says that there is one.
-	request := http.Request{Method: http.MethodPatch, URL: target, Header: s.header}
+	request := http.Request{Method: http.MethodPatch, URL: target, Header: noHeader}
 	_, err := c.retries.Do(&retryablehttp.Request{Request: request.WithContext(ctx)})
 	return c, c.end(err, ctx.Err())
 }
+
+var noHeader = http.Header{} // never written: http.Client copies what it changes
 
 func stopAtRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
