@@ -273,15 +273,17 @@ func readBody(response *http.Response, limit int64) ([]byte, error) {
 // in pause how long to wait before it.
 func (c *call) checkRetry(ctx context.Context, _ *http.Response, _ error) (bool, error) {
 	c.pause = 0
-	switch {
-	case c.last.final || ctx.Err() != nil:
+	if c.last.final || !c.mayPass() {
 		return false, nil
-	case c.last.status == http.StatusTooManyRequests:
+	}
+	if ended := ctx.Err(); ended != nil {
+		c.last.err = after(c.last.err, ended)
+		return false, nil
+	}
+	if c.last.status == http.StatusTooManyRequests {
 		c.refusals++ // the gate waits, not the backoff
 		c.refused = c.last
 		return c.refusals < maxRefusals, nil
-	case !c.mayPass():
-		return false, nil
 	}
 	c.failures++
 	if c.failures >= c.service.retry.MaxAttempts {
@@ -300,13 +302,17 @@ func (c *call) checkRetry(ctx context.Context, _ *http.Response, _ error) (bool,
 // attempt would outlast it.
 var errNoTime = fmt.Errorf("no time is left for another attempt: %w", context.DeadlineExceeded)
 
-// after is err behind what came before it, if anything did. errors.Join would
-// put it on a line of its own.
+// after is err behind what came before it, unless that says as much. errors.Join
+// would put it on a line of its own.
 func after(before, err error) error {
-	if before == nil {
+	switch {
+	case before == nil:
 		return err
+	case errors.Is(before, err):
+		return before
+	default:
+		return fmt.Errorf("%w; %w", before, err)
 	}
-	return fmt.Errorf("%w; %w", before, err)
 }
 
 // mayPass reports whether the last attempt failed in a way that another one
@@ -314,6 +320,8 @@ func after(before, err error) error {
 func (c *call) mayPass() bool {
 	switch {
 	case c.last.status == 0 && c.last.outcome == OutcomeNotApplied:
+		return true
+	case c.last.status == http.StatusTooManyRequests:
 		return true
 	case c.last.status == 0 || statusMayPass(c.last.status):
 		return c.replay != ReplayUnsafe

@@ -722,3 +722,19 @@ func TestGuardedPatchIsSentAgain(t *testing.T) {
 		})
 	}
 }
+
+// A context that ends while an answer is looked at is part of the error, where
+// there would have been another attempt.
+func TestContextEndsBetweenAttempts(t *testing.T) {
+	for _, status := range []int{429, 503, 409} {
+		ctx, cancel := context.WithCancel(t.Context())
+		service, client := newPair(t, func(c *tokenpatch.Config) {
+			c.Hooks.Attempt = func(tokenpatch.AttemptInfo) { cancel() }
+		})
+		service.Inject(tokenpatchtest.Fault{Status: status})
+		err := patchName(ctx, client)
+		require.ErrorIs(t, err, context.Canceled, status)
+		assert.Equal(t, status, assertAs[*tokenpatch.APIError](t, err).StatusCode)
+		assert.Equal(t, 1, service.RequestCount())
+	}
+}

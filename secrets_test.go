@@ -597,7 +597,7 @@ func FuzzEcho(f *testing.F) {
 	f.Add([]byte("secret"), uint64(0), `{"message":"`, `"}`, 403)
 	f.Add([]byte("a/b+c"), uint64(5), `\`, `\u00`, 422)
 	f.Fuzz(func(t *testing.T, seed []byte, escaped uint64, before, after string, status int) {
-		const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ012345789+/-=" // shares nothing with [redacted]
+		const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZ+/-=" // shares nothing with [redacted], nor with what escapes are made of
 		if len(seed) < 4 || status < 300 || status > 599 {
 			return
 		}
