@@ -346,39 +346,31 @@ func decodeMembers(object json.RawMessage, set func(name []byte, value json.RawM
 }
 
 func (t *Token) set(name []byte, value json.RawMessage) error {
-	switch string(name) {
-	case "_id":
-		return decodeInto(&t.Extra, name, value, &t.ID, decodeString)
-	case "ownerId":
-		return decodeInto(&t.Extra, name, value, &t.OwnerID, decodeString)
-	case "memberId":
-		return decodeInto(&t.Extra, name, value, &t.MemberID, decodeString)
-	case "_member":
-		return decodeField(value, &t.Member, decodeMemberSummary)
-	case "name":
-		return decodeField(value, &t.Name, decodeString)
-	case "description":
-		return decodeField(value, &t.Description, decodeString)
-	case "creationDate":
-		return decodeInto(&t.Extra, name, value, &t.CreationDate, decodeInt)
-	case "lastModified":
-		return decodeInto(&t.Extra, name, value, &t.LastModified, decodeInt)
-	case "customRoleIds":
-		return decodeField(value, &t.CustomRoleIDs, decodeStrings)
-	case "inlineRole":
-		return decodeField(value, &t.InlineRole, decodeStatements)
-	case "role":
-		return decodeField(value, &t.Role, decodeString)
-	case "token":
-		return decodeField(value, &t.Token, decodeString)
-	case "serviceToken":
-		return decodeField(value, &t.ServiceToken, decodeBool)
-	case "_links":
-		return decodeInto(&t.Extra, name, value, &t.Links, decodeLinks)
-	case "defaultApiVersion":
-		return decodeField(value, &t.DefaultAPIVersion, decodeInt)
-	case "lastUsed":
-		return decodeField(value, &t.LastUsed, decodeInt)
+	switch dst := t.field(name).(type) {
+	case *string:
+		return decodeInto(&t.Extra, name, value, dst, decodeString)
+	case *UnixMillis:
+		return decodeInto(&t.Extra, name, value, dst, decodeInt)
+	case *map[string]Link:
+		return decodeInto(&t.Extra, name, value, dst, decodeLinks)
+	case *Field[string]:
+		return decodeField(value, dst, decodeString)
+	case *Field[Role]:
+		return decodeField(value, dst, decodeString)
+	case *Field[Secret]:
+		return decodeField(value, dst, decodeString)
+	case *Field[bool]:
+		return decodeField(value, dst, decodeBool)
+	case *Field[int]:
+		return decodeField(value, dst, decodeInt)
+	case *Field[UnixMillis]:
+		return decodeField(value, dst, decodeInt)
+	case *Field[[]string]:
+		return decodeField(value, dst, decodeStrings)
+	case *Field[[]Statement]:
+		return decodeField(value, dst, decodeStatements)
+	case *Field[MemberSummary]:
+		return decodeField(value, dst, decodeMemberSummary)
 	}
 	t.Extra.keep(name, value)
 	return nil
@@ -386,8 +378,8 @@ func (t *Token) set(name []byte, value json.RawMessage) error {
 
 // field returns a pointer to what holds the member name, or nil if t has no
 // field for it.
-func (t *Token) field(name string) any {
-	switch name {
+func (t *Token) field(name []byte) any {
+	switch string(name) {
 	case "_id":
 		return &t.ID
 	case "ownerId":
@@ -428,7 +420,7 @@ func (t *Token) field(name string) any {
 // writes none.
 func (t Token) member(name string) (json.RawMessage, error) {
 	t.Links = orEmpty(t.Links)
-	kept, field := t.Extra.get(name), t.field(name)
+	kept, field := t.Extra.get(name), t.field([]byte(name))
 	if field == nil {
 		return kept, nil
 	}
@@ -444,7 +436,7 @@ func (t Token) member(name string) (json.RawMessage, error) {
 
 // unset makes a member absent, or zero if it is one that the schema requires.
 func (t *Token) unset(name string) {
-	if field := t.field(name); field != nil {
+	if field := t.field([]byte(name)); field != nil {
 		reflect.ValueOf(field).Elem().SetZero()
 	}
 	t.Extra.drop([]byte(name))

@@ -220,7 +220,7 @@ func (op operation) String() string {
 
 func (op operation) printableValue() string {
 	_, name := op.path.member()
-	if name == "token" || new(Token).field(name) == nil {
+	if name == "token" || new(Token).field([]byte(name)) == nil {
 		return redacted
 	}
 	return shorten(string(op.value), 60)
