@@ -211,7 +211,7 @@ func newShared(config Config) (service, error) {
 	return service{
 		header:  http.Header{"User-Agent": {agent}, "Content-Type": {"application/json"}, "Accept": {"application/json"}},
 		http:    &client,
-		timeout: orDefault(client.Timeout, defaultTimeout),
+		timeout: cmp.Or(max(client.Timeout, 0), defaultTimeout),
 		retry:   config.Retry.withDefaults(),
 		maxBody: maxBody,
 		events:  events{hooks: config.Hooks, log: config.Logger},

@@ -209,9 +209,7 @@ func (g *gate) release(now time.Time) {
 		w.taken = true
 		close(w.done)
 	}
-	if g.timer != nil {
-		g.timer.Stop()
-	}
+	g.wakeAt(now, time.Time{})
 }
 
 // turnAway ends the wait of those whose context ends before the gate opens.
@@ -261,6 +259,7 @@ func (g *gate) declared(until time.Time) time.Time {
 	}
 }
 
+// wakeAt has the queue looked at again at a time, the zero one for not at all.
 func (g *gate) wakeAt(now, until time.Time) {
 	switch {
 	case until.IsZero() || g.queue.Len() == 0:

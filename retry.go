@@ -1,6 +1,7 @@
 package tokenpatch
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -36,18 +37,11 @@ const maxRefusals = 100
 
 func (p RetryPolicy) withDefaults() RetryPolicy {
 	return RetryPolicy{
-		MaxAttempts:      orDefault(p.MaxAttempts, 4),
-		MinBackoff:       orDefault(p.MinBackoff, 250*time.Millisecond),
-		MaxBackoff:       orDefault(p.MaxBackoff, 10*time.Second),
-		MaxRateLimitWait: orDefault(p.MaxRateLimitWait, 5*time.Minute),
+		MaxAttempts:      cmp.Or(p.MaxAttempts, 4),
+		MinBackoff:       cmp.Or(p.MinBackoff, 250*time.Millisecond),
+		MaxBackoff:       cmp.Or(p.MaxBackoff, 10*time.Second),
+		MaxRateLimitWait: cmp.Or(p.MaxRateLimitWait, 5*time.Minute),
 	}
-}
-
-func orDefault[T int | time.Duration](value, otherwise T) T {
-	if value <= 0 {
-		return otherwise
-	}
-	return value
 }
 
 // backoff is the wait before the next attempt after a number of failures,

@@ -27,7 +27,7 @@ func newV2Tokens(s service, config Config) (*V2Tokens, error) {
 		return nil, &InputError{Field: "Config.V2.APIVersion", Value: strconv.Itoa(config.V2.APIVersion), Want: "a version such as 20240415, or 0 for that one"}
 	}
 	s.header = s.header.Clone()
-	s.header["Ld-Api-Version"] = []string{strconv.Itoa(orDefault(config.V2.APIVersion, defaultAPIVersion))}
+	s.header["Ld-Api-Version"] = []string{strconv.Itoa(cmp.Or(config.V2.APIVersion, defaultAPIVersion))}
 	s.gate = newGate(s.retry.MaxRateLimitWait)
 	s.retryConflict = true
 	s.unprocessable = func(base APIError, _ []ValidationDetail) error {
