@@ -57,20 +57,13 @@ func TestPatchChangedDuringItsCall(t *testing.T) {
 // Nothing that is done to a Config or an http.Client after NewClient is seen.
 func TestConfigChangedAfterwards(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		service := tokenpatchtest.New()
-		t.Cleanup(service.Close)
-		require.NoError(t, service.AddV1(tokenpatchtest.V1Token{ID: uuid.MustParse(idV1)}))
-		require.NoError(t, service.AddV2(tokenJSON))
-		config := tokenpatch.Config{
-			V1:         tokenpatch.V1Config{APIKey: tokenpatchtest.APIKey},
-			V2:         tokenpatch.V2Config{AccessToken: tokenpatchtest.AccessToken},
-			HTTPClient: service.Client(),
-			Retry:      tokenpatch.RetryPolicy{MaxAttempts: 2},
-		}
-		client, err := tokenpatch.NewClient(config)
-		require.NoError(t, err)
+		var config *tokenpatch.Config // the one that the client was made of
+		service, client := newPair(t, func(c *tokenpatch.Config) {
+			c.Retry.MaxAttempts = 2
+			config = c
+		})
 		*config.HTTPClient = http.Client{Timeout: 1, Transport: roundTripper(func(*http.Request) (*http.Response, error) { panic("not this one") })}
-		config = tokenpatch.Config{
+		*config = tokenpatch.Config{
 			V1: tokenpatch.V1Config{BaseURL: "https://evil.example", APIKey: "changed"},
 			V2: tokenpatch.V2Config{BaseURL: "https://evil.example", AccessToken: "changed", APIVersion: 1},
 			Hooks: tokenpatch.Hooks{
@@ -80,7 +73,6 @@ func TestConfigChangedAfterwards(t *testing.T) {
 			UserAgent: "changed", MaxResponseBytes: 1, Logger: slog.New(slog.NewTextHandler(panicWriter{}, nil)),
 			Retry: tokenpatch.RetryPolicy{MaxAttempts: 1},
 		}
-		_ = config
 		for _, a := range apis {
 			service.Inject(tokenpatchtest.Fault{Status: 503})
 			require.NoError(t, a.call(t.Context(), client))
