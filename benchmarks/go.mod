@@ -20,6 +20,4 @@ require (
 	github.com/tidwall/sjson v1.2.5 // indirect
 )
 
-replace github.com/tokenpatch/tokenpatch => ../
-
 tool golang.org/x/perf/cmd/benchstat
