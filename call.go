@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 )
 
 // call is one call of an endpoint, from its first attempt to its last.
@@ -27,15 +29,15 @@ import (
 type call struct {
 	service *service
 	url     *url.URL
-	body    []byte // of every attempt
-	path    string // of the URL, escaped, for errors and events
-	replay  Replay // whether the request may be sent again
+	body    []byte           // of every attempt
+	path    string           // of the URL, escaped, for errors and events
+	replay  Replay           // whether the request may be sent again
+	permit  ratelimit.Permit // of one attempt after the other
 
-	ticket   ticket // keeps the call's place in the gate's queue across attempts
-	sent     int    // attempts begun
-	failures int    // attempts that ended badly, answers 429 aside
-	refusals int    // answers 429
-	doubt    bool   // whether an attempt has ended in a way that proves nothing
+	sent     int  // attempts begun
+	failures int  // attempts that ended badly, answers 429 aside
+	refusals int  // answers 429
+	doubt    bool // whether an attempt has ended in a way that proves nothing
 	pause    time.Duration
 	last     *attempt // not nil once there was one
 	refused  *attempt // the latest that was answered 429
@@ -46,8 +48,8 @@ type call struct {
 
 // attempt is one attempt of a call, and how it ended.
 type attempt struct {
-	place   place    // in the rate gate
-	sending progress // how far net/http came with it
+	admitted time.Time // when the limiter let it go
+	sending  progress  // how far net/http came with it
 
 	secret      string // its credential, which must not come out
 	took        time.Duration
@@ -101,16 +103,17 @@ func (c *call) RoundTrip(request *http.Request) (*http.Response, error) {
 	ctx, began := request.Context(), time.Now()
 	a := &attempt{outcome: OutcomeNotApplied, final: true}
 	c.last = a
-	reason, err := c.service.gate.admit(ctx, &c.ticket, &a.place)
-	waited := time.Since(began)
+	reason, err := c.service.limiter.Wait(ctx, c.service.route, &c.permit)
+	a.admitted = time.Now()
+	waited := a.admitted.Sub(began)
 	if err != nil {
 		a.err = err
-		c.wait(ctx, reason, waited)
+		c.wait(ctx, WaitReason(reason), waited)
 		return nil, err
 	}
 	response, err := c.settle(ctx)
 	// Hooks come last: one that blocks must not keep a place from the others.
-	c.wait(ctx, reason, waited)
+	c.wait(ctx, WaitReason(reason), waited)
 	c.tell(ctx)
 	return response, err
 }
@@ -118,9 +121,9 @@ func (c *call) RoundTrip(request *http.Request) (*http.Response, error) {
 // settle makes an attempt, and sees to it that its place is settled after it,
 // whatever a transport does.
 func (c *call) settle(ctx context.Context) (*http.Response, error) {
-	defer c.last.place.leave()
+	defer c.permit.Abandon()
 	response, err := c.attempt(ctx)
-	c.last.took = time.Since(c.last.place.admitted)
+	c.last.took = time.Since(c.last.admitted)
 	c.doubt = c.doubt || c.last.outcome == OutcomeUnknown
 	return response, err
 }
@@ -151,12 +154,11 @@ func (c *call) wait(ctx context.Context, reason WaitReason, duration time.Durati
 // what comes back.
 func (c *call) attempt(caller context.Context) (*http.Response, error) {
 	s, a := c.service, c.last
-	began := time.Now()
 	ctx, cancel := context.WithTimeout(caller, s.timeout)
 	defer cancel()
 	authorization, err := s.credential(ctx)
 	if err != nil {
-		a.place.giveBack()
+		c.permit.Cancel()
 		a.err, c.refused = err, nil
 		return nil, err
 	}
@@ -169,11 +171,11 @@ func (c *call) attempt(caller context.Context) (*http.Response, error) {
 	if err != nil {
 		if a.sending.provesNothingSent(err) {
 			a.outcome = OutcomeNotApplied
-			a.place.giveBack()
+			c.permit.Cancel()
 		}
 		a.err = cleanError(c.explain(err, caller), a.secret)
 	} else {
-		a.place.learn(response, began)
+		c.permit.Observe(response.StatusCode, response.Header)
 		a.outcome = statusOutcome(response.StatusCode)
 		a.read(response, s.maxBody)
 	}
@@ -347,7 +349,7 @@ func (c *call) end(err, ended error) error {
 	switch {
 	case a.status != 0:
 		cause = c.service.answerError(c.base(), a)
-	case a.final && c.refused != nil || errors.As(cause, new(*gateShut)):
+	case a.final && c.refused != nil || errors.As(cause, new(*ratelimit.ClosedError)):
 		cause = c.turnedAway()
 	}
 	switch {
@@ -378,7 +380,7 @@ func (c *call) turnedAway() error {
 		return c.service.answerError(base, c.refused)
 	}
 	base.Code, base.Message = statusName(base.StatusCode), "refused before anything was sent"
-	return c.service.gate.rateLimited(base)
+	return c.service.rateLimited(base)
 }
 
 // base is what every error about an answer to this call begins with.

@@ -14,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 )
 
 const version = "0.1.0"
@@ -336,7 +338,8 @@ type service struct {
 	retry         RetryPolicy
 	retryConflict bool  // whether a 409 may pass
 	maxBody       int64 // bytes read of an answer
-	gate          *gate
+	limiter       *ratelimit.Limiter
+	route         string // method and template of the endpoint
 	events        events
 	unprocessable func(APIError, []ValidationDetail) error // the type of a 422
 }

@@ -341,7 +341,7 @@ func (s *service) answerError(base APIError, a *attempt) error {
 	case code == http.StatusUnprocessableEntity:
 		return s.unprocessable(base, details)
 	case code == http.StatusTooManyRequests:
-		return s.gate.rateLimited(base)
+		return s.rateLimited(base)
 	case code >= 500 && code <= 599:
 		return &ServerError{base}
 	default:

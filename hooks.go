@@ -35,9 +35,9 @@ type WaitReason string
 
 // The reasons for waiting.
 const (
-	WaitRetryAfter WaitReason = "retry after" // a pause that the server asked for, or a 429 that said nothing
-	WaitRateLimit  WaitReason = "rate limit"  // a window that is used up
-	WaitScout      WaitReason = "scout"       // the answer of the one attempt that goes ahead
+	WaitRetryAfter WaitReason = "retry_after" // a pause that the server asked for, or a 429 that said nothing
+	WaitRateLimit  WaitReason = "rate_limit"  // a window that is used up
+	WaitProbe      WaitReason = "probe"       // the response to the one attempt that goes ahead
 	WaitTurn       WaitReason = "turn"        // those who came before, in a window that is open
 	WaitBackoff    WaitReason = "backoff"     // some time between two attempts
 )

@@ -596,7 +596,7 @@ func TestGateTellsOfWaits(t *testing.T) {
 		service.SetLatency(roundTrip)
 		service.SetLimits(tokenpatchtest.V2, window(12))
 		require.NoError(t, callAll(t.Context(), client, 2))
-		assert.Equal(t, roundTrip, waited[tokenpatch.WaitScout])
+		assert.Equal(t, roundTrip, waited[tokenpatch.WaitProbe])
 		require.NoError(t, callAll(t.Context(), client, 6))
 		require.NoError(t, callAll(t.Context(), client, 12))
 		service.Inject(tokenpatchtest.Fault{Status: 503})

@@ -8,6 +8,8 @@ import (
 	"strconv"
 
 	"github.com/google/uuid"
+
+	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 )
 
 // V1Tokens is the token endpoint of deepset's API.
@@ -32,7 +34,8 @@ func newV1Tokens(s service, config Config) (*V1Tokens, error) {
 	if s.credential, err = newCredential(s.field, config.V1.APIKey, config.V1.APIKeyFunc, "Bearer "); err != nil {
 		return nil, err
 	}
-	s.gate = newGate(s.retry.MaxRateLimitWait)
+	s.route = "PATCH /api/v1/token/{api_token_id}"
+	s.limiter = ratelimit.New(ratelimit.Options{MaxWait: s.retry.MaxRateLimitWait})
 	s.unprocessable = func(base APIError, details []ValidationDetail) error {
 		return &ValidationError{APIError: base, Details: details}
 	}

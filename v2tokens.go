@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 )
 
 // V2Tokens is the access token endpoint of LaunchDarkly's API.
@@ -28,7 +30,8 @@ func newV2Tokens(s service, config Config) (*V2Tokens, error) {
 	}
 	s.header = s.header.Clone()
 	s.header["Ld-Api-Version"] = []string{strconv.Itoa(cmp.Or(config.V2.APIVersion, defaultAPIVersion))}
-	s.gate = newGate(s.retry.MaxRateLimitWait)
+	s.route = "PATCH /api/v2/tokens/{id}"
+	s.limiter = ratelimit.New(ratelimit.Options{MaxWait: s.retry.MaxRateLimitWait})
 	s.retryConflict = true
 	s.unprocessable = func(base APIError, _ []ValidationDetail) error {
 		return &PatchFailedError{base}
@@ -69,7 +72,7 @@ func (t *V2Tokens) RateLimit() RateLimit {
 	if t == nil || t.service == nil {
 		return RateLimit{}
 	}
-	return t.service.gate.snapshot()
+	return newRateLimit(t.service.limiter.State())
 }
 
 // token reads the token that a successful patch is answered with.

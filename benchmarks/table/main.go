@@ -21,8 +21,8 @@ var lines = []struct{ benchmark, what string }{
 	{"DecodeToken", "decode a full token, unknown properties kept"},
 	{"Apply", "`ApplyJSON` on a full token"},
 	{"Diff", "`Diff` of two full tokens"},
-	{"Gate/waiting=100", "an attempt through the rate gate, 100 waiting"},
-	{"Gate/waiting=10000", "an attempt through the rate gate, 10,000 waiting"},
+	{"Limiter/waiting=100", "an attempt through the limiter, 100 waiting"},
+	{"Limiter/waiting=10000", "an attempt through the limiter, 10,000 waiting"},
 }
 
 type samples map[string][]float64 // by unit
@@ -37,8 +37,8 @@ func main() {
 				beside, theirs = strings.Replace(other, "-", "/", 1), name
 			}
 		}
-		if strings.HasPrefix(line.benchmark, "Gate/") {
-			ours, beside, theirs = line.benchmark, "itself, 1 waiting", "Gate/waiting=1"
+		if strings.HasPrefix(line.benchmark, "Limiter/") {
+			ours, beside, theirs = line.benchmark, "itself, 1 waiting", "Limiter/waiting=1"
 		}
 		a, b := results[ours], results[theirs]
 		if a == nil || b == nil {

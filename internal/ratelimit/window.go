@@ -1,4 +1,4 @@
-package tokenpatch
+package ratelimit
 
 import (
 	"math"
@@ -11,7 +11,7 @@ import (
 // limits is what the headers of one answer say of the rate limit: the
 // three families of V2's API document.
 type limits struct {
-	global, route Field[int]    // what remains
+	global, route quota         // what remains
 	reset         int64         // the server's clock when the window ends, in ms since 1970; 0 where nothing usable was said
 	retryAfter    time.Duration // 0 where nothing usable was said
 	date          time.Time     // the server's clock, in whole seconds; zero where nothing usable was said
@@ -45,19 +45,25 @@ func parseLimits(header http.Header) limits {
 	return l
 }
 
-func (l limits) families() bool { return !l.global.IsZero() || !l.route.IsZero() }
+// quota is a number that a header may have told.
+type quota struct {
+	remaining int
+	known     bool
+}
+
+func (l limits) quotas() bool { return l.global.known || l.route.known }
 
 // remaining reads a family's header. Of several values the smallest counts.
-func remaining(values []string) Field[int] {
+func remaining(values []string) quota {
 	negated := func(value string) (float64, bool) {
 		n, ok := parseNumber(value)
 		return -n, ok
 	}
 	n, ok := largest(values, negated)
 	if !ok {
-		return Field[int]{}
+		return quota{}
 	}
-	return Set(int(min(-n, maxRemaining)))
+	return quota{int(min(-n, maxRemaining)), true}
 }
 
 // largest reads the first few values of a header, and returns the largest one
@@ -206,15 +212,15 @@ func (w *window) nextCaution() float64 {
 // the window's time gets short, as many are under way as it takes to use it up.
 // Where strangers are at work, the places that they will have taken by the time
 // an attempt arrives are left to them.
-func (w *window) admits(now time.Time, roundTrip time.Duration) (WaitReason, time.Time) {
+func (w *window) admits(now time.Time, roundTrip time.Duration) (Reason, time.Time) {
 	left := w.left()
 	switch {
 	case w.shut, left <= 0 && w.under == 0:
-		return WaitRateLimit, w.next
+		return RateLimit, w.next
 	case left <= 0:
-		return WaitRateLimit, time.Time{}
+		return RateLimit, time.Time{}
 	case w.under >= w.abreast(left, w.ends.Sub(now), roundTrip):
-		return WaitTurn, time.Time{}
+		return Turn, time.Time{}
 	}
 	strangers := max(w.families[0].strangers(w), w.families[1].strangers(w))
 	if strangers <= 0 {
@@ -224,7 +230,7 @@ func (w *window) admits(now time.Time, roundTrip time.Duration) (WaitReason, tim
 	// less than what is left in a round trip, they have gone quiet.
 	trips := w.caution * float64(strangers) / float64(left)
 	if quiet := w.began.Add(time.Duration(trips * float64(roundTrip))); now.Before(quiet) {
-		return WaitTurn, minTime(quiet, w.next)
+		return Turn, minTime(quiet, w.next)
 	}
 	return "", time.Time{}
 }
