@@ -17,7 +17,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -357,7 +356,7 @@ func TestHTTPClientIsNotChanged(t *testing.T) {
 func TestConfigIsCopied(t *testing.T) {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
-	require.NoError(t, service.AddV1(tokenpatchtest.V1Token{ID: uuid.MustParse(idV1)}))
+	require.NoError(t, service.AddV1(`{"id": "`+idV1+`"}`))
 	config := tokenpatch.Config{V1: tokenpatch.V1Config{APIKey: tokenpatchtest.APIKey}, HTTPClient: service.Client()}
 	client, err := tokenpatch.NewClient(config)
 	require.NoError(t, err)

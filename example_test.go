@@ -17,7 +17,7 @@ import (
 func exampleService() (*tokenpatchtest.Service, *tokenpatch.Client, error) {
 	service := tokenpatchtest.New()
 	err := errors.Join(
-		service.AddV1(tokenpatchtest.V1Token{ID: uuid.MustParse("3fa85f64-5717-4562-b3fc-2c963f66afa6")}),
+		service.AddV1(`{"id": "3fa85f64-5717-4562-b3fc-2c963f66afa6"}`),
 		service.AddV2(`{
 			"_id": "61095542756dba551110ae21",
 			"_links": {},

@@ -191,7 +191,7 @@ func newFaultCall(t *testing.T, service *tokenpatchtest.Service, client *tokenpa
 	c := faultCall{kind: faultKinds[n%len(faultKinds)], id: fmt.Sprintf("token-%d", n), api: tokenpatchtest.V2, max: 1}
 	if c.kind == "V1" {
 		id := uuid.NewSHA1(uuid.NameSpaceURL, []byte(c.id))
-		require.NoError(t, service.AddV1(tokenpatchtest.V1Token{ID: id}))
+		require.NoError(t, service.AddV1(`{"id": "`+id.String()+`"}`))
 		c.id, c.api, c.max, c.want = id.String(), tokenpatchtest.V1, 1<<30, `"name":"new"`
 		c.body = `{"name":"new"}`
 		c.call = func() error {

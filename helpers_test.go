@@ -31,7 +31,7 @@ func newPair(t *testing.T, change ...func(*tokenpatch.Config)) (*tokenpatchtest.
 	t.Helper()
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
-	require.NoError(t, service.AddV1(tokenpatchtest.V1Token{ID: uuid.MustParse(idV1)}))
+	require.NoError(t, service.AddV1(`{"id": "`+idV1+`"}`))
 	require.NoError(t, service.AddV2(tokenJSON))
 	config := tokenpatch.Config{
 		V1:         tokenpatch.V1Config{APIKey: tokenpatchtest.APIKey},

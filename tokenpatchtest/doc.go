@@ -4,14 +4,15 @@
 //
 //	service := tokenpatchtest.New()
 //	defer service.Close()
-//	err := service.AddV2(`{"_id": "61095542756dba551110ae21", ...}`)
+//	err := service.AddV2(`{"_id": "61095542756dba551110ae21", "name": "ci"}`)
 //	httpClient := service.Client() // reaches the service, whatever the base URL
 //
 // It is strict where a real service is lenient, so that a test fails where a
 // program relies on luck: a property that no document names, a missing version
 // header, an index with a leading zero are refused, each with the status and
-// the body that its API documents. In one corner it is stricter than RFC 6902:
-// it writes to nothing below a member whose name is empty. It really applies
+// the body that its API documents. In two points it is stricter than RFC 6902:
+// it refuses a member that an operation does not define, which the RFC ignores,
+// and it writes to nothing below a member whose name is empty. It really applies
 // what it accepts, so that a test can ask what became of a token ([Service.V1],
 // [Service.V2]), how often it was changed ([Service.Changes]) and by which
 // requests ([Service.History]).
@@ -20,7 +21,7 @@
 // time: rate limits ([Service.SetLimits], [Service.Spend], [Service.RefuseFor]),
 // a clock that disagrees with the client's ([Service.SetClockOffset]), distance
 // ([Service.SetLatency]), and a script of things that go wrong
-// ([Service.Inject]).
+// ([Service.Inject]), always or by chance ([Service.SetSeed]).
 //
 // # Ways to reach it
 //

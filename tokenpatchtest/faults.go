@@ -3,7 +3,9 @@ package tokenpatchtest
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"sync"
@@ -15,15 +17,15 @@ import (
 type Cut int
 
 const (
-	NoCut     Cut = iota // the answer arrives
+	NoCut     Cut = iota // the response arrives
 	CutBefore            // the request is never handled
-	CutAfter             // the request is handled, and no byte of the answer is sent
-	CutMiddle            // the answer's status, headers and half its body are sent; one without a body is cut as by CutAfter
+	CutAfter             // the request is handled, and no byte of the response is sent
+	CutMiddle            // the response's status, headers and half its body are sent; one without a body is cut as by CutAfter
 )
 
-// silences reports whether no byte of the answer is to be sent.
-func (c Cut) silences(a answer) bool {
-	return c == CutAfter || c == CutMiddle && len(a.body) == 0
+// silences reports whether no byte of the response is to be sent.
+func (c Cut) silences(r response) bool {
+	return c == CutAfter || c == CutMiddle && len(r.body) == 0
 }
 
 // Fault is something that goes wrong with one request, or with several. Its
@@ -31,41 +33,57 @@ func (c Cut) silences(a answer) bool {
 type Fault struct {
 	API   API                      // the requests it is for; zero is [AnyAPI]
 	Match func(*http.Request) bool // which of them; nil is all. It may read the body, and must not touch the script
-	Times int                      // for how many requests; zero is one, negative is every one
+	// Chance is the probability that a request which the fault is for meets it,
+	// from 0 to 1, drawn as [Service.SetSeed] says. Zero is 1: every request.
+	Chance float64
+	Times  int // how many requests meet it; zero is one, negative is every one
 
 	Delay      time.Duration // waited before the request is looked at
-	DelayAfter time.Duration // waited after it was handled, before the answer
+	DelayAfter time.Duration // waited after it was handled, before the response
 
-	// Status answers with this status, Header and Body instead of handling the
+	// Status responds with this status, Header and Body instead of handling the
 	// request. Zero leaves both to the service.
 	Status int
 	Body   string // used with Status only
-	// Header is set in the answer over what is there, also where Status is
+	// Header is set in the response over what is there, also where Status is
 	// zero. A name without values removes that header.
 	Header http.Header
 	// Apply handles the request even though Status is set: what the service
-	// would have answered is lost, save for its rate limit headers.
+	// would have responded is lost, save for its rate limit headers.
 	Apply bool
 
 	Cut Cut // where the connection breaks; the zero value is [NoCut]
 }
 
-// Inject appends to the script of faults. Each request consumes at most one:
-// the first of the script that is for it. It is removed after the last of its
-// Times.
+// Inject appends to the script of faults. Each request meets at most one: the
+// first of the script that is for it, and that its chance selects. It is removed
+// after the last of its Times. Inject panics where a Chance is not from 0 to 1.
 //
-// A malformed answer to a change that was made is
+// A malformed response to a change that was made is
 // Fault{Status: 200, Body: "<html>", Apply: true}.
-func (s *Service) Inject(faults ...Fault) { s.script.add(faults) }
+func (s *Service) Inject(faults ...Fault) {
+	for _, f := range faults {
+		if !(f.Chance >= 0 && f.Chance <= 1) { // so that NaN is refused too
+			panic(fmt.Sprintf("tokenpatchtest: Fault.Chance: %v: want a number from 0 to 1", f.Chance))
+		}
+	}
+	s.script.add(faults)
+}
 
 // ClearFaults empties the script of faults. Requests that are under way keep
 // the fault that they have met.
 func (s *Service) ClearFaults() { s.script.clear() }
 
+// SetSeed starts the random numbers of [Fault.Chance] from this seed. A new
+// service starts from 0. Requests that arrive in the same order meet the same
+// faults again.
+func (s *Service) SetSeed(seed uint64) { s.script.seed(seed) }
+
 // script is the faults to come.
 type script struct {
 	mu     sync.Mutex
 	faults []Fault
+	random *rand.Rand
 }
 
 func (s *script) add(faults []Fault) {
@@ -80,12 +98,18 @@ func (s *script) clear() {
 	s.faults = nil
 }
 
-// next takes the fault that is for this request out of the script, or returns
-// the zero Fault.
+func (s *script) seed(seed uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.random = rand.New(rand.NewPCG(seed, 0))
+}
+
+// next takes the fault that this request meets out of the script, or returns the
+// zero Fault.
 func (s *script) next(c *call) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	i := slices.IndexFunc(s.faults, func(f Fault) bool { return f.isFor(c) })
+	i := slices.IndexFunc(s.faults, func(f Fault) bool { return f.isFor(c) && s.draw(f.Chance) })
 	if i < 0 {
 		return Fault{}
 	}
@@ -99,6 +123,11 @@ func (s *script) next(c *call) Fault {
 	return f
 }
 
+// draw decides by chance.
+func (s *script) draw(chance float64) bool {
+	return chance == 0 || s.random.Float64() < chance
+}
+
 func (f Fault) isFor(c *call) bool {
 	if f.API != AnyAPI && f.API != c.api {
 		return false
@@ -110,17 +139,17 @@ func (f Fault) isFor(c *call) bool {
 	return f.Match(c.request)
 }
 
-// alter returns what the fault makes of an answer, which is the zero answer
+// alter returns what the fault makes of a response, which is the zero response
 // where the request was not handled.
-func (f Fault) alter(a answer) answer {
+func (f Fault) alter(r response) response {
 	if f.Status != 0 {
-		a = answer{status: f.Status, header: rateLimitHeaders(a.header), body: []byte(f.Body)}
-		if json.Valid(a.body) { // net/http would take it for plain text
-			a.header.Set("Content-Type", "application/json")
+		r = response{status: f.Status, header: rateLimitHeaders(r.header), body: []byte(f.Body)}
+		if json.Valid(r.body) { // net/http would take it for plain text
+			r.header.Set("Content-Type", "application/json")
 		}
 	}
 	for name, values := range f.Header {
-		a.header[http.CanonicalHeaderKey(name)] = slices.Clone(values)
+		r.header[http.CanonicalHeaderKey(name)] = slices.Clone(values)
 	}
-	return a
+	return r
 }

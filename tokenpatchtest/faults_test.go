@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"math"
 	"net/http"
 	"strconv"
 	"strings"
@@ -51,8 +52,8 @@ func TestCuts(t *testing.T) {
 		{"before", tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore}, false, 0},
 		{"after", tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}, true, 0},
 		{"middle", tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle}, true, 200},
-		{"middle of its own answer", tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle, Status: 503, Body: "<html></html>"}, false, 503},
-		{"after its own answer", tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter, Status: 503, Apply: true}, true, 0},
+		{"middle of its own response", tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle, Status: 503, Body: "<html></html>"}, false, 503},
+		{"after its own response", tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter, Status: 503, Apply: true}, true, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -89,7 +90,7 @@ func TestCutInTheMiddleOfNothing(t *testing.T) {
 	assert.Zero(t, service.Requests()[0].Status)
 }
 
-func TestFaultAnswers(t *testing.T) {
+func TestFaultResponses(t *testing.T) {
 	reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 100})
 		service.Inject(
@@ -173,6 +174,43 @@ func TestScript(t *testing.T) {
 	}
 	service.ClearFaults()
 	assert.Equal(t, 200, send(t, client, "http://a"+v2Path, rename(v2Path, "special")).status)
+}
+
+func TestChance(t *testing.T) {
+	const requests = 400
+	service, client := newService(t)
+	run := func(seed uint64) (statuses []int) {
+		service.ClearFaults()
+		service.SetSeed(seed)
+		service.Inject(
+			tokenpatchtest.Fault{Chance: 0.25, Times: -1, Status: 503},
+			tokenpatchtest.Fault{Chance: 0.5, Status: 500},
+		)
+		for range requests {
+			statuses = append(statuses, send(t, client, "http://a"+v2Path, rename(v2Path, "after")).status)
+		}
+		return statuses
+	}
+	count := func(statuses []int, status int) (n int) {
+		for _, s := range statuses {
+			if s == status {
+				n++
+			}
+		}
+		return n
+	}
+	first := run(7)
+	assert.InDelta(t, requests/4, count(first, 503), requests/10)
+	assert.Equal(t, 1, count(first, 500), "one that chance did not select stays in the script")
+	assert.Equal(t, first, run(7))
+	assert.NotEqual(t, first, run(8))
+
+	service.ClearFaults()
+	service.Inject(tokenpatchtest.Fault{Chance: 1, Status: 503})
+	assert.Equal(t, 503, send(t, client, "http://a"+v2Path, rename(v2Path, "after")).status)
+	for _, wrong := range []float64{-0.1, 1.1, math.NaN()} {
+		assert.Panics(t, func() { service.Inject(tokenpatchtest.Fault{Chance: wrong}) })
+	}
 }
 
 func TestDelays(t *testing.T) {

@@ -1,6 +1,7 @@
 package tokenpatchtest
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -18,25 +19,26 @@ const (
 // Limits are the rate limits of one API. The zero value limits nothing.
 //
 // A request with a valid credential counts when it arrives, whatever becomes of
-// it. It is refused with 429 where either family has nothing left, and then
-// takes nothing from the other.
+// it. It is refused with 429 where the global quota or its route's has nothing
+// left, and then takes nothing from either.
 type Limits struct {
-	// Window is how long a window is; zero is ten seconds. It is cut to whole
-	// milliseconds, since that is what a reset is told in.
+	// Window is the length of a window; zero is ten seconds. It is cut to whole
+	// milliseconds, the unit of X-Ratelimit-Reset.
 	Window time.Duration
 	// Floating starts a window with the first request after the last one has
 	// ended. Otherwise windows start at the multiples of Window since the Unix
 	// epoch, by the service's clock.
 	Floating bool
 
-	// Global and Route are how many requests a window admits by either family,
-	// told by X-Ratelimit-Global-Remaining and X-Ratelimit-Route-Remaining.
-	// Zero is no such limit, and no such header.
+	// Global is how many requests a window admits in all, and Route how many on
+	// each route, which is a method and a path template, as in [Request.Route].
+	// X-Ratelimit-Global-Remaining and X-Ratelimit-Route-Remaining say what is
+	// left. Zero is no such limit, and no such header.
 	Global, Route int
 
-	// ConstantRemaining makes both headers tell the limit, not what remains of it.
+	// ConstantRemaining makes both headers say the limit, not what remains of it.
 	ConstantRemaining bool
-	// HideHeaders leaves the three headers out of every answer.
+	// HideHeaders leaves the three headers out of every response.
 	HideHeaders bool
 	// RetryAfter adds Retry-After to a refusal: the seconds until the window
 	// ends, rounded up.
@@ -46,17 +48,19 @@ type Limits struct {
 // WindowStats is what happened in one window of an API's rate limits.
 type WindowStats struct {
 	Start, Reset time.Time // by the service's clock; the window ends just before Reset
-	Limit        int       // the lower of the limits, as they were last in the window; 0 is none
-	Admitted     int       // requests let in
-	Refused      int       // requests answered 429
+	Limit        int       // the lower of Global and Route, as they were last in the window; 0 is none
+	Admitted     int       // requests let in, on all routes
+	Refused      int       // requests refused with 429
 	Spent        int       // taken by [Service.Spend]
 }
 
 // SetLimits replaces the rate limits of V1 or V2, from the next request on: what
-// the current window has admitted counts against the new ones. V1 documents no
-// limits; with some set it tells them as V2 does.
+// the current window has admitted counts against the new ones. Where Window or
+// Floating change, the current window goes on and ends by the new length: at
+// the next multiple of it or, where Floating is set, one length from now. V1
+// documents no limits; with some set it has the headers of V2.
 func (s *Service) SetLimits(api API, limits Limits) {
-	s.limiter(api).set(limits)
+	s.limiter(api).set(s.now(), limits)
 }
 
 func (s *Service) limiter(api API) *limiter {
@@ -66,15 +70,15 @@ func (s *Service) limiter(api API) *limiter {
 	return &s.limiters[api]
 }
 
-// Spend takes n from what the current window of an API has left, of both
-// families, as another program with the same account would.
+// Spend takes n from what the current window of an API has left, of the global
+// quota and of every route's, as another program with the same account would.
 func (s *Service) Spend(api API, n int) {
 	s.limiter(api).spend(s.now(), n)
 }
 
-// RefuseFor answers 429 to every request to an API that arrives within d, with
-// the seconds that are left, rounded up, in Retry-After: the limit by address.
-// It needs no credential, and counts in no window. Zero ends it.
+// RefuseFor refuses every request to an API that arrives within d with 429, and
+// with the seconds that are left, rounded up, in Retry-After: the limit by
+// address. It needs no credential, and counts in no window. Zero ends it.
 func (s *Service) RefuseFor(api API, d time.Duration) {
 	s.limiter(api).refuseFor(d)
 }
@@ -90,14 +94,24 @@ func (s *Service) Windows(api API) []WindowStats {
 type limiter struct {
 	mu      sync.Mutex
 	limits  Limits
-	windows []WindowStats
+	windows []*window
 	refused time.Time // until when everything is refused, on the real clock
 }
 
-func (l *limiter) set(limits Limits) {
+// window is what happened in one window, and on each route of it.
+type window struct {
+	WindowStats
+	admitted map[string]int // by route
+}
+
+func (l *limiter) set(now time.Time, limits Limits) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	changed := limits.length() != l.limits.length() || limits.Floating != l.limits.Floating
 	l.limits = limits
+	if w := l.current(now); w != nil && changed {
+		w.Reset = limits.start(now).Add(limits.length())
+	}
 }
 
 func (l *limiter) spend(now time.Time, n int) {
@@ -122,60 +136,71 @@ func (l *limiter) penalty() int64 {
 func (l *limiter) stats() []WindowStats {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return slices.Clone(l.windows)
+	var stats []WindowStats
+	for _, w := range l.windows {
+		stats = append(stats, w.WindowStats)
+	}
+	return stats
 }
 
-// admit counts a request, and returns whether it is let in and the headers to
-// answer it with.
-func (l *limiter) admit(now time.Time) (http.Header, bool) {
+// admit counts a request on a route, and returns whether it is let in and the
+// headers of the response to it.
+func (l *limiter) admit(now time.Time, route string) (http.Header, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	w := l.window(now)
-	admitted := w.Limit == 0 || w.Admitted+w.Spent < w.Limit
+	admitted := has(l.limits.Global, w.Admitted+w.Spent) && has(l.limits.Route, w.admitted[route]+w.Spent)
 	if admitted {
 		w.Admitted++
+		w.admitted[route]++
 	} else {
 		w.Refused++
 	}
-	return l.headers(w, now, admitted), admitted
+	return l.headers(w, now, route, admitted), admitted
 }
 
+// has reports whether a limit leaves anything. Zero is no limit.
+func has(limit, used int) bool { return limit == 0 || used < limit }
+
 // window returns the window that now is in, begun if need be.
-func (l *limiter) window(now time.Time) *WindowStats {
-	start, length := l.aligned(now)
-	last := len(l.windows) - 1
-	if last < 0 || !l.windows[last].holds(start, now, l.limits.Floating) {
-		l.windows = append(l.windows, WindowStats{Start: start, Reset: start.Add(length)})
-		last++
+func (l *limiter) window(now time.Time) *window {
+	w := l.current(now)
+	if w == nil {
+		start := l.limits.start(now)
+		w = &window{WindowStats{Start: start, Reset: start.Add(l.limits.length())}, make(map[string]int)}
+		l.windows = append(l.windows, w)
 	}
-	w := &l.windows[last]
 	w.Limit = l.limits.lowest()
 	return w
 }
 
-// aligned returns the start of a window that now could begin or be in, and its length.
-func (l *limiter) aligned(now time.Time) (time.Time, time.Duration) {
-	length := max(l.limits.Window.Truncate(time.Millisecond), 0)
-	if length == 0 {
-		length = 10 * time.Second
+// current returns the window that now is in, or nil: a clock that is set back
+// may be before the last one.
+func (l *limiter) current(now time.Time) *window {
+	if len(l.windows) == 0 {
+		return nil
 	}
+	w := l.windows[len(l.windows)-1]
+	if now.Before(w.Start) || !now.Before(w.Reset) {
+		return nil
+	}
+	return w
+}
+
+func (l Limits) length() time.Duration {
+	return cmp.Or(max(l.Window.Truncate(time.Millisecond), 0), 10*time.Second)
+}
+
+// start returns when a window starts that now could begin or be in.
+func (l Limits) start(now time.Time) time.Time {
 	since := now.UnixMilli()
-	if !l.limits.Floating {
-		since -= since % length.Milliseconds()
+	if !l.Floating {
+		since -= since % l.length().Milliseconds()
 	}
-	return time.UnixMilli(since).UTC(), length
+	return time.UnixMilli(since).UTC()
 }
 
-// holds reports whether now is in the window. An aligned window is known by its
-// start, so that a clock that is set back, or a new length, begins another one.
-func (w WindowStats) holds(start, now time.Time, floating bool) bool {
-	if floating {
-		return !now.Before(w.Start) && now.Before(w.Reset)
-	}
-	return w.Start.Equal(start)
-}
-
-// lowest is the limit that refuses first: both families count the same requests.
+// lowest is the limit that refuses first where one route has all the requests.
 func (l Limits) lowest() int {
 	if l.Global == 0 || l.Route == 0 {
 		return max(l.Global, l.Route)
@@ -183,7 +208,7 @@ func (l Limits) lowest() int {
 	return min(l.Global, l.Route)
 }
 
-func (l *limiter) headers(w *WindowStats, now time.Time, admitted bool) http.Header {
+func (l *limiter) headers(w *window, now time.Time, route string, admitted bool) http.Header {
 	h := make(http.Header)
 	if !admitted && l.limits.RetryAfter {
 		h.Set("Retry-After", strconv.FormatInt(ceilSeconds(w.Reset.Sub(now)), 10))
@@ -191,30 +216,30 @@ func (l *limiter) headers(w *WindowStats, now time.Time, admitted bool) http.Hea
 	if l.limits.HideHeaders || w.Limit == 0 {
 		return h
 	}
-	l.tell(h, globalRemaining, l.limits.Global, w)
-	l.tell(h, routeRemaining, l.limits.Route, w)
+	l.setRemaining(h, globalRemaining, l.limits.Global, w.Admitted+w.Spent)
+	l.setRemaining(h, routeRemaining, l.limits.Route, w.admitted[route]+w.Spent)
 	h.Set(windowReset, strconv.FormatInt(w.Reset.UnixMilli(), 10))
 	return h
 }
 
-// tell sets the header of one family, if there is such a family.
-func (l *limiter) tell(h http.Header, name string, limit int, w *WindowStats) {
+// setRemaining sets the header of one quota, if there is such a quota.
+func (l *limiter) setRemaining(h http.Header, name string, limit, used int) {
 	if limit == 0 {
 		return
 	}
-	remaining := max(limit-w.Admitted-w.Spent, 0)
+	remaining := max(limit-used, 0)
 	if l.limits.ConstantRemaining {
 		remaining = limit
 	}
 	h.Set(name, strconv.Itoa(remaining))
 }
 
-// rateLimitHeaders returns those of the headers that tell about rate limits.
+// rateLimitHeaders returns those of the headers that are about rate limits.
 func rateLimitHeaders(h http.Header) http.Header {
 	kept := make(http.Header)
 	for _, name := range []string{globalRemaining, routeRemaining, windowReset} {
 		if values, set := h[name]; set {
-			kept[name] = values
+			kept[name] = slices.Clone(values)
 		}
 	}
 	return kept

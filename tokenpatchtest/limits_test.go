@@ -45,7 +45,7 @@ func TestWindows(t *testing.T) {
 		r := patch(v2Path)
 		assert.Equal(t, 429, r.status)
 		assert.Contains(t, r.body, `"code":"rate_limited"`)
-		assert.Equal(t, "1", r.remaining("Global"), "a refusal takes nothing from the other family")
+		assert.Equal(t, "1", r.remaining("Global"), "a refusal takes nothing from the other quota")
 		assert.Equal(t, "0", r.remaining("Route"))
 		assert.Equal(t, epoch(start.Add(10*time.Second)), r.header.Get("X-Ratelimit-Reset"))
 		assert.Empty(t, r.header.Get("Retry-After"))
@@ -75,7 +75,7 @@ func TestFloatingWindows(t *testing.T) {
 		assert.Equal(t, epoch(start.Add(time.Second)), patch(v2Path).header.Get("X-Ratelimit-Reset"))
 		assert.Equal(t, 429, patch(v2Path).status)
 		time.Sleep(time.Until(start.Add(time.Second)))
-		assert.Equal(t, 200, patch(v2Path).status, "the reset that is told is when the window ends")
+		assert.Equal(t, 200, patch(v2Path).status, "the window ends at its reset")
 		time.Sleep(5500 * time.Millisecond)
 		assert.Equal(t, epoch(time.Now().Add(time.Second)), patch(v2Path).header.Get("X-Ratelimit-Reset"))
 		assert.Len(t, service.Windows(tokenpatchtest.V2), 3)
@@ -107,6 +107,45 @@ func TestLimitsChangeWithinAWindow(t *testing.T) {
 	})
 }
 
+// Whatever the time of day, the current window goes on and ends by the new length.
+func TestWindowLengthChangesWithinAWindow(t *testing.T) {
+	for _, into := range []time.Duration{0, 300 * time.Millisecond, 4 * time.Second, 9999 * time.Millisecond, 47*time.Minute + 3*time.Second} {
+		for _, test := range []struct {
+			name         string
+			first, later tokenpatchtest.Limits
+			reset        func(now time.Time) time.Time
+		}{
+			{"shorter", tokenpatchtest.Limits{Global: 3}, tokenpatchtest.Limits{Global: 3, Window: time.Second},
+				func(now time.Time) time.Time { return now.Truncate(time.Second).Add(time.Second) }},
+			{"longer", tokenpatchtest.Limits{Global: 3}, tokenpatchtest.Limits{Global: 3, Window: time.Hour},
+				func(now time.Time) time.Time { return now.Truncate(time.Hour).Add(time.Hour) }},
+			{"floating from now on", tokenpatchtest.Limits{Global: 3}, tokenpatchtest.Limits{Global: 3, Floating: true},
+				func(now time.Time) time.Time { return now.Add(10 * time.Second) }},
+			{"floating and shorter", tokenpatchtest.Limits{Global: 3, Floating: true}, tokenpatchtest.Limits{Global: 3, Floating: true, Window: time.Second},
+				func(now time.Time) time.Time { return now.Add(time.Second) }},
+			{"floating no more", tokenpatchtest.Limits{Global: 3, Floating: true}, tokenpatchtest.Limits{Global: 3, Window: time.Minute},
+				func(now time.Time) time.Time { return now.Truncate(time.Minute).Add(time.Minute) }},
+		} {
+			t.Run(test.name+" after "+into.String(), func(t *testing.T) {
+				inBubble(t, func(t *testing.T, service *tokenpatchtest.Service, patch func(string, ...edit) result) {
+					service.SetLimits(tokenpatchtest.V2, test.first)
+					time.Sleep(into)
+					assert.Equal(t, "2", patch(v2Path).remaining("Global"))
+					service.SetLimits(tokenpatchtest.V2, test.later)
+					service.SetLimits(tokenpatchtest.V2, test.later)
+					reset := test.reset(time.Now())
+					r := patch(v2Path)
+					assert.Equal(t, "1", r.remaining("Global"), "what came before counts")
+					assert.Equal(t, epoch(reset), r.header.Get("X-Ratelimit-Reset"))
+					time.Sleep(time.Until(reset))
+					assert.Equal(t, "2", patch(v2Path).remaining("Global"))
+					assert.Len(t, service.Windows(tokenpatchtest.V2), 2)
+				})
+			})
+		}
+	}
+}
+
 func TestSpend(t *testing.T) {
 	inBubble(t, func(t *testing.T, service *tokenpatchtest.Service, patch func(string, ...edit) result) {
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 10, Route: 6})
@@ -124,7 +163,7 @@ func TestSpend(t *testing.T) {
 	})
 }
 
-func TestWhatIsTold(t *testing.T) {
+func TestHeaders(t *testing.T) {
 	inBubble(t, func(t *testing.T, service *tokenpatchtest.Service, patch func(string, ...edit) result) {
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 2, ConstantRemaining: true})
 		for _, status := range []int{200, 200, 429} {

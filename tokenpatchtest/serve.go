@@ -1,18 +1,22 @@
 package tokenpatchtest
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"math/big"
 	"net"
 	"net/http"
+	"net/url"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -21,14 +25,25 @@ import (
 // scheme, reaches the service: HTTP/1.1 over connections in memory. Each call
 // returns a client with connections of its own.
 //
-// In a bubble of testing/synctest, call Client and [Service.Close] in the
-// bubble: a connection and the goroutines that serve it belong to the bubble
-// that first uses it.
+// In a bubble of testing/synctest, call Client in the bubble, and end its
+// connections there, by [http.Client.CloseIdleConnections] or [Service.Close]: a
+// connection and the goroutines that serve it belong to the bubble that made it.
+// A request of a client that was made elsewhere is an error.
 func (s *Service) Client() *http.Client {
+	home := bubble()
 	dial := func(context.Context, string, string) (net.Conn, error) {
 		return s.dial()
 	}
 	return &http.Client{Transport: &http.Transport{
+		// Asked for every request, in the goroutine of the caller, before any of
+		// the transport's channels is used: the runtime ends a process that uses
+		// those of another bubble.
+		Proxy: func(*http.Request) (*url.URL, error) {
+			if bubble() != home {
+				return nil, errors.New("tokenpatchtest: the client is of another synctest bubble, or of none: call Service.Client where it is used")
+			}
+			return nil, nil
+		},
 		DialContext:         dial,
 		DialTLSContext:      dial, // what crosses no wire needs no TLS
 		MaxIdleConnsPerHost: 1 << 16,
@@ -48,8 +63,8 @@ func (s *Service) dial() (net.Conn, error) {
 }
 
 // Listen serves HTTP on a free port of the loopback interface until
-// [Service.Close], and returns the base URL. A real socket stalls a bubble of
-// testing/synctest: use [Service.Client] there.
+// [Service.Close], and returns the base URL. In a bubble of testing/synctest,
+// which a real socket would stall, it is an error: use [Service.Client] there.
 func (s *Service) Listen() (baseURL string, err error) {
 	l, err := s.listen()
 	if err != nil {
@@ -87,9 +102,15 @@ func (s *Service) ListenTLS() (baseURL string, client *http.Client, err error) {
 // [Service.Listen] and [Service.ListenTLS], and waits until nothing serves them
 // any more. Requests that are under way are cut. What the service knows can
 // still be asked. Closing twice is harmless.
+//
+// Close panics where a connection is open that belongs to another bubble of
+// testing/synctest than its caller: only its own bubble can close it.
 func (s *Service) Close() { s.conns.close() }
 
 func (s *Service) listen() (net.Listener, error) {
+	if bubble() != "" {
+		return nil, errors.New("tokenpatchtest: a synctest bubble cannot wait for a real socket: use Service.Client there")
+	}
 	var config net.ListenConfig
 	l, err := config.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -143,14 +164,14 @@ func selfSigned() (tls.Certificate, error) {
 // connections are the listeners, connections and handlers that are alive.
 type connections struct {
 	mu     sync.Mutex
-	idle   sync.Cond // signalled when something ends
-	open   map[io.Closer]struct{}
-	busy   int // requests being handled
+	idle   sync.Cond            // signalled when something ends
+	open   map[io.Closer]string // to the bubble that each belongs to
+	busy   int                  // requests being handled
 	closed bool
 }
 
 func newConnections() *connections {
-	c := &connections{open: make(map[io.Closer]struct{})}
+	c := &connections{open: make(map[io.Closer]string)}
 	c.idle.L = &c.mu
 	return c
 }
@@ -164,7 +185,7 @@ func (c *connections) isClosed() bool {
 // add takes note of something to close, and closes it at once where all is closed.
 func (c *connections) add(closer io.Closer) {
 	c.mu.Lock()
-	c.open[closer] = struct{}{}
+	c.open[closer] = bubble()
 	closed := c.closed
 	c.mu.Unlock()
 	if closed {
@@ -208,14 +229,7 @@ func (c *connections) watch(h http.Handler) http.Handler {
 }
 
 func (c *connections) close() {
-	c.mu.Lock()
-	c.closed = true
-	open := make([]io.Closer, 0, len(c.open))
-	for closer := range c.open {
-		open = append(open, closer)
-	}
-	c.mu.Unlock()
-	for _, closer := range open {
+	for _, closer := range c.shut() {
 		_ = closer.Close()
 	}
 	c.mu.Lock()
@@ -223,4 +237,29 @@ func (c *connections) close() {
 	for len(c.open) > 0 || c.busy > 0 {
 		c.idle.Wait()
 	}
+}
+
+// shut lets nothing more in, and returns what is open.
+func (c *connections) shut() []io.Closer {
+	here := bubble()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	open := make([]io.Closer, 0, len(c.open))
+	for closer, home := range c.open {
+		if home != here {
+			panic("tokenpatchtest: Close: a connection of another synctest bubble, or of none, is open: close the service, or its clients' idle connections, in the bubble that they belong to")
+		}
+		open = append(open, closer)
+	}
+	c.closed = true
+	return open
+}
+
+// bubble names the bubble of testing/synctest that the caller is in, or is empty
+// outside of any. The header of a stack trace is the one place that tells.
+func bubble() string {
+	var buffer [128]byte
+	header, _, _ := bytes.Cut(buffer[:runtime.Stack(buffer[:], false)], []byte("\n"))
+	_, name, _ := bytes.Cut(bytes.TrimSuffix(header, []byte("]:")), []byte("synctest bubble "))
+	return string(name)
 }

@@ -88,6 +88,54 @@ func TestBubbles(t *testing.T) {
 	assert.Equal(t, 22, service.Changes(tokenID))
 }
 
+// The runtime ends the process where a bubble's connection is used from outside
+// of it, so that each of these has to be noticed before.
+func TestMisuseOfBubbles(t *testing.T) {
+	service, outside := newService(t)
+	patch := func(client *http.Client) error {
+		_, err := attempt(client, "https://a"+v2Path, rename(v2Path, "after"))
+		return err
+	}
+	require.NoError(t, patch(outside))
+	var inside *http.Client
+	synctest.Test(t, func(t *testing.T) {
+		require.ErrorContains(t, patch(outside), "synctest bubble")
+		assert.Panics(t, service.Close, "outside's connection is open")
+		_, err := service.Listen()
+		require.ErrorContains(t, err, "use Service.Client")
+		_, _, err = service.ListenTLS()
+		require.ErrorContains(t, err, "use Service.Client")
+
+		inside = service.Client()
+		require.NoError(t, patch(inside))
+		inside.CloseIdleConnections()
+	})
+	require.ErrorContains(t, patch(inside), "synctest bubble")
+	synctest.Test(t, func(t *testing.T) {
+		require.ErrorContains(t, patch(inside), "synctest bubble")
+	})
+	require.NoError(t, patch(outside))
+	outside.CloseIdleConnections()
+}
+
+// A connection of a bubble that still runs cannot be closed from outside of it.
+func TestCloseOutsideOfABubble(t *testing.T) {
+	service, _ := newService(t)
+	opened, closed := make(chan struct{}), make(chan any)
+	go func() {
+		<-opened
+		defer func() { closed <- recover() }()
+		service.Close()
+	}()
+	synctest.Test(t, func(t *testing.T) {
+		client := service.Client()
+		send(t, client, "http://a"+v2Path, rename(v2Path, "after"))
+		close(opened)
+		assert.Contains(t, <-closed, "a connection of another synctest bubble")
+		client.CloseIdleConnections()
+	})
+}
+
 func TestClientsAreIndependent(t *testing.T) {
 	service, one := newService(t)
 	two := service.Client()
@@ -130,9 +178,9 @@ func TestConnection(t *testing.T) {
 
 		_, err = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
 		require.NoError(t, err)
-		answer, err := io.ReadAll(conn)
+		response, err := io.ReadAll(conn)
 		require.NoError(t, err)
-		assert.True(t, strings.HasPrefix(string(answer), "HTTP/1.1 404 "))
+		assert.True(t, strings.HasPrefix(string(response), "HTTP/1.1 404 "))
 
 		_, err = conn.Write([]byte("x"))
 		require.ErrorIs(t, err, io.ErrClosedPipe)

@@ -7,7 +7,7 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,14 +16,16 @@ import (
 	"github.com/google/uuid"
 )
 
-// Credentials that a new [Service] accepts.
+// Credentials that a new [Service] accepts. They stand for secrets: each is a
+// random string that shares no word with any other text, so that a test can
+// search a log for it.
 const (
-	APIKey      = "tokenpatchtest-api-key"      // of V1: "Authorization: Bearer " before it
-	AccessToken = "tokenpatchtest-access-token" // of V2: bare in the Authorization header
+	APIKey      = "QL48xdvMzSbi3bzzQEp3XUP4fWaidITRxmLqoThx" // of V1: "Authorization: Bearer " before it
+	AccessToken = "fbfYVu9D4ErLYr2wM14ss5IzaWY7m7MhvgkxUYPR" // of V2: bare in the Authorization header
 )
 
 // maxBody is the longest request body that the service reads, in bytes. A
-// longer one is answered 413.
+// longer one is refused with 413.
 const maxBody = 1 << 20
 
 // API is one of the two APIs, or neither. The methods of a [Service] that take
@@ -56,6 +58,7 @@ type Service struct {
 func New() *Service {
 	s := &Service{tokens: make(map[string]*token), conns: newConnections()}
 	s.SetCredentials(APIKey, AccessToken)
+	s.SetSeed(0)
 	return s
 }
 
@@ -69,7 +72,7 @@ func (s *Service) SetCredentials(apiKey, accessToken string) {
 }
 
 // SetLatency makes every request take a round trip of d longer: half of it
-// before the service counts and handles the request, half before its answer
+// before the service counts and handles the request, half before its response
 // goes out. Zero, the default, is no delay.
 func (s *Service) SetLatency(d time.Duration) {
 	s.mu.Lock()
@@ -95,14 +98,14 @@ func (s *Service) now() time.Time {
 	return time.Now().Add(s.offset).UTC().Round(0)
 }
 
-// halfway is how long a request or an answer travels.
+// halfway is how long a request or a response travels.
 func (s *Service) halfway() time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.latency / 2
 }
 
-// ServeHTTP answers one request. Where a [Fault] cuts the connection, or the
+// ServeHTTP responds to one request. Where a [Fault] cuts the connection, or the
 // client has gone, it panics with [http.ErrAbortHandler], as net/http asks of
 // handlers: a server of net/http takes that as the end of the connection.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -117,22 +120,22 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !wait(r.Context(), fault.Delay) || fault.Cut == CutBefore {
 		panic(http.ErrAbortHandler)
 	}
-	var a answer
+	var handled response
 	if fault.Status == 0 || fault.Apply {
-		a = s.handle(c)
+		handled = s.handle(c)
 	}
-	a = fault.alter(a)
+	altered := fault.alter(handled)
 	if !wait(r.Context(), fault.DelayAfter) {
 		panic(http.ErrAbortHandler)
 	}
-	if _, set := a.header["Date"]; !set {
-		a.header.Set("Date", s.now().Format(http.TimeFormat))
+	if _, set := altered.header["Date"]; !set {
+		altered.header.Set("Date", s.now().Format(http.TimeFormat))
 	}
-	if !wait(r.Context(), s.halfway()) || fault.Cut.silences(a) {
+	if !wait(r.Context(), s.halfway()) || fault.Cut.silences(altered) {
 		panic(http.ErrAbortHandler)
 	}
-	s.note(c, func(r *Request) { r.Status = a.status })
-	a.write(w, fault.Cut)
+	s.note(c, func(r *Request) { r.Status = altered.status })
+	altered.write(w, fault.Cut)
 }
 
 // read reads a body as far as the service cares.
@@ -158,60 +161,32 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// call is one request on its way through the service.
-type call struct {
-	api     API
-	id      string // of the token, decoded; empty where the path is not a token's
-	request *http.Request
-	body    []byte
-	index   int // of the request in the log
-}
-
-// route finds the API and the token that an escaped path names.
-func route(path string) (api API, id string) {
-	var rest string
-	switch {
-	case strings.HasPrefix(path, "/api/v1/"):
-		api, rest = V1, strings.TrimPrefix(path, "/api/v1/token/")
-	case strings.HasPrefix(path, "/api/v2/"):
-		api, rest = V2, strings.TrimPrefix(path, "/api/v2/tokens/")
-	}
-	if rest == path || strings.Contains(rest, "/") {
-		return api, ""
-	}
-	id, err := url.PathUnescape(rest)
-	if err != nil {
-		return api, ""
-	}
-	return api, id
-}
-
 // handle is what the service does when nothing goes wrong on purpose.
-func (s *Service) handle(c *call) answer {
+func (s *Service) handle(c *call) response {
 	if c.id == "" {
 		return refusal(c.api, http.StatusNotFound, "there is nothing at this path")
 	}
 	if c.request.Method != http.MethodPatch {
-		a := refusal(c.api, http.StatusMethodNotAllowed, "the method must be PATCH")
-		a.header.Set("Allow", http.MethodPatch)
-		return a
+		r := refusal(c.api, http.StatusMethodNotAllowed, "the method must be PATCH")
+		r.header.Set("Allow", http.MethodPatch)
+		return r
 	}
 	limits := s.limiter(c.api)
 	if seconds := limits.penalty(); seconds > 0 {
-		a := refusal(c.api, http.StatusTooManyRequests, "too many requests from this address")
-		a.header.Set("Retry-After", strconv.FormatInt(seconds, 10))
-		return a
+		r := refusal(c.api, http.StatusTooManyRequests, "too many requests from this address")
+		r.header.Set("Retry-After", strconv.FormatInt(seconds, 10))
+		return r
 	}
 	if !s.authorized(c) {
 		return unauthorized(c.api)
 	}
-	header, admitted := limits.admit(s.now())
-	a := refusal(c.api, http.StatusTooManyRequests, "the rate limit of this window is used up")
+	header, admitted := limits.admit(s.now(), c.route)
+	r := refusal(c.api, http.StatusTooManyRequests, "the rate limit of this window is used up")
 	if admitted {
-		a = s.update(c)
+		r = s.update(c)
 	}
-	maps.Copy(a.header, header)
-	return a
+	maps.Copy(r.header, header)
+	return r
 }
 
 // authorized reports whether the request has the one credential of its API.
@@ -225,21 +200,20 @@ func (s *Service) authorized(c *call) bool {
 	if c.api == V1 {
 		want = "Bearer " + want
 	}
-	got := c.request.Header.Values("Authorization")
-	return len(got) == 1 && got[0] == want
+	return slices.Equal(c.request.Header.Values("Authorization"), []string{want})
 }
 
-func unauthorized(api API) answer {
+func unauthorized(api API) response {
 	if api == V2 {
 		return refusal(V2, http.StatusUnauthorized, "invalid access token")
 	}
-	a := refusal(V1, http.StatusUnauthorized, "Not authenticated")
-	a.header.Set("WWW-Authenticate", "Bearer")
-	return a
+	r := refusal(V1, http.StatusUnauthorized, "Not authenticated")
+	r.header.Set("WWW-Authenticate", "Bearer")
+	return r
 }
 
 // update handles a request that was let in.
-func (s *Service) update(c *call) answer {
+func (s *Service) update(c *call) response {
 	if len(c.body) > maxBody {
 		return refusal(c.api, http.StatusRequestEntityTooLarge, "the body is too large")
 	}
@@ -252,21 +226,21 @@ func (s *Service) update(c *call) answer {
 // errNoToken is the error for an id that no token has.
 var errNoToken = errors.New("there is no token with this id")
 
-// answer is a response before it is sent.
-type answer struct {
+// response is a response before it is sent.
+type response struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// reply is an answer with v as its JSON body, or with none where v is nil.
-func reply(status int, v any) answer {
-	a := answer{status: status, header: make(http.Header)}
+// respond returns a response with v as its JSON body, or with none where v is nil.
+func respond(status int, v any) response {
+	r := response{status: status, header: make(http.Header)}
 	if v != nil {
-		a.body = encode(v)
-		a.header.Set("Content-Type", "application/json")
+		r.body = encode(v)
+		r.header.Set("Content-Type", "application/json")
 	}
-	return a
+	return r
 }
 
 // codes are what V2 calls the statuses in its error bodies.
@@ -281,28 +255,28 @@ var codes = map[int]string{
 	http.StatusTooManyRequests:       "rate_limited",
 }
 
-// refusal is an error answer in the shape of its API.
-func refusal(api API, status int, message string) answer {
+// refusal is an error response in the shape of its API.
+func refusal(api API, status int, message string) response {
 	if api != V2 {
-		return reply(status, map[string]string{"detail": message})
+		return respond(status, map[string]string{"detail": message})
 	}
-	return reply(status, map[string]string{
+	return respond(status, map[string]string{
 		"code": codes[status], "message": message, "id": uuid.NewString(),
 	})
 }
 
-// write sends the answer, or half of its body where cut says so.
-func (a answer) write(w http.ResponseWriter, cut Cut) {
-	maps.Copy(w.Header(), a.header)
-	if _, set := a.header["Content-Length"]; !set && len(a.body) > 0 {
-		w.Header().Set("Content-Length", strconv.Itoa(len(a.body)))
+// write sends the response, or half of its body where cut says so.
+func (r response) write(w http.ResponseWriter, cut Cut) {
+	maps.Copy(w.Header(), r.header)
+	if _, set := r.header["Content-Length"]; !set && len(r.body) > 0 {
+		w.Header().Set("Content-Length", strconv.Itoa(len(r.body)))
 	}
-	w.WriteHeader(a.status)
+	w.WriteHeader(r.status)
 	if cut != CutMiddle {
-		_, _ = w.Write(a.body) // a client that has gone cannot be told
+		_, _ = w.Write(r.body) // a client that has gone cannot be told
 		return
 	}
-	_, _ = w.Write(a.body[:len(a.body)/2])
+	_, _ = w.Write(r.body[:len(r.body)/2])
 	_ = http.NewResponseController(w).Flush()
 	panic(http.ErrAbortHandler)
 }

@@ -42,15 +42,15 @@ const document = `{
 	"future": {"exact": 1.50, "big": 12345678901234567890, "null": null, "nulls": [null, 1], "": {"x": 1}, "a/b~c": 1}
 }`
 
-// result is an answer that was read to its end.
+// result is a response that was read to its end.
 type result struct {
 	status int
 	header http.Header
 	body   string
 }
 
-func (r result) remaining(family string) string {
-	return r.header.Get("X-Ratelimit-" + family + "-Remaining")
+func (r result) remaining(quota string) string {
+	return r.header.Get("X-Ratelimit-" + quota + "-Remaining")
 }
 
 // edit changes a request before it is sent.
@@ -103,10 +103,7 @@ func newService(t *testing.T) (*tokenpatchtest.Service, *http.Client) {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
 	require.NoError(t, service.AddV2(document))
-	name, role := "before", "MEMBER"
-	require.NoError(t, service.AddV1(tokenpatchtest.V1Token{
-		ID: uuid.MustParse(v1ID), Name: &name, OrganizationRole: &role,
-	}))
+	require.NoError(t, service.AddV1(`{"id": "`+v1ID+`", "name": "before", "organization_role": "MEMBER"}`))
 	return service, service.Client()
 }
 
@@ -241,6 +238,7 @@ func TestRequestLog(t *testing.T) {
 	first := requests[0]
 	assert.WithinDuration(t, time.Now(), first.Time, time.Minute)
 	assert.Equal(t, tokenpatchtest.V2, first.API)
+	assert.Equal(t, "PATCH /api/v2/tokens/{id}", first.Route)
 	assert.Equal(t, http.MethodPatch, first.Method)
 	assert.Equal(t, v2Path+"?q=1", first.Path)
 	assert.Equal(t, "7", first.Header.Get("X-Trace"))
@@ -248,6 +246,7 @@ func TestRequestLog(t *testing.T) {
 	assert.Equal(t, 200, first.Status)
 	assert.True(t, first.Applied)
 	assert.Equal(t, tokenpatchtest.AnyAPI, requests[1].API)
+	assert.Empty(t, requests[1].Route)
 	assert.Equal(t, 404, requests[1].Status)
 	assert.Equal(t, tokenpatchtest.V1, requests[2].API)
 	assert.Equal(t, 422, requests[2].Status)

@@ -20,7 +20,7 @@ type Change struct {
 // token is what the service knows of one token.
 type token struct {
 	api      API
-	document json.RawMessage // never changed in place, so that a Change can keep it
+	document json.RawMessage // never changed in place, so that a Change can keep it; nil where it was removed
 	history  []Change
 }
 

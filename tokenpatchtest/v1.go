@@ -13,42 +13,64 @@ import (
 	"github.com/google/uuid"
 )
 
-// V1Token is a token of V1, as far as its API can change it. A nil field is null.
-type V1Token struct {
+// v1Token is a token of V1, as far as its API can change it. A nil field is null.
+type v1Token struct {
 	ID               uuid.UUID  `json:"id"`
 	Name             *string    `json:"name"`
-	OrganizationRole *string    `json:"organization_role"` // "ADMIN", "MEMBER" or "EXTERNAL"
+	OrganizationRole *string    `json:"organization_role"`
 	Personal         *bool      `json:"personal"`
 	RoleID           *uuid.UUID `json:"role_id"`
 }
 
-// AddV1 adds a token of V1. One with the same id is replaced, as if another
-// program had changed it: its history stays. The error says that the
-// organization role is none, or that a token of V2 has the id.
-func (s *Service) AddV1(t V1Token) error {
-	if t.OrganizationRole != nil && !slices.Contains(organizationRoles, *t.OrganizationRole) {
-		return fmt.Errorf("tokenpatchtest: organization role %q: want %s", *t.OrganizationRole, quotedRoles)
+// AddV1 adds a token of V1: a JSON object with its id, a UUID, and any of name,
+// organization_role, personal and role_id; those that are missing are null. One
+// with the same id is replaced, as if another program had changed it: its
+// history stays. The error says what is wrong with the document, or that a token
+// of V2 has the id.
+func (s *Service) AddV1(document string) error {
+	value, err := decodeStrictly([]byte(document))
+	if err == nil {
+		err = isTokenV1(value)
+	}
+	var t v1Token
+	if err == nil {
+		err = json.Unmarshal([]byte(document), &t)
+	}
+	if err != nil {
+		return fmt.Errorf("tokenpatchtest: token: %w", err)
 	}
 	return s.put(V1, t.ID.String(), encode(t))
 }
 
-// V1 returns the token of V1 with this id as it is now, and whether there is one.
-func (s *Service) V1(id uuid.UUID) (V1Token, bool) {
-	document, found := s.document(V1, id.String())
-	if !found {
-		return V1Token{}, false
+// isTokenV1 says what is wrong with a token of V1, if anything is.
+func isTokenV1(value any) error {
+	members, isObject := value.(map[string]any)
+	if !isObject {
+		return errors.New("want an object")
 	}
-	var t V1Token
-	return t, json.Unmarshal(document, &t) == nil
+	id := members["id"]
+	if m := checkUUID(id); m != nil || id == uuid.Nil.String() {
+		return fmt.Errorf("id: %v: want a UUID other than the nil UUID", id)
+	}
+	settings := maps.Clone(members)
+	delete(settings, "id")
+	for _, m := range checkV1Members(settings) {
+		return fmt.Errorf("%v: %v: %s", m.Loc[1], m.Input, m.Msg)
+	}
+	return nil
 }
 
-func (s *Service) updateV1(c *call) answer {
+// V1 returns the token of V1 with this id as it is now, and whether there is
+// one. The id is the UUID in its canonical form, in lower case.
+func (s *Service) V1(id string) (json.RawMessage, bool) { return s.document(V1, id) }
+
+func (s *Service) updateV1(c *call) response {
 	if !isJSON(c.request) {
 		return refusal(V1, http.StatusUnsupportedMediaType, "the content type must be application/json")
 	}
 	mistakes := slices.Concat(checkV1ID(c.id), checkV1Update(c.body))
 	if len(mistakes) > 0 {
-		return reply(http.StatusUnprocessableEntity, map[string]any{"detail": mistakes})
+		return respond(http.StatusUnprocessableEntity, map[string]any{"detail": mistakes})
 	}
 	_, err := s.change(c, strings.ToLower(c.id), func(before json.RawMessage) (json.RawMessage, error) {
 		return mergeV1(before, c.body)
@@ -59,12 +81,12 @@ func (s *Service) updateV1(c *call) answer {
 	case err != nil:
 		return refusal(V1, http.StatusBadRequest, err.Error())
 	}
-	return reply(http.StatusNoContent, nil)
+	return respond(http.StatusNoContent, nil)
 }
 
 // mergeV1 sets what the update names; decoding over the token leaves the rest.
 func mergeV1(before json.RawMessage, update []byte) (json.RawMessage, error) {
-	var t V1Token
+	var t v1Token
 	if err := json.Unmarshal(before, &t); err != nil {
 		return nil, err
 	}

@@ -1,42 +1,35 @@
 package tokenpatchtest_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
 func TestV1ThreeStates(t *testing.T) {
 	service, client := newService(t)
-	id := uuid.MustParse(v1ID)
-	update := func(body string) tokenpatchtest.V1Token {
+	update := func(body string) string {
 		t.Helper()
 		r := send(t, client, "http://a"+v1Path, body)
 		require.Equal(t, 204, r.status, r.body)
 		assert.Empty(t, r.body)
 		assert.Empty(t, r.header.Get("Content-Type"))
-		token, found := service.V1(id)
+		token, found := service.V1(v1ID)
 		require.True(t, found)
-		return token
+		return string(token)
 	}
 
-	token := update(`{"personal": false, "role_id": "00000000-0000-0000-0000-000000000001"}`)
-	assert.Equal(t, "before", *token.Name, "absent leaves it")
-	assert.Equal(t, "MEMBER", *token.OrganizationRole)
-	assert.False(t, *token.Personal)
-	assert.Equal(t, "00000000-0000-0000-0000-000000000001", token.RoleID.String())
+	update(`{"personal": false, "role_id": "00000000-0000-0000-0000-00000000000A"}`)
+	token, _ := service.V1(v1ID)
+	assert.JSONEq(t, `{"id": "`+v1ID+`", "name": "before", "organization_role": "MEMBER", "personal": false,
+		"role_id": "00000000-0000-0000-0000-00000000000a"}`, string(token), "absent leaves it")
 
-	token = update(`{"name": "", "organization_role": null, "personal": null, "role_id": null}`)
-	assert.Empty(t, *token.Name)
-	assert.Nil(t, token.OrganizationRole)
-	assert.Nil(t, token.Personal)
-	assert.Nil(t, token.RoleID)
+	before := update(`{"name": "", "organization_role": null, "personal": null, "role_id": null}`)
+	assert.JSONEq(t, `{"id": "`+v1ID+`", "name": "", "organization_role": null, "personal": null, "role_id": null}`, before)
 
-	before := token
 	assert.Equal(t, before, update(`{}`))
 	assert.Equal(t, 3, service.Changes(v1ID))
 }
@@ -106,15 +99,31 @@ func TestV1Validation(t *testing.T) {
 
 func TestAddV1(t *testing.T) {
 	service, _ := newService(t)
-	wrong := "OWNER"
-	require.ErrorContains(t, service.AddV1(tokenpatchtest.V1Token{OrganizationRole: &wrong}), `"OWNER"`)
+	for wrong, want := range map[string]string{
+		``:                                      "EOF",
+		`[]`:                                    "want an object",
+		`{}`:                                    "id: <nil>: want a UUID",
+		`{"id": "x"}`:                           "id: x: want a UUID",
+		`{"id": "` + uuid.Nil.String() + `"}`:   "want a UUID other than the nil UUID",
+		`{"id": "` + v1ID + `", "id": ""}`:      "occurs twice",
+		`{"id": "` + v1ID + `", "name": 1}`:     "name: 1: Input should be a valid string",
+		`{"id": "` + v1ID + `", "Name": ""}`:    "Name: : Extra inputs are not permitted",
+		`{"id": "` + v1ID + `", "role_id": ""}`: "role_id: : Input should be a valid UUID",
+		`{"id": "` + v1ID + `", "organization_role": "OWNER"}`: "organization_role: OWNER: Input should be 'ADMIN', 'MEMBER' or 'EXTERNAL'",
+	} {
+		require.ErrorContains(t, service.AddV1(wrong), want, wrong)
+	}
+	token, _ := service.V1(v1ID)
+	assert.Contains(t, string(token), `"name":"before"`)
 
-	id := uuid.MustParse(v1ID)
-	require.NoError(t, service.AddV1(tokenpatchtest.V1Token{ID: id}), "one with the same id is replaced")
-	token, found := service.V1(id)
+	require.NoError(t, service.AddV1(`{"id": "`+strings.ToUpper(v1ID)+`"}`), "one with the same id is replaced")
+	token, found := service.V1(v1ID)
 	assert.True(t, found)
-	assert.Equal(t, tokenpatchtest.V1Token{ID: id}, token)
+	assert.JSONEq(t, `{"id": "`+v1ID+`", "name": null, "organization_role": null, "personal": null, "role_id": null}`, string(token))
 
-	_, found = service.V1(uuid.Nil)
+	other := strings.Replace(v1ID, "3fa8", "4fa8", 1)
+	require.NoError(t, service.AddV2(`{"_id": "`+other+`"}`))
+	require.ErrorContains(t, service.AddV1(`{"id": "`+other+`"}`), "other API")
+	_, found = service.V1(other)
 	assert.False(t, found)
 }

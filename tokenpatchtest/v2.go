@@ -14,32 +14,66 @@ import (
 // apiVersions are what LD-API-Version may say.
 var apiVersions = []string{"20240415", "20220603", "20210729", "20191212", "beta"}
 
-// AddV2 adds a token of V2: a JSON document of the schema Token, which may have
-// further members. One with the same _id is replaced, as if another program had
-// changed it: its history stays. The error says how the document differs from
-// the schema, or that a token of V1 has the id.
+// AddV2 adds a token of V2: a JSON document of the schema Token with its _id,
+// and any other members. Those that the schema requires and that are missing are
+// filled in. One with the same _id is replaced, as if another program had changed
+// it: its history stays. The error says how the document differs from the schema,
+// or that a token of V1 has the id.
 func (s *Service) AddV2(document string) error {
 	value, err := decodeStrictly([]byte(document))
-	if err == nil {
+	if err != nil {
+		return fmt.Errorf("tokenpatchtest: token: %w", err)
+	}
+	members, isObject := value.(map[string]any)
+	if !isObject {
+		return errors.New("tokenpatchtest: token: want an object")
+	}
+	id, _ := members["_id"].(string)
+	if id == "" {
+		return errors.New("tokenpatchtest: token: _id: want a string that is not empty")
+	}
+	text := fill(bytes.TrimSpace([]byte(document)), members, s.now())
+	if value, err = decode(text); err == nil {
 		err = isToken(value)
 	}
 	if err != nil {
 		return fmt.Errorf("tokenpatchtest: token: %w", err)
 	}
-	id, _ := value.(map[string]any)["_id"].(string)
-	if id == "" {
-		return errors.New("tokenpatchtest: token: _id: want an id that is not empty")
+	return s.put(V2, id, text)
+}
+
+// fill appends what the schema requires and members lack to the text of an
+// object, which stays as it is.
+func fill(text json.RawMessage, members map[string]any, now time.Time) json.RawMessage {
+	created := members["creationDate"]
+	if created == nil {
+		created = now.UnixMilli()
 	}
-	return s.put(V2, id, bytes.TrimSpace([]byte(document)))
+	for _, required := range []struct {
+		name  string
+		value any
+	}{
+		{"_links", struct{}{}},
+		{"ownerId", "569f183514f4432160000007"},
+		{"memberId", "569f183514f4432160000007"},
+		{"creationDate", created},
+		{"lastModified", created},
+	} {
+		if _, found := members[required.name]; !found {
+			text = fmt.Appendf(text[:len(text)-1:len(text)-1], ",%q:%s}", required.name, encode(required.value))
+		}
+	}
+	return text
 }
 
 // V2 returns the token of V2 with this _id as it is now, and whether there is
 // one. A member that no request has changed is as it was added, digit for digit.
 func (s *Service) V2(id string) (json.RawMessage, bool) { return s.document(V2, id) }
 
-func (s *Service) updateV2(c *call) answer {
-	if got := c.request.Header.Values("LD-API-Version"); len(got) != 1 || !slices.Contains(apiVersions, got[0]) {
-		return refusal(V2, http.StatusBadRequest, "LD-API-Version must name one API version, such as 20240415")
+func (s *Service) updateV2(c *call) response {
+	// The first one counts: the provider's own client adds a second one to the caller's.
+	if !slices.Contains(apiVersions, c.request.Header.Get("LD-API-Version")) {
+		return refusal(V2, http.StatusBadRequest, "LD-API-Version must name an API version, such as 20240415")
 	}
 	if !isJSON(c.request) {
 		return refusal(V2, http.StatusUnsupportedMediaType, "the content type must be application/json")
@@ -58,7 +92,7 @@ func (s *Service) updateV2(c *call) answer {
 	case err != nil:
 		return refusal(V2, http.StatusUnprocessableEntity, err.Error())
 	}
-	return reply(http.StatusOK, after)
+	return respond(http.StatusOK, after)
 }
 
 // patchToken applies a patch as the API does: only to members that may be

@@ -1,12 +1,14 @@
 package tokenpatchtest_test
 
 import (
-	"encoding/json"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
 func TestV2Applies(t *testing.T) {
@@ -120,11 +122,18 @@ func TestV2Malformed(t *testing.T) {
 			assert.Contains(t, r.body, `"code":"invalid_request"`)
 		})
 	}
-	for _, version := range [][]string{nil, {""}, {"20200101"}, {"20240415", "20240415"}} {
+	for _, version := range [][]string{nil, {""}, {"20200101"}, {"20200101", "20240415"}} {
 		r := send(t, client, "http://a"+v2Path, rename(v2Path, "after"), header("LD-API-Version", version...))
 		assert.Equal(t, 400, r.status, "version %q", version)
 	}
 	assert.Zero(t, service.Changes(tokenID))
+}
+
+// The provider's own client adds the header to that of a program which sets it.
+func TestV2FirstVersionCounts(t *testing.T) {
+	_, client := newService(t)
+	r := send(t, client, "http://a"+v2Path, rename(v2Path, "after"), header("LD-API-Version", "20240415", "nonsense"))
+	assert.Equal(t, 200, r.status)
 }
 
 // TestV2Refused is about patches that cannot be applied: 422, and nothing of
@@ -199,28 +208,39 @@ func TestV2Refused(t *testing.T) {
 	assert.Zero(t, service.Changes(tokenID))
 }
 
+// What the schema requires is filled in, and the rest stays as it was written.
+func TestAddV2FillsIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service := tokenpatchtest.New()
+		for _, test := range []struct{ id, added, want string }{
+			{"x", ` {"_id":"x"} `, `{"_id":"x","_links":{},"ownerId":"569f183514f4432160000007",` +
+				`"memberId":"569f183514f4432160000007","creationDate":946684800000,"lastModified":946684800000}`},
+			{"y", `{"_id": "y", "creationDate": 7, "exact": 1.50 }`, `{"_id": "y", "creationDate": 7, "exact": 1.50 ,"_links":{},` +
+				`"ownerId":"569f183514f4432160000007","memberId":"569f183514f4432160000007","lastModified":7}`},
+		} {
+			require.NoError(t, service.AddV2(test.added))
+			token, found := service.V2(test.id)
+			require.True(t, found)
+			assert.Equal(t, test.want, string(token))
+		}
+	})
+}
+
 func TestAddV2(t *testing.T) {
 	service, _ := newService(t)
-	without := func(name string) string {
-		var members map[string]json.RawMessage
-		require.NoError(t, json.Unmarshal([]byte(document), &members))
-		delete(members, name)
-		text, err := json.Marshal(members)
-		require.NoError(t, err)
-		return string(text)
-	}
-	for _, name := range []string{"_id", "_links", "ownerId", "memberId", "creationDate", "lastModified"} {
-		require.ErrorContains(t, service.AddV2(without(name)), name)
-	}
 	for wrong, want := range map[string]string{
-		``:      "EOF",
-		`[]`:    "want an object",
-		`{} {}`: "more than one",
+		``:                                   "EOF",
+		`[]`:                                 "want an object",
+		`{} {}`:                              "more than one",
+		`{}`:                                 "_id: want a string",
+		`{"_id": 1}`:                         "_id: want a string",
+		`{"_id": "x", "ownerId": null}`:      "ownerId: want a string",
+		`{"_id": "x", "creationDate": null}`: "creationDate: want an integer",
 		strings.Replace(document, `"1234"`, `1234`, 1):                             "token: want a string",
 		strings.Replace(document, `"serviceToken": false`, `"serviceToken": 0`, 1): "serviceToken: want a boolean",
 		strings.Replace(document, `"role": "admin", `, ``, 1):                      "_member: role: is missing",
 		strings.Replace(document, `"type": "application/json"`, `"type": 1`, 1):    "_links: self: type: want a string",
-		strings.Replace(document, `"_id": "`+tokenID+`"`, `"_id": ""`, 1):          "_id: want an id",
+		strings.Replace(document, `"_id": "`+tokenID+`"`, `"_id": ""`, 1):          "_id: want a string that is not empty",
 		strings.Replace(document, tokenID, v1ID, 1):                                "other API",
 	} {
 		require.ErrorContains(t, service.AddV2(wrong), want)
