@@ -143,52 +143,50 @@ func refusals(ctx context.Context, client *tokenpatch.Client, config tokenpatch.
 		return err
 	}
 	name := tokenpatch.NewPatch().SetName("renamed")
-	respond := func(status int, body string) {
-		service.Inject(tokenpatchtest.Fault{Status: status, Body: body})
-	}
-	send := func(client *tokenpatch.Client, id string, patch *tokenpatch.Patch) error {
-		_, err := client.V2.PatchToken(ctx, id, patch)
-		return err
-	}
-
-	respond(400, `{"code": "invalid_request", "message": "the request is not understood"}`)
-	if err := expect[*tokenpatch.InvalidRequestError](send(client, launchDarklyToken, name)); err != nil {
-		return err
-	}
-	if err := expect[*tokenpatch.UnauthorizedError](send(stranger, launchDarklyToken, name)); err != nil {
-		return err
-	}
-	respond(403, `{"code": "forbidden", "message": "the token may not do this"}`)
-	if err := expect[*tokenpatch.ForbiddenError](send(client, launchDarklyToken, name)); err != nil {
-		return err
-	}
-	if err := expect[*tokenpatch.NotFoundError](send(client, "no-such-token", name)); err != nil {
-		return err
-	}
-	for range 4 { // a conflict on V2 passes, as a rule, so the client tries again
-		respond(409, `{"code": "optimistic_locking_error", "message": "conflicts with a concurrent API request"}`)
-	}
-	if err := expect[*tokenpatch.ConflictError](send(client, launchDarklyToken, name)); err != nil {
-		return err
-	}
-	respond(422, `{"detail": [{"loc": ["body", "name"], "msg": "Name is taken", "type": "value_error"}]}`)
-	err = client.V1.UpdateToken(ctx, deepsetToken, tokenpatch.TokenUpdate{Name: tokenpatch.Set("taken")})
-	if err := expect[*tokenpatch.ValidationError](err); err != nil {
-		return err
-	}
 	stale := tokenpatch.NewPatch().Test(tokenpatch.PathName, "somebody else's").SetName("mine")
-	if err := expect[*tokenpatch.PatchFailedError](send(client, launchDarklyToken, stale)); err != nil {
-		return err
+	v1 := func() error {
+		return client.V1.UpdateToken(ctx, deepsetToken, tokenpatch.TokenUpdate{Name: tokenpatch.Set("taken")})
 	}
-	for range 4 {
-		respond(503, `{"code": "unavailable", "message": "try again later"}`)
+	v2 := func(client *tokenpatch.Client, id string, patch *tokenpatch.Patch) func() error {
+		return func() error {
+			_, err := client.V2.PatchToken(ctx, id, patch)
+			return err
+		}
 	}
-	if err := expect[*tokenpatch.ServerError](send(client, launchDarklyToken, name)); err != nil {
-		return err
+	renamed := v2(client, launchDarklyToken, name)
+	return errors.Join(
+		refusal[*tokenpatch.InvalidRequestError](service, badRequest, renamed),
+		refusal[*tokenpatch.UnauthorizedError](service, nothing, v2(stranger, launchDarklyToken, name)),
+		refusal[*tokenpatch.ForbiddenError](service, forbidden, renamed),
+		refusal[*tokenpatch.NotFoundError](service, nothing, v2(client, "no-such-token", name)),
+		refusal[*tokenpatch.ConflictError](service, conflict, renamed),
+		refusal[*tokenpatch.ValidationError](service, nameTaken, v1),
+		refusal[*tokenpatch.PatchFailedError](service, nothing, v2(client, launchDarklyToken, stale)),
+		refusal[*tokenpatch.ServerError](service, unavailable, renamed),
+		refusal[*tokenpatch.RateLimitedError](service, anHourOff, v2(stranger, launchDarklyToken, name)),
+	)
+}
+
+// What the service is told to respond, where it would not refuse by itself. A conflict on V2 and a service that is down
+// pass, as a rule, so that the client tries again: four attempts in all.
+var (
+	nothing    tokenpatchtest.Fault
+	badRequest = tokenpatchtest.Fault{Status: 400, Body: `{"code": "invalid_request", "message": "the request is not understood"}`}
+	forbidden  = tokenpatchtest.Fault{Status: 403, Body: `{"code": "forbidden", "message": "the token may not do this"}`}
+	conflict   = tokenpatchtest.Fault{Status: 409, Times: 4,
+		Body: `{"code": "optimistic_locking_error", "message": "conflicts with a concurrent API request"}`}
+	nameTaken   = tokenpatchtest.Fault{Status: 422, Body: `{"detail": [{"loc": ["body", "name"], "msg": "Name is taken", "type": "value_error"}]}`}
+	unavailable = tokenpatchtest.Fault{Status: 503, Times: 4, Body: `{"code": "unavailable", "message": "try again later"}`}
+	anHourOff   = tokenpatchtest.Fault{Status: 429, Header: map[string][]string{"Retry-After": {"3600"}},
+		Body: `{"code": "rate_limited", "message": "try again in an hour"}`}
+)
+
+// refusal makes a call, for which the service does what fault says, and expects an error of type E.
+func refusal[E error](service *tokenpatchtest.Service, fault tokenpatchtest.Fault, call func() error) error {
+	if fault.Status != 0 {
+		service.Inject(fault)
 	}
-	service.Inject(tokenpatchtest.Fault{Status: 429, Header: map[string][]string{"Retry-After": {"3600"}},
-		Body: `{"code": "rate_limited", "message": "try again in an hour"}`})
-	return expect[*tokenpatch.RateLimitedError](send(stranger, launchDarklyToken, name))
+	return expect[E](call())
 }
 
 // expect prints an error of the type E, and fails for any other.
