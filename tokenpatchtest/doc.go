@@ -15,7 +15,8 @@
 // and it writes to nothing below a member whose name is empty. It really applies
 // what it accepts, so that a test can ask what became of a token ([Service.V1],
 // [Service.V2]), how often it was changed ([Service.Changes]) and by which
-// requests ([Service.History]).
+// requests ([Service.History]). Both reads of V2 are there too, and the log
+// ([Service.Requests]) tells them from changes by their route.
 //
 // What makes such programs hard to get right can be switched on and off at any
 // time: rate limits ([Service.SetLimits], [Service.Spend], [Service.RefuseFor]),

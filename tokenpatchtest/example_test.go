@@ -136,6 +136,15 @@ func ExampleService_V2() {
 	// "lastModified":1443652232590} true
 }
 
+// Somebody else deletes the token.
+func ExampleService_Remove() {
+	service := exampleService()
+	defer service.Close()
+	service.Remove(exampleID)
+	do(service.Client(), renameRequest("http://localhost", "deployer"))
+	// Output: 404 Not Found
+}
+
 func ExampleService_Changes() {
 	service := exampleService()
 	defer service.Close()
@@ -192,6 +201,33 @@ func ExampleService_Inject() {
 	// Output:
 	// 503 Service Unavailable
 	// 200 OK
+}
+
+// The connection breaks, and the request is applied a moment later.
+func ExampleService_Inject_late() {
+	service := exampleService()
+	defer service.Close()
+	service.Inject(tokenpatchtest.Fault{Late: 50 * time.Millisecond})
+	do(service.Client(), renameRequest("http://localhost", "deployer"))
+	for service.Changes(exampleID) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	fmt.Println("changes:", service.Changes(exampleID))
+	// Output:
+	// error: Patch "http://localhost/api/v2/tokens/61095542756dba551110ae21": EOF
+	// changes: 1
+}
+
+// A proxy sends the request twice, and the program sees one response.
+func ExampleService_Inject_duplicate() {
+	service := exampleService()
+	defer service.Close()
+	service.Inject(tokenpatchtest.Fault{Duplicate: true})
+	do(service.Client(), renameRequest("http://localhost", "deployer"))
+	fmt.Println("changes:", service.Changes(exampleID))
+	// Output:
+	// 200 OK
+	// changes: 2
 }
 
 func ExampleService_ClearFaults() {

@@ -23,11 +23,6 @@ const (
 	CutMiddle            // the response's status, headers and half its body are sent; one without a body is cut as by CutAfter
 )
 
-// silences reports whether no byte of the response is to be sent.
-func (c Cut) silences(r response) bool {
-	return c == CutAfter || c == CutMiddle && len(r.body) == 0
-}
-
 // Fault is something that goes wrong with one request, or with several. Its
 // zero value changes nothing; the fields combine.
 type Fault struct {
@@ -51,6 +46,15 @@ type Fault struct {
 	// Apply handles the request even though Status is set: what the service
 	// would have responded is lost, save for its rate limit headers.
 	Apply bool
+
+	// Late holds the request up on its way: it is handled so much later, even
+	// though Status is set. Where Status is zero the connection breaks at once.
+	// [Service.Close] drops a request that is still held up.
+	Late time.Duration
+	// Duplicate handles the request twice, as where a proxy sends it twice, even
+	// though Status is set. Both are in the log. The response is that to the
+	// second; with Late, by which only the second is held up, that to the first.
+	Duplicate bool
 
 	Cut Cut // where the connection breaks; the zero value is [NoCut]
 }
@@ -139,6 +143,11 @@ func (f Fault) isFor(c *call) bool {
 	return f.Match(c.request)
 }
 
+// silences reports whether no byte of the response is to be sent.
+func (f Fault) silences(r response) bool {
+	return r.status == 0 || f.Cut == CutAfter || f.Cut == CutMiddle && len(r.body) == 0
+}
+
 // alter returns what the fault makes of a response, which is the zero response
 // where the request was not handled.
 func (f Fault) alter(r response) response {
@@ -147,6 +156,9 @@ func (f Fault) alter(r response) response {
 		if json.Valid(r.body) { // net/http would take it for plain text
 			r.header.Set("Content-Type", "application/json")
 		}
+	}
+	if r.header == nil {
+		r.header = make(http.Header)
 	}
 	for name, values := range f.Header {
 		r.header[http.CanonicalHeaderKey(name)] = slices.Clone(values)

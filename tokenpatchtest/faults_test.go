@@ -176,6 +176,114 @@ func TestScript(t *testing.T) {
 	assert.Equal(t, 200, send(t, client, "http://a"+v2Path, rename(v2Path, "special")).status)
 }
 
+// A request that is held up is applied after its connection has broken, or after
+// a gateway has given up.
+func TestLate(t *testing.T) {
+	for _, fault := range []tokenpatchtest.Fault{
+		{Late: 59 * time.Second},
+		{Late: 59 * time.Second, Status: 504, Body: "<html>"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			service, client := newService(t)
+			defer service.Close()
+			service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 9})
+			service.Inject(fault)
+			start := time.Now().UTC()
+			r, err := attempt(client, "http://a"+v2Path, rename(v2Path, "late"))
+			assert.Equal(t, fault.Status == 0, err != nil, "%v", err)
+			assert.Equal(t, fault.Status, r.status)
+			assert.Zero(t, time.Since(start))
+
+			time.Sleep(59*time.Second - time.Nanosecond)
+			synctest.Wait()
+			assert.Zero(t, service.Changes(tokenID))
+			assert.Empty(t, service.Windows(tokenpatchtest.V2))
+			time.Sleep(time.Nanosecond)
+			synctest.Wait()
+			history := service.History(tokenID)
+			require.Len(t, history, 1)
+			assert.Equal(t, start.Add(59*time.Second), history[0].Time)
+			assert.Equal(t, `"late"`, member(t, service, "name"))
+			assert.Equal(t, 1, service.Windows(tokenpatchtest.V2)[0].Admitted)
+			requests := service.Requests()
+			require.Len(t, requests, 1)
+			assert.Equal(t, fault.Status, requests[0].Status)
+			assert.True(t, requests[0].Applied)
+		})
+	}
+}
+
+// A late request meets the token as it then is, and Close drops it.
+func TestLateMeetsWhatIsThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newService(t)
+		guarded := `[{"op": "test", "path": "/name", "value": "before"}, {"op": "replace", "path": "/name", "value": "late"}]`
+		service.Inject(tokenpatchtest.Fault{Late: time.Second}, tokenpatchtest.Fault{},
+			tokenpatchtest.Fault{Late: time.Second}, tokenpatchtest.Fault{Late: time.Minute})
+		_, err := attempt(client, "http://a"+v2Path, guarded)
+		require.Error(t, err)
+		send(t, client, "http://a"+v2Path, rename(v2Path, "quicker"))
+		for range 2 {
+			_, err = attempt(client, "http://a"+v2Path, rename(v2Path, "late"))
+			require.Error(t, err)
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		assert.Equal(t, 2, service.Changes(tokenID))
+		service.Close()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		assert.Equal(t, 2, service.Changes(tokenID))
+	})
+}
+
+func TestLateOverEachReach(t *testing.T) {
+	reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
+		service.Inject(tokenpatchtest.Fault{Late: time.Millisecond})
+		_, err := attempt(client, baseURL+v2Path, rename(v2Path, "late"))
+		require.Error(t, err)
+		require.Eventually(t, func() bool { return service.Changes(tokenID) == 1 }, 10*time.Second, time.Millisecond)
+	})
+}
+
+// A duplicating proxy sends a request twice: the client sees one response.
+func TestDuplicate(t *testing.T) {
+	const appends = `[{"op": "add", "path": "/customRoleIds/-", "value": "d"}]`
+	const guarded = `[{"op": "test", "path": "/name", "value": "before"}, {"op": "replace", "path": "/name", "value": "after"}]`
+	tests := []struct {
+		name, body      string
+		fault           tokenpatchtest.Fault
+		status, changes int // when the client has its response
+		later           int // changes after a minute
+		second          int // status of the second request, at the end
+	}{
+		{"applied twice", appends, tokenpatchtest.Fault{Duplicate: true}, 200, 2, 2, 200},
+		{"the second is refused", guarded, tokenpatchtest.Fault{Duplicate: true}, 422, 1, 1, 422},
+		{"the second is late", appends, tokenpatchtest.Fault{Duplicate: true, Late: time.Minute}, 200, 1, 2, 200},
+		{"late and refused", guarded, tokenpatchtest.Fault{Duplicate: true, Late: time.Minute}, 200, 1, 1, 422},
+		{"behind a page", appends, tokenpatchtest.Fault{Duplicate: true, Status: 502, Body: "<html>"}, 502, 2, 2, 200},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service, client := newService(t)
+				defer service.Close()
+				service.Inject(test.fault)
+				assert.Equal(t, test.status, send(t, client, "http://a"+v2Path, test.body).status)
+				assert.Equal(t, test.changes, service.Changes(tokenID))
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				assert.Equal(t, test.later, service.Changes(tokenID))
+				requests := service.Requests()
+				require.Len(t, requests, 2, "the log has both")
+				assert.Equal(t, test.status, requests[0].Status)
+				assert.Equal(t, test.second, requests[1].Status)
+				assert.Equal(t, requests[0].Body, requests[1].Body)
+			})
+		})
+	}
+}
+
 func TestChance(t *testing.T) {
 	const requests = 400
 	service, client := newService(t)

@@ -3,8 +3,6 @@ package tokenpatchtest
 import (
 	"cmp"
 	"net/http"
-	"net/url"
-	"strings"
 	"time"
 )
 
@@ -12,7 +10,7 @@ import (
 type Request struct {
 	Time    time.Time   // when it arrived, by the service's clock
 	API     API         // whose path it has
-	Route   string      // method and path template, such as "PATCH /api/v2/tokens/{id}"; empty where the APIs have no such path
+	Route   string      // method and path template, such as "GET /api/v2/tokens/{id}"; empty where the APIs have no such path
 	Method  string      // as received
 	Path    string      // as received: escaped, with the query if there is one
 	Header  http.Header // must not be modified
@@ -43,22 +41,30 @@ func (s *Service) RequestCount() int {
 
 // call is one request on its way through the service.
 type call struct {
-	api     API
-	route   string // as in [Request]
-	id      string // of the token, decoded; empty where the path is not a token's
-	request *http.Request
-	body    []byte
-	index   int // of the request in the log
+	api      API
+	resource *resource // nil where the path has none
+	id       string    // of the token, decoded; empty where the path is not a token's
+	request  *http.Request
+	body     []byte
+	index    int // of the request in the log
+}
+
+// route is what the log and the rate limits know a request by.
+func (c *call) route() string {
+	if c.resource == nil {
+		return ""
+	}
+	return c.request.Method + " " + c.resource.template
 }
 
 // receive enters a request into the log.
 func (s *Service) receive(r *http.Request, body []byte) *call {
 	c := &call{request: r, body: body}
-	c.find(r.URL.EscapedPath())
+	c.api, c.resource, c.id = find(r.URL.EscapedPath())
 	entry := &Request{
 		Time:   s.now(),
 		API:    c.api,
-		Route:  c.route,
+		Route:  c.route(),
 		Method: r.Method,
 		Path:   cmp.Or(r.RequestURI, r.URL.RequestURI()), // the former is a server's
 		Header: r.Header.Clone(),
@@ -69,25 +75,6 @@ func (s *Service) receive(r *http.Request, body []byte) *call {
 	c.index = len(s.requests)
 	s.requests = append(s.requests, entry)
 	return c
-}
-
-// find sets the API, the route and the token that an escaped path names.
-func (c *call) find(path string) {
-	var rest, template string
-	switch {
-	case strings.HasPrefix(path, "/api/v1/"):
-		c.api, template = V1, "/api/v1/token/{api_token_id}"
-		rest = strings.TrimPrefix(path, "/api/v1/token/")
-	case strings.HasPrefix(path, "/api/v2/"):
-		c.api, template = V2, "/api/v2/tokens/{id}"
-		rest = strings.TrimPrefix(path, "/api/v2/tokens/")
-	}
-	if rest == path || strings.Contains(rest, "/") {
-		return
-	}
-	if id, err := url.PathUnescape(rest); err == nil && id != "" {
-		c.id, c.route = id, c.request.Method+" "+template
-	}
 }
 
 // note writes what became of a request into the log.

@@ -166,12 +166,19 @@ type connections struct {
 	mu     sync.Mutex
 	idle   sync.Cond            // signalled when something ends
 	open   map[io.Closer]string // to the bubble that each belongs to
-	busy   int                  // requests being handled
+	held   map[*held]struct{}
+	busy   int // requests being handled
 	closed bool
 }
 
+// held is a request that is held up on its way, and the bubble of its timer.
+type held struct {
+	timer *time.Timer
+	home  string
+}
+
 func newConnections() *connections {
-	c := &connections{open: make(map[io.Closer]string)}
+	c := &connections{open: make(map[io.Closer]string), held: make(map[*held]struct{})}
 	c.idle.L = &c.mu
 	return c
 }
@@ -215,17 +222,19 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 // watch counts the requests that h is handling: with HTTP/2 they can outlive
 // their connection.
 func (c *connections) watch(h http.Handler) http.Handler {
-	count := func(n int) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.busy += n
-		c.idle.Broadcast()
-	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		count(1)
-		defer count(-1)
+		c.handling(1)
+		defer c.handling(-1)
 		h.ServeHTTP(w, r)
 	})
+}
+
+// handling counts n more requests that are being handled.
+func (c *connections) handling(n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy += n
+	c.idle.Broadcast()
 }
 
 func (c *connections) close() {
@@ -252,7 +261,42 @@ func (c *connections) shut() []io.Closer {
 		open = append(open, closer)
 	}
 	c.closed = true
+	for h := range c.held {
+		if h.home == here { // the runtime ends a process that stops another bubble's
+			h.timer.Stop()
+		}
+	}
+	clear(c.held)
 	return open
+}
+
+// later runs f after d, unless everything is closed before.
+func (c *connections) later(d time.Duration, f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return
+	}
+	h := &held{home: bubble()}
+	c.held[h] = struct{}{}
+	h.timer = time.AfterFunc(d, func() {
+		if c.due(h) {
+			defer c.handling(-1)
+			f()
+		}
+	})
+}
+
+// due reports whether a request that was held up is to be handled now.
+func (c *connections) due(h *held) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, due := c.held[h]
+	delete(c.held, h)
+	if due {
+		c.busy++
+	}
+	return due
 }
 
 // bubble names the bubble of testing/synctest that the caller is in, or is empty

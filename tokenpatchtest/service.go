@@ -35,7 +35,7 @@ type API int
 const (
 	AnyAPI API = iota // in a [Fault], every request; in a [Request], a path of neither API
 	V1                // deepset, PATCH /api/v1/token/{api_token_id}
-	V2                // LaunchDarkly, PATCH /api/v2/tokens/{id}
+	V2                // LaunchDarkly, GET and PATCH /api/v2/tokens/{id}, GET /api/v2/tokens
 )
 
 // Service implements both APIs in memory. Make one with [New], and [Service.Close]
@@ -49,7 +49,8 @@ type Service struct {
 	keys     [V2 + 1]string
 	latency  time.Duration
 	offset   time.Duration
-	tokens   map[string]*token
+	tokens   map[string]*token // by id
+	added    []*token          // in order
 	requests []*Request
 }
 
@@ -120,18 +121,14 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !wait(r.Context(), fault.Delay) || fault.Cut == CutBefore {
 		panic(http.ErrAbortHandler)
 	}
-	var handled response
-	if fault.Status == 0 || fault.Apply {
-		handled = s.handle(c)
-	}
-	altered := fault.alter(handled)
+	altered := fault.alter(s.deliver(c, fault))
 	if !wait(r.Context(), fault.DelayAfter) {
 		panic(http.ErrAbortHandler)
 	}
 	if _, set := altered.header["Date"]; !set {
 		altered.header.Set("Date", s.now().Format(http.TimeFormat))
 	}
-	if !wait(r.Context(), s.halfway()) || fault.Cut.silences(altered) {
+	if !wait(r.Context(), s.halfway()) || fault.silences(altered) {
 		panic(http.ErrAbortHandler)
 	}
 	s.note(c, func(r *Request) { r.Status = altered.status })
@@ -161,15 +158,43 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
+// deliver has the request handled as late and as often as the fault says. The
+// response is the zero response where there is none to send.
+func (s *Service) deliver(c *call, f Fault) response {
+	switch {
+	case f.Duplicate:
+		first, again := s.handle(c), s.receive(c.request, c.body)
+		if f.Late > 0 {
+			s.conns.later(f.Late, func() { s.handleAgain(again) })
+			return first
+		}
+		return s.handleAgain(again)
+	case f.Late > 0:
+		s.conns.later(f.Late, func() { s.handle(c) })
+		return response{}
+	case f.Status == 0 || f.Apply:
+		return s.handle(c)
+	default:
+		return response{}
+	}
+}
+
+// handleAgain handles the second of two equal requests, whose response reaches
+// the client as that to the first, if at all.
+func (s *Service) handleAgain(c *call) response {
+	r := s.handle(c)
+	s.note(c, func(entry *Request) { entry.Status = r.status })
+	return r
+}
+
 // handle is what the service does when nothing goes wrong on purpose.
 func (s *Service) handle(c *call) response {
-	if c.id == "" {
+	if c.resource == nil {
 		return refusal(c.api, http.StatusNotFound, "there is nothing at this path")
 	}
-	if c.request.Method != http.MethodPatch {
-		r := refusal(c.api, http.StatusMethodNotAllowed, "the method must be PATCH")
-		r.header.Set("Allow", http.MethodPatch)
-		return r
+	do, found := c.resource.methods[c.request.Method]
+	if !found {
+		return c.resource.methodNotAllowed()
 	}
 	limits := s.limiter(c.api)
 	if seconds := limits.penalty(); seconds > 0 {
@@ -180,10 +205,15 @@ func (s *Service) handle(c *call) response {
 	if !s.authorized(c) {
 		return unauthorized(c.api)
 	}
-	header, admitted := limits.admit(s.now(), c.route)
-	r := refusal(c.api, http.StatusTooManyRequests, "the rate limit of this window is used up")
-	if admitted {
-		r = s.update(c)
+	header, admitted := limits.admit(s.now(), c.route())
+	var r response
+	switch {
+	case !admitted:
+		r = refusal(c.api, http.StatusTooManyRequests, "the rate limit of this window is used up")
+	case len(c.body) > maxBody:
+		r = refusal(c.api, http.StatusRequestEntityTooLarge, "the body is too large")
+	default:
+		r = do(s, c)
 	}
 	maps.Copy(r.header, header)
 	return r
@@ -210,17 +240,6 @@ func unauthorized(api API) response {
 	r := refusal(V1, http.StatusUnauthorized, "Not authenticated")
 	r.header.Set("WWW-Authenticate", "Bearer")
 	return r
-}
-
-// update handles a request that was let in.
-func (s *Service) update(c *call) response {
-	if len(c.body) > maxBody {
-		return refusal(c.api, http.StatusRequestEntityTooLarge, "the body is too large")
-	}
-	if c.api == V1 {
-		return s.updateV1(c)
-	}
-	return s.updateV2(c)
 }
 
 // errNoToken is the error for an id that no token has.

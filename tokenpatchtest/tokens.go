@@ -20,24 +20,36 @@ type Change struct {
 // token is what the service knows of one token.
 type token struct {
 	api      API
+	private  bool            // another member's personal token of V2
 	document json.RawMessage // never changed in place, so that a Change can keep it; nil where it was removed
 	history  []Change
 }
 
-// put seeds a token, or gives one another document.
-func (s *Service) put(api API, id string, document json.RawMessage) error {
+// put seeds a token, or gives the one with its id what is new.
+func (s *Service) put(id string, added token) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, found := s.tokens[id]
 	if !found {
-		t = &token{api: api}
-		s.tokens[id] = t
+		s.tokens[id] = &added
+		s.added = append(s.added, &added)
+		return nil
 	}
-	if t.api != api {
+	if t.api != added.api {
 		return fmt.Errorf("tokenpatchtest: %q is the id of a token of the other API", id)
 	}
-	t.document = document
+	t.document, t.private = added.document, added.private
 	return nil
+}
+
+// Remove takes the token with this id, of either API, away, as another program
+// would that deletes it: its history stays. See [Service.Changes] for the id.
+func (s *Service) Remove(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t, found := s.tokens[id]; found {
+		t.document = nil
+	}
 }
 
 // document returns a token, or false where its API has none with that id.
@@ -45,7 +57,7 @@ func (s *Service) document(api API, id string) (json.RawMessage, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, found := s.tokens[id]
-	if !found || t.api != api {
+	if !found || t.api != api || t.document == nil {
 		return nil, false
 	}
 	return bytes.Clone(t.document), true
@@ -58,7 +70,7 @@ func (s *Service) change(c *call, id string, edit func(json.RawMessage) (json.Ra
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, found := s.tokens[id]
-	if !found || t.api != c.api {
+	if !found || t.api != c.api || t.document == nil {
 		return nil, errNoToken
 	}
 	after, err := edit(t.document)

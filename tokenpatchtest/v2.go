@@ -11,12 +11,26 @@ import (
 	"time"
 )
 
-// apiVersions are what LD-API-Version may say.
+// apiVersions are what LD-API-Version may say, the current one first.
 var apiVersions = []string{"20240415", "20220603", "20210729", "20191212", "beta"}
+
+var errNoVersion = errors.New("LD-API-Version must name an API version, such as 20240415")
+
+// version returns the API version that a request names, or nothing where it
+// names none. The first header counts: the provider's own client adds one to that
+// of a program which sets it.
+func version(r *http.Request) string {
+	v := r.Header.Get("LD-API-Version")
+	if !slices.Contains(apiVersions, v) {
+		return ""
+	}
+	return v
+}
 
 // AddV2 adds a token of V2: a JSON document of the schema Token with its _id,
 // and any other members. Those that the schema requires and that are missing are
-// filled in. One with the same _id is replaced, as if another program had changed
+// filled in. Of token the service keeps the last four characters, since it hands
+// out no more. One with the same _id is replaced, as if another program had changed
 // it: its history stays. The error says how the document differs from the schema,
 // or that a token of V1 has the id.
 func (s *Service) AddV2(document string) error {
@@ -36,10 +50,25 @@ func (s *Service) AddV2(document string) error {
 	if value, err = decode(text); err == nil {
 		err = isToken(value)
 	}
+	if err == nil {
+		text, err = cutValue(text, members)
+	}
 	if err != nil {
 		return fmt.Errorf("tokenpatchtest: token: %w", err)
 	}
-	return s.put(V2, id, text)
+	private := members["serviceToken"] != true && members["memberId"] != nil && members["memberId"] != MemberID
+	return s.put(id, token{api: V2, document: text, private: private})
+}
+
+// cutValue cuts a token's value to its last four characters.
+func cutValue(text json.RawMessage, members map[string]any) (json.RawMessage, error) {
+	s, _ := members["token"].(string)
+	value := []rune(s)
+	if len(value) <= 4 {
+		return text, nil
+	}
+	last := encode(string(value[len(value)-4:]))
+	return operation{kind: "replace", path: pointer{"token"}, value: last}.applyOne(text)
 }
 
 // fill appends what the schema requires and members lack to the text of an
@@ -54,8 +83,8 @@ func fill(text json.RawMessage, members map[string]any, now time.Time) json.RawM
 		value any
 	}{
 		{"_links", struct{}{}},
-		{"ownerId", "569f183514f4432160000007"},
-		{"memberId", "569f183514f4432160000007"},
+		{"ownerId", MemberID},
+		{"memberId", MemberID},
 		{"creationDate", created},
 		{"lastModified", created},
 	} {
@@ -71,9 +100,8 @@ func fill(text json.RawMessage, members map[string]any, now time.Time) json.RawM
 func (s *Service) V2(id string) (json.RawMessage, bool) { return s.document(V2, id) }
 
 func (s *Service) updateV2(c *call) response {
-	// The first one counts: the provider's own client adds a second one to the caller's.
-	if !slices.Contains(apiVersions, c.request.Header.Get("LD-API-Version")) {
-		return refusal(V2, http.StatusBadRequest, "LD-API-Version must name an API version, such as 20240415")
+	if version(c.request) == "" {
+		return refusal(V2, http.StatusBadRequest, errNoVersion.Error())
 	}
 	if !isJSON(c.request) {
 		return refusal(V2, http.StatusUnsupportedMediaType, "the content type must be application/json")

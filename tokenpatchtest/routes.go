@@ -1,0 +1,62 @@
+package tokenpatchtest
+
+import (
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// resource is a path that an API has, and what each method does there.
+type resource struct {
+	api      API
+	template string
+	methods  map[string]func(*Service, *call) response
+}
+
+var (
+	tokenOfV1 = &resource{V1, "/api/v1/token/{api_token_id}", map[string]func(*Service, *call) response{
+		http.MethodPatch: (*Service).updateV1,
+	}}
+	tokenOfV2 = &resource{V2, "/api/v2/tokens/{id}", map[string]func(*Service, *call) response{
+		http.MethodGet:   (*Service).readV2,
+		http.MethodPatch: (*Service).updateV2,
+	}}
+	tokensOfV2 = &resource{V2, "/api/v2/tokens", map[string]func(*Service, *call) response{
+		http.MethodGet: (*Service).listV2,
+	}}
+)
+
+// find returns the API and the resource that an escaped path names, and the
+// token's id, decoded. The resource is nil where there is none.
+func find(path string) (api API, r *resource, id string) {
+	switch {
+	case strings.HasPrefix(path, "/api/v1/"):
+		api = V1
+	case strings.HasPrefix(path, "/api/v2/"):
+		api = V2
+	}
+	if path == tokensOfV2.template {
+		return api, tokensOfV2, ""
+	}
+	for _, r := range []*resource{tokenOfV1, tokenOfV2} {
+		folder, _, _ := strings.Cut(r.template, "{")
+		escaped, within := strings.CutPrefix(path, folder)
+		if !within || escaped == "" || strings.Contains(escaped, "/") {
+			continue
+		}
+		if id, err := url.PathUnescape(escaped); err == nil {
+			return api, r, id
+		}
+	}
+	return api, nil, ""
+}
+
+// methodNotAllowed is the response to a method that a resource has not.
+func (r *resource) methodNotAllowed() response {
+	allowed := strings.Join(slices.Sorted(maps.Keys(r.methods)), ", ")
+	refused := refusal(r.api, http.StatusMethodNotAllowed, "the method must be "+allowed)
+	refused.header.Set("Allow", allowed)
+	return refused
+}

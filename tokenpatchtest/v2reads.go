@@ -1,0 +1,129 @@
+package tokenpatchtest
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"net/url"
+	"strconv"
+)
+
+// MemberID is the member that the access token belongs to: an administrator, who
+// may see every token. Another member's personal token is listed only where
+// showAll asks for it.
+const MemberID = "569f183514f4432160000007"
+
+// A page has defaultPage tokens where no limit is asked for, and never more than
+// largestPage: how large a page may be is not documented.
+const (
+	defaultPage = 25
+	largestPage = 100
+)
+
+// readV2 is GET /api/v2/tokens/{id}.
+func (s *Service) readV2(c *call) response {
+	if _, err := readQuery(c); err != nil {
+		return refusal(V2, http.StatusBadRequest, err.Error())
+	}
+	document, found := s.document(V2, c.id)
+	if !found {
+		return refusal(V2, http.StatusNotFound, errNoToken.Error())
+	}
+	return respond(http.StatusOK, document)
+}
+
+// listV2 is GET /api/v2/tokens. Its links are empty: only the number of items
+// and totalCount show where the list ends.
+func (s *Service) listV2(c *call) response {
+	query, err := readQuery(c, "showAll", "limit", "offset")
+	var p page
+	if err == nil {
+		p, err = newPage(query, version(c.request))
+	}
+	if err != nil {
+		return refusal(V2, http.StatusBadRequest, err.Error())
+	}
+	items, total := s.list(p)
+	return respond(http.StatusOK, map[string]any{"items": items, "totalCount": total, "_links": struct{}{}})
+}
+
+// readQuery checks what every read has in common, and returns the query, in
+// which each of the names may stand once, and nothing else.
+func readQuery(c *call, names ...string) (map[string]string, error) {
+	if version(c.request) == "" {
+		return nil, errNoVersion
+	}
+	if len(c.body) > 0 {
+		return nil, errors.New("a read has no body")
+	}
+	values, err := url.ParseQuery(c.request.URL.RawQuery)
+	if err != nil {
+		return nil, fmt.Errorf("the query is malformed: %w", err)
+	}
+	query := make(map[string]string)
+	for _, name := range names {
+		if len(values[name]) == 1 {
+			query[name] = values[name][0]
+			delete(values, name)
+		}
+	}
+	for name := range values {
+		return nil, fmt.Errorf("%q is not a parameter of this read, or is there twice", name)
+	}
+	return query, nil
+}
+
+// page is a part of the list of tokens.
+type page struct {
+	all           bool
+	offset, limit int
+}
+
+// newPage reads the parameters of a list. Before version 20240415 it is not
+// paged.
+func newPage(query map[string]string, version string) (page, error) {
+	p := page{all: query["showAll"] == "true", limit: defaultPage}
+	if all, set := query["showAll"]; set && all != "true" && all != "false" {
+		return p, fmt.Errorf("showAll %q: want true or false", all)
+	}
+	if version < apiVersions[0] {
+		if query["limit"]+query["offset"] != "" {
+			return p, fmt.Errorf("limit and offset need LD-API-Version %s", apiVersions[0])
+		}
+		p.limit = math.MaxInt
+		return p, nil
+	}
+	for name, into := range map[string]*int{"limit": &p.limit, "offset": &p.offset} {
+		text, set := query[name]
+		if !set {
+			continue
+		}
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 0 || name == "limit" && n == 0 || strconv.Itoa(n) != text {
+			return p, fmt.Errorf("%s %q: want a number, of at least 1 for limit", name, text)
+		}
+		*into = n
+	}
+	p.limit = min(p.limit, largestPage)
+	return p, nil
+}
+
+// list returns the tokens of a page, in the order in which they were added, and
+// how many there are on all pages.
+func (s *Service) list(p page) (items []json.RawMessage, total int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	items = []json.RawMessage{} // so that an empty page is encoded as one
+	for _, t := range s.added {
+		if t.api != V2 || t.document == nil || t.private && !p.all {
+			continue
+		}
+		if total >= p.offset && len(items) < p.limit {
+			items = append(items, t.document)
+		}
+		total++
+	}
+	return items, total
+}
