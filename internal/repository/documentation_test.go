@@ -1,0 +1,106 @@
+package repository
+
+import (
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/token"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Methods that the standard library's interfaces ask for (error, fmt, log/slog, encoding) are used through those.
+var ofInterfaces = []string{
+	"Error", "Unwrap", "Is", "As", "String", "GoString", "Format", "LogValue",
+	"MarshalJSON", "UnmarshalJSON", "MarshalText", "UnmarshalText",
+}
+
+// withExamples are the packages of which every exported function and method has an Example with its output.
+var withExamples = []string{"tokenpatchtest"}
+
+func TestEveryFunctionHasAnExample(t *testing.T) {
+	for _, folder := range withExamples {
+		p := documented(t, folder)
+		check := func(name string, examples []*doc.Example) {
+			shown := slices.ContainsFunc(examples, func(e *doc.Example) bool { return e.Output != "" })
+			assert.True(t, shown, "%s: %s has no Example with output", p.Name, name)
+		}
+		for _, f := range p.Funcs {
+			check(f.Name, f.Examples)
+		}
+		for _, typ := range p.Types {
+			for _, f := range typ.Funcs {
+				check(f.Name, f.Examples)
+			}
+			for _, m := range typ.Methods {
+				if !slices.Contains(ofInterfaces, m.Name) {
+					check(typ.Name+"."+m.Name, m.Examples)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryExportedNameIsDocumented(t *testing.T) {
+	for _, folder := range []string{".", "tokenpatchtest"} {
+		p := documented(t, folder)
+		check := func(name, text string) {
+			text = strings.TrimPrefix(strings.TrimPrefix(text, "A "), "An ")
+			assert.True(t, strings.HasPrefix(text, name+" "), "%s: the doc comment of %s does not begin with its name: %q", p.Name, name, text)
+		}
+		assert.True(t, strings.HasPrefix(p.Doc, "Package "+p.Name+" "), "the comment of package %s", p.Name)
+		for _, f := range p.Funcs {
+			check(f.Name, f.Doc)
+		}
+		for _, typ := range p.Types {
+			check(typ.Name, typ.Doc)
+			for _, f := range slices.Concat(typ.Funcs, typ.Methods) {
+				if !slices.Contains(ofInterfaces, f.Name) {
+					check(f.Name, f.Doc)
+				}
+			}
+		}
+	}
+}
+
+// documented is the documentation of the package in folder, with its examples.
+func documented(t *testing.T, folder string) *doc.Package {
+	t.Helper()
+	fset := token.NewFileSet()
+	var files []*ast.File
+	for _, name := range filesNamed(t, func(name string) bool { return strings.HasSuffix(name, ".go") }) {
+		if path.Dir(name) == folder {
+			file, err := parser.ParseFile(fset, name, text(t, name), parser.ParseComments)
+			require.NoError(t, err)
+			files = append(files, file)
+		}
+	}
+	p, err := doc.NewFromFiles(fset, files, path.Join(rootModule, folder))
+	require.NoError(t, err)
+	return p
+}
+
+// A promise is worth its tests.
+func TestSecurityNamesTestsThatExist(t *testing.T) {
+	var tests []string
+	for _, file := range goFiles(t) {
+		for _, declaration := range file.Decls {
+			if f, ok := declaration.(*ast.FuncDecl); ok && file.isTest() && f.Recv == nil {
+				tests = append(tests, f.Name.Name)
+			}
+		}
+	}
+	named := regexp.MustCompile("`((?:Test|Fuzz)[A-Za-z0-9_]+)(…?)`").FindAllStringSubmatch(text(t, "SECURITY.md"), -1)
+	require.NotEmpty(t, named)
+	for _, name := range named {
+		assert.True(t, slices.ContainsFunc(tests, func(test string) bool {
+			return test == name[1] || name[2] != "" && strings.HasPrefix(test, name[1])
+		}), "SECURITY.md names %s, and there is no such test", name[1]+name[2])
+	}
+}
