@@ -63,7 +63,7 @@ func TestReadmeBlocks(t *testing.T) {
 			one.prints = &fences[i+1].text
 		}
 		if strings.HasPrefix(block.text, "package ") {
-			one.program, one.args = fmt.Sprint("line", block.line), nil
+			one.program, one.args = fmt.Sprint("line", block.line), []string{v2Token}
 			programs[one.program] = map[string]string{"main.go": lineOf(block) + block.text}
 		} else {
 			programs["fragments"][fmt.Sprintf("line%d.go", block.line)] = function(t, block)

@@ -1,0 +1,160 @@
+package repository
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// The table of errors is what a service's statuses come to, and names every error type.
+func TestReadmeErrors(t *testing.T) {
+	section := sectionOf(t, "Errors")
+	for _, row := range rowsOf(t, section) {
+		status, types, outcome := row[0], typesIn(row[1]), row[2]
+		for _, api := range apis {
+			if code, err := strconv.Atoi(status); err == nil {
+				synctest.Test(t, func(t *testing.T) {
+					_, err := api.meet(t, code)
+					assert.NotEmpty(t, typed(err, types), "%s %d: the README says %v, not %T: %v", api.name, code, types, err, err)
+					assert.Equal(t, outcome, tokenpatch.OutcomeOf(err).String(), "%s %d: %v", api.name, code, err)
+				})
+			}
+		}
+	}
+	for _, typ := range documented(t, ".").Types {
+		if strings.HasSuffix(typ.Name, "Error") {
+			assert.Contains(t, typesIn(section), typ.Name, "the README's section on errors leaves out a type")
+		}
+	}
+}
+
+// The table of what is sent again is what a client does.
+func TestReadmeRetries(t *testing.T) {
+	for _, row := range rowsOf(t, sectionOf(t, "What is sent again")) {
+		what, again, _ := strings.Cut(strings.Join(row, "|"), "|")
+		for _, status := range regexp.MustCompile(`\b[1-5]\d\d\b`).FindAllString(what, -1) {
+			code, err := strconv.Atoi(status)
+			require.NoError(t, err)
+			for _, api := range apis {
+				if strings.Contains(what, "on V") && !strings.Contains(what, "on "+api.name) {
+					continue
+				}
+				synctest.Test(t, func(t *testing.T) {
+					requests, err := api.meet(t, code)
+					want := strings.HasPrefix(again, "yes") || strings.HasPrefix(again, "where") && api.replayable
+					assert.Equal(t, want, requests > 1, "%s %d: %d requests, and the README says %q: %v", api.name, code, requests, again, err)
+				})
+			}
+		}
+	}
+}
+
+// api is one of the two, with a call that the service accepts.
+type api struct {
+	name       string
+	api        tokenpatchtest.API
+	replayable bool // the call
+	call       func(context.Context, *tokenpatch.Client) error
+}
+
+var apis = []api{
+	{"V1", tokenpatchtest.V1, true, func(ctx context.Context, client *tokenpatch.Client) error {
+		return client.V1.UpdateToken(ctx, uuid.MustParse(v1Token), tokenpatch.TokenUpdate{Name: tokenpatch.Set("ci")})
+	}},
+	{"V2", tokenpatchtest.V2, false, func(ctx context.Context, client *tokenpatch.Client) error {
+		_, err := client.V2.PatchToken(ctx, v2Token, tokenpatch.NewPatch().AddCustomRoleID("release"))
+		return err
+	}},
+}
+
+// meet makes the call of a service that responds with a status, always, and tells how many requests that took. The context
+// leaves a minute; after a first 429 the service asks for an hour.
+func (a api) meet(t *testing.T, status int) (requests int, err error) {
+	service := tokenpatchtest.New()
+	defer service.Close()
+	require.NoError(t, service.AddV1(`{"id": "`+v1Token+`"}`))
+	require.NoError(t, service.AddV2(settings))
+	fault := tokenpatchtest.Fault{API: a.api, Status: status, Body: `{"code": "some_code", "message": "some message"}`}
+	if status == http.StatusTooManyRequests {
+		service.Inject(fault)
+		fault.Header = http.Header{"Retry-After": {"3600"}}
+	}
+	fault.Times = -1
+	service.Inject(fault)
+	client, err := tokenpatch.NewClient(tokenpatch.Config{
+		V1:         tokenpatch.V1Config{APIKey: tokenpatchtest.APIKey},
+		V2:         tokenpatch.V2Config{AccessToken: tokenpatchtest.AccessToken},
+		HTTPClient: service.Client(),
+	})
+	require.NoError(t, err)
+	defer client.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	err = a.call(ctx, client)
+	return service.RequestCount(), err
+}
+
+// typed lists which of the types, by their names, are in the chain of err.
+func typed(err error, types []string) []string {
+	var found []string
+	for ; err != nil; err = errors.Unwrap(err) {
+		for _, name := range types {
+			if fmt.Sprintf("%T", err) == "*tokenpatch."+name {
+				found = append(found, name)
+			}
+		}
+	}
+	return found
+}
+
+func typesIn(text string) []string {
+	var names []string
+	for _, match := range regexp.MustCompile("`\\*([A-Za-z0-9]+)`").FindAllStringSubmatch(text, -1) {
+		names = append(names, match[1])
+	}
+	return names
+}
+
+// sectionOf is what the README says under a heading, up to the next one.
+func sectionOf(t *testing.T, heading string) string {
+	t.Helper()
+	_, section, found := strings.Cut(text(t, "README.md"), "\n## "+heading+"\n")
+	require.True(t, found, "README.md has no section %q", heading)
+	section, _, _ = strings.Cut(section, "\n## ")
+	return section
+}
+
+// rowsOf lists the rows of the first table of a section, without its head.
+func rowsOf(t *testing.T, section string) [][]string {
+	t.Helper()
+	var rows [][]string
+	for line := range strings.Lines(section) {
+		line = strings.TrimSpace(line)
+		switch {
+		case strings.HasPrefix(line, "|"):
+			cells := strings.Split(strings.Trim(line, "|"), "|")
+			for i := range cells {
+				cells[i] = strings.TrimSpace(cells[i])
+			}
+			rows = append(rows, cells)
+		case len(rows) > 0:
+			return rows[2:]
+		}
+	}
+	require.NotEmpty(t, rows)
+	return rows[2:]
+}
