@@ -4,6 +4,9 @@ import (
 	"encoding/json"
 	"reflect"
 	"slices"
+
+	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
+	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
 // Diff returns the smallest patch that makes the settings of before those of
@@ -58,12 +61,10 @@ func sameStatements(a, b []Statement) bool {
 // sameStatement compares what would be sent, in which a nil list and an empty
 // one are not the same.
 func sameStatement(a, b Statement) bool {
-	if a.Extra.kept == nil && b.Extra.kept == nil {
+	if a.Extra.received == nil && b.Extra.received == nil {
 		return reflect.DeepEqual(a, b)
 	}
-	x, errX := json.Marshal(a)
-	y, errY := json.Marshal(b)
-	return errX == nil && errY == nil && equalJSON(x, y)
+	return jsonpatch.Equal(a.encode(), b.encode())
 }
 
 // Guard returns a patch that does what p does, but only to a token whose members
@@ -89,20 +90,52 @@ func (p *Patch) Guard(before Token) (guarded *Patch, unguarded []Pointer) {
 	if p.Err() != nil {
 		return p.Clone(), nil
 	}
-	guarded = NewPatch().Comment(p.comment)
-	for _, path := range p.touched() {
-		_, name := path.member()
-		value, err := before.member(name)
-		switch {
-		case err != nil:
-			return guarded.fail(opTest, path, err), nil
-		case value == nil || path == "":
-			unguarded = append(unguarded, path)
-		default:
+	guarded = NewPatch().Comment(p.comment).ready()
+	touched := p.touched()
+	values := before.membersAt(touched)
+	for _, path := range touched {
+		if value := values[path]; value != nil {
 			guarded.Test(path, value)
+		} else {
+			unguarded = append(unguarded, path)
 		}
 	}
-	guarded = guarded.ready()
 	guarded.ops = append(guarded.ops, p.ops...)
 	return guarded, unguarded
+}
+
+// touched returns the members of a token that p reads or writes, or something
+// inside them, once each and in the order of first mention. The whole token is
+// the empty Pointer.
+func (p *Patch) touched() (touched []Pointer) {
+	seen := make(map[Pointer]bool, len(p.ops))
+	touch := func(path jsonpatch.Pointer) {
+		member, _ := memberOf(path)
+		if !seen[member] {
+			seen[member] = true
+			touched = append(touched, member)
+		}
+	}
+	for _, op := range p.ops {
+		if op.HasFrom() {
+			touch(op.From)
+		}
+		touch(op.Path)
+	}
+	return touched
+}
+
+// membersAt returns the JSON of those of the members that t has.
+func (t Token) membersAt(paths []Pointer) map[Pointer]json.RawMessage {
+	values := make(map[Pointer]json.RawMessage, len(paths))
+	for _, path := range paths {
+		values[path] = nil
+	}
+	for quoted, value := range rawjson.Members(t.encode()) {
+		path := NewPointer(string(rawjson.Unquote(quoted)))
+		if _, wanted := values[path]; wanted {
+			values[path] = value
+		}
+	}
+	return values
 }

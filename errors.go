@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
 // Outcome answers the first question after a call that changes something:
@@ -362,7 +364,7 @@ func decodeDetails(detail json.RawMessage) []ValidationDetail {
 		return nil
 	}
 	var details []ValidationDetail
-	for item := range elements(detail) {
+	for item := range rawjson.Elements(detail) {
 		var d ValidationDetail
 		if json.Unmarshal(item, &d) != nil {
 			return nil

@@ -69,7 +69,7 @@ func ExamplePatch_Apply() {
 	fmt.Println(err)
 	// Output:
 	// deployer (retired) [deploy] <nil>
-	// tokenpatch: patch: operation 1: replace "/description": at "/description": there is nothing
+	// tokenpatch: patch: operation 1: replace "/description": no value at this path
 }
 
 func ExamplePatch_ApplyJSON() {

@@ -31,6 +31,22 @@ func ExampleNull() {
 	// true false
 }
 
+func ExampleField_IsSet() {
+	var absent tokenpatch.Field[string]
+	fmt.Println(absent.IsSet(), tokenpatch.Null[string]().IsSet(), tokenpatch.Set("").IsSet())
+	// Output:
+	// false false true
+}
+
+func ExampleToken_Clone() {
+	token := tokenpatch.Token{CustomRoleIDs: tokenpatch.Set([]string{"ci"})}
+	wanted := token.Clone()
+	wanted.CustomRoleIDs.Or(nil)[0] = "deploy"
+	fmt.Println(token.CustomRoleIDs, wanted.CustomRoleIDs)
+	// Output:
+	// [ci] [deploy]
+}
+
 func ExampleField_IsNull() {
 	var absent tokenpatch.Field[string]
 	fmt.Println(absent.IsNull(), tokenpatch.Null[string]().IsNull(), tokenpatch.Set("").IsNull())

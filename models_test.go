@@ -103,6 +103,11 @@ func TestTokenLosesNothing(t *testing.T) {
 		"null in _member":        head + `"_member":{"_links":null,"_id":null,"firstName":null,"role":null,"email":null},` + tail,
 		"unknown in a statement": `{` + required + `,"inlineRole":[{"effect":"allow","id":1.0},{"effect":"deny"}]}`,
 		"null in a statement":    `{` + required + `,"inlineRole":[{"effect":null,"resources":null,"notResources":null,"actions":null,"notActions":null}]}`,
+		"nothing":                `{}`,
+		"required missing":       `{"ownerId":"o","name":"a","x":1}`,
+		"missing in _member":     `{"_member":{"email":"a@b.c"}}`,
+		"missing in a statement": `{"inlineRole":[{},{"actions":[]},{"effect":""}]}`,
+		"half surrogate pairs":   `{"name":"\ud800","customRoleIds":["\udfff","a\ud800\u0061"],"_links":{"\ud800":{"type":"\ud801"},"\ud801":{}},"\ud802":1,"\ud803":2,"inlineRole":[{"effect":"\ud800"}]}`,
 		"unknown in a link":      head + `"creationDate":1,"lastModified":2,"_links":{"self":{"href":"/","type":null,"templated":true},"":{}}}`,
 		"many unknown":           `{` + required + manyMembers(100) + `}`,
 	}
@@ -111,7 +116,7 @@ func TestTokenLosesNothing(t *testing.T) {
 			token := decodeTokenJSON(t, want)
 			got, err := json.Marshal(token)
 			require.NoError(t, err)
-			assert.Equal(t, generic(t, want), generic(t, string(got)))
+			assert.Equal(t, generic(t, halvesMarked(want)), generic(t, halvesMarked(string(got))))
 
 			again, err := json.Marshal(decodeTokenJSON(t, string(got)))
 			require.NoError(t, err)
@@ -119,6 +124,10 @@ func TestTokenLosesNothing(t *testing.T) {
 		})
 	}
 }
+
+// halvesMarked keeps encoding/json from making all halves of surrogate pairs
+// one character.
+func halvesMarked(data string) string { return strings.ReplaceAll(data, `\ud8`, `half d8`) }
 
 func manyMembers(n int) string {
 	var b strings.Builder
@@ -191,7 +200,7 @@ func TestTokenDuplicates(t *testing.T) {
 
 	got, err := json.Marshal(token)
 	require.NoError(t, err)
-	assert.Equal(t, `{"_id":"","ownerId":"b","memberId":null,"name":null,"creationDate":0,"lastModified":0,"role":"admin","_links":{},"x":2}`, string(got))
+	assert.Equal(t, `{"_id":"","ownerId":"b","memberId":null,"name":null,"role":"admin","x":2}`, string(got))
 }
 
 func TestTokenStrings(t *testing.T) {
@@ -256,6 +265,8 @@ func TestTokenNotJSON(t *testing.T) {
 func TestTokenReplacedWholly(t *testing.T) {
 	token := decodeTokenJSON(t, `{"_id":"i","name":"a","x":1}`)
 	require.NoError(t, json.Unmarshal([]byte(`{"ownerId":"o"}`), &token))
+	assert.Equal(t, decodeTokenJSON(t, `{"ownerId":"o"}`), token)
+	token.Extra = tokenpatch.Extra{}
 	assert.Equal(t, tokenpatch.Token{OwnerID: "o"}, token)
 
 	require.NoError(t, json.Unmarshal([]byte(`null`), &token)) // as encoding/json wants it

@@ -1,15 +1,16 @@
 package tokenpatch
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
+	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
 // Patch is a JSON Patch (RFC 6902) for a [Token], built as a strings.Builder
@@ -27,8 +28,8 @@ import (
 type Patch struct {
 	_ noCopy
 
-	ops     []operation
-	values  []byte // what the operations' values are cut from; append to it only
+	ops     []jsonpatch.Operation // values compact, escaped as encoding/json does
+	values  []byte                // what the operations' values are cut from; append to it only
 	comment string
 	err     *PatchError // the first mistake
 }
@@ -40,78 +41,69 @@ type noCopy struct{}
 func (*noCopy) Lock()   {}
 func (*noCopy) Unlock() {}
 
-// operation is one operation of RFC 6902 section 4.
-type operation struct {
-	op    string
-	path  Pointer
-	from  Pointer         // move and copy
-	value json.RawMessage // add, replace and test: compact, escaped as encoding/json does
-}
-
-// The operations of RFC 6902 section 4.
-const (
-	opAdd     = "add"
-	opRemove  = "remove"
-	opReplace = "replace"
-	opMove    = "move"
-	opCopy    = "copy"
-	opTest    = "test"
-)
-
 // NewPatch returns an empty Patch.
 func NewPatch() *Patch { return new(Patch) }
 
 // Add inserts value at path, or replaces the member that is there, RFC 6902
 // section 4.1. The path of an array's element inserts before it, "-" at the end.
-func (p *Patch) Add(path Pointer, value any) *Patch { return p.withValue(opAdd, path, value) }
+func (p *Patch) Add(path Pointer, value any) *Patch { return p.withValue(jsonpatch.OpAdd, path, value) }
 
 // Remove removes what is at path, RFC 6902 section 4.2. V2 answers 422 where
 // there is nothing.
-func (p *Patch) Remove(path Pointer) *Patch { return p.with(operation{op: opRemove, path: path}) }
+func (p *Patch) Remove(path Pointer) *Patch {
+	return p.with(jsonpatch.Operation{Op: jsonpatch.OpRemove, Path: jsonpatch.Pointer(path)})
+}
 
 // Replace puts value in the place of what is at path, RFC 6902 section 4.3. A
 // nil value is the JSON null, which is not the same as [Patch.Remove].
-func (p *Patch) Replace(path Pointer, value any) *Patch { return p.withValue(opReplace, path, value) }
+func (p *Patch) Replace(path Pointer, value any) *Patch {
+	return p.withValue(jsonpatch.OpReplace, path, value)
+}
 
 // Move removes what is at from and adds it at path, RFC 6902 section 4.4.
 func (p *Patch) Move(from, path Pointer) *Patch {
-	return p.with(operation{op: opMove, path: path, from: from})
+	return p.with(jsonpatch.Operation{Op: jsonpatch.OpMove, Path: jsonpatch.Pointer(path), From: jsonpatch.Pointer(from)})
 }
 
 // Copy adds what is at from at path, RFC 6902 section 4.5.
 func (p *Patch) Copy(from, path Pointer) *Patch {
-	return p.with(operation{op: opCopy, path: path, from: from})
+	return p.with(jsonpatch.Operation{Op: jsonpatch.OpCopy, Path: jsonpatch.Pointer(path), From: jsonpatch.Pointer(from)})
 }
 
 // Test lets the whole patch fail unless what is at path equals value, RFC 6902
 // section 4.6.
-func (p *Patch) Test(path Pointer, value any) *Patch { return p.withValue(opTest, path, value) }
+func (p *Patch) Test(path Pointer, value any) *Patch {
+	return p.withValue(jsonpatch.OpTest, path, value)
+}
 
 // SetName replaces the name.
-func (p *Patch) SetName(name string) *Patch { return p.withString(opReplace, PathName, name) }
+func (p *Patch) SetName(name string) *Patch { return p.withString(jsonpatch.OpReplace, PathName, name) }
 
 // SetDescription replaces the description.
 func (p *Patch) SetDescription(text string) *Patch {
-	return p.withString(opReplace, PathDescription, text)
+	return p.withString(jsonpatch.OpReplace, PathDescription, text)
 }
 
 // SetRole replaces the base role. It must not be empty; any other value is
 // left to the API, which adds roles over time.
 func (p *Patch) SetRole(role Role) *Patch {
 	if role == "" {
-		return p.fail(opReplace, PathRole, errors.New("want a role, got an empty one"))
+		return p.fail(jsonpatch.OpReplace, PathRole, errors.New("want a role, got an empty one"))
 	}
-	return p.withString(opReplace, PathRole, string(role))
+	return p.withString(jsonpatch.OpReplace, PathRole, string(role))
 }
 
 // SetCustomRoleIDs replaces the custom roles. No ids is the empty list; none of
 // them may be empty.
 func (p *Patch) SetCustomRoleIDs(ids ...string) *Patch {
 	if slices.Contains(ids, "") {
-		return p.fail(opReplace, PathCustomRoleIDs, errEmptyCustomRoleID)
+		return p.fail(jsonpatch.OpReplace, PathCustomRoleIDs, errEmptyCustomRoleID)
+	}
+	if ids == nil {
+		ids = []string{} // nil would be null
 	}
 	p = p.ready()
-	return p.withEncoded(opReplace, PathCustomRoleIDs, appendStrings(p.values, ids))
+	return p.withEncoded(jsonpatch.OpReplace, PathCustomRoleIDs, appendStrings(p.values, ids))
 }
 
 // AddCustomRoleID appends a custom role, which must not be empty. Sent twice
@@ -119,9 +111,9 @@ func (p *Patch) SetCustomRoleIDs(ids ...string) *Patch {
 func (p *Patch) AddCustomRoleID(id string) *Patch {
 	const end = PathCustomRoleIDs + "/-"
 	if id == "" {
-		return p.fail(opAdd, end, errEmptyCustomRoleID)
+		return p.fail(jsonpatch.OpAdd, end, errEmptyCustomRoleID)
 	}
-	return p.withString(opAdd, end, id)
+	return p.withString(jsonpatch.OpAdd, end, id)
 }
 
 var errEmptyCustomRoleID = errors.New("want custom role ids, got an empty one")
@@ -136,7 +128,7 @@ func (p *Patch) SetInlineRole(statements ...Statement) *Patch {
 // as 20240415. It must be positive.
 func (p *Patch) SetDefaultAPIVersion(version int) *Patch {
 	if version <= 0 {
-		return p.fail(opReplace, PathDefaultAPIVersion, errors.New("want a positive API version"))
+		return p.fail(jsonpatch.OpReplace, PathDefaultAPIVersion, errors.New("want a positive API version"))
 	}
 	return p.Replace(PathDefaultAPIVersion, version)
 }
@@ -194,7 +186,7 @@ func (p *Patch) String() string {
 	var lines []string
 	if p != nil {
 		for _, op := range p.ops {
-			lines = append(lines, op.String())
+			lines = append(lines, describe(op))
 		}
 	}
 	if err := p.Err(); err != nil {
@@ -206,30 +198,24 @@ func (p *Patch) String() string {
 // LogValue returns what [Patch.String] does.
 func (p *Patch) LogValue() slog.Value { return slog.StringValue(p.String()) }
 
-func (op operation) String() string {
-	line := op.op
-	if op.op == opMove || op.op == opCopy {
-		line += " " + op.from.oneLine()
+// describe returns the line of [Patch.String] for op.
+func describe(op jsonpatch.Operation) string {
+	line := op.Op
+	if op.HasFrom() {
+		line += " " + Pointer(op.From).oneLine()
 	}
-	line += " " + op.path.oneLine()
-	if op.value != nil {
-		line += " " + op.printableValue()
+	line += " " + Pointer(op.Path).oneLine()
+	if op.Value != nil {
+		line += " " + printableValue(op)
 	}
 	return line
 }
 
-func (op operation) printableValue() string {
-	_, name := op.path.member()
-	if name == "token" || new(Token).field([]byte(name)) == nil {
+func printableValue(op jsonpatch.Operation) string {
+	if _, name := memberOf(op.Path); name == "token" || !isTokenProperty(name) {
 		return redacted
 	}
-	return shorten(string(op.value), 60)
-}
-
-// oneLine returns p with control characters and quotes escaped.
-func (p Pointer) oneLine() string {
-	quoted := strconv.Quote(string(p))
-	return quoted[1 : len(quoted)-1]
+	return shorten(string(op.Value), 60)
 }
 
 // shorten cuts text at a rune boundary to at most limit bytes and a mark.
@@ -262,7 +248,7 @@ func (p *Patch) withValue(op string, path Pointer, value any) *Patch {
 // withString does what withValue does, without reflection.
 func (p *Patch) withString(op string, path Pointer, text string) *Patch {
 	p = p.ready()
-	return p.withEncoded(op, path, appendString(p.values, text))
+	return p.withEncoded(op, path, rawjson.AppendString(p.values, text))
 }
 
 // withEncoded adds an operation whose value is what values has more than
@@ -270,16 +256,20 @@ func (p *Patch) withString(op string, path Pointer, text string) *Patch {
 func (p *Patch) withEncoded(op string, path Pointer, values []byte) *Patch {
 	value := slices.Clip(values[len(p.values):])
 	p.values = values
-	return p.with(operation{op: op, path: path, value: value})
+	return p.with(jsonpatch.Operation{Op: op, Path: jsonpatch.Pointer(path), Value: value})
 }
 
 // with adds op, unless it or something before it is a mistake.
-func (p *Patch) with(op operation) *Patch {
+func (p *Patch) with(op jsonpatch.Operation) *Patch {
 	p = p.ready()
-	if err := op.check(); err != nil {
-		return p.fail(op.op, op.path, err)
+	err := op.Check()
+	if err == nil {
+		err = checkTokenRules(op)
 	}
-	if p.err == nil {
+	switch {
+	case err != nil:
+		return p.fail(op.Op, Pointer(op.Path), err)
+	case p.err == nil:
 		p.ops = append(p.ops, op)
 	}
 	return p
@@ -302,7 +292,7 @@ func (p *Patch) ready() *Patch {
 		return &Patch{err: wholePatchError(errNilPatch)}
 	case p.ops == nil:
 		room := new(struct {
-			ops    [4]operation
+			ops    [4]jsonpatch.Operation
 			values [96]byte
 		})
 		p.ops, p.values = room.ops[:0], room.values[:0]
@@ -310,60 +300,57 @@ func (p *Patch) ready() *Patch {
 	return p
 }
 
-// check returns what can be seen to be wrong with op without a token.
-func (op operation) check() error {
-	if err := op.path.check(); err != nil {
-		return err
-	}
-	if err := op.from.check(); err != nil {
-		return fmt.Errorf("from %q: %w", string(op.from), err)
-	}
-	switch op.op {
-	case opTest:
+// checkTokenRules refuses what V2 lets nobody write to a token.
+func checkTokenRules(op jsonpatch.Operation) error {
+	switch op.Op {
+	case jsonpatch.OpTest:
 		return nil // only reads
-	case opMove:
-		return op.checkMove()
-	case opAdd, opReplace:
-		if err := checkInlineRole(op.path, op.value); err != nil {
+	case jsonpatch.OpMove:
+		if err := checkEditable(op.From); err != nil {
+			return fmt.Errorf("from %q: %w", string(op.From), err)
+		}
+	case jsonpatch.OpAdd, jsonpatch.OpReplace:
+		if err := checkInlineRole(op.Path, op.Value); err != nil {
 			return err
 		}
 	}
-	return op.path.checkEditable()
+	return checkEditable(op.Path)
 }
 
-// checkMove follows RFC 6902 section 4.4.
-func (op operation) checkMove() error {
-	if op.from.contains(op.path) {
-		return fmt.Errorf("cannot move %q into itself", string(op.from))
+var errNotEditable = errors.New("not editable: it holds a name that begins with an underscore")
+
+// checkEditable refuses what is at or under a member that begins with an
+// underscore. A slash inside a reference token is escaped, so that each one in
+// path starts a token.
+func checkEditable(path jsonpatch.Pointer) error {
+	if strings.Contains(string(path), "/_") {
+		return errNotEditable
 	}
-	if err := op.from.checkEditable(); err != nil {
-		return fmt.Errorf("from %q: %w", string(op.from), err)
-	}
-	return op.path.checkEditable()
+	return nil
 }
 
 // checkInlineRole checks the statements that value writes to the inline role.
 // A value that is none is left to the API, whose schema may grow.
-func checkInlineRole(path Pointer, value json.RawMessage) error {
-	if path == PathInlineRole {
-		if value[0] != '[' {
-			return nil
-		}
-		i := 0
-		for element := range elements(value) {
-			if err := checkStatement(element); err != nil {
-				return fmt.Errorf("statement %d: %w", i, err)
-			}
-			i++
-		}
+func checkInlineRole(path jsonpatch.Pointer, value json.RawMessage) error {
+	token, inside := strings.CutPrefix(string(path), string(PathInlineRole))
+	switch {
+	case !inside:
 		return nil
-	}
-	token, inside := strings.CutPrefix(string(path), string(PathInlineRole)+"/")
-	if !inside {
-		return nil
-	}
-	if _, isIndex := arrayIndex(token); isIndex || token == "-" {
+	case token == "" && value[0] == '[':
+		return checkStatements(value)
+	case token != "" && token[0] == '/' && jsonpatch.IsElement(token[1:]):
 		return checkStatement(value)
+	}
+	return nil
+}
+
+func checkStatements(list json.RawMessage) error {
+	i := 0
+	for element := range rawjson.Elements(list) {
+		if err := checkStatement(element); err != nil {
+			return fmt.Errorf("statement %d: %w", i, err)
+		}
+		i++
 	}
 	return nil
 }
@@ -399,7 +386,7 @@ func (p *Patch) encode() ([]byte, error) {
 		return p.appendOperations(b), nil
 	}
 	b = append(b, `{"comment":`...)
-	b = appendString(b, p.comment)
+	b = rawjson.AppendString(b, p.comment)
 	b = append(b, `,"patch":`...)
 	b = p.appendOperations(b)
 	return append(b, '}'), nil
@@ -415,8 +402,8 @@ func (p *Patch) checkSend() error {
 		return wholePatchError(errors.New("no operations: there is nothing to send"))
 	}
 	for i, op := range p.ops {
-		if op.op != opTest && op.path == "" || op.op == opMove && op.from == "" {
-			return &PatchError{Index: i, Op: op.op, Path: op.path, Err: errors.New("the whole token cannot be written")}
+		if op.Op != jsonpatch.OpTest && op.Path == "" || op.Op == jsonpatch.OpMove && op.From == "" {
+			return operationError(i, op, errors.New("the whole token cannot be written"))
 		}
 	}
 	return nil
@@ -427,7 +414,7 @@ func (p *Patch) checkSend() error {
 func (p *Patch) encodedLen() int {
 	n := len(`{"comment":"","patch":[]}`) + len(p.comment)
 	for _, op := range p.ops {
-		n += len(`{"op":"","from":"","path":"","value":},`) + len(op.op) + len(op.from) + len(op.path) + len(op.value)
+		n += len(`{"op":"","from":"","path":"","value":},`) + len(op.Op) + len(op.From) + len(op.Path) + len(op.Value)
 	}
 	return n
 }
@@ -438,26 +425,9 @@ func (p *Patch) appendOperations(b []byte) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = op.append(b)
+		b = op.Append(b)
 	}
 	return append(b, ']')
-}
-
-func (op operation) append(b []byte) []byte {
-	b = append(b, `{"op":"`...)
-	b = append(b, op.op...)
-	b = append(b, '"')
-	if op.op == opMove || op.op == opCopy {
-		b = append(b, `,"from":`...)
-		b = appendString(b, string(op.from))
-	}
-	b = append(b, `,"path":`...)
-	b = appendString(b, string(op.path))
-	if op.value != nil {
-		b = append(b, `,"value":`...)
-		b = append(b, op.value...)
-	}
-	return append(b, '}')
 }
 
 // UnmarshalJSON replaces p by the patch in data, which is an array of
@@ -481,35 +451,34 @@ func (p *Patch) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-func decodePatch(data json.RawMessage) (*Patch, error) {
-	if err := checkJSON(data); err != nil {
+func decodePatch(data []byte) (*Patch, error) {
+	value, err := rawjson.Check(data)
+	switch {
+	case err != nil:
 		return nil, wholePatchError(err)
-	}
-	if !utf8.Valid(data) {
+	case !utf8.Valid(value):
 		return nil, wholePatchError(errNotUTF8)
+	case value[0] == '{':
+		return decodeCommented(value)
 	}
-	data = bytes.TrimSpace(data)
-	if kind(data) == "an object" {
-		return decodeCommented(data)
-	}
-	return decodeOperations(data)
+	return decodeOperations(value)
 }
 
 func decodeCommented(object json.RawMessage) (*Patch, error) {
 	var comment, patch json.RawMessage
-	for name, value := range members(object) {
-		var err error
-		switch string(name) {
+	for quoted, value := range rawjson.Members(object) {
+		member := &comment
+		switch name := string(rawjson.Unquote(quoted)); name {
 		case "comment":
-			err = once(&comment, name, value)
 		case "patch":
-			err = once(&patch, name, value)
+			member = &patch
 		default:
-			err = fmt.Errorf("unknown member %q: want patch and comment", name)
+			return nil, wholePatchError(fmt.Errorf("unknown member %q: want patch and comment", name))
 		}
-		if err != nil {
-			return nil, wholePatchError(err)
+		if *member != nil {
+			return nil, wholePatchError(fmt.Errorf("two members %q, and RFC 8259 section 4 does not say which counts", rawjson.Unquote(quoted)))
 		}
+		*member = value
 	}
 	if patch == nil {
 		return nil, wholePatchError(errors.New(`no member "patch"`))
@@ -518,7 +487,7 @@ func decodeCommented(object json.RawMessage) (*Patch, error) {
 	if err != nil || comment == nil {
 		return p, err
 	}
-	if p.comment, err = decodeString[string](comment); err != nil {
+	if p.comment, err = rawjson.Text(comment); err != nil {
 		return nil, wholePatchError(fmt.Errorf("comment: %w", err))
 	}
 	return p, nil
@@ -526,96 +495,30 @@ func decodeCommented(object json.RawMessage) (*Patch, error) {
 
 func decodeOperations(array json.RawMessage) (*Patch, error) {
 	if array[0] != '[' {
-		return nil, wholePatchError(wrongKind("an array of operations", array))
+		return nil, wholePatchError(rawjson.WrongKind("an array of operations", array))
 	}
 	p := NewPatch().ready()
-	for element := range elements(array) {
-		if p.decodeOperation(element); p.err != nil {
+	for element := range rawjson.Elements(array) {
+		switch op, err := jsonpatch.Decode(element); {
+		case err != nil:
+			p.fail(op.Op, Pointer(op.Path), err)
+		case op.Value != nil:
+			p.withValue(op.Op, Pointer(op.Path), op.Value)
+		default:
+			p.with(op)
+		}
+		if p.err != nil {
 			return nil, p.err
 		}
 	}
 	return p, nil
 }
 
-// decodeOperation adds the operation in object.
-func (p *Patch) decodeOperation(object json.RawMessage) *Patch {
-	raw, err := splitOperation(object)
-	if err != nil {
-		return p.fail("", "", err)
-	}
-	op, err := decodeRequired[string]("op", raw.op)
-	if err != nil {
-		return p.fail(op, "", err)
-	}
-	path, err := decodeRequired[Pointer]("path", raw.path)
-	if err != nil {
-		return p.fail(op, path, err)
-	}
-	switch op {
-	case opRemove:
-		return p.Remove(path)
-	case opAdd, opReplace, opTest:
-		if raw.value == nil {
-			return p.fail(op, path, errors.New(`no member "value"`))
-		}
-		return p.withValue(op, path, raw.value)
-	case opMove, opCopy:
-		from, err := decodeRequired[Pointer]("from", raw.from)
-		if err != nil {
-			return p.fail(op, path, err)
-		}
-		return p.with(operation{op: op, path: path, from: from})
-	}
-	return p.fail(op, path, errors.New("unknown operation: want add, remove, replace, move, copy or test"))
-}
-
-// rawOperation holds the members of an operation; nil for those that are not
-// there. It tells a value that is null from none.
-type rawOperation struct{ op, path, from, value json.RawMessage }
-
-func splitOperation(object json.RawMessage) (raw rawOperation, err error) {
-	if object[0] != '{' {
-		return raw, wrongKind("an object", object)
-	}
-	for name, value := range members(object) {
-		switch string(name) {
-		case "op":
-			err = once(&raw.op, name, value)
-		case "path":
-			err = once(&raw.path, name, value)
-		case "from":
-			err = once(&raw.from, name, value)
-		case "value":
-			err = once(&raw.value, name, value)
-		}
-		if err != nil {
-			return raw, err
-		}
-	}
-	return raw, nil
-}
-
-// once puts value into *dst, which must be nil so far.
-func once(dst *json.RawMessage, name []byte, value json.RawMessage) error {
-	if *dst != nil {
-		return fmt.Errorf("two members %q, and RFC 8259 section 4 does not say which counts", name)
-	}
-	*dst = value
-	return nil
-}
-
-func decodeRequired[T ~string](name string, value json.RawMessage) (T, error) {
-	if value == nil {
-		return "", fmt.Errorf("no member %q", name)
-	}
-	text, err := decodeString[T](value)
-	if err != nil {
-		return "", fmt.Errorf("%s: %w", name, err)
-	}
-	return text, nil
-}
-
 var errNotUTF8 = errors.New("not UTF-8, which RFC 8259 section 8.1 requires")
 
 // wholePatchError is for what is wrong with a patch and not with one operation.
 func wholePatchError(err error) *PatchError { return &PatchError{Index: -1, Err: err} }
+
+func operationError(i int, op jsonpatch.Operation, err error) *PatchError {
+	return &PatchError{Index: i, Op: op.Op, Path: Pointer(op.Path), Err: err}
+}

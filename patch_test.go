@@ -277,7 +277,7 @@ func allow() tokenpatch.Statement {
 func TestPatchKeepsWhatAStatementDoesNotKnow(t *testing.T) {
 	token := decodeTokenJSON(t, `{"inlineRole":[{"effect":"allow","sid":1.0,"notResources":null}]}`)
 	patch := newPatch().SetInlineRole(token.InlineRole.Or(nil)...)
-	assertBody(t, `[{"op":"replace","path":"/inlineRole","value":[{"effect":"allow","sid":1.0,"notResources":null}]}]`, patch)
+	assertBody(t, `[{"op":"replace","path":"/inlineRole","value":[{"notResources":null,"effect":"allow","sid":1.0}]}]`, patch)
 }
 
 func TestPatchUnmarshal(t *testing.T) {

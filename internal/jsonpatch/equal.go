@@ -1,4 +1,4 @@
-package tokenpatch
+package jsonpatch
 
 import (
 	"bytes"
@@ -7,21 +7,23 @@ import (
 	"math/big"
 	"slices"
 	"strings"
+
+	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
-// equalJSON says whether two JSON values are equal as RFC 6902 section 4.6
-// defines it: numbers by their value, objects whatever their order. An object
-// that has a name twice equals one with the same names and values in an order
-// that differs only between names.
-func equalJSON(a, b json.RawMessage) bool {
+// Equal says whether two JSON values, valid and without space around them, are
+// equal as RFC 6902 section 4.6 defines it: numbers by their value, objects
+// whatever their order. An object that has a name twice equals one with the
+// same names and values in an order that differs only between names.
+func Equal(a, b json.RawMessage) bool {
 	if bytes.Equal(a, b) {
 		return true
 	}
-	if a[0] != b[0] && kind(a) != kind(b) {
+	if a[0] != b[0] && rawjson.Kind(a) != rawjson.Kind(b) {
 		return false
 	}
-	x, _ := parseValue(a, 0)
-	y, _ := parseValue(b, 0)
+	x, _ := parse(a, 0)
+	y, _ := parse(b, 0)
 	return x.equal(y)
 }
 
@@ -37,33 +39,30 @@ type value struct {
 // deeper only by patching; what lies deeper is compared as it is written.
 const maxDepth = 10000
 
-// parseValue reads the value that b starts with, and returns what follows it.
-func parseValue(b []byte, depth int) (v value, rest []byte) {
+// parse reads the value that b starts with, and returns what follows it.
+func parse(b json.RawMessage, depth int) (v value, rest json.RawMessage) {
 	if b[0] != '{' && b[0] != '[' || depth == maxDepth {
-		end := valueEnd(b)
-		return value{text: b[:end]}, skipSpace(b[end:])
+		v.text, rest = rawjson.Cut(b)
+		return v, rest
 	}
 	v.bracket = b[0]
-	rest = skipSpace(b[1:])
+	rest = rawjson.Next(b[1:])
 	for rest[0] != '}' && rest[0] != ']' {
-		var name []byte
+		var name json.RawMessage
 		if v.bracket == '{' {
-			name, rest = cut(rest)
+			name, rest = rawjson.Cut(rest)
 		}
 		var child value
-		child, rest = parseValue(rest, depth+1)
+		child, rest = parse(rest, depth+1)
 		if name != nil {
-			child.name = unquote(name)
+			child.name = rawjson.Unquote(name)
 		}
 		v.children = append(v.children, child)
-		if rest[0] == ',' {
-			rest = skipSpace(rest[1:])
-		}
 	}
 	if v.bracket == '{' {
 		slices.SortStableFunc(v.children, func(a, b value) int { return bytes.Compare(a.name, b.name) })
 	}
-	return v, skipSpace(rest[1:])
+	return v, rawjson.Next(rest[1:])
 }
 
 func (v value) equal(w value) bool {
@@ -79,12 +78,12 @@ func equalText(a, b []byte) bool {
 	switch {
 	case bytes.Equal(a, b):
 		return true
-	case len(a) == 0 || len(b) == 0 || kind(a) != kind(b):
+	case len(a) == 0 || len(b) == 0 || rawjson.Kind(a) != rawjson.Kind(b):
 		return false
 	case a[0] == '"':
-		return bytes.Equal(unquote(a), unquote(b))
+		return bytes.Equal(rawjson.Unquote(a), rawjson.Unquote(b))
 	}
-	return kind(a) == "a number" && parseDecimal(a) == parseDecimal(b)
+	return rawjson.Kind(a) == "a number" && parseDecimal(a) == parseDecimal(b)
 }
 
 // decimal is the value of a JSON number in one form: digits without a zero at

@@ -1,12 +1,12 @@
-package tokenpatch
+package jsonpatch
 
 import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"iter"
-	"maps"
 	"slices"
+
+	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
 // node is a JSON value that is taken apart only where a pointer walks into it.
@@ -17,7 +17,7 @@ import (
 // are nested no deeper than the longest pointer that walked through them.
 type node struct {
 	raw    json.RawMessage // nil where the value is taken apart
-	object *orderedObject  // not nil where it is an object taken apart
+	object *object         // not nil where it is an object taken apart
 	array  []node          // not nil where it is an array taken apart
 }
 
@@ -33,7 +33,7 @@ func (n *node) open() {
 		n.object = openObject(n.raw)
 	case '[':
 		n.array = make([]node, 0, 4)
-		for element := range elements(n.raw) {
+		for element := range rawjson.Elements(n.raw) {
 			n.array = append(n.array, node{raw: element})
 		}
 	default:
@@ -74,10 +74,10 @@ func (n *node) append(b []byte) []byte {
 func (n *node) at(p Pointer) (*node, error) {
 	for rest := p; rest != ""; {
 		var token string
-		token, rest = rest.next()
+		token, rest = rest.Next()
 		child, err := n.child(token)
 		if err != nil {
-			return nil, fmt.Errorf("at %q: %w", string(p[:len(p)-len(rest)]), err)
+			return nil, locate(p[:len(p)-len(rest)], err)
 		}
 		n = child
 	}
@@ -136,66 +136,55 @@ func (n *node) remove(token string) (node, error) {
 	return value, nil
 }
 
-var errNothing = errors.New("there is nothing")
-
-func errNoChildren(value json.RawMessage) error {
-	return wrongKind("an object or an array", value)
-}
-
 // indexWithin reads the index of an array whose highest one is last, by the
 // grammar of RFC 6901 section 4.
 func indexWithin(token string, last int) (int, error) {
 	i, ok := arrayIndex(token)
 	switch {
 	case token == "-":
-		return 0, errors.New(`there is nothing: "-" is behind the last element`)
+		return 0, fmt.Errorf(`%w: "-" is behind the last element`, errNoValue)
 	case !ok:
 		return 0, errors.New("want an array index, digits without a leading zero")
 	case i > last:
-		return 0, fmt.Errorf("there is nothing: the highest index is %d", last)
+		return 0, fmt.Errorf("%w: the highest index is %d", errNoValue, last)
 	}
 	return i, nil
 }
 
-// orderedObject is a JSON object whose members keep their order. A member that
-// was removed keeps its place. Members with one name are all kept, and cannot be
-// reached: RFC 6901 section 4.
-type orderedObject struct {
-	members []objectMember
+// object is a JSON object that was taken apart. Its members keep their order,
+// and one that was removed keeps its place. Members with one name are all kept,
+// and cannot be reached: RFC 6901 section 4.
+type object struct {
+	members []member
 	index   map[string]int // position by name, or ambiguous; nil while there are few members
 }
 
-type objectMember struct {
+type member struct {
 	name  json.RawMessage // in quotes, as it was read
 	value node            // the zero node where it was removed
 }
 
 const (
-	fewMembers = 16 // where a search from the front stops being quicker than a map
-	ambiguous  = -1 // in place of the position of a name that occurs twice
+	few       = 16 // where a search from the front stops being quicker than a map
+	ambiguous = -1 // in place of the position of a name that occurs twice
 )
 
-var errAmbiguous = errors.New("there are two members with that name, and RFC 6901 section 4 refuses to choose")
-
 // openObject returns the object in raw, whose memory it shares.
-func openObject(raw json.RawMessage) *orderedObject {
-	o := &orderedObject{members: make([]objectMember, 0, fewMembers)}
-	for rest := inside(raw); len(rest) > 0; {
-		var name, value []byte
-		name, rest = cut(rest)
-		value, rest = cut(rest)
-		o.members = append(o.members, objectMember{name, node{raw: value}})
+func openObject(raw json.RawMessage) *object {
+	o := &object{members: make([]member, 0, few)}
+	for name, value := range rawjson.Members(raw) {
+		o.members = append(o.members, member{name, node{raw: value}})
 	}
-	if len(o.members) > fewMembers {
+	if len(o.members) > few {
 		o.buildIndex()
 	}
 	return o
 }
 
-func (o *orderedObject) buildIndex() {
+func (o *object) buildIndex() {
 	o.index = make(map[string]int, len(o.members))
 	for i, m := range o.members {
-		name := string(unquote(m.name))
+		name := string(rawjson.Unquote(m.name))
 		if _, twice := o.index[name]; twice {
 			i = ambiguous
 		}
@@ -204,7 +193,7 @@ func (o *orderedObject) buildIndex() {
 }
 
 // find returns the value with that name, which may have been removed, or nil.
-func (o *orderedObject) find(name string) (found *node, err error) {
+func (o *object) find(name string) (found *node, err error) {
 	if o.index != nil {
 		i, ok := o.index[name]
 		switch {
@@ -216,7 +205,7 @@ func (o *orderedObject) find(name string) (found *node, err error) {
 		return &o.members[i].value, nil
 	}
 	for i := range o.members {
-		if string(unquote(o.members[i].name)) != name {
+		if string(rawjson.Unquote(o.members[i].name)) != name {
 			continue
 		}
 		if found != nil {
@@ -228,26 +217,17 @@ func (o *orderedObject) find(name string) (found *node, err error) {
 }
 
 // lookup returns the value with that name, or an error where there is none.
-func (o *orderedObject) lookup(name string) (*node, error) {
+func (o *object) lookup(name string) (*node, error) {
 	value, err := o.find(name)
 	if err == nil && (value == nil || !value.exists()) {
-		err = errNothing
+		err = errNoValue
 	}
 	return value, err
 }
 
-// get returns the JSON of the value with that name, or nil.
-func (o *orderedObject) get(name string) json.RawMessage {
-	value, err := o.lookup(name)
-	if err != nil {
-		return nil
-	}
-	return value.close()
-}
-
 // set replaces the value with that name in its place, or appends it. Its error
 // is errAmbiguous, which takes an object that was read.
-func (o *orderedObject) set(name string, value node) error {
+func (o *object) set(name string, value node) error {
 	place, err := o.find(name)
 	if err != nil {
 		return err
@@ -256,45 +236,31 @@ func (o *orderedObject) set(name string, value node) error {
 		*place = value
 		return nil
 	}
-	o.members = append(o.members, objectMember{appendString(nil, name), value})
+	o.members = append(o.members, member{rawjson.AppendString(nil, name), value})
 	switch {
 	case o.index != nil:
 		o.index[name] = len(o.members) - 1
-	case len(o.members) > fewMembers:
+	case len(o.members) > few:
 		o.buildIndex()
 	}
 	return nil
 }
 
-// clone returns an object of its own, whose values share their text with o's.
-// None of them may be taken apart.
-func (o *orderedObject) clone() *orderedObject {
-	return &orderedObject{slices.Clone(o.members), maps.Clone(o.index)}
-}
-
-// all yields the members that were not removed: names in quotes, values whole.
-func (o *orderedObject) all() iter.Seq2[json.RawMessage, *node] {
-	return func(yield func(json.RawMessage, *node) bool) {
-		for i := range o.members {
-			m := &o.members[i]
-			if m.value.exists() && !yield(m.name, &m.value) {
-				return
-			}
-		}
-	}
-}
-
-func (o *orderedObject) append(b []byte) []byte {
+func (o *object) append(b []byte) []byte {
 	b = append(b, '{')
 	first := true
-	for name, value := range o.all() {
+	for i := range o.members {
+		m := &o.members[i]
+		if !m.value.exists() {
+			continue
+		}
 		if !first {
 			b = append(b, ',')
 		}
 		first = false
-		b = append(b, name...)
+		b = append(b, m.name...)
 		b = append(b, ':')
-		b = value.append(b)
+		b = m.value.append(b)
 	}
 	return append(b, '}')
 }

@@ -1,0 +1,281 @@
+package jsonpatch
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/tokenpatch/tokenpatch/internal/rawjson"
+)
+
+// Replay says what applying a patch a second time can do.
+type Replay int
+
+const (
+	Unsafe     Replay = iota // it can change something more
+	Guarded                  // it fails or changes nothing
+	Idempotent               // it succeeds and changes nothing
+)
+
+// Analyze follows ops twice through a document of which nothing is known, and
+// says what the second time can do: for every document that they can be applied
+// to, and whatever its members called volatile are by then.
+//
+// In doubt a patch is [Unsafe]: one that can never be applied, one that writes
+// the whole document, one that inserts, appends or removes where an array may
+// be, one whose pointers or values servers read differently, and one whose
+// following takes too long.
+func Analyze(ops []Operation, volatile ...string) Replay {
+	x := execution{root: new(symbol), budget: budgetFor(ops)}
+	if x.run(ops); x.fails || x.lost {
+		return Unsafe
+	}
+	for _, name := range volatile {
+		x.root = x.with(x.root, name, new(symbol))
+	}
+	once := x.root.share()
+	x.mayFail = false
+	x.run(ops)
+	switch {
+	case x.lost:
+		return Unsafe
+	case x.fails: // a patch is applied as a whole or not at all
+		return Guarded
+	case x.compare(once, x.root) != yes:
+		return Unsafe
+	case x.mayFail:
+		return Guarded
+	}
+	return Idempotent
+}
+
+// An execution applies a patch to a symbolic document: nothing is known of it
+// but what must be true for the operations so far to have succeeded.
+type execution struct {
+	root    *symbol
+	budget  int  // steps that are left
+	lost    bool // nothing can be said any more
+	fails   bool // this run certainly fails
+	mayFail bool // this run fails for some of the documents that are left
+}
+
+// budgetFor bounds the time to what is linear in the patch, and some hundredths
+// of a second: copies of copies grow without bound. Looking at a symbol is a
+// step, and so are 16 bytes of a value.
+func budgetFor(ops []Operation) int {
+	budget := 1 << 16
+	for _, op := range ops {
+		budget += 16 + len(op.Value)/2
+	}
+	return budget
+}
+
+func (x *execution) spend(steps int) {
+	x.budget -= steps
+	x.lost = x.lost || x.budget < 0
+}
+
+func (x *execution) run(ops []Operation) {
+	for _, op := range ops {
+		if x.apply(op); x.fails || x.lost {
+			return
+		}
+	}
+}
+
+func (x *execution) apply(op Operation) {
+	if strings.Count(string(op.Path), "/") > maxDepth || strings.Count(string(op.From), "/") > maxDepth {
+		x.lost = true
+		return
+	}
+	value := &symbol{kind: literal, raw: op.Value}
+	switch op.Op {
+	case OpTest:
+		x.test(op.Path, value)
+	case OpAdd:
+		x.write(OpAdd, op.Path, value)
+	case OpReplace:
+		// Some servers let it add a member, so that it proves nothing.
+		x.mayFail = x.mayFail || x.at(op.Path).proof() < provenPresent
+		x.write(OpReplace, op.Path, value)
+	case OpRemove:
+		x.present(op.Path)
+		x.write(OpRemove, op.Path, absentSymbol)
+	case OpCopy:
+		x.write(OpAdd, op.Path, x.present(op.From).share())
+	case OpMove:
+		moved := x.present(op.From)
+		if op.From != op.Path {
+			x.write(OpRemove, op.From, absentSymbol)
+			x.write(OpAdd, op.Path, moved)
+		}
+	}
+}
+
+// test learns from a success what is at p, unless that is null: then some
+// libraries also succeed where there is nothing, against RFC 6902 section 4.6.
+func (x *execution) test(p Pointer, want *symbol) {
+	got, null := x.at(p), want.raw[0] == 'n'
+	switch same := x.compare(got, want); {
+	case same == yes:
+	case same == no && !(null && got == absentSymbol):
+		x.fails = true
+	default:
+		x.mayFail = true
+		if got.kind == unknown && !null {
+			*got = *want // wherever it was copied to
+		}
+	}
+}
+
+// at returns what is at p.
+func (x *execution) at(p Pointer) *symbol {
+	v := x.root
+	for p != "" && !x.lost {
+		var token string
+		token, p = p.Next()
+		x.requireToHold(v, token)
+		v = x.child(v, token)
+	}
+	return v
+}
+
+// present returns what is at p, where there must be something.
+func (x *execution) present(p Pointer) *symbol {
+	v := x.at(p)
+	x.require(v, provenPresent)
+	return v
+}
+
+// require notes what v must be for the run to go on.
+func (x *execution) require(v *symbol, want proof) {
+	switch base := v.unchanged(); {
+	case base.proof() >= want:
+	case base.kind == unknown:
+		x.mayFail = true
+		base.proven = want
+	default:
+		x.fails = true
+	}
+}
+
+// requireToHold notes that v can have something at token.
+func (x *execution) requireToHold(v *symbol, token string) {
+	_, isIndex := arrayIndex(token)
+	switch {
+	case isIndex, token == "-":
+		x.require(v, provenContainer)
+	case strings.Trim(token, "+-0123456789") == "":
+		x.lost = true // an index to some libraries, a name to RFC 6901 section 4: "-1", "01", ""
+	default:
+		x.require(v, provenObject)
+	}
+	x.open(v.unchanged())
+}
+
+// write does to the document what op does: add, remove or replace.
+func (x *execution) write(op string, p Pointer, v *symbol) {
+	if p == "" {
+		x.lost = true
+		return
+	}
+	x.root = x.written(x.root, op, p, v)
+}
+
+func (x *execution) written(in *symbol, op string, p Pointer, v *symbol) *symbol {
+	token, rest := p.Next()
+	if x.requireToHold(in, token); x.fails || x.lost {
+		return in
+	}
+	if rest != "" {
+		op, v = OpReplace, x.written(x.child(in, token), op, rest, v)
+	}
+	if in.isArray() {
+		return x.withElement(in, op, token, v)
+	}
+	if in.proof() < provenObject && (token == "-" || op != OpReplace) {
+		return &symbol{proven: provenContainer} // an array's elements may have moved
+	}
+	return x.with(in, token, v)
+}
+
+// withElement returns the array in with v at token.
+func (x *execution) withElement(in *symbol, op, token string, v *symbol) *symbol {
+	in = x.writable(in, array)
+	i, isIndex := arrayIndex(token)
+	switch n := len(in.list); {
+	case op == OpAdd && token == "-":
+		in.list = append(in.list, v)
+	case op == OpAdd && isIndex && i <= n:
+		x.spend((n - i) / 16)
+		in.list = slices.Insert(in.list, i, v)
+	case !isIndex || i >= n:
+		x.fails = true
+	case op == OpRemove:
+		x.spend((n - i) / 16)
+		in.list = slices.Delete(in.list, i, i+1)
+	default:
+		in.list[i] = v
+	}
+	return in
+}
+
+// with returns v with value at token.
+func (x *execution) with(v *symbol, token string, value *symbol) *symbol {
+	x.spend(1)
+	v = x.writable(v, changed)
+	v.members[token] = value
+	return v
+}
+
+// child returns what v has at token.
+func (x *execution) child(v *symbol, token string) *symbol {
+	x.spend(1)
+	value := x.lookup(v, token)
+	if v.shared {
+		value.share()
+	}
+	return value
+}
+
+func (x *execution) lookup(v *symbol, token string) *symbol {
+	if value, ok := v.members[token]; ok {
+		return value
+	}
+	v = v.unchanged()
+	x.open(v)
+	value, ok := v.members[token]
+	switch i, isIndex := arrayIndex(token); {
+	case ok:
+		return value
+	case v.kind == unknown:
+		value = new(symbol)
+		v.keep(token, value)
+		return value
+	case isIndex && i < len(v.list):
+		return v.list[i]
+	}
+	return absentSymbol
+}
+
+// open takes a literal apart by one level, unless it was.
+func (x *execution) open(v *symbol) {
+	if v.kind != literal || v.opened {
+		return
+	}
+	v.opened = true
+	x.spend(len(v.raw) / 16)
+	switch v.raw[0] {
+	case '[':
+		for element := range rawjson.Elements(v.raw) {
+			v.list = append(v.list, &symbol{kind: literal, raw: element})
+		}
+	case '{':
+		for quoted, value := range rawjson.Members(v.raw) {
+			name := string(rawjson.Unquote(quoted))
+			if _, twice := v.members[name]; twice {
+				x.lost = true // RFC 8259 section 4 does not say which of the two counts
+			}
+			v.keep(name, &symbol{kind: literal, raw: value})
+		}
+	}
+}
