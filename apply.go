@@ -42,11 +42,11 @@ func (p *Patch) Apply(t Token) (Token, error) {
 // The document must be UTF-8. A name that an object has twice cannot be reached,
 // RFC 6901 section 4. What copy operations add may come to 64 MiB together.
 //
-// The error is a [*PatchError], as [Patch.Apply] says. The checks that were made
-// when the patch was built, which are those of a [Token], hold here as well: no
-// patch writes to a member that begins with an underscore.
+// The error is a [*PatchError]: an operation that RFC 6902 refuses, or the first
+// that cannot be applied. What V2 lets nobody do to a [Token] may be done to a
+// document.
 func (p *Patch) ApplyJSON(document []byte) ([]byte, error) {
-	if err := p.Err(); err != nil {
+	if err := p.documentErr(); err != nil {
 		return nil, err
 	}
 	value, err := rawjson.Check(document)
@@ -59,11 +59,11 @@ func (p *Patch) ApplyJSON(document []byte) ([]byte, error) {
 	return p.apply(value)
 }
 
-// apply applies p, which has no mistake, to a valid document.
+// apply applies p to a valid document.
 func (p *Patch) apply(document json.RawMessage) ([]byte, error) {
-	result, done, err := jsonpatch.Apply(document, p.ops)
+	result, done, err := jsonpatch.Apply(document, p.operations())
 	if err != nil {
-		return nil, operationError(done, p.ops[done], err)
+		return nil, operationError(done, p.operations()[done], err)
 	}
 	return result, nil
 }

@@ -44,13 +44,35 @@ func TestApplyRefusesDocuments(t *testing.T) {
 }
 
 func TestApplyRefusesBadPatches(t *testing.T) {
-	for name, patch := range map[string]*tokenpatch.Patch{"nil": nil, "a mistake": newPatch().SetName("a").Remove("/_id")} {
+	for name, patch := range map[string]*tokenpatch.Patch{"nil": nil, "a mistake": newPatch().SetName("a").Remove("_id")} {
 		t.Run(name, func(t *testing.T) {
 			_, err := patch.ApplyJSON([]byte(`{}`))
 			assert.Equal(t, patch.Err(), err)
 			token, err := patch.Apply(tokenpatch.Token{ID: "i"})
 			assert.Equal(t, patch.Err(), err)
 			assert.Zero(t, token)
+		})
+	}
+}
+
+// What nobody may do to a token may be done to a document.
+func TestApplyJSONHasNoTokenRules(t *testing.T) {
+	const text = `[{"op":"add","path":"/_id","value":1},{"op":"move","from":"/_a","path":"/_b"},{"op":"add","path":"/inlineRole","value":[{"effect":"maybe"}]},{"op":"remove","path":"/c"}]`
+	for name, patch := range map[string]*tokenpatch.Patch{
+		"decoded": decodePatchJSON(t, text),
+		"built":   newPatch().Add("/_id", 1).Move("/_a", "/_b").Add("/inlineRole", json.RawMessage(`[{"effect":"maybe"}]`)).Remove("/c"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := patch.ApplyJSON([]byte(`{"_a":2,"c":3}`))
+			require.NoError(t, err)
+			assert.Equal(t, `{"_id":1,"_b":2,"inlineRole":[{"effect":"maybe"}]}`, string(got))
+
+			_, applyErr := patch.Apply(tokenpatch.Token{})
+			_, sendErr := patch.MarshalJSON()
+			guarded, _ := patch.Guard(tokenpatch.Token{})
+			for _, err := range []error{patch.Err(), applyErr, sendErr, patch.Clone().Err(), guarded.Err()} {
+				assert.EqualError(t, err, `tokenpatch: patch: operation 0: add "/_id": not editable: it holds a name that begins with an underscore`)
+			}
 		})
 	}
 }

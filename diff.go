@@ -90,7 +90,10 @@ func (p *Patch) Guard(before Token) (guarded *Patch, unguarded []Pointer) {
 	if p.Err() != nil {
 		return p.Clone(), nil
 	}
-	guarded = NewPatch().Comment(p.comment).ready()
+	guarded = NewPatch().ready()
+	if p.content != nil {
+		guarded.content.comment = p.content.comment
+	}
 	touched := p.touched()
 	values := before.membersAt(touched)
 	for _, path := range touched {
@@ -100,7 +103,7 @@ func (p *Patch) Guard(before Token) (guarded *Patch, unguarded []Pointer) {
 			unguarded = append(unguarded, path)
 		}
 	}
-	guarded.ops = append(guarded.ops, p.ops...)
+	guarded.content.operations = append(guarded.content.operations, p.operations()...)
 	return guarded, unguarded
 }
 
@@ -108,7 +111,7 @@ func (p *Patch) Guard(before Token) (guarded *Patch, unguarded []Pointer) {
 // inside them, once each and in the order of first mention. The whole token is
 // the empty Pointer.
 func (p *Patch) touched() (touched []Pointer) {
-	seen := make(map[Pointer]bool, len(p.ops))
+	seen := make(map[Pointer]bool, p.Len())
 	touch := func(path jsonpatch.Pointer) {
 		member, _ := memberOf(path)
 		if !seen[member] {
@@ -116,7 +119,7 @@ func (p *Patch) touched() (touched []Pointer) {
 			touched = append(touched, member)
 		}
 	}
-	for _, op := range p.ops {
+	for _, op := range p.operations() {
 		if op.HasFrom() {
 			touch(op.From)
 		}

@@ -276,6 +276,19 @@ func TestGuardOfNothing(t *testing.T) {
 	}
 }
 
+// What a guard tests is what the service has, also where it breaks its schema.
+func TestGuardLetsTheUnchangedTokenThrough(t *testing.T) {
+	const document = `{"name":"\ud800","inlineRole":[{"actions":["*"]},{"effect":null},{"effect":"","resources":null}],"ownerId":null,"_member":{}}`
+	before := decodeTokenJSON(t, document)
+	after := before.Clone()
+	after.Name, after.InlineRole = tokenpatch.Set("b"), tokenpatch.Set([]tokenpatch.Statement{allow()})
+	guarded, unguarded := tokenpatch.Diff(before, after).Copy("/ownerId", "/x").Copy("/_member", "/y").Guard(before)
+	assert.Equal(t, []tokenpatch.Pointer{"/x", "/y"}, unguarded)
+	require.NoError(t, guarded.Err())
+	_, err := guarded.ApplyJSON([]byte(document))
+	require.NoError(t, err)
+}
+
 func TestGuardDoesNotAlias(t *testing.T) {
 	patch := newPatch().SetName("b")
 	guarded, _ := patch.Guard(decodeTokenJSON(t, `{"name":"n"}`))

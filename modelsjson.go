@@ -19,57 +19,59 @@ type property struct {
 	field any
 }
 
-func (t *Token) properties() []property {
-	return []property{
-		{"_id", &t.ID},
-		{"ownerId", &t.OwnerID},
-		{"memberId", &t.MemberID},
-		{"_member", &t.Member},
-		{"name", &t.Name},
-		{"description", &t.Description},
-		{"creationDate", &t.CreationDate},
-		{"lastModified", &t.LastModified},
-		{"customRoleIds", &t.CustomRoleIDs},
-		{"inlineRole", &t.InlineRole},
-		{"role", &t.Role},
-		{"token", &t.Token},
-		{"serviceToken", &t.ServiceToken},
-		{"_links", &t.Links},
-		{"defaultApiVersion", &t.DefaultAPIVersion},
-		{"lastUsed", &t.LastUsed},
-	}
+const maxProperties = 16 // a Token's
+
+func (t *Token) properties(room []property) []property {
+	return append(room,
+		property{"_id", &t.ID},
+		property{"ownerId", &t.OwnerID},
+		property{"memberId", &t.MemberID},
+		property{"_member", &t.Member},
+		property{"name", &t.Name},
+		property{"description", &t.Description},
+		property{"creationDate", &t.CreationDate},
+		property{"lastModified", &t.LastModified},
+		property{"customRoleIds", &t.CustomRoleIDs},
+		property{"inlineRole", &t.InlineRole},
+		property{"role", &t.Role},
+		property{"token", &t.Token},
+		property{"serviceToken", &t.ServiceToken},
+		property{"_links", &t.Links},
+		property{"defaultApiVersion", &t.DefaultAPIVersion},
+		property{"lastUsed", &t.LastUsed},
+	)
 }
 
-func (m *MemberSummary) properties() []property {
-	return []property{
-		{"_links", &m.Links},
-		{"_id", &m.ID},
-		{"firstName", &m.FirstName},
-		{"lastName", &m.LastName},
-		{"role", &m.Role},
-		{"email", &m.Email},
-	}
+func (m *MemberSummary) properties(room []property) []property {
+	return append(room,
+		property{"_links", &m.Links},
+		property{"_id", &m.ID},
+		property{"firstName", &m.FirstName},
+		property{"lastName", &m.LastName},
+		property{"role", &m.Role},
+		property{"email", &m.Email},
+	)
 }
 
-func (s *Statement) properties() []property {
-	return []property{
-		{"resources", &s.Resources},
-		{"notResources", &s.NotResources},
-		{"actions", &s.Actions},
-		{"notActions", &s.NotActions},
-		{"effect", &s.Effect},
-	}
+func (s *Statement) properties(room []property) []property {
+	return append(room,
+		property{"resources", &s.Resources},
+		property{"notResources", &s.NotResources},
+		property{"actions", &s.Actions},
+		property{"notActions", &s.NotActions},
+		property{"effect", &s.Effect},
+	)
 }
 
-func (l *Link) properties() []property {
-	return []property{
-		{"href", &l.Href},
-		{"type", &l.Type},
-	}
+func (l *Link) properties(room []property) []property {
+	return append(room,
+		property{"href", &l.Href},
+		property{"type", &l.Type},
+	)
 }
 
 func isTokenProperty(name string) bool {
-	return slices.ContainsFunc(new(Token).properties(), func(p property) bool { return p.name == name })
+	return slices.ContainsFunc(new(Token).properties(nil), func(p property) bool { return p.name == name })
 }
 
 // MarshalJSON returns t with the members it did not know, as [Token] says.
@@ -77,20 +79,24 @@ func (t Token) MarshalJSON() ([]byte, error) { return t.encode(), nil }
 
 // MarshalJSON returns m with the members it did not know, as [Token] says.
 func (m MemberSummary) MarshalJSON() ([]byte, error) {
-	return appendObject(nil, m.properties(), m.Extra), nil
+	return appendObject(nil, m.properties(make([]property, 0, maxProperties)), m.Extra), nil
 }
 
 // MarshalJSON returns s with the members it did not know, as [Token] says.
 func (s Statement) MarshalJSON() ([]byte, error) { return s.encode(), nil }
 
 // MarshalJSON returns l with the members it did not know, as [Token] says.
-func (l Link) MarshalJSON() ([]byte, error) { return appendObject(nil, l.properties(), l.Extra), nil }
-
-func (t Token) encode() []byte {
-	return appendObject(make([]byte, 0, 1024), t.properties(), t.Extra)
+func (l Link) MarshalJSON() ([]byte, error) {
+	return appendObject(nil, l.properties(make([]property, 0, maxProperties)), l.Extra), nil
 }
 
-func (s Statement) encode() []byte { return appendObject(nil, s.properties(), s.Extra) }
+func (t Token) encode() []byte {
+	return appendObject(make([]byte, 0, 1024), t.properties(make([]property, 0, maxProperties)), t.Extra)
+}
+
+func (s Statement) encode() []byte {
+	return appendObject(nil, s.properties(make([]property, 0, maxProperties)), s.Extra)
+}
 
 // appendObject appends the properties in their order, and behind them the
 // unknown ones. A required property that was null or missing is so again, as
@@ -178,9 +184,11 @@ func appendValue(b []byte, field any) []byte {
 	case *Field[[]Statement]:
 		return appendField(b, f, appendStatements)
 	case *Field[MemberSummary]:
-		return appendField(b, f, func(b []byte, m MemberSummary) []byte { return appendObject(b, m.properties(), m.Extra) })
+		return appendField(b, f, func(b []byte, m MemberSummary) []byte {
+			return appendObject(b, m.properties(make([]property, 0, maxProperties)), m.Extra)
+		})
 	}
-	panic(fmt.Sprintf("tokenpatch: no encoding for %T", field))
+	panic("tokenpatch: a property of a type that has no encoding")
 }
 
 func appendField[T any](b []byte, f *Field[T], appendTo func([]byte, T) []byte) []byte {
@@ -207,7 +215,9 @@ func appendList[T any](b []byte, list []T, appendTo func([]byte, T) []byte) []by
 func appendStrings(b []byte, list []string) []byte { return appendList(b, list, rawjson.AppendString) }
 
 func appendStatements(b []byte, list []Statement) []byte {
-	return appendList(b, list, func(b []byte, s Statement) []byte { return appendObject(b, s.properties(), s.Extra) })
+	return appendList(b, list, func(b []byte, s Statement) []byte {
+		return appendObject(b, s.properties(make([]property, 0, maxProperties)), s.Extra)
+	})
 }
 
 func appendLinks(b []byte, links map[string]Link) []byte {
@@ -219,7 +229,7 @@ func appendLinks(b []byte, links map[string]Link) []byte {
 		b = rawjson.AppendString(b, name)
 		b = append(b, ':')
 		link := links[name]
-		b = appendObject(b, link.properties(), link.Extra)
+		b = appendObject(b, link.properties(make([]property, 0, maxProperties)), link.Extra)
 	}
 	return append(b, '}')
 }
@@ -258,22 +268,22 @@ func unmarshal[T any](data []byte, dst *T, decode func(json.RawMessage) (T, erro
 }
 
 func decodeToken(object json.RawMessage) (t Token, err error) {
-	t.Extra, err = decodeObject(object, t.properties())
+	t.Extra, err = decodeObject(object, t.properties(make([]property, 0, maxProperties)))
 	return t, err
 }
 
 func decodeMemberSummary(object json.RawMessage) (m MemberSummary, err error) {
-	m.Extra, err = decodeObject(object, m.properties())
+	m.Extra, err = decodeObject(object, m.properties(make([]property, 0, maxProperties)))
 	return m, err
 }
 
 func decodeStatement(object json.RawMessage) (s Statement, err error) {
-	s.Extra, err = decodeObject(object, s.properties())
+	s.Extra, err = decodeObject(object, s.properties(make([]property, 0, maxProperties)))
 	return s, err
 }
 
 func decodeLink(object json.RawMessage) (l Link, err error) {
-	l.Extra, err = decodeObject(object, l.properties())
+	l.Extra, err = decodeObject(object, l.properties(make([]property, 0, maxProperties)))
 	return l, err
 }
 
@@ -347,7 +357,7 @@ func decodeProperty(p property, value json.RawMessage, extra *Extra) error {
 	case *Field[MemberSummary]:
 		return decodeField(value, dst, decodeMemberSummary)
 	}
-	panic(fmt.Sprintf("tokenpatch: no decoding for %T", p.field))
+	panic("tokenpatch: a property of a type that has no decoding: " + p.name)
 }
 
 // decodeField decodes a member that may be null.

@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -19,8 +21,8 @@ import (
 //	patch := tokenpatch.NewPatch().SetName("deployer").SetRole(tokenpatch.RoleReader)
 //
 // Values are encoded when they are given, so a later change to the caller's
-// slice changes nothing. The first mistake is kept: what follows it is ignored,
-// and [Patch.Err] and every use return it.
+// slice changes nothing. The first mistake is kept, and [Patch.Err] and every
+// use return it.
 //
 // A finished Patch may be sent any number of times, from any number of
 // goroutines. Building and using it at the same time is a data race. Do not copy
@@ -28,10 +30,18 @@ import (
 type Patch struct {
 	_ noCopy
 
-	ops     []jsonpatch.Operation // values compact, escaped as encoding/json does
-	values  []byte                // what the operations' values are cut from; append to it only
-	comment string
-	err     *PatchError // the first mistake
+	content *patchContent // nil for an empty Patch
+}
+
+// patchContent is behind a pointer, which fmt prints as an address where it gets
+// to a Patch through a field that is not exported, and calls no method: values
+// may be secrets.
+type patchContent struct {
+	operations []jsonpatch.Operation // values compact, escaped as encoding/json does
+	values     []byte                // what the operations' values are cut from; append to it only
+	comment    string
+	mistake    *PatchError // the first that RFC 6902 sees, or a setter; nothing is added after it
+	forbidden  *PatchError // the first operation that nobody may do to a token
 }
 
 // noCopy lets go vet find copies of a Patch, which would share what they append
@@ -48,8 +58,8 @@ func NewPatch() *Patch { return new(Patch) }
 // section 4.1. The path of an array's element inserts before it, "-" at the end.
 func (p *Patch) Add(path Pointer, value any) *Patch { return p.withValue(jsonpatch.OpAdd, path, value) }
 
-// Remove removes what is at path, RFC 6902 section 4.2. V2 answers 422 where
-// there is nothing.
+// Remove removes what is at path, RFC 6902 section 4.2. V2 responds with
+// 422 where there is no value.
 func (p *Patch) Remove(path Pointer) *Patch {
 	return p.with(jsonpatch.Operation{Op: jsonpatch.OpRemove, Path: jsonpatch.Pointer(path)})
 }
@@ -77,12 +87,10 @@ func (p *Patch) Test(path Pointer, value any) *Patch {
 }
 
 // SetName replaces the name.
-func (p *Patch) SetName(name string) *Patch { return p.withString(jsonpatch.OpReplace, PathName, name) }
+func (p *Patch) SetName(name string) *Patch { return p.setString(PathName, name) }
 
 // SetDescription replaces the description.
-func (p *Patch) SetDescription(text string) *Patch {
-	return p.withString(jsonpatch.OpReplace, PathDescription, text)
-}
+func (p *Patch) SetDescription(text string) *Patch { return p.setString(PathDescription, text) }
 
 // SetRole replaces the base role. It must not be empty; any other value is
 // left to the API, which adds roles over time.
@@ -90,7 +98,7 @@ func (p *Patch) SetRole(role Role) *Patch {
 	if role == "" {
 		return p.fail(jsonpatch.OpReplace, PathRole, errors.New("want a role, got an empty one"))
 	}
-	return p.withString(jsonpatch.OpReplace, PathRole, string(role))
+	return p.setString(PathRole, string(role))
 }
 
 // SetCustomRoleIDs replaces the custom roles. No ids is the empty list; none of
@@ -103,7 +111,7 @@ func (p *Patch) SetCustomRoleIDs(ids ...string) *Patch {
 		ids = []string{} // nil would be null
 	}
 	p = p.ready()
-	return p.withEncoded(jsonpatch.OpReplace, PathCustomRoleIDs, appendStrings(p.values, ids))
+	return p.set(jsonpatch.OpReplace, PathCustomRoleIDs, appendStrings(p.content.values, ids))
 }
 
 // AddCustomRoleID appends a custom role, which must not be empty. Sent twice
@@ -113,7 +121,8 @@ func (p *Patch) AddCustomRoleID(id string) *Patch {
 	if id == "" {
 		return p.fail(jsonpatch.OpAdd, end, errEmptyCustomRoleID)
 	}
-	return p.withString(jsonpatch.OpAdd, end, id)
+	p = p.ready()
+	return p.set(jsonpatch.OpAdd, end, rawjson.AppendString(p.content.values, id))
 }
 
 var errEmptyCustomRoleID = errors.New("want custom role ids, got an empty one")
@@ -130,36 +139,42 @@ func (p *Patch) SetDefaultAPIVersion(version int) *Patch {
 	if version <= 0 {
 		return p.fail(jsonpatch.OpReplace, PathDefaultAPIVersion, errors.New("want a positive API version"))
 	}
-	return p.Replace(PathDefaultAPIVersion, version)
+	p = p.ready()
+	return p.set(jsonpatch.OpReplace, PathDefaultAPIVersion, strconv.AppendInt(p.content.values, int64(version), 10))
 }
 
 // Comment sends the patch in the form with a comment, which V2 puts into its
 // audit log. An empty text goes back to the form without.
 func (p *Patch) Comment(text string) *Patch {
 	p = p.ready()
-	p.comment = text
+	p.content.comment = text
 	return p
 }
 
 // Len returns the number of operations.
-func (p *Patch) Len() int {
-	if p == nil {
-		return 0
+func (p *Patch) Len() int { return len(p.operations()) }
+
+// Err returns the first mistake as a [*PatchError], or nil: an operation that
+// RFC 6902 or a setter refuses, after which nothing is added, or one that V2
+// lets nobody do to a token. That a patch is empty, or that it writes to the
+// whole document, is an error only of sending and of [Patch.MarshalJSON]. A nil
+// Patch is a mistake.
+func (p *Patch) Err() error {
+	if p == nil || p.content == nil || p.content.forbidden == nil {
+		return p.documentErr()
 	}
-	return len(p.ops)
+	return p.content.forbidden // it is the first: nothing is added after a mistake
 }
 
-// Err returns the first mistake as a [*PatchError], or nil. That a patch is
-// empty, or that it writes to the whole document, is an error only of sending
-// and of [Patch.MarshalJSON]. A nil Patch is a mistake.
-func (p *Patch) Err() error {
+// documentErr is Err for any JSON document.
+func (p *Patch) documentErr() error {
 	switch {
 	case p == nil:
 		return wholePatchError(errNilPatch)
-	case p.err == nil:
+	case p.content == nil || p.content.mistake == nil:
 		return nil
 	}
-	return p.err
+	return p.content.mistake
 }
 
 var errNilPatch = errors.New("the Patch is nil")
@@ -167,12 +182,25 @@ var errNilPatch = errors.New("the Patch is nil")
 // Clone returns a Patch that starts as p is now: what is added to one of them
 // is not seen by the other. The clone of nil is nil.
 func (p *Patch) Clone() *Patch {
-	if p == nil {
+	switch {
+	case p == nil:
 		return nil
+	case p.content == nil:
+		return new(Patch)
 	}
 	// What the two share is never written again: without spare capacity the
 	// clone's next append moves it elsewhere.
-	return &Patch{ops: slices.Clip(p.ops), values: slices.Clip(p.values), comment: p.comment, err: p.err}
+	clone := *p.content
+	clone.operations, clone.values = slices.Clip(clone.operations), slices.Clip(clone.values)
+	return &Patch{content: &clone}
+}
+
+// operations returns what p does, also for a nil or empty Patch.
+func (p *Patch) operations() []jsonpatch.Operation {
+	if p == nil || p.content == nil {
+		return nil
+	}
+	return p.content.operations
 }
 
 // String returns a line for every operation, without its line end, such as
@@ -184,16 +212,17 @@ func (p *Patch) Clone() *Patch {
 // is not the token's own value: any other may be a secret.
 func (p *Patch) String() string {
 	var lines []string
-	if p != nil {
-		for _, op := range p.ops {
-			lines = append(lines, describe(op))
-		}
+	for _, op := range p.operations() {
+		lines = append(lines, describe(op))
 	}
 	if err := p.Err(); err != nil {
 		lines = append(lines, err.Error())
 	}
 	return strings.Join(lines, "\n")
 }
+
+// Format writes what [Patch.String] returns, for every verb.
+func (p *Patch) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, p.String()) }
 
 // LogValue returns what [Patch.String] does.
 func (p *Patch) LogValue() slog.Value { return slog.StringValue(p.String()) }
@@ -231,46 +260,64 @@ func shorten(text string, limit int) string {
 
 // withValue adds an operation with any value.
 func (p *Patch) withValue(op string, path Pointer, value any) *Patch {
+	p = p.ready()
+	values, err := appendValueOf(p.content.values, value)
+	if err != nil {
+		return p.fail(op, path, fmt.Errorf("encoding the value: %w", err))
+	}
+	return p.with(jsonpatch.Operation{Op: op, Path: jsonpatch.Pointer(path), Value: p.keep(values)})
+}
+
+// appendValueOf appends the JSON of any value; that of a string without
+// reflection.
+func appendValueOf(b []byte, value any) ([]byte, error) {
 	if text, ok := value.(string); ok {
-		return p.withString(op, path, text)
+		return rawjson.AppendString(b, text), nil
 	}
 	encoded, err := json.Marshal(value)
 	if err == nil && !utf8.Valid(encoded) {
 		err = errNotUTF8 // a json.RawMessage somewhere in value
 	}
-	if err != nil {
-		return p.fail(op, path, fmt.Errorf("encoding the value: %w", err))
-	}
-	p = p.ready()
-	return p.withEncoded(op, path, append(p.values, encoded...))
-}
-
-// withString does what withValue does, without reflection.
-func (p *Patch) withString(op string, path Pointer, text string) *Patch {
-	p = p.ready()
-	return p.withEncoded(op, path, rawjson.AppendString(p.values, text))
-}
-
-// withEncoded adds an operation whose value is what values has more than
-// p.values.
-func (p *Patch) withEncoded(op string, path Pointer, values []byte) *Patch {
-	value := slices.Clip(values[len(p.values):])
-	p.values = values
-	return p.with(jsonpatch.Operation{Op: op, Path: jsonpatch.Pointer(path), Value: value})
+	return append(b, encoded...), err
 }
 
 // with adds op, unless it or something before it is a mistake.
 func (p *Patch) with(op jsonpatch.Operation) *Patch {
 	p = p.ready()
-	err := op.Check()
-	if err == nil {
-		err = checkTokenRules(op)
-	}
-	switch {
-	case err != nil:
+	if err := op.Check(); err != nil {
 		return p.fail(op.Op, Pointer(op.Path), err)
-	case p.err == nil:
-		p.ops = append(p.ops, op)
+	}
+	if p.content.forbidden == nil && p.content.mistake == nil {
+		if err := checkTokenRules(op); err != nil {
+			p.content.forbidden = operationError(p.Len(), op, err)
+		}
+	}
+	return p.add(op)
+}
+
+// setString adds what sets the member at path, which needs no check.
+func (p *Patch) setString(path Pointer, text string) *Patch {
+	p = p.ready()
+	return p.set(jsonpatch.OpReplace, path, rawjson.AppendString(p.content.values, text))
+}
+
+// set adds an operation that needs no check, whose value is what values has
+// more than before.
+func (p *Patch) set(op string, path Pointer, values []byte) *Patch {
+	return p.add(jsonpatch.Operation{Op: op, Path: jsonpatch.Pointer(path), Value: p.keep(values)})
+}
+
+// keep returns what values has more than before.
+func (p *Patch) keep(values []byte) json.RawMessage {
+	value := slices.Clip(values[len(p.content.values):])
+	p.content.values = values
+	return value
+}
+
+// add adds op, unless something before it is a mistake.
+func (p *Patch) add(op jsonpatch.Operation) *Patch {
+	if p.content.mistake == nil {
+		p.content.operations = append(p.content.operations, op)
 	}
 	return p
 }
@@ -278,8 +325,8 @@ func (p *Patch) with(op jsonpatch.Operation) *Patch {
 // fail keeps the mistake, if it is the first.
 func (p *Patch) fail(op string, path Pointer, err error) *Patch {
 	p = p.ready()
-	if p.err == nil {
-		p.err = &PatchError{Index: len(p.ops), Op: op, Path: path, Err: err}
+	if p.content.mistake == nil {
+		p.content.mistake = &PatchError{Index: p.Len(), Op: op, Path: path, Err: err}
 	}
 	return p
 }
@@ -287,15 +334,17 @@ func (p *Patch) fail(op string, path Pointer, err error) *Patch {
 // ready returns p with room for a small patch, in one allocation. For a nil
 // Patch it returns one that has failed.
 func (p *Patch) ready() *Patch {
-	switch {
-	case p == nil:
-		return &Patch{err: wholePatchError(errNilPatch)}
-	case p.ops == nil:
+	if p == nil {
+		return &Patch{content: &patchContent{mistake: wholePatchError(errNilPatch)}}
+	}
+	if p.content == nil {
 		room := new(struct {
-			ops    [4]jsonpatch.Operation
-			values [96]byte
+			content    patchContent
+			operations [4]jsonpatch.Operation
+			values     [96]byte
 		})
-		p.ops, p.values = room.ops[:0], room.values[:0]
+		p.content = &room.content
+		p.content.operations, p.content.values = room.operations[:0], room.values[:0]
 	}
 	return p
 }
@@ -369,149 +418,6 @@ func checkStatement(value json.RawMessage) error {
 		return errors.New("notActions: want actions and notResources to be empty")
 	}
 	return nil
-}
-
-// MarshalJSON returns the body that is sent: an array of operations or, with a
-// comment, an object. It returns a [*PatchError] for a patch that cannot be
-// sent: see [Patch.Err].
-func (p *Patch) MarshalJSON() ([]byte, error) { return p.encode() }
-
-// encode returns the body of V2's PatchToken, whose schema is JSONPatch.
-func (p *Patch) encode() ([]byte, error) {
-	if err := p.checkSend(); err != nil {
-		return nil, err
-	}
-	b := make([]byte, 0, p.encodedLen())
-	if p.comment == "" {
-		return p.appendOperations(b), nil
-	}
-	b = append(b, `{"comment":`...)
-	b = rawjson.AppendString(b, p.comment)
-	b = append(b, `,"patch":`...)
-	b = p.appendOperations(b)
-	return append(b, '}'), nil
-}
-
-// checkSend returns why p cannot be sent. Replacing the whole document would
-// be right for RFC 6902, but a token has members that nobody can write.
-func (p *Patch) checkSend() error {
-	if err := p.Err(); err != nil {
-		return err
-	}
-	if len(p.ops) == 0 {
-		return wholePatchError(errors.New("no operations: there is nothing to send"))
-	}
-	for i, op := range p.ops {
-		if op.Op != jsonpatch.OpTest && op.Path == "" || op.Op == jsonpatch.OpMove && op.From == "" {
-			return operationError(i, op, errors.New("the whole token cannot be written"))
-		}
-	}
-	return nil
-}
-
-// encodedLen returns the length of the body, or somewhat less if it has to be
-// escaped.
-func (p *Patch) encodedLen() int {
-	n := len(`{"comment":"","patch":[]}`) + len(p.comment)
-	for _, op := range p.ops {
-		n += len(`{"op":"","from":"","path":"","value":},`) + len(op.Op) + len(op.From) + len(op.Path) + len(op.Value)
-	}
-	return n
-}
-
-func (p *Patch) appendOperations(b []byte) []byte {
-	b = append(b, '[')
-	for i, op := range p.ops {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = op.Append(b)
-	}
-	return append(b, ']')
-}
-
-// UnmarshalJSON replaces p by the patch in data, which is an array of
-// operations or an object of a patch and, if wanted, a comment. It makes the
-// checks that building a patch makes, and returns a [*PatchError] and leaves p
-// as it is if one fails.
-//
-// Members of an operation that RFC 6902 does not define for it are ignored, as
-// its section 4 says. A second op, path, from or value is an error: RFC 8259
-// section 4 does not say which would count. So are other members beside patch
-// and comment, and null for a patch.
-func (p *Patch) UnmarshalJSON(data []byte) error {
-	if p == nil {
-		return wholePatchError(errNilPatch)
-	}
-	next, err := decodePatch(data)
-	if err != nil {
-		return err
-	}
-	p.ops, p.values, p.comment, p.err = next.ops, next.values, next.comment, nil
-	return nil
-}
-
-func decodePatch(data []byte) (*Patch, error) {
-	value, err := rawjson.Check(data)
-	switch {
-	case err != nil:
-		return nil, wholePatchError(err)
-	case !utf8.Valid(value):
-		return nil, wholePatchError(errNotUTF8)
-	case value[0] == '{':
-		return decodeCommented(value)
-	}
-	return decodeOperations(value)
-}
-
-func decodeCommented(object json.RawMessage) (*Patch, error) {
-	var comment, patch json.RawMessage
-	for quoted, value := range rawjson.Members(object) {
-		member := &comment
-		switch name := string(rawjson.Unquote(quoted)); name {
-		case "comment":
-		case "patch":
-			member = &patch
-		default:
-			return nil, wholePatchError(fmt.Errorf("unknown member %q: want patch and comment", name))
-		}
-		if *member != nil {
-			return nil, wholePatchError(fmt.Errorf("two members %q, and RFC 8259 section 4 does not say which counts", rawjson.Unquote(quoted)))
-		}
-		*member = value
-	}
-	if patch == nil {
-		return nil, wholePatchError(errors.New(`no member "patch"`))
-	}
-	p, err := decodeOperations(patch)
-	if err != nil || comment == nil {
-		return p, err
-	}
-	if p.comment, err = rawjson.Text(comment); err != nil {
-		return nil, wholePatchError(fmt.Errorf("comment: %w", err))
-	}
-	return p, nil
-}
-
-func decodeOperations(array json.RawMessage) (*Patch, error) {
-	if array[0] != '[' {
-		return nil, wholePatchError(rawjson.WrongKind("an array of operations", array))
-	}
-	p := NewPatch().ready()
-	for element := range rawjson.Elements(array) {
-		switch op, err := jsonpatch.Decode(element); {
-		case err != nil:
-			p.fail(op.Op, Pointer(op.Path), err)
-		case op.Value != nil:
-			p.withValue(op.Op, Pointer(op.Path), op.Value)
-		default:
-			p.with(op)
-		}
-		if p.err != nil {
-			return nil, p.err
-		}
-	}
-	return p, nil
 }
 
 var errNotUTF8 = errors.New("not UTF-8, which RFC 8259 section 8.1 requires")

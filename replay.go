@@ -12,8 +12,11 @@ const (
 	// not sent again unless it is certain that nothing was applied.
 	ReplayUnsafe Replay = iota
 
-	// ReplayGuarded: after the first application a second one changes nothing:
-	// it fails, or leaves what is there. It may be sent again.
+	// ReplayGuarded: right after the first application a second one changes
+	// nothing: it fails, or leaves what is there. It may be sent again. What it
+	// cannot see is another writer who puts the tested value back in between:
+	// then it is applied again. A test of /lastModified in the patch prevents
+	// that, where the service changes lastModified with every write.
 	ReplayGuarded
 
 	// ReplayIdempotent: applying it twice equals applying it once, and the
@@ -34,8 +37,8 @@ func (r Replay) String() string {
 	}
 }
 
-// Replay says what sending the patch a second time can do. The answer is for
-// the patch as a whole, and holds for every token that it can be applied to.
+// Replay says what sending the patch a second time can do. What it says
+// is of the patch as a whole, and holds for every token that it can be applied to.
 //
 // In doubt a patch is unsafe: one with a mistake, one that can never succeed,
 // one that inserts, appends or removes where an array may be, one whose
@@ -49,7 +52,7 @@ func (p *Patch) Replay() Replay {
 		return ReplayIdempotent
 	}
 	// The service writes these members by itself, at any time.
-	switch jsonpatch.Analyze(p.ops, "lastModified", "lastUsed") {
+	switch jsonpatch.Analyze(p.operations(), "lastModified", "lastUsed") {
 	case jsonpatch.Idempotent:
 		return ReplayIdempotent
 	case jsonpatch.Guarded:
@@ -61,7 +64,7 @@ func (p *Patch) Replay() Replay {
 // setsMembers reports whether p does nothing but set members that any token
 // may have: what an analysis finds idempotent, and what most patches do.
 func (p *Patch) setsMembers() bool {
-	for _, op := range p.ops {
+	for _, op := range p.operations() {
 		switch Pointer(op.Path) {
 		case PathName, PathDescription, PathRole, PathCustomRoleIDs, PathInlineRole, PathDefaultAPIVersion:
 		default:

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/tokenpatch/tokenpatch"
 )
@@ -51,6 +52,25 @@ func TestReplay(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, tt.patch.Replay()) })
 	}
+}
+
+// What ReplayGuarded cannot see, and what prevents it.
+func TestReplayGuardedAndAnotherWriter(t *testing.T) {
+	const before = `{"customRoleIds":[],"lastModified":1}`
+	patch := newPatch().Test("/customRoleIds", []string{}).AddCustomRoleID("a")
+	assert.Equal(t, tokenpatch.ReplayGuarded, patch.Replay())
+	once, err := patch.ApplyJSON([]byte(before))
+	require.NoError(t, err)
+	_, err = patch.ApplyJSON(once)
+	require.ErrorContains(t, err, "value differs")
+
+	putBack := []byte(`{"customRoleIds":[],"lastModified":2}`) // by another writer, in between
+	_, err = patch.ApplyJSON(putBack)
+	require.NoError(t, err, "it is applied again")
+	safe := newPatch().Test("/lastModified", 1).Test("/customRoleIds", []string{}).AddCustomRoleID("a")
+	assert.Equal(t, tokenpatch.ReplayGuarded, safe.Replay())
+	_, err = safe.ApplyJSON(putBack)
+	require.ErrorContains(t, err, `test "/lastModified": test failed: value differs`)
 }
 
 func TestReplayString(t *testing.T) {

@@ -75,6 +75,7 @@ func TestReplay(t *testing.T) {
 		"numbers out of range":                   {patch{}.Test("/a", raw("1e400")).Replace("/a", raw("1e500")).Add("/b/-", 1), unsafe},
 		"escapes in strings":                     {patch{}.Replace("/a", raw(`"b"`)).Test("/a", raw(`"\u0062"`)), guarded},
 		"duplicate names":                        {patch{}.Replace("/a", raw(`{"b":1,"b":2}`)).Test("/a/b", 2), unsafe},
+		"duplicate names, written over":          {patch{}.Add("/a/b", 1).Add("/a", raw(`{"b":1,"b":2}`)), unsafe}, // the second time /a/b is ambiguous
 		"lastModified is the service's":          {patch{}.Test("/lastModified", 1).Replace("/name", "a"), guarded},
 		"copy of lastModified":                   {patch{}.Copy("/lastModified", "/description"), unsafe},
 
@@ -143,6 +144,7 @@ func TestReplay(t *testing.T) {
 		"moved over the whole":         {patch{}.Move("/a", ""), unsafe},
 		"deep":                         {patch{}.Remove(jsonpatch.Pointer(strings.Repeat("/a", 1000))), guarded},
 		"too deep":                     {patch{}.Remove(jsonpatch.Pointer(strings.Repeat("/a", 1_000_000))), unsafe},
+		"ten thousand appends":         {manyAppends(10_000), idempotent},
 		"ten thousand members":         {manyAdds(10_000), idempotent},
 		"grows without bound":          {doubled(60), unsafe},
 		"grows without bound, guarded": {doubled(60).Remove("/x"), guarded},
@@ -158,6 +160,14 @@ var serviceWrites = []string{"lastModified", "lastUsed"}
 func manyAdds(n int) (p patch) {
 	for i := range n {
 		p = p.Add(jsonpatch.Pointer("").Append(fmt.Sprintf("m%d", i)), i)
+	}
+	return p
+}
+
+func manyAppends(n int) patch {
+	p := patch{}.Replace("/a", []int{})
+	for i := range n {
+		p = p.Add("/a/-", i)
 	}
 	return p
 }
