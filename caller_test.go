@@ -29,7 +29,7 @@ func TestNilClient(t *testing.T) {
 	var v2 *tokenpatch.V2Tokens
 	_, err := v2.PatchToken(t.Context(), idV2, nil)
 	for _, err := range []error{v1.UpdateToken(t.Context(), uuid.Nil, tokenpatch.TokenUpdate{}), err} {
-		require.EqualError(t, err, "tokenpatch: Client: zero: want one that NewClient made")
+		require.EqualError(t, err, "tokenpatch: Client: zero: want a client made by NewClient")
 	}
 	assert.NotPanics(t, client.CloseIdleConnections)
 }
@@ -67,8 +67,8 @@ func TestConfigChangedAfterwards(t *testing.T) {
 			V1: tokenpatch.V1Config{BaseURL: "https://evil.example", APIKey: "changed"},
 			V2: tokenpatch.V2Config{BaseURL: "https://evil.example", AccessToken: "changed", APIVersion: 1},
 			Hooks: tokenpatch.Hooks{
-				Attempt: func(tokenpatch.AttemptInfo) { panic("not this one") },
-				Wait:    func(tokenpatch.WaitInfo) { panic("not this one") },
+				AttemptEnd: func(context.Context, tokenpatch.AttemptResult) { panic("not this one") },
+				WaitEnd:    func(context.Context, tokenpatch.WaitInfo) { panic("not this one") },
 			},
 			UserAgent: "changed", MaxResponseBytes: 1, Logger: slog.New(slog.NewTextHandler(panicWriter{}, nil)),
 			Retry: tokenpatch.RetryPolicy{MaxAttempts: 1},
@@ -120,10 +120,10 @@ func TestTransportsThatIgnoreTheContext(t *testing.T) {
 		status  int
 		outcome tokenpatch.Outcome
 	}{
-		"no answer": {func(h *hung) (*http.Response, error) { <-h.over; return nil, io.EOF }, 0, unknown},
+		"no response": {func(h *hung) (*http.Response, error) { <-h.over; return nil, io.EOF }, 0, unknown},
 		"a body that never comes": {func(h *hung) (*http.Response, error) {
 			return &http.Response{StatusCode: 200, Body: h}, nil
-		}, 200, applied},
+		}, 200, unknown},
 		"a refusal's body that never comes": {func(h *hung) (*http.Response, error) {
 			return &http.Response{StatusCode: 403, Body: h}, nil
 		}, 403, notApplied},
@@ -136,7 +136,10 @@ func TestTransportsThatIgnoreTheContext(t *testing.T) {
 			t.Run(name+"/"+end, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					h := newHung(t)
-					_, client := newPair(t, through(func(*http.Request) (*http.Response, error) { return test.send(h) }),
+					_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
+						_, _ = io.Copy(io.Discard, r.Body)
+						return test.send(h)
+					}),
 						func(c *tokenpatch.Config) { c.HTTPClient.Timeout = timeout })
 					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 					if end == "deadline" {
@@ -152,7 +155,7 @@ func TestTransportsThatIgnoreTheContext(t *testing.T) {
 					if test.status != 0 {
 						assert.Equal(t, test.status, assertAs[*tokenpatch.APIError](t, err).StatusCode)
 					} else {
-						assert.Contains(t, err.Error(), "it did not heed its context")
+						assert.Contains(t, err.Error(), "it ignored the end of its context")
 					}
 					if !h.closing {
 						require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -163,8 +166,7 @@ func TestTransportsThatIgnoreTheContext(t *testing.T) {
 	}
 }
 
-// A transport that was left behind can still send what it was given: that it
-// had reported no connection until then proves nothing.
+// A transport that was abandoned cannot send what it did not take in time.
 func TestTransportThatSendsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, _ := newPair(t)
@@ -181,11 +183,11 @@ func TestTransportThatSendsLate(t *testing.T) {
 
 		err := appendRole(t.Context(), client)
 
-		assertOutcome(t, unknown, err)
-		assert.Zero(t, service.RequestCount())
+		assertAs[*tokenpatch.NotSentError](t, err)
+		assertOutcome(t, notApplied, err)
 		close(dial)
 		synctest.Wait()
-		assert.Equal(t, 1, service.Changes(idV2), "it was sent after all, and once")
+		assert.Zero(t, service.Changes(idV2))
 		slow.CloseIdleConnections()
 	})
 }
@@ -195,7 +197,8 @@ func TestLateAnswersAreClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := make(chan struct{})
 		body := &closing{}
-		_, client := newPair(t, through(func(*http.Request) (*http.Response, error) {
+		_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
+			_, _ = io.Copy(io.Discard, r.Body)
 			<-late
 			return &http.Response{StatusCode: 200, Body: body}, nil
 		}))
@@ -264,9 +267,25 @@ func TestPanicsLeaveTheGateIntact(t *testing.T) {
 		}
 	}
 	for name, change := range map[string]func(*tokenpatch.Config){
-		"Attempt": func(c *tokenpatch.Config) { c.Hooks.Attempt = func(tokenpatch.AttemptInfo) { breakNow() } },
-		"Wait":    func(c *tokenpatch.Config) { c.Hooks.Wait = func(tokenpatch.WaitInfo) { breakNow() } },
-		"Logger":  func(c *tokenpatch.Config) { c.Logger = slog.New(panicHandler{breakNow, slog.DiscardHandler}) },
+		"CallStart": func(c *tokenpatch.Config) {
+			c.Hooks.CallStart = func(ctx context.Context, _ tokenpatch.CallInfo) context.Context { breakNow(); return ctx }
+		},
+		"WaitStart": func(c *tokenpatch.Config) {
+			c.Hooks.WaitStart = func(context.Context, tokenpatch.WaitInfo) { breakNow() }
+		},
+		"WaitEnd": func(c *tokenpatch.Config) {
+			c.Hooks.WaitEnd = func(context.Context, tokenpatch.WaitInfo) { breakNow() }
+		},
+		"AttemptStart": func(c *tokenpatch.Config) {
+			c.Hooks.AttemptStart = func(ctx context.Context, _ *tokenpatch.AttemptInfo) context.Context { breakNow(); return ctx }
+		},
+		"AttemptEnd": func(c *tokenpatch.Config) {
+			c.Hooks.AttemptEnd = func(context.Context, tokenpatch.AttemptResult) { breakNow() }
+		},
+		"CallEnd": func(c *tokenpatch.Config) {
+			c.Hooks.CallEnd = func(context.Context, tokenpatch.CallResult) { breakNow() }
+		},
+		"Logger": func(c *tokenpatch.Config) { c.Logger = slog.New(panicHandler{breakNow, slog.DiscardHandler}) },
 		"Transport": func(c *tokenpatch.Config) {
 			next := c.HTTPClient.Transport
 			through(func(r *http.Request) (*http.Response, error) { breakNow(); return next.RoundTrip(r) })(c)
@@ -300,9 +319,10 @@ type panicHandler struct {
 func (panicHandler) Enabled(context.Context, slog.Level) bool    { return true }
 func (h panicHandler) Handle(context.Context, slog.Record) error { h.now(); return nil }
 
-// A hook that blocks holds up its own call, however tight the rate limit.
+// A hook that blocks while its call holds no permit holds up its own call alone,
+// however tight the rate limit.
 func TestHooksThatBlock(t *testing.T) {
-	for _, hook := range []string{"Attempt", "Wait"} {
+	for _, hook := range []string{"CallStart", "WaitStart", "AttemptEnd", "CallEnd"} {
 		t.Run(hook, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var mu sync.Mutex
@@ -318,14 +338,19 @@ func TestHooksThatBlock(t *testing.T) {
 					}
 				}
 				service, client := newPair(t, func(c *tokenpatch.Config) {
-					if hook == "Attempt" {
-						c.Hooks.Attempt = func(a tokenpatch.AttemptInfo) {
+					switch hook {
+					case "CallStart":
+						c.Hooks.CallStart = func(ctx context.Context, _ tokenpatch.CallInfo) context.Context { block(); return ctx }
+					case "WaitStart":
+						c.Hooks.WaitStart = func(context.Context, tokenpatch.WaitInfo) { block() }
+					case "AttemptEnd":
+						c.Hooks.AttemptEnd = func(_ context.Context, a tokenpatch.AttemptResult) {
 							if a.Status != 429 {
 								block()
 							}
 						}
-					} else {
-						c.Hooks.Wait = func(tokenpatch.WaitInfo) { block() }
+					case "CallEnd":
+						c.Hooks.CallEnd = func(context.Context, tokenpatch.CallResult) { block() }
 					}
 				})
 				tight(t, service, client)
@@ -347,15 +372,17 @@ func TestHooksThatBlock(t *testing.T) {
 	}
 }
 
-// Every field of a zero Config has a default, and a client of it says what it
-// lacks.
-func TestZeroConfig(t *testing.T) {
-	client, err := tokenpatch.NewClient(tokenpatch.Config{})
-	require.NoError(t, err)
-	for _, a := range apis {
-		assertAs[*tokenpatch.InputError](t, a.call(t.Context(), client))
+// Every field of a Config has a default, its credential aside. A Transport that
+// is a nil pointer is as good as none.
+func TestConfigDefaults(t *testing.T) {
+	for _, config := range []tokenpatch.Config{{}, {HTTPClient: &http.Client{}}, {HTTPClient: &http.Client{Transport: (*http.Transport)(nil)}}} {
+		config.V2 = tokenpatch.V2Config{AccessToken: "x", BaseURL: "http://127.0.0.1:0"}
+		config.Retry.MaxAttempts = 1
+		client, err := tokenpatch.NewClient(config)
+		require.NoError(t, err)
+		assertAs[*tokenpatch.NotSentError](t, patchName(t.Context(), client))
+		client.CloseIdleConnections()
 	}
-	client.CloseIdleConnections()
 }
 
 // The largest limit of all is a limit, and not one that wraps around.

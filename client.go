@@ -13,8 +13,12 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/tokenpatch/tokenpatch/internal/attempt"
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 )
 
@@ -154,7 +158,8 @@ func ConfigFromEnv() Config {
 }
 
 // NewClient returns a client for the services that config describes. It does
-// no I/O. A setting that cannot be right is an [*InputError] that names it.
+// no I/O. A setting that cannot be right is an [*InputError] that names it, and
+// so is a Config without any credential.
 func NewClient(config Config) (*Client, error) {
 	shared, err := newShared(config)
 	if err != nil {
@@ -168,18 +173,31 @@ func NewClient(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
+	if v1.service.credential == nil && v2.service.credential == nil {
+		return nil, &InputError{Field: "Config", Value: "no credential", Want: "V1.APIKey, V2.AccessToken, or a function that supplies one of them"}
+	}
 	return &Client{V1: v1, V2: v2}, nil
 }
 
 // CloseIdleConnections closes the connections that no call is using.
 func (c *Client) CloseIdleConnections() {
 	if c != nil && c.V1 != nil && c.V1.service != nil { // made by NewClient
-		c.V1.service.http.CloseIdleConnections()
+		c.V1.service.sender.CloseIdleConnections()
 	}
 }
 
-// newShared checks and fills what both services have in common.
-func newShared(config Config) (service, error) {
+// shared is what both services have in common.
+type shared struct {
+	header  http.Header // of every request, its credential aside
+	sender  *attempt.Sender
+	retries *retryablehttp.Client
+	retry   RetryPolicy
+	secrets *attempt.Secrets // the fixed credentials
+	events  events
+}
+
+// newShared checks and fills in what both services have in common.
+func newShared(config Config) (shared, error) {
 	for field, negative := range map[string]bool{
 		"Config.MaxResponseBytes":       config.MaxResponseBytes < 0,
 		"Config.Retry.MaxAttempts":      config.Retry.MaxAttempts < 0,
@@ -188,36 +206,42 @@ func newShared(config Config) (service, error) {
 		"Config.Retry.MaxRateLimitWait": config.Retry.MaxRateLimitWait < 0,
 	} {
 		if negative {
-			return service{}, &InputError{Field: field, Value: "a negative number", Want: "0 for the default, or more"}
+			return shared{}, &InputError{Field: field, Value: "a negative number", Want: "0 for the default, or more"}
 		}
 	}
 	agent := strings.TrimSpace(config.UserAgent + " tokenpatch/" + version)
 	if !isHeaderValue(agent) {
-		return service{}, &InputError{Field: "Config.UserAgent", Value: strconv.Quote(config.UserAgent), Want: "printable ASCII"}
+		return shared{}, &InputError{Field: "Config.UserAgent", Value: strconv.Quote(config.UserAgent), Want: "printable ASCII"}
 	}
-	maxBody := min(cmp.Or(config.MaxResponseBytes, defaultMaxBody), math.MaxInt64-1) // one more is read to see the end
+	sender, err := newSender(config)
+	if err != nil {
+		return shared{}, err
+	}
+	return shared{
+		header:  http.Header{"User-Agent": {agent}, "Content-Type": {"application/json"}, "Accept": {"application/json"}},
+		sender:  sender,
+		retries: newRetryLoop(),
+		retry:   config.Retry.withDefaults(),
+		secrets: attempt.NewSecrets(string(config.V1.APIKey), string(config.V2.AccessToken)),
+		events:  events{hooks: config.Hooks, log: config.Logger},
+	}, nil
+}
+
+func newSender(config Config) (*attempt.Sender, error) {
 	var client http.Client
 	if config.HTTPClient != nil {
 		client = *config.HTTPClient
 	}
-	switch transport := client.Transport.(type) {
-	case nil:
+	transport, own := client.Transport.(*http.Transport)
+	switch {
+	case client.Transport == nil, own && transport == nil:
 		client.Transport = newTransport()
-	case *http.Transport:
-		if allowsOldTLS(transport.TLSClientConfig) {
-			return service{}, &InputError{Field: "Config.HTTPClient", Value: "a transport that allows TLS 1.1", Want: "TLS 1.2 or newer"}
-		}
-	default:
-		client.Transport = heedful{transport, maxBody + 1}
+	case own && allowsOldTLS(transport.TLSClientConfig):
+		return nil, &InputError{Field: "Config.HTTPClient", Value: "a transport that allows TLS 1.1", Want: "TLS 1.2 or newer"}
 	}
-	return service{
-		header:  http.Header{"User-Agent": {agent}, "Content-Type": {"application/json"}, "Accept": {"application/json"}},
-		http:    &client,
-		timeout: cmp.Or(max(client.Timeout, 0), defaultTimeout),
-		retry:   config.Retry.withDefaults(),
-		maxBody: maxBody,
-		events:  events{hooks: config.Hooks, log: config.Logger},
-	}, nil
+	timeout := cmp.Or(max(client.Timeout, 0), defaultTimeout)
+	maxBody := min(cmp.Or(config.MaxResponseBytes, defaultMaxBody), math.MaxInt64-1) // one more is read to see the end
+	return attempt.NewSender(client.Transport, timeout, maxBody), nil
 }
 
 // newTransport is http.DefaultTransport with what a fleet of goroutines that
@@ -241,10 +265,10 @@ func allowsOldTLS(config *tls.Config) bool {
 	return config != nil && config.MinVersion != 0 && config.MinVersion < tls.VersionTLS12
 }
 
-// parseEndpoint returns the URL in front of every id of an endpoint: a base URL
-// that it checks, and the endpoint's path. Its errors never quote what may hold a
-// credential: user info, a query, or a text that is no URL at all.
-func parseEndpoint(field, base, path string, insecure bool) (*url.URL, error) {
+// parseBase checks a base URL, and returns it without a slash at its end. Its
+// errors never quote what may hold a credential: user info, a query, or a text
+// that is no URL at all.
+func parseBase(field, base string, insecure bool) (*url.URL, error) {
 	refuse := func(value, want string) (*url.URL, error) {
 		return nil, &InputError{Field: field, Value: value, Want: want}
 	}
@@ -269,7 +293,7 @@ func parseEndpoint(field, base, path string, insecure bool) (*url.URL, error) {
 		}
 	}
 	// A slash that is escaped belongs to a segment: only plain ones are trimmed.
-	escaped := strings.TrimRight(u.EscapedPath(), "/") + path
+	escaped := strings.TrimRight(u.EscapedPath(), "/")
 	if u.Path, err = url.PathUnescape(escaped); err != nil {
 		return refuse("not a URL", "https://host")
 	}
@@ -295,63 +319,104 @@ func isHeaderValue(s string) bool {
 	return true
 }
 
-// A credential returns the Authorization header of one attempt.
+// credential returns the Authorization header of one attempt.
 type credential func(context.Context) (string, error)
 
-// newCredential makes a credential of what a configuration gives: a fixed
-// secret, a function, or neither, for which it is nil.
-func newCredential(field string, fixed Secret, supply func(context.Context) (Secret, error), scheme string) (credential, error) {
-	authorization := func(secret Secret) (string, error) {
-		if secret == "" || !isHeaderValue(string(secret)) || strings.ContainsRune(string(secret), ' ') {
-			return "", &InputError{Field: field, Want: "printable ASCII without spaces, and at least one character"}
-		}
-		return scheme + string(secret), nil
+// authorization checks a credential, and returns the header that it makes.
+func (s *service) authorization(scheme string, secret Secret) (string, error) {
+	if secret == "" || !isHeaderValue(string(secret)) || strings.ContainsRune(string(secret), ' ') {
+		return "", &InputError{Field: s.field, Want: "printable ASCII without spaces, and at least one character"}
 	}
-	switch {
-	case supply != nil && fixed != "":
-		return nil, &InputError{Field: field, Want: "either a fixed credential or a function that supplies it"}
-	case supply != nil:
-		return func(ctx context.Context) (string, error) {
-			secret, err := await(ctx, func() (Secret, error) { return supply(ctx) }, nil)
-			if err != nil {
-				return "", fmt.Errorf("%sFunc: %w", field, cleanError(err, string(secret)))
-			}
-			return authorization(secret)
-		}, nil
-	case fixed != "":
-		header, err := authorization(fixed)
-		return func(context.Context) (string, error) { return header, nil }, err
-	default:
-		return nil, nil
+	return scheme + string(secret), nil
+}
+
+// supplied is a credential that a function supplies. It may take as long as an
+// attempt.
+func (s *service) supplied(scheme string, supply func(context.Context) (Secret, error)) credential {
+	return func(ctx context.Context) (string, error) {
+		ctx, cancel := context.WithTimeout(ctx, s.sender.Timeout())
+		defer cancel()
+		secret, err := attempt.Await(ctx, func() (Secret, error) { return supply(ctx) }, nil)
+		if err != nil {
+			return "", fmt.Errorf("%sFunc: %w", s.field, attempt.NewSecrets(string(secret)).CleanError(err))
+		}
+		return s.authorization(scheme, secret)
 	}
 }
 
 // service is one of the two APIs: what its endpoints share.
 type service struct {
-	name          string      // "V1" or "V2"
-	field         string      // where its credential is configured, for the error of a call without one
-	endpoint      *url.URL    // in front of every id
-	header        http.Header // of every request, its credential aside
-	credential    credential  // nil where none is configured
-	http          *http.Client
-	timeout       time.Duration // of one attempt
-	retry         RetryPolicy
-	retryConflict bool  // whether a 409 may pass
-	maxBody       int64 // bytes read of an answer
-	limiter       *ratelimit.Limiter
-	route         string // method and template of the endpoint
-	events        events
-	unprocessable func(APIError, []ValidationDetail) error // the type of a 422
+	shared
+	api              string // "V1" or "V2"
+	field            string // where its credential is configured, for the error of a call without one
+	base             *url.URL
+	credential       credential         // nil where none is configured
+	authorized       func() http.Header // of every request, with its credential where that is fixed; fmt does not look into a function
+	retriesConflicts bool               // whether a 409 may pass
+	limiter          *ratelimit.Limiter
+
+	known       atomic.Pointer[attempt.Secrets] // the credentials of which something must not come out
+	hostRetried atomic.Bool                     // whether an attempt has been made again although the host seemed wrong
+}
+
+// configure fills in what each service has for itself: where it is, who calls
+// it, and its rate limit. The credential is fixed, or supplied by a function.
+func (s *service) configure(base string, config Config, scheme string, fixed Secret, supply func(context.Context) (Secret, error)) (err error) {
+	if s.base, err = parseBase("Config."+s.api+".BaseURL", base, config.AllowInsecureHTTP); err != nil {
+		return err
+	}
+	headers := s.header
+	switch {
+	case supply != nil && fixed != "":
+		return &InputError{Field: s.field, Want: "either a fixed credential or a function that supplies it"}
+	case supply != nil:
+		s.credential = s.supplied(scheme, supply)
+	case fixed != "":
+		header, err := s.authorization(scheme, fixed)
+		if err != nil {
+			return err
+		}
+		s.credential = func(context.Context) (string, error) { return header, nil }
+		headers = s.header.Clone()
+		headers["Authorization"] = []string{header}
+	}
+	s.authorized = func() http.Header { return headers }
+	s.limiter = ratelimit.New(ratelimit.Options{MaxWait: s.retry.MaxRateLimitWait})
+	s.known.Store(s.secrets)
+	return nil
+}
+
+// know returns those credentials and the one of an Authorization header, which
+// a function may have supplied.
+func (s *service) know(secrets *attempt.Secrets, authorization string) *attempt.Secrets {
+	secret := authorization[strings.LastIndexByte(authorization, ' ')+1:]
+	if known := s.known.Load(); known.With(secret) != known {
+		s.known.Store(s.secrets.With(secret)) // the latest one alone: there can be many
+	}
+	return secrets.With(secret)
+}
+
+// endpoint is one of the calls that an API documents.
+type endpoint struct {
+	method string
+	route  string // template of its path
+	path   string // the part of it in front of an id
+	limit  string // name of its rate limit
+}
+
+func newEndpoint(method, route string) *endpoint {
+	path, _, _ := strings.Cut(route, "{")
+	return &endpoint{method: method, route: route, path: path, limit: method + " " + route}
 }
 
 // url is the only maker of URLs. The id is escaped, so that it can change
 // neither the path nor the host that a request goes to.
-func (s *service) url(id string) *url.URL {
-	u := *s.endpoint
+func (s *service) url(e *endpoint, id string) url.URL {
+	u := *s.base
 	escaped := url.PathEscape(id)
 	if escaped != id || u.RawPath != "" {
-		u.RawPath = u.EscapedPath() + escaped
+		u.RawPath = u.EscapedPath() + e.path + escaped
 	}
-	u.Path += id
-	return &u
+	u.Path += e.path + id
+	return u
 }

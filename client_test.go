@@ -10,6 +10,7 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"net/http/httptrace"
 	"os"
 	"strings"
 	"sync"
@@ -164,7 +165,7 @@ func TestConfigFromEnv(t *testing.T) {
 		}, set(t, "key", "https://api.us.deepset.ai", "token", "https://app.launchdarkly.us"))
 	})
 	t.Run("a host without a scheme", func(t *testing.T) {
-		config := set(t, "", "", "", "app.eu.launchdarkly.com:443")
+		config := set(t, "", "", "token", "app.eu.launchdarkly.com:443")
 		assert.Equal(t, "https://app.eu.launchdarkly.com:443", config.V2.BaseURL)
 		_, err := tokenpatch.NewClient(config)
 		require.NoError(t, err)
@@ -194,15 +195,29 @@ func TestUserAgent(t *testing.T) {
 
 // A service without a credential is an error of the call, not of NewClient.
 func TestCallWithoutCredential(t *testing.T) {
-	service, client := newPair(t, func(c *tokenpatch.Config) { c.V1.APIKey, c.V2.AccessToken = "", "" })
-	for _, a := range apis {
+	for i, a := range apis {
+		service, client := newPair(t, func(c *tokenpatch.Config) {
+			if i == 0 {
+				c.V1.APIKey = ""
+			} else {
+				c.V2.AccessToken = ""
+			}
+		})
 		field := map[string]string{"V1": "Config.V1.APIKey", "V2": "Config.V2.AccessToken"}[a.name]
 		err := a.call(t.Context(), client)
 		assert.Equal(t, field, assertAs[*tokenpatch.InputError](t, err).Field)
 		require.EqualError(t, err, "tokenpatch: "+field+": not set: want a credential for the service that is called")
 		assertOutcome(t, notApplied, err)
+		assert.Zero(t, service.RequestCount())
 	}
-	assert.Zero(t, service.RequestCount())
+}
+
+// A client that could not make a single call is none.
+func TestNewClientWithoutCredential(t *testing.T) {
+	client, err := tokenpatch.NewClient(tokenpatch.Config{})
+	assert.Nil(t, client)
+	assert.Equal(t, "Config", assertAs[*tokenpatch.InputError](t, err).Field)
+	require.EqualError(t, err, "tokenpatch: Config: no credential: want V1.APIKey, V2.AccessToken, or a function that supplies one of them")
 }
 
 func TestCallWithoutContext(t *testing.T) {
@@ -227,7 +242,7 @@ func TestZeroClient(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			for _, a := range apis {
 				err := a.call(t.Context(), client)
-				require.EqualError(t, err, "tokenpatch: Client: zero: want one that NewClient made")
+				require.EqualError(t, err, "tokenpatch: Client: zero: want a client made by NewClient")
 				assertOutcome(t, notApplied, err)
 			}
 			assert.NotPanics(t, client.CloseIdleConnections)
@@ -291,7 +306,7 @@ func TestCredentialFuncFails(t *testing.T) {
 				err := a.call(t.Context(), client)
 				assert.Zero(t, assertAs[*tokenpatch.NotSentError](t, err).Attempts)
 				text := map[string]string{"V1": test.v1, "V2": test.v2}[a.name]
-				assert.Contains(t, err.Error(), "tokenpatch: PATCH "+a.path+": nothing was applied, after 0 attempts: "+text)
+				assert.Contains(t, err.Error(), "tokenpatch: PATCH "+a.path+": request not sent: "+text)
 				if test.err != nil {
 					require.ErrorIs(t, err, test.err)
 				}
@@ -365,19 +380,39 @@ func TestConfigIsCopied(t *testing.T) {
 	require.NoError(t, updateName(t.Context(), client))
 }
 
-// What net/http must not do by itself: send a request again.
-func TestRequestCannotBeReplayedByTheTransport(t *testing.T) {
-	_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
-		assert.Empty(t, r.Header.Values("Idempotency-Key"))
-		body, err := r.GetBody()
-		require.NoError(t, err)
-		_, err = io.Copy(io.Discard, body)
-		require.Error(t, err, "a body that cannot be sent")
-		require.ErrorIs(t, r.Context().Err(), context.Canceled, "the attempt is over")
-		return answer(400, "", ""), r.Body.Close()
-	}))
-	for _, a := range apis {
-		require.Error(t, a.call(t.Context(), client))
+// What net/http must not do by itself: send a request again. It asks for the
+// body between the request's header and the response; whoever asks for it before
+// or after, to sign it or to authenticate by a digest, gets it.
+func TestGetBody(t *testing.T) {
+	for name, test := range map[string]struct {
+		report  func(*httptrace.ClientTrace)
+		refused bool
+	}{
+		"before":     {func(*httptrace.ClientTrace) {}, false},
+		"in between": {func(trace *httptrace.ClientTrace) { trace.WroteHeaders() }, true},
+		"after":      {func(trace *httptrace.ClientTrace) { trace.WroteHeaders(); trace.GotFirstResponseByte() }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
+				assert.Empty(t, r.Header.Values("Idempotency-Key"))
+				test.report(httptrace.ContextClientTrace(r.Context()))
+				body, err := r.GetBody()
+				require.NoError(t, err)
+				content, err := io.ReadAll(body)
+				if test.refused {
+					require.Error(t, err, "a body that cannot be sent")
+					require.ErrorIs(t, r.Context().Err(), context.Canceled, "the attempt is over")
+				} else {
+					require.NoError(t, err)
+					assert.Len(t, content, int(r.ContentLength))
+					require.NoError(t, r.Context().Err())
+				}
+				return answer(400, "", ""), r.Body.Close()
+			}))
+			for _, a := range apis {
+				require.Error(t, a.call(t.Context(), client))
+			}
+		})
 	}
 }
 
@@ -427,14 +462,14 @@ func TestClientIsShared(t *testing.T) {
 
 // record collects what hooks are told.
 type record struct {
-	attempts []tokenpatch.AttemptInfo
+	attempts []tokenpatch.AttemptResult
 	waits    []tokenpatch.WaitInfo
 }
 
 func (r *record) hooks(c *tokenpatch.Config) {
 	c.Hooks = tokenpatch.Hooks{
-		Attempt: func(a tokenpatch.AttemptInfo) { r.attempts = append(r.attempts, a) },
-		Wait:    func(w tokenpatch.WaitInfo) { r.waits = append(r.waits, w) },
+		AttemptEnd: func(_ context.Context, a tokenpatch.AttemptResult) { r.attempts = append(r.attempts, a) },
+		WaitEnd:    func(_ context.Context, w tokenpatch.WaitInfo) { r.waits = append(r.waits, w) },
 	}
 }
 
@@ -469,9 +504,10 @@ func TestHooks(t *testing.T) {
 					got := r.attempts[i]
 					assert.Equal(t, want.failed, got.Err != nil, "attempt %d: %v", i+1, got.Err)
 					got.Err = nil
-					assert.Equal(t, tokenpatch.AttemptInfo{
-						Service: a.name, Method: "PATCH", Path: a.path, Number: i + 1,
-						Status: want.status, Outcome: want.outcome, Duration: want.took,
+					got.RateLimit = tokenpatch.RateLimit{}
+					assert.Equal(t, tokenpatch.AttemptResult{
+						AttemptInfo: tokenpatch.AttemptInfo{CallInfo: a.info(), Number: i + 1, URL: a.url()},
+						Status:      want.status, Outcome: want.outcome, Duration: want.took,
 					}, got)
 				}
 				require.Len(t, r.waits, 3)
@@ -487,7 +523,7 @@ func TestHooks(t *testing.T) {
 					assert.GreaterOrEqual(t, got.Duration, want.least)
 					assert.LessOrEqual(t, got.Duration, want.most)
 					got.Duration = 0
-					assert.Equal(t, tokenpatch.WaitInfo{Service: a.name, Method: "PATCH", Path: a.path, Reason: want.reason}, got)
+					assert.Equal(t, tokenpatch.WaitInfo{CallInfo: a.info(), Reason: want.reason}, got)
 				}
 			})
 		})
@@ -510,8 +546,8 @@ func TestLogger(t *testing.T) {
 		require.NoError(t, patchName(t.Context(), client))
 
 		type line struct {
-			Level, Msg, Service, Method, Path, Outcome, Reason string
-			Number, Status                                     int
+			Level, Msg, API, Method, Route, Token, Outcome, Reason string
+			Number, Status                                         int
 		}
 		var lines []line
 		for text := range strings.Lines(logged.String()) {
@@ -519,11 +555,11 @@ func TestLogger(t *testing.T) {
 			require.NoError(t, json.Unmarshal([]byte(text), &l), text)
 			lines = append(lines, l)
 		}
-		attempt := line{Level: "WARN", Msg: "tokenpatch: attempt", Service: "V2", Method: "PATCH", Path: pathV2, Outcome: "unknown", Number: 1, Status: 503}
+		attempt := line{Level: "WARN", Msg: "tokenpatch: attempt", API: "V2", Method: "PATCH", Route: "/api/v2/tokens/{id}", Token: idV2, Outcome: "unknown", Number: 1, Status: 503}
 		second, third := attempt, attempt
 		second.Number = 2
 		third.Level, third.Outcome, third.Number, third.Status = "DEBUG", "applied", 3, 200
-		wait := line{Level: "DEBUG", Msg: "tokenpatch: wait", Service: "V2", Method: "PATCH", Path: pathV2, Reason: "backoff"}
+		wait := line{Level: "DEBUG", Msg: "tokenpatch: wait", API: "V2", Method: "PATCH", Route: "/api/v2/tokens/{id}", Token: idV2, Reason: "backoff"}
 		assert.Equal(t, []line{attempt, wait, second, wait, third}, lines)
 		assert.NotContains(t, logged.String(), tokenpatchtest.AccessToken)
 	})

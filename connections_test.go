@@ -39,7 +39,7 @@ func TestConnectionsAreKept(t *testing.T) {
 		V2:         tokenpatch.V2Config{BaseURL: server.URL, AccessToken: tokenpatchtest.AccessToken},
 		HTTPClient: &http.Client{Transport: transport},
 		Retry:      tokenpatch.RetryPolicy{MinBackoff: time.Hour, MaxBackoff: time.Hour},
-		Hooks:      tokenpatch.Hooks{Attempt: func(tokenpatch.AttemptInfo) { attempted <- struct{}{} }},
+		Hooks:      tokenpatch.Hooks{AttemptEnd: func(context.Context, tokenpatch.AttemptResult) { attempted <- struct{}{} }},
 	})
 	require.NoError(t, err)
 

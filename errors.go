@@ -13,18 +13,18 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/tokenpatch/tokenpatch/internal/attempt"
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
-// Outcome answers the first question after a call that changes something:
-// what happened to my token?
+// Outcome says what became of a change.
 type Outcome int
 
-// The three outcomes. The zero value is the one that promises nothing.
+// The three outcomes. The zero value promises nothing.
 const (
-	OutcomeUnknown    Outcome = iota // it was sent, and no answer settles what became of it
+	OutcomeUnknown    Outcome = iota // the request may have reached the server, and no response says what became of it
 	OutcomeApplied                   // the server accepted the change
-	OutcomeNotApplied                // refused by the server, or never sent
+	OutcomeNotApplied                // the server refused the change, or the request was not sent
 )
 
 // String returns "applied", "not applied" or "unknown".
@@ -39,39 +39,75 @@ func (o Outcome) String() string {
 	}
 }
 
-// OutcomeOf tells what became of the change whose call returned err. It is
-// right for nil, for every error that this package returns and for whatever
-// wraps one of them; an error from elsewhere is OutcomeUnknown.
+// MarshalText returns "applied", "not_applied" or "unknown".
+func (o Outcome) MarshalText() ([]byte, error) {
+	return []byte(strings.ReplaceAll(o.String(), " ", "_")), nil
+}
+
+// UnmarshalText reads what [Outcome.MarshalText] writes. Any other text is an
+// error.
+func (o *Outcome) UnmarshalText(text []byte) error {
+	for _, outcome := range []Outcome{OutcomeUnknown, OutcomeApplied, OutcomeNotApplied} {
+		if want, _ := outcome.MarshalText(); bytes.Equal(text, want) {
+			*o = outcome
+			return nil
+		}
+	}
+	return &InputError{Field: "outcome", Value: strconv.Quote(shorten(string(text), 64)), Want: "applied, not_applied or unknown"}
+}
+
+// OutcomeOf says what became of the change whose call returned err: it was
+// applied where err is nil. It is right for every error that this package
+// returns, and for whatever wraps one; any other error is OutcomeUnknown.
+//
+// Of several errors that are joined, those from elsewhere are passed over. The
+// outcome of the others is the one that all have; where they differ, or one of
+// them is unknown, it is OutcomeUnknown.
 func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return OutcomeApplied
 	}
-	var told interface{ outcome() Outcome }
-	if errors.As(err, &told) {
-		return told.outcome()
+	outcome, _ := findOutcome(err)
+	return outcome
+}
+
+// findOutcome reports as well whether err says anything of an outcome.
+func findOutcome(err error) (outcome Outcome, found bool) {
+	switch e := err.(type) {
+	case interface{ outcome() Outcome }:
+		return e.outcome(), true
+	case interface{ Unwrap() error }:
+		return findOutcome(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		for _, err := range e.Unwrap() {
+			one, said := findOutcome(err)
+			if said && found && one != outcome {
+				return OutcomeUnknown, true
+			}
+			if said {
+				outcome, found = one, true
+			}
+		}
 	}
-	return OutcomeUnknown
+	return outcome, found
 }
 
-// APIError is an answer that is not the success its endpoint documents. Every
-// type below that is named after a status is also an *APIError to [errors.As];
-// a status without a type of its own is an *APIError itself. It holds no
-// request, no header and no credential.
+// APIError is a response other than the success that its endpoint documents.
+// Every type below that is named after a status is also an *APIError to
+// [errors.As]; a status without a type of its own is an *APIError itself. It
+// holds no request, no header and no credential.
 type APIError struct {
-	StatusCode int    // of the answer; 429 also where the rate gate refused before anything was sent
-	Code       string // the API's code; where the answer has none, the status's name in the same form: "not_found"
-	Message    string // the API's message; where the answer has none, what there was instead
-	ID         string // what the provider's support asks for; empty where the answer has none
-	Method     string // of the request: "PATCH"
-	Path       string // of the request, escaped
-	Attempts   int    // how many attempts were sent
-	Body       []byte // the answer's body, cut at 4 KiB and without the credential; nil for a 2xx, which may hold a token's value
-	Err        error  // why the answer could not be read, or why the call ended before its retries did; nil where neither
+	CallInfo
+	StatusCode int    // of the response; 429 also where the rate limit kept the request from being sent
+	Code       string // the API's code; where the response has none, the status's name in the same form: "not_found"
+	Message    string // the API's message; where the response has none, what it had instead
+	ID         string // what the provider's support asks for; empty where the response has none
+	Attempts   int    // how many attempts were made
+	Body       []byte // the response's body, cut at 4 KiB and without the credential; nil for a 2xx, which may hold a token's value
+	Err        error  // why the response could not be read, or why there was no other attempt; nil where neither
 }
 
-func (e *APIError) Error() string {
-	return fmt.Sprintf("tokenpatch: %s %s: %s", e.Method, e.Path, e.reason())
-}
+func (e *APIError) Error() string { return errorText(e.CallInfo, e.reason(), e.Attempts) }
 
 // reason is the text without the request that it is about.
 func (e *APIError) reason() string {
@@ -83,10 +119,17 @@ func (e *APIError) reason() string {
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %s", oneLine(e.Err.Error()))
 	}
-	if e.Attempts > 1 {
-		fmt.Fprintf(&b, " (after %d attempts)", e.Attempts)
-	}
 	return b.String()
+}
+
+// errorText is the text of an error of a call: what was asked, what happened,
+// and after how many attempts where there was more than one.
+func errorText(call CallInfo, what string, attempts int) string {
+	text := fmt.Sprintf("tokenpatch: %s %s: %s", call.Method, call.path(), what)
+	if attempts > 1 {
+		text += fmt.Sprintf(" (%d attempts)", attempts)
+	}
+	return text
 }
 
 // oneLine is a text from the network as part of an error's: bounded, and unable
@@ -111,7 +154,16 @@ func (e *APIError) As(target any) bool {
 // Unwrap returns Err.
 func (e *APIError) Unwrap() error { return e.Err }
 
-func (e *APIError) outcome() Outcome { return statusOutcome(e.StatusCode) }
+// outcome is what the status says. Where it says less than the call knows, the
+// call returns an [*OutcomeUnknownError] around e.
+func (e *APIError) outcome() Outcome {
+	switch e.StatusCode {
+	case http.StatusOK, http.StatusCreated, http.StatusNoContent:
+		return OutcomeApplied
+	default:
+		return ruleOfStatus(e.StatusCode).outcome
+	}
+}
 
 // The errors of the documented statuses, for both APIs.
 type (
@@ -119,7 +171,7 @@ type (
 	InvalidRequestError struct{ APIError }
 
 	// UnauthorizedError is status 401: the credential is missing or wrong. V2
-	// answers it as well where the credential may not make this call.
+	// uses it as well where the credential may not make this call.
 	UnauthorizedError struct{ APIError }
 
 	// ForbiddenError is status 403: the credential may not do this.
@@ -128,30 +180,35 @@ type (
 	// NotFoundError is status 404: there is no such token.
 	NotFoundError struct{ APIError }
 
-	// ConflictError is status 409. On V1 the resource already exists; on V2
-	// another request was changing the token, and the call was tried again a
-	// few times before it gave up.
+	// ConflictError is status 409. On V1 a resource already exists; on V2 other
+	// requests were changing the token during each of the attempts.
 	ConflictError struct{ APIError }
 
 	// ValidationError is status 422 of V1: FastAPI's HTTPValidationError.
 	ValidationError struct {
 		APIError
-		Details []ValidationDetail // the first 100; empty where the answer gave only a text
+		Details []ValidationDetail // the first 100; empty where the response has only a text
 	}
 
-	// PatchFailedError is status 422 of V2: the patch could not be understood
-	// or applied, a test operation that failed included.
-	PatchFailedError struct{ APIError }
+	// PatchFailedError is status 422 of V2: the patch could not be understood or
+	// applied. V2 does not say which.
+	PatchFailedError struct {
+		APIError
+
+		// Guarded is whether the patch has a test operation, so that the token
+		// may be other than the patch expects. [Patch.Apply] on the token, once
+		// it was read, says which operation fails. Where Guarded is false, the
+		// patch itself is wrong for this token: sent again, it will fail again.
+		Guarded bool
+	}
 
 	// RateLimitedError is status 429, after as much waiting as the context and
-	// [RetryPolicy] allow. It is also returned at once, with no attempt sent,
-	// where the rate limit cannot open before the context ends.
+	// [RetryPolicy] allow. It is also returned at once, with no attempt made,
+	// where the limit cannot open before the context ends.
 	RateLimitedError struct {
 		APIError
-		RetryAfter time.Duration // how long from now the limit stays shut; zero where nothing was said
-		Reset      time.Time     // when the window ends, by this machine's clock; zero where nothing was said
-		Global     Field[int]    // what remains for the whole account in this window; absent where not known
-		Route      Field[int]    // what remains for this route in this window; absent where not known
+		RetryAfter time.Duration // how long from now the limit stays closed; zero where that is not known
+		RateLimit  RateLimit     // as it was known when the call ended
 	}
 
 	// ServerError is a status from 500 to 599. Nothing is known of what the
@@ -207,43 +264,39 @@ func (d ValidationDetail) String() string {
 	return strings.Join(loc, ".") + ": " + d.Msg
 }
 
-// OutcomeUnknownError is the error of a call that was sent and that no answer
-// settled: a connection that broke, an attempt that timed out, a 5xx, or any
-// refusal that came after one of those. It wraps what the last attempt met, so
-// that [errors.As] still finds it.
+// OutcomeUnknownError is the error of a call whose request may have reached the
+// server, and of which no response says what became of the change: a connection
+// broke, an attempt timed out, a server failed, or a refusal came after one of
+// those. It wraps what the last attempt ended with, so that [errors.As] finds it.
 type OutcomeUnknownError struct {
-	Method   string // of the request: "PATCH"
-	Path     string // of the request, escaped
-	Attempts int    // how many attempts were sent
-	Err      error  // what the last attempt met
-	hint     string // what it probably was; empty where nothing speaks for either
+	CallInfo
+	Attempts int    // how many attempts were made
+	Err      error  // what the last attempt ended with
+	hint     string // what probably happened; empty where nothing speaks for it
 }
 
 func (e *OutcomeUnknownError) Error() string {
-	return fmt.Sprintf("tokenpatch: %s %s: not known whether the change was applied, after %s%s: %s",
-		e.Method, e.Path, attempts(e.Attempts), e.hint, reason(e.Err))
+	return errorText(e.CallInfo, "outcome unknown"+e.hint+": "+reason(e.Err), e.Attempts)
 }
 
-// Unwrap returns what the last attempt met.
+// Unwrap returns Err.
 func (e *OutcomeUnknownError) Unwrap() error { return e.Err }
 
 func (e *OutcomeUnknownError) outcome() Outcome { return OutcomeUnknown }
 
-// NotSentError is the error of a call of which nothing reached a server: no
+// NotSentError is the error of a call whose request did not reach a server: no
 // connection could be made, or the context ended while the call was waiting.
 type NotSentError struct {
-	Method   string // of the request: "PATCH"
-	Path     string // of the request, escaped
-	Attempts int    // how many attempts were made at sending it; 0 where it ended before the first
-	Err      error  // why
+	CallInfo
+	Attempts int   // how many attempts were made at sending it; 0 where the call ended before the first
+	Err      error // why
 }
 
 func (e *NotSentError) Error() string {
-	return fmt.Sprintf("tokenpatch: %s %s: nothing was applied, after %s: %s",
-		e.Method, e.Path, attempts(e.Attempts), reason(e.Err))
+	return errorText(e.CallInfo, "request not sent: "+reason(e.Err), e.Attempts)
 }
 
-// Unwrap returns why nothing was sent.
+// Unwrap returns Err.
 func (e *NotSentError) Unwrap() error { return e.Err }
 
 func (e *NotSentError) outcome() Outcome { return OutcomeNotApplied }
@@ -295,40 +348,60 @@ func reason(err error) string {
 	return oneLine(fmt.Sprint(err)) // nil in an error that was not made here
 }
 
-func attempts(n int) string {
-	if n == 1 {
-		return "1 attempt"
-	}
-	return fmt.Sprintf("%d attempts", n)
-}
-
 const (
-	maxErrorBody = 4 << 10 // bytes of an answer that an APIError keeps
-	maxErrorText = 1 << 10 // bytes of each of its parts that an APIError's text has
-	maxDetails   = 100     // items of a list of what is wrong that a ValidationError keeps
+	maxErrorBody   = 4 << 10   // bytes of a response that an APIError keeps
+	maxErrorRead   = 256 << 10 // bytes of a response in which an APIError looks for what it says
+	maxErrorHeader = 1 << 10   // bytes of each header that it looks at
+	maxErrorText   = 1 << 10   // bytes of each part of an error's text
+	maxDetails     = 100       // items of a list of what is wrong that a ValidationError keeps
 )
 
-// answerError maps an answer that refuses to the type of its status. The V2
-// schemas name code and message, FastAPI a detail that is a text or a list;
-// whatever else stands there, the type is still the status's own.
-func (s *service) answerError(base APIError, a *attempt) error {
+const redacted = attempt.Redacted
+
+// refusal is a response that an error is made of, without credentials.
+type refusal struct {
+	status                int
+	location, contentType string
+	body                  []byte
+}
+
+func newRefusal(r *attempt.Result, secrets *attempt.Secrets) refusal {
+	clean := func(text string, limit int) string { return secrets.Clean(text[:min(len(text), limit)]) }
+	return refusal{
+		status:      r.Status,
+		location:    clean(r.Header.Get("Location"), maxErrorHeader),
+		contentType: clean(r.Header.Get("Content-Type"), maxErrorHeader),
+		body:        []byte(clean(string(r.Body[:min(len(r.Body), maxErrorRead)]), maxErrorRead)),
+	}
+}
+
+// describe fills in what the response says. The schemas of V2 name code and
+// message, FastAPI a detail that is a text or a list.
+func (e *APIError) describe(r refusal) (details []ValidationDetail) {
 	var wire struct {
 		Code, Message, ID string
 		Detail            json.RawMessage
 	}
 	// A member of another type fails alone: the others are still read.
-	_ = json.Unmarshal(a.body, &wire)
+	_ = json.Unmarshal(r.body, &wire)
 	var detail string
 	_ = json.Unmarshal(wire.Detail, &detail)
-	details := decodeDetails(wire.Detail)
+	details = decodeDetails(wire.Detail)
 
-	base.Code = cmp.Or(wire.Code, statusName(base.StatusCode))
-	base.Message = cmp.Or(describeRedirect(a), wire.Message, detail, describeDetails(details), describeBody(a))
-	base.ID = wire.ID
-	if !isSuccess(a.status) {
-		base.Body = bytes.Clone(a.body[:min(len(a.body), maxErrorBody)])
+	e.StatusCode = r.status
+	e.Code = cmp.Or(wire.Code, statusName(r.status))
+	e.Message = cmp.Or(describeRedirect(r), wire.Message, detail, describeDetails(details), describeBody(r))
+	e.ID = wire.ID
+	if !isSuccess(r.status) {
+		e.Body = bytes.Clone(r.body[:min(len(r.body), maxErrorBody)])
 	}
+	return details
+}
 
+// responseError maps a response that is not a success to the type of its
+// status, whatever it says.
+func (s *service) responseError(base APIError, r refusal, guarded bool) error {
+	details := base.describe(r)
 	switch code := base.StatusCode; {
 	case code == http.StatusBadRequest:
 		return &InvalidRequestError{base}
@@ -340,8 +413,10 @@ func (s *service) answerError(base APIError, a *attempt) error {
 		return &NotFoundError{base}
 	case code == http.StatusConflict:
 		return &ConflictError{base}
+	case code == http.StatusUnprocessableEntity && s.api == "V1":
+		return &ValidationError{base, details}
 	case code == http.StatusUnprocessableEntity:
-		return s.unprocessable(base, details)
+		return &PatchFailedError{base, guarded}
 	case code == http.StatusTooManyRequests:
 		return s.rateLimited(base)
 	case code >= 500 && code <= 599:
@@ -384,36 +459,36 @@ func describeDetails(details []ValidationDetail) string {
 	return strings.Join(lines, "; ")
 }
 
-// describeRedirect names where an answer points, by its host alone: the rest
+// describeRedirect names where a response points, by its host alone: the rest
 // of a location can carry anything.
-func describeRedirect(a *attempt) string {
-	if a.status < 300 || a.status > 399 {
+func describeRedirect(r refusal) string {
+	if r.status < 300 || r.status > 399 {
 		return ""
 	}
-	target, err := url.Parse(a.location)
+	target, err := url.Parse(r.location)
 	switch {
-	case err != nil || a.location == "":
-		return "a redirect to nowhere that can be read, not followed"
+	case err != nil || r.location == "":
+		return "redirect without a valid location, not followed"
 	case target.Host == "":
-		return "a redirect within the same host, not followed"
+		return "redirect within the same host, not followed"
 	default:
-		return fmt.Sprintf("a redirect to %.255s, not followed", target.Host)
+		return fmt.Sprintf("redirect to %.255s, not followed", target.Host)
 	}
 }
 
-// describeBody stands in for a message where an answer has none.
-func describeBody(a *attempt) string {
+// describeBody stands in for a message where a response has none.
+func describeBody(r refusal) string {
 	switch {
-	case len(a.body) == 0:
-		return "an answer without a body"
-	case isSuccess(a.status): // it may hold a token's value
-		return "an answer that is not shown"
+	case len(r.body) == 0:
+		return "response without a body"
+	case isSuccess(r.status): // it may hold a token's value
+		return "unexpected response"
 	}
-	return fmt.Sprintf("an answer of another shape (%.80s): %.200q", cmp.Or(a.contentType, "no content type"), a.body)
+	return fmt.Sprintf("unexpected response (%.80s): %.200q", cmp.Or(r.contentType, "no content type"), r.body)
 }
 
-// errNotMade is what a zero or nil client answers.
-var errNotMade = &InputError{Field: "Client", Value: "zero", Want: "one that NewClient made"}
+// errNotMade is the error of a call of a zero or nil client.
+var errNotMade = &InputError{Field: "Client", Value: "zero", Want: "a client made by NewClient"}
 
 func errUnexpectedStatus(want int) error {
 	return fmt.Errorf("the API documents %d for a success", want)

@@ -35,10 +35,12 @@ var statuses = []struct {
 	outcome        tokenpatch.Outcome
 	sentV1, sentV2 int
 }{
-	{202, "accepted", "", "", unknown, 1, 1},
-	{301, "moved_permanently", "", "", notApplied, 1, 1},
-	{302, "found", "", "", notApplied, 1, 1},
-	{303, "see_other", "", "", notApplied, 1, 1},
+	{202, "accepted", "", "", unknown, 4, 4},
+	{207, "multi-status", "", "", unknown, 4, 4},
+	{300, "multiple_choices", "", "", unknown, 1, 1},
+	{301, "moved_permanently", "", "", unknown, 1, 1},
+	{302, "found", "", "", unknown, 1, 1},
+	{303, "see_other", "", "", unknown, 1, 1},
 	{307, "temporary_redirect", "", "", notApplied, 1, 1},
 	{308, "permanent_redirect", "", "", notApplied, 1, 1},
 	{400, "bad_request", "InvalidRequest", "InvalidRequest", notApplied, 1, 1},
@@ -47,21 +49,24 @@ var statuses = []struct {
 	{403, "forbidden", "Forbidden", "Forbidden", notApplied, 1, 1},
 	{404, "not_found", "NotFound", "NotFound", notApplied, 1, 1},
 	{405, "method_not_allowed", "", "", notApplied, 1, 1},
-	{408, "request_timeout", "", "", unknown, 1, 1},
+	{408, "request_timeout", "", "", unknown, 4, 4},
 	{409, "conflict", "Conflict", "Conflict", notApplied, 1, 4},
 	{412, "precondition_failed", "", "", notApplied, 1, 1},
 	{413, "request_entity_too_large", "", "", notApplied, 1, 1},
 	{415, "unsupported_media_type", "", "", notApplied, 1, 1},
 	{418, "i'm_a_teapot", "", "", notApplied, 1, 1},
 	{422, "unprocessable_entity", "Validation", "PatchFailed", notApplied, 1, 1},
-	{424, "failed_dependency", "", "", notApplied, 1, 1},
+	{424, "failed_dependency", "", "", unknown, 1, 1},
 	{429, "too_many_requests", "RateLimited", "RateLimited", notApplied, 100, 100},
-	{499, "status_499", "", "", notApplied, 1, 1},
+	{419, "status_419", "", "", unknown, 1, 1},
+	{460, "status_460", "", "", unknown, 1, 1},
+	{499, "status_499", "", "", unknown, 1, 1},
 	{500, "internal_server_error", "Server", "Server", unknown, 4, 4},
 	{501, "not_implemented", "Server", "Server", unknown, 1, 1},
 	{502, "bad_gateway", "Server", "Server", unknown, 4, 4},
 	{503, "service_unavailable", "Server", "Server", unknown, 4, 4},
 	{504, "gateway_timeout", "Server", "Server", unknown, 4, 4},
+	{520, "status_520", "Server", "Server", unknown, 4, 4},
 	{599, "status_599", "Server", "Server", unknown, 1, 1},
 	{600, "status_600", "", "", unknown, 1, 1},
 }
@@ -109,7 +114,7 @@ func (c statusCase) bubble(t *testing.T) {
 
 	message := "What went wrong."
 	if c.status/100 == 3 {
-		message = "a redirect to nowhere that can be read, not followed"
+		message = "redirect without a valid location, not followed"
 	}
 	body := []byte(c.body)
 	if c.status/100 == 2 {
@@ -117,12 +122,19 @@ func (c statusCase) bubble(t *testing.T) {
 	}
 	got := assertAs[*tokenpatch.APIError](t, err)
 	assert.Equal(t, tokenpatch.APIError{
-		StatusCode: c.status, Code: c.code, Message: message, ID: c.id,
-		Method: "PATCH", Path: c.api.path, Attempts: c.sent, Body: body,
+		CallInfo: c.api.info(), StatusCode: c.status, Code: c.code, Message: message, ID: c.id, Attempts: c.sent, Body: body, Err: c.err(),
 	}, *got)
 	assert.Equal(t, c.sent, service.RequestCount())
 	assert.Zero(t, service.Changes(c.api.id))
 	assert.Equal(t, c.text(message), err.Error())
+}
+
+// err is in which way a success is none of the documented.
+func (c statusCase) err() error {
+	if c.status/100 != 2 {
+		return nil
+	}
+	return fmt.Errorf("the API documents %d for a success", map[string]int{"V1": 204, "V2": 200}[c.api.name])
 }
 
 func (c statusCase) text(message string) string {
@@ -130,20 +142,21 @@ func (c statusCase) text(message string) string {
 	if c.id != "" {
 		text += " (id " + c.id + ")"
 	}
-	count := "1 attempt"
+	if err := c.err(); err != nil {
+		text += ": " + err.Error()
+	}
 	if c.sent > 1 {
-		count = fmt.Sprintf("%d attempts", c.sent)
-		text += " (after " + count + ")"
+		text += fmt.Sprintf(" (%d attempts)", c.sent)
 	}
 	if c.outcome == unknown {
-		text = "not known whether the change was applied, after " + count + ": " + text
+		text = "outcome unknown: " + text
 	}
 	return "tokenpatch: PATCH " + c.api.path + ": " + text
 }
 
 // Answers in every other shape keep the status's type, and what can be read.
 func TestErrorBodies(t *testing.T) {
-	const shape = "an answer of another shape (application/json): "
+	const shape = "unexpected response (application/json): "
 	tests := []struct {
 		name        string
 		contentType string
@@ -173,10 +186,10 @@ func TestErrorBodies(t *testing.T) {
 		{name: "a string", body: `"no"`, message: shape + `"\"no\""`},
 		{name: "an empty object", body: `{}`, message: shape + `"{}"`},
 		{name: "truncated", contentType: "application/json", body: `{"code":"c","mess`, message: shape + `"{\"code\":\"c\",\"mess"`},
-		{name: "empty", body: ``, message: "an answer without a body"},
-		{name: "HTML", contentType: "text/html; charset=utf-8", body: "<html>\n403</html>", message: `an answer of another shape (text/html; charset=utf-8): "<html>\n403</html>"`},
-		{name: "text", contentType: "text/plain", body: "no", message: `an answer of another shape (text/plain): "no"`},
-		{name: "not UTF-8", contentType: "text/plain", body: "\xff\xfe", message: `an answer of another shape (text/plain): "\xff\xfe"`},
+		{name: "empty", body: ``, message: "response without a body"},
+		{name: "HTML", contentType: "text/html; charset=utf-8", body: "<html>\n403</html>", message: `unexpected response (text/html; charset=utf-8): "<html>\n403</html>"`},
+		{name: "text", contentType: "text/plain", body: "no", message: `unexpected response (text/plain): "no"`},
+		{name: "not UTF-8", contentType: "text/plain", body: "\xff\xfe", message: `unexpected response (text/plain): "\xff\xfe"`},
 	}
 	for _, a := range apis {
 		for _, test := range tests {
@@ -273,7 +286,7 @@ func TestErrorBodyBreaksOff(t *testing.T) {
 			got := assertAs[*tokenpatch.ForbiddenError](t, err)
 			assert.Equal(t, `{"code":"c","`, string(got.Body))
 			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
-			assert.Contains(t, err.Error(), "403 forbidden: an answer of another shape")
+			assert.Contains(t, err.Error(), "403 forbidden: unexpected response")
 			assertOutcome(t, notApplied, err)
 			assert.Equal(t, 1, service.RequestCount())
 		})
@@ -287,16 +300,16 @@ func TestErrorBodyTooLong(t *testing.T) {
 	err := patchName(t.Context(), client)
 	got := assertAs[*tokenpatch.ForbiddenError](t, err)
 	assert.Equal(t, "12345678", string(got.Body))
-	require.EqualError(t, got.Err, "the answer is longer than the 8 bytes that are read")
+	require.EqualError(t, got.Err, "the response body is longer than 8 bytes")
 	assertOutcome(t, notApplied, err)
 }
 
 func TestErrorNamesRedirectTarget(t *testing.T) {
 	tests := []struct{ name, location, want string }{
-		{"another host", "https://user:secret@evil.example:8443/login?secret#secret", "a redirect to evil.example:8443, not followed"},
-		{"the same host", "/login?secret", "a redirect within the same host, not followed"},
-		{"no location", "", "a redirect to nowhere that can be read, not followed"},
-		{"no URL", "https://%zz/secret", "a redirect to nowhere that can be read, not followed"},
+		{"another host", "https://user:secret@evil.example:8443/login?secret#secret", "redirect to evil.example:8443, not followed"},
+		{"the same host", "/login?secret", "redirect within the same host, not followed"},
+		{"no location", "", "redirect without a valid location, not followed"},
+		{"no URL", "https://%zz/secret", "redirect without a valid location, not followed"},
 	}
 	for _, a := range apis {
 		for _, status := range []int{301, 302, 303, 307, 308} {
@@ -316,7 +329,7 @@ func TestErrorNamesRedirectTarget(t *testing.T) {
 					assert.Equal(t, status, got.StatusCode)
 					assert.Equal(t, test.want, got.Message)
 					assert.NotContains(t, err.Error(), "secret")
-					assertOutcome(t, notApplied, err)
+					assertOutcome(t, outcomeOfRedirect(status), err)
 					assert.Equal(t, 1, service.RequestCount(), "redirects are not followed")
 				})
 			}
@@ -324,8 +337,17 @@ func TestErrorNamesRedirectTarget(t *testing.T) {
 	}
 }
 
-// A change that the server accepted, with an answer that is not what its
-// endpoint documents, was applied: the error says so, and so does the service.
+// outcomeOfRedirect: 307 and 308 ask for the same request elsewhere; the others
+// are what a server may well say after it has done what it was asked.
+func outcomeOfRedirect(status int) tokenpatch.Outcome {
+	if status == 307 || status == 308 {
+		return notApplied
+	}
+	return unknown
+}
+
+// A response that its endpoint does not document, and that only the server
+// can have made, proves that the change was applied: the error says so.
 func TestSuccessThatCannotBeRead(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -337,16 +359,10 @@ func TestSuccessThatCannotBeRead(t *testing.T) {
 	}{
 		{"V1 200", apiV1, nil, tokenpatchtest.Fault{Status: 200, Body: `{"name": "ci"}`, Apply: true}, 200, "the API documents 204 for a success"},
 		{"V1 201", apiV1, nil, tokenpatchtest.Fault{Status: 201, Apply: true}, 201, "the API documents 204 for a success"},
-		{"V2 204", apiV2, nil, tokenpatchtest.Fault{Status: 204, Apply: true}, 204, "the API documents 200 for a success"},
-		{"V2 206", apiV2, nil, tokenpatchtest.Fault{Status: 206, Body: tokenJSON, Apply: true}, 206, "the API documents 200 for a success"},
-		{"HTML", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: "<html>", Apply: true}, 200, "invalid character '<' looking for beginning of value"},
+		{"V1 200 with null", apiV1, nil, tokenpatchtest.Fault{Status: 200, Body: "null", Apply: true}, 200, "the API documents 204 for a success"},
 		{"truncated", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: tokenJSON[:99], Apply: true}, 200, "unexpected end of JSON input"},
-		{"empty", apiV2, nil, tokenpatchtest.Fault{Status: 200, Apply: true}, 200, "unexpected end of JSON input"},
-		{"null", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: "null", Apply: true}, 200, "the answer is not a token: it has no _id"},
-		{"another object", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: `{"status": "ok"}`, Apply: true}, 200, "the answer is not a token: it has no _id"},
-		{"an array", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: "[]", Apply: true}, 200, "want an object, got an array"},
-		{"another type", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: `{"_id": 5}`, Apply: true}, 200, "_id: want a string, got a number"},
-		{"too long", apiV2, func(c *tokenpatch.Config) { c.MaxResponseBytes = 512 }, tokenpatchtest.Fault{}, 200, "the answer is longer than the 512 bytes that are read"},
+		{"another type", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: `{"_id": "x", "name": 5}`, Apply: true}, 200, "name: want a string, got a number"},
+		{"too long", apiV2, func(c *tokenpatch.Config) { c.MaxResponseBytes = 512 }, tokenpatchtest.Fault{}, 200, "the response body is longer than 512 bytes"},
 		{"cut in the middle", apiV2, nil, tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle}, 200, "unexpected EOF"},
 	}
 	for _, test := range tests {
@@ -361,7 +377,7 @@ func TestSuccessThatCannotBeRead(t *testing.T) {
 
 			got := assertAs[*tokenpatch.APIError](t, err)
 			assert.Equal(t, test.status, got.StatusCode)
-			assert.Equal(t, "the change was applied, but its answer could not be read", got.Message)
+			assert.Equal(t, "the change was applied, but the response could not be read", got.Message)
 			assert.Nil(t, got.Body, "it may hold a token's value")
 			assert.Equal(t, 1, got.Attempts)
 			require.Error(t, got.Err)
@@ -370,6 +386,69 @@ func TestSuccessThatCannotBeRead(t *testing.T) {
 			assertOutcome(t, applied, err)
 			assert.Equal(t, 1, service.RequestCount())
 			assert.Equal(t, 1, service.Changes(test.api.id))
+		})
+	}
+}
+
+// A response 2xx that a proxy can have made proves nothing: it is tried again
+// where that is harmless, and unknown otherwise.
+func TestSuccessThatProvesNothing(t *testing.T) {
+	const wantV1, wantV2 = "the API documents 204 for a success", "the API documents 200 for a success"
+	tests := []struct {
+		name   string
+		api    api
+		status int
+		body   string
+		cause  string
+	}{
+		{"V1 HTML", apiV1, 200, "<html>", wantV1},
+		{"V1 error", apiV1, 200, `{"detail": "Not authenticated"}`, wantV1},
+		{"V1 error in a list", apiV1, 201, `{"detail": [{"loc": ["body"], "msg": "m", "type": "t"}]}`, wantV1},
+		{"V1 V2's error", apiV1, 200, `{"code": "c", "message": "m"}`, wantV1},
+		{"V1 broken JSON", apiV1, 200, `{"name": "c`, wantV1},
+		{"V1 202", apiV1, 202, "", wantV1},
+		{"V1 206", apiV1, 206, "", wantV1},
+		{"V1 207", apiV1, 207, "", wantV1},
+		{"202", apiV2, 202, tokenJSON, wantV2},
+		{"204", apiV2, 204, "", wantV2},
+		{"206", apiV2, 206, tokenJSON, wantV2},
+		{"207", apiV2, 207, tokenJSON, wantV2},
+		{"HTML", apiV2, 200, "<html>", "invalid character '<' looking for beginning of value"},
+		{"empty", apiV2, 200, "", "unexpected end of JSON input"},
+		{"blank", apiV2, 200, "\n", "unexpected end of JSON input"},
+		{"null", apiV2, 200, "null", "the response is not a token: it has no _id"},
+		{"an empty object", apiV2, 200, "{}", "the response is not a token: it has no _id"},
+		{"another object", apiV2, 200, `{"status": "ok"}`, "the response is not a token: it has no _id"},
+		{"an error", apiV2, 200, `{"code": "unauthorized", "message": "Who are you?"}`, "the response is not a token: it has no _id"},
+		{"V1's error", apiV2, 200, `{"detail": "Not authenticated"}`, "the response is not a token: it has no _id"},
+		{"an array", apiV2, 200, "[]", "want an object, got an array"},
+		{"a text", apiV2, 200, `"{"`, "want an object, got a string"},
+		{"an id of another type", apiV2, 200, `{"_id": 5}`, "_id: want a string, got a number"},
+		{"braces", apiV2, 200, "{}}", "invalid character '}' after top-level value"},
+		{"a script", apiV2, 200, "{ x: 1 }", "invalid character 'x' looking for beginning of object key string"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
+					_, _ = io.Copy(io.Discard, r.Body)
+					return answer(test.status, "application/json", test.body), nil
+				}))
+				calls := map[int]func(context.Context, *tokenpatch.Client) error{4: test.api.call}
+				if test.api.name == "V2" {
+					calls[1] = appendRole
+				}
+				for attempts, call := range calls {
+					err := call(t.Context(), client)
+					got := assertAs[*tokenpatch.APIError](t, err)
+					assert.Equal(t, []string{"OutcomeUnknown"}, typesOf(err))
+					assertOutcome(t, unknown, err)
+					assert.Equal(t, test.status, got.StatusCode)
+					assert.Equal(t, attempts, got.Attempts)
+					assert.Nil(t, got.Body, "it may hold a token's value")
+					assert.ErrorContains(t, got.Err, test.cause)
+				}
+			})
 		})
 	}
 }
@@ -409,13 +488,16 @@ func TestErrorOfBrokenTransport(t *testing.T) {
 		send roundTripper
 		want string
 	}{
-		{"neither answer nor error", func(*http.Request) (*http.Response, error) { return nil, nil }, "neither an answer nor an error"},
+		{"neither answer nor error", func(*http.Request) (*http.Response, error) { return nil, nil }, "neither a response nor an error"},
 		{"both", func(*http.Request) (*http.Response, error) { return answer(200, "", "{}"), io.ErrClosedPipe }, "closed pipe"},
-		{"no body", func(*http.Request) (*http.Response, error) { return &http.Response{StatusCode: 500}, nil }, "an answer without a body"},
+		{"no body", func(*http.Request) (*http.Response, error) { return &http.Response{StatusCode: 500}, nil }, "response without a body"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, client := newPair(t, through(test.send), retries(tokenpatch.RetryPolicy{MaxAttempts: 1}))
+			_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				return test.send(r)
+			}), retries(tokenpatch.RetryPolicy{MaxAttempts: 1}))
 			err := patchName(t.Context(), client)
 			assertAs[*tokenpatch.OutcomeUnknownError](t, err)
 			assert.Contains(t, err.Error(), test.want)

@@ -43,6 +43,7 @@ func exampleService() (*tokenpatchtest.Service, *tokenpatch.Client, error) {
 // One client for both services, with credentials from the environment.
 func ExampleNewClient() {
 	config := tokenpatch.ConfigFromEnv()
+	config.V2.AccessToken = "api-..." // or LAUNCHDARKLY_ACCESS_TOKEN
 	config.UserAgent = "fleet/1.4"
 	config.V2.BaseURL = tokenpatch.V2BaseURLEU
 
@@ -133,7 +134,7 @@ func ExampleOutcomeOf() {
 	// Output:
 	// done
 	// nothing has changed: tokenpatch: id: "": want the id of an access token
-	// look before trying again: tokenpatch: PATCH /api/v2/tokens/61095542756dba551110ae21: not known whether the change was applied, after 1 attempt: EOF
+	// look before trying again: tokenpatch: PATCH /api/v2/tokens/61095542756dba551110ae21: outcome unknown: EOF
 }
 
 // Every status has a type, and each of them is an *APIError as well.

@@ -61,6 +61,17 @@ var (
 	apis  = []api{apiV1, apiV2}
 )
 
+// info is what a call of it is about.
+func (a api) info() tokenpatch.CallInfo {
+	route := map[string]string{"V1": "/api/v1/token/{api_token_id}", "V2": "/api/v2/tokens/{id}"}[a.name]
+	return tokenpatch.CallInfo{API: a.name, Method: "PATCH", Route: route, Token: a.id}
+}
+
+// url is where its requests go by default.
+func (a api) url() string {
+	return map[string]string{"V1": tokenpatch.V1BaseURL, "V2": tokenpatch.V2BaseURL}[a.name] + a.path
+}
+
 func updateName(ctx context.Context, client *tokenpatch.Client) error {
 	return client.V1.UpdateToken(ctx, uuid.MustParse(idV1), tokenpatch.TokenUpdate{Name: tokenpatch.Set("ci")})
 }

@@ -3,52 +3,111 @@ package tokenpatch
 import (
 	"context"
 	"log/slog"
+	"net/http"
+	"net/url"
+	"strings"
 	"time"
 )
 
-// Hooks are called on what a call does while it lasts, so that a program can
-// count and time it without wrapping anything. Each may be nil. They run in the
-// goroutine of the call, at the same time for calls at the same time: a hook
-// that blocks holds up its own call, for as long as it likes, and no other; one
-// that panics panics out of its own call, whose token is then in an unknown
-// state. The same goes for the logger. What they are told holds no credential
-// and no token's value.
+// Hooks are functions that are called while a call is under way, so that a
+// program can count, time and trace it without wrapping anything. Each may be
+// nil, and costs nothing then.
+//
+// They are called in the goroutine of the call, at the same time for calls at
+// the same time. A hook that blocks holds up its own call. WaitEnd and
+// AttemptStart are called while the call may hold a permit of the rate limit:
+// if one of these blocks, it can hold up other calls too, until the limiter
+// counts the attempt as lost. A hook that panics ends its own call with that
+// panic; the outcome of the call is then unknown. The same holds for the logger.
+//
+// What hooks are given holds no credential and no token's value.
 type Hooks struct {
-	Attempt func(AttemptInfo) // after every attempt that was sent, or tried to be
-	Wait    func(WaitInfo)    // after a wait for the rate gate and the attempt that it was for, and before a wait for another attempt
+	// CallStart is called when a call begins, after its arguments were found to
+	// be right. The call goes on with the context that it returns.
+	CallStart func(ctx context.Context, call CallInfo) context.Context
+
+	// WaitStart is called when the call begins to wait: for the rate limit, or
+	// between two attempts. It gets the context of CallStart.
+	WaitStart func(ctx context.Context, wait WaitInfo)
+
+	// WaitEnd is called when that wait is over. It gets the context of CallStart.
+	WaitEnd func(ctx context.Context, wait WaitInfo)
+
+	// AttemptStart is called before a request is sent, and may add to
+	// attempt.Header. The request and AttemptEnd get the context that it returns.
+	AttemptStart func(ctx context.Context, attempt *AttemptInfo) context.Context
+
+	// AttemptEnd is called when the response was read, or when it is clear that
+	// there is none. It gets the context of AttemptStart.
+	AttemptEnd func(ctx context.Context, attempt AttemptResult)
+
+	// CallEnd is called when a call is over. It gets the context of CallStart.
+	CallEnd func(ctx context.Context, call CallResult)
 }
 
-// AttemptInfo is one attempt, as it ended.
-type AttemptInfo struct {
-	Service  string        // "V1" or "V2"
-	Method   string        // "PATCH"
-	Path     string        // escaped
-	Number   int           // of the attempt within its call, from 1
-	Status   int           // of the answer; 0 where there was none
-	Outcome  Outcome       // what this attempt alone says of the change
-	Duration time.Duration // from its admission to the last byte of its answer
-	Err      error         // why there was no answer, or why it could not be read whole; nil where it was
+// CallInfo says what a call is about.
+type CallInfo struct {
+	API    string // "V1" or "V2"
+	Method string // "PATCH"
+	Route  string // template of the path, as its API's document has it: "/api/v2/tokens/{id}"
+	Token  string // id of the token, not escaped
 }
 
-// WaitReason says what a call waited for.
+// path is the path of the request, behind whatever the base URL has. It stays on
+// one line: an id is escaped in it.
+func (c CallInfo) path() string {
+	before, _, found := strings.Cut(c.Route, "{")
+	if !found {
+		return c.Route
+	}
+	return before + url.PathEscape(c.Token)
+}
+
+// WaitReason says what a call waits for.
 type WaitReason string
 
 // The reasons for waiting.
 const (
-	WaitRetryAfter WaitReason = "retry_after" // a pause that the server asked for, or a 429 that said nothing
-	WaitRateLimit  WaitReason = "rate_limit"  // a window that is used up
-	WaitProbe      WaitReason = "probe"       // the response to the one attempt that goes ahead
+	WaitRetryAfter WaitReason = "retry_after" // a pause that the server asked for, or one after a 429 that asked for none
+	WaitRateLimit  WaitReason = "rate_limit"  // the next window: this one is used up
+	WaitProbe      WaitReason = "probe"       // the response to the one attempt that goes first while nothing is known
 	WaitTurn       WaitReason = "turn"        // those who came before, in a window that is open
 	WaitBackoff    WaitReason = "backoff"     // some time between two attempts
 )
 
-// WaitInfo is one wait of one call.
+// WaitInfo is one wait of a call.
 type WaitInfo struct {
-	Service  string        // "V1" or "V2"
-	Method   string        // "PATCH"
-	Path     string        // escaped
-	Reason   WaitReason    // what it waited for; of several reasons the one that comes first above
-	Duration time.Duration // how long; of a wait for another attempt, how long it will be
+	CallInfo
+	Reason   WaitReason    // what it waits for; when the wait is over, the reason that comes first above where there were several
+	Duration time.Duration // how long it was; to WaitStart, how long it will be where that is known, as for WaitBackoff, and 0 otherwise
+}
+
+// AttemptInfo is an attempt that is about to begin.
+type AttemptInfo struct {
+	CallInfo
+	Number int         // of the attempt within its call, from 1
+	URL    string      // of the request
+	Header http.Header // of the request without its credential, a copy; nil for AttemptEnd alone
+}
+
+// AttemptResult is an attempt that is over.
+type AttemptResult struct {
+	AttemptInfo
+	Status    int           // of the response; 0 where there was none
+	Outcome   Outcome       // what this attempt alone says of the change
+	Duration  time.Duration // to the last byte of the response
+	Err       error         // why there was no response, or why it could not be read whole; nil where it was
+	RateLimit RateLimit     // as it is known after this attempt
+}
+
+// CallResult is a call that is over.
+type CallResult struct {
+	CallInfo
+	Outcome  Outcome
+	Attempts int           // how many attempts were made
+	Duration time.Duration // of all of it
+	Waited   time.Duration // how much of it was spent waiting
+	Err      error         // what the call returns
 }
 
 // events passes what happens on to the caller's hooks and logger.
@@ -57,29 +116,75 @@ type events struct {
 	log   *slog.Logger // nil is silent
 }
 
-func (e events) attempt(ctx context.Context, info AttemptInfo) {
-	if e.log != nil {
-		level := slog.LevelDebug
-		if info.Err != nil || info.Status >= 400 {
-			level = slog.LevelWarn
-		}
-		e.log.LogAttrs(ctx, level, "tokenpatch: attempt",
-			slog.String("service", info.Service), slog.String("method", info.Method), slog.String("path", info.Path),
-			slog.Int("number", info.Number), slog.Int("status", info.Status), slog.String("outcome", info.Outcome.String()),
-			slog.Duration("duration", info.Duration), slog.Any("error", info.Err))
+// callStart returns the context that the call goes on with.
+func (e *events) callStart(ctx context.Context, call CallInfo) context.Context {
+	if e.hooks.CallStart == nil {
+		return ctx
 	}
-	if e.hooks.Attempt != nil {
-		e.hooks.Attempt(info)
+	return orElse(e.hooks.CallStart(ctx, call), ctx)
+}
+
+func (e *events) callEnd(ctx context.Context, call CallResult) {
+	if e.hooks.CallEnd != nil {
+		e.hooks.CallEnd(ctx, call)
 	}
 }
 
-func (e events) wait(ctx context.Context, info WaitInfo) {
+func (e *events) watchWaits() bool {
+	return e.log != nil || e.hooks.WaitStart != nil || e.hooks.WaitEnd != nil || e.hooks.CallEnd != nil
+}
+
+func (e *events) waitStart(ctx context.Context, wait WaitInfo) {
+	if e.hooks.WaitStart != nil {
+		e.hooks.WaitStart(ctx, wait)
+	}
+}
+
+func (e *events) waitEnd(ctx context.Context, wait WaitInfo) {
 	if e.log != nil {
-		e.log.LogAttrs(ctx, slog.LevelDebug, "tokenpatch: wait",
-			slog.String("service", info.Service), slog.String("method", info.Method), slog.String("path", info.Path),
-			slog.String("reason", string(info.Reason)), slog.Duration("duration", info.Duration))
+		e.log.LogAttrs(ctx, slog.LevelDebug, "tokenpatch: wait", append(wait.attrs(),
+			slog.String("reason", string(wait.Reason)), slog.Duration("duration", wait.Duration))...)
 	}
-	if e.hooks.Wait != nil {
-		e.hooks.Wait(info)
+	if e.hooks.WaitEnd != nil {
+		e.hooks.WaitEnd(ctx, wait)
 	}
+}
+
+func (e *events) watchAttempts() bool {
+	return e.log != nil || e.hooks.AttemptStart != nil || e.hooks.AttemptEnd != nil
+}
+
+// attemptStart returns the context that the attempt goes on with.
+func (e *events) attemptStart(ctx context.Context, attempt *AttemptInfo) context.Context {
+	if e.hooks.AttemptStart == nil {
+		return ctx
+	}
+	return orElse(e.hooks.AttemptStart(ctx, attempt), ctx)
+}
+
+func (e *events) attemptEnd(ctx context.Context, attempt AttemptResult) {
+	if e.log != nil {
+		level := slog.LevelDebug
+		if attempt.Err != nil || attempt.Status >= 400 {
+			level = slog.LevelWarn
+		}
+		e.log.LogAttrs(ctx, level, "tokenpatch: attempt", append(attempt.attrs(),
+			slog.Int("number", attempt.Number), slog.Int("status", attempt.Status), slog.Any("outcome", attempt.Outcome),
+			slog.Duration("duration", attempt.Duration), slog.Any("error", attempt.Err))...)
+	}
+	if e.hooks.AttemptEnd != nil {
+		e.hooks.AttemptEnd(ctx, attempt)
+	}
+}
+
+func (c CallInfo) attrs() []slog.Attr {
+	return []slog.Attr{slog.String("api", c.API), slog.String("method", c.Method), slog.String("route", c.Route), slog.String("token", c.Token)}
+}
+
+// orElse is ctx, unless a hook that had to return a context returned none.
+func orElse(ctx, otherwise context.Context) context.Context {
+	if ctx == nil {
+		return otherwise
+	}
+	return ctx
 }

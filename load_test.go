@@ -195,8 +195,8 @@ func TestLoad(t *testing.T) {
 		HTTPClient: &http.Client{Transport: transport, Timeout: loadTimeout},
 		Retry:      tokenpatch.RetryPolicy{MinBackoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond},
 		Hooks: tokenpatch.Hooks{
-			Attempt: func(tokenpatch.AttemptInfo) { y.attempts.Add(1) },
-			Wait:    func(tokenpatch.WaitInfo) { y.waits.Add(1) },
+			AttemptEnd: func(context.Context, tokenpatch.AttemptResult) { y.attempts.Add(1) },
+			WaitEnd:    func(context.Context, tokenpatch.WaitInfo) { y.waits.Add(1) },
 		},
 	})
 	require.NoError(t, err)

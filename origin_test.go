@@ -38,9 +38,9 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 			for _, a := range apis {
 				requests.Store(0)
 				err := a.call(t.Context(), client)
-				assert.Contains(t, err.Error(), "a redirect to "+host+", not followed", "%d to %s", status, location)
+				assert.Contains(t, err.Error(), "redirect to "+host+", not followed", "%d to %s", status, location)
 				assertHolds(t, err, "5ecret", false)
-				assertOutcome(t, notApplied, err)
+				assertOutcome(t, outcomeOfRedirect(status), err)
 				assert.Equal(t, int64(1), requests.Load())
 			}
 			client.CloseIdleConnections()
@@ -99,6 +99,7 @@ func TestTransportWithOldTLSIsRefused(t *testing.T) {
 		0: true, tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true,
 	} {
 		_, err := tokenpatch.NewClient(tokenpatch.Config{
+			V1:         tokenpatch.V1Config{APIKey: "x"},
 			HTTPClient: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: version}}},
 		})
 		if allowed {
@@ -142,13 +143,13 @@ func TestInsecureHTTPIsRefused(t *testing.T) {
 			require.Error(t, err, base)
 			assert.Equal(t, field, assertAs[*tokenpatch.InputError](t, err).Field)
 			assert.Contains(t, err.Error(), "AllowInsecureHTTP")
-			config.AllowInsecureHTTP = true
+			config.AllowInsecureHTTP, config.V1.APIKey = true, "x"
 			_, err = tokenpatch.NewClient(config)
 			require.NoError(t, err, base)
 		}
 	}
 	for _, host := range []string{"localhost", "127.0.0.1", "127.255.255.254", "[::1]", "[::ffff:127.0.0.1]"} {
-		_, err := tokenpatch.NewClient(tokenpatch.Config{V1: tokenpatch.V1Config{BaseURL: "http://" + host}, V2: tokenpatch.V2Config{BaseURL: "http://" + host + ":1"}})
+		_, err := tokenpatch.NewClient(tokenpatch.Config{V1: tokenpatch.V1Config{BaseURL: "http://" + host, APIKey: "x"}, V2: tokenpatch.V2Config{BaseURL: "http://" + host + ":1"}})
 		require.NoError(t, err, host)
 	}
 }

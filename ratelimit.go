@@ -9,40 +9,56 @@ import (
 
 // RateLimit is what is known of a service's rate limit at one moment.
 type RateLimit struct {
-	Global      Field[int] // what remains for the whole account in this window; absent where not known
-	Route       Field[int] // what remains for this route in this window; absent where not known
-	Reset       time.Time  // when this window ends, by this machine's clock; zero where not known
-	PausedUntil time.Time  // until when nothing is sent at all, as Retry-After asked; zero where nothing did
+	Global      Quota            // of the whole account
+	Routes      map[string]Quota // by method and template of the path, "PATCH /api/v2/tokens/{id}"; nil where nothing is known of any
+	PausedUntil time.Time        // until when nothing is sent at all, as Retry-After asked; zero where nothing did
 }
 
-func newRateLimit(s ratelimit.State) RateLimit {
-	r := RateLimit{Global: remaining(s.Global), Reset: s.Global.Reset, PausedUntil: s.PausedUntil}
-	for _, quota := range s.Routes {
-		r.Route, r.Reset = remaining(quota), quota.Reset
+// Quota is what remains of one limit in its current window.
+type Quota struct {
+	Remaining Field[int] // absent where not known
+	Reset     time.Time  // when the window ends, by this machine's clock; zero where not known
+}
+
+// rateLimit returns what is known now.
+func (s *service) rateLimit() RateLimit {
+	state := s.limiter.State()
+	r := RateLimit{Global: newQuota(state.Global), PausedUntil: state.PausedUntil}
+	for route, quota := range state.Routes {
+		if r.Routes == nil {
+			r.Routes = make(map[string]Quota, len(state.Routes))
+		}
+		r.Routes[route] = newQuota(quota)
 	}
 	return r
 }
 
-func remaining(q ratelimit.Quota) Field[int] {
+func newQuota(q ratelimit.Quota) Quota {
 	if !q.Known {
-		return Field[int]{}
+		return Quota{Reset: q.Reset}
 	}
-	return Set(q.Remaining)
+	return Quota{Remaining: Set(q.Remaining), Reset: q.Reset}
 }
 
 // rateLimited is the error of a call that the rate limit ended.
 func (s *service) rateLimited(base APIError) *RateLimitedError {
-	r := newRateLimit(s.limiter.State())
-	e := &RateLimitedError{APIError: base, Reset: r.Reset, Global: r.Global, Route: r.Route}
-	until := r.PausedUntil
-	if r.Reset.After(until) {
-		until = r.Reset
-	}
-	if shut := (*ratelimit.ClosedError)(nil); errors.As(base.Err, &shut) {
-		until = shut.Opens
-	}
-	if !until.IsZero() {
+	e := &RateLimitedError{APIError: base, RateLimit: s.rateLimit()}
+	if until := e.opens(); !until.IsZero() {
 		e.RetryAfter = time.Until(until)
 	}
 	return e
+}
+
+// opens is when the limit lets a call go, as far as that is known.
+func (e *RateLimitedError) opens() time.Time {
+	if closed := (*ratelimit.ClosedError)(nil); errors.As(e.Err, &closed) {
+		return closed.Opens
+	}
+	latest := e.RateLimit.PausedUntil
+	for _, at := range []time.Time{e.RateLimit.Global.Reset, e.RateLimit.Routes[e.Method+" "+e.Route].Reset} {
+		if at.After(latest) {
+			latest = at
+		}
+	}
+	return latest
 }

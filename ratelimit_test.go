@@ -316,7 +316,7 @@ func TestGateTurnsAwayWhoCannotWait(t *testing.T) {
 		assert.Equal(t, sent, service.RequestCount(), "nothing is sent")
 		assert.Zero(t, limited.Attempts)
 		assert.Greater(t, limited.RetryAfter, 3*time.Second)
-		assert.Equal(t, tokenpatch.Set(0), limited.Route)
+		assert.Equal(t, tokenpatch.Set(0), limited.RateLimit.Routes["PATCH /api/v2/tokens/{id}"].Remaining)
 	})
 }
 
@@ -563,9 +563,11 @@ func TestRateLimitTellsWhatIsKnown(t *testing.T) {
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 20, Route: 10, Window: 10 * time.Second})
 		require.NoError(t, patchName(t.Context(), client))
 		limit := client.V2.RateLimit()
-		assert.Equal(t, tokenpatch.Set(19), limit.Global)
-		assert.Equal(t, tokenpatch.Set(9), limit.Route)
-		assert.WithinDuration(t, time.Now().Truncate(10*time.Second).Add(10*time.Second), limit.Reset, time.Second)
+		route := limit.Routes["PATCH /api/v2/tokens/{id}"]
+		assert.Equal(t, tokenpatch.Set(19), limit.Global.Remaining)
+		assert.Equal(t, tokenpatch.Set(9), route.Remaining)
+		assert.WithinDuration(t, time.Now().Truncate(10*time.Second).Add(10*time.Second), route.Reset, time.Second)
+		assert.Equal(t, tokenpatch.RateLimit{}, client.V1.RateLimit(), "each service has its own")
 		assert.Zero(t, limit.PausedUntil)
 
 		service.RefuseFor(tokenpatchtest.V2, time.Minute)
@@ -584,12 +586,10 @@ func TestGateTellsOfWaits(t *testing.T) {
 		var mu sync.Mutex
 		waited := map[tokenpatch.WaitReason]time.Duration{}
 		service, client := newPair(t, func(c *tokenpatch.Config) {
-			c.Hooks.Wait = func(w tokenpatch.WaitInfo) {
+			c.Hooks.WaitEnd = func(_ context.Context, w tokenpatch.WaitInfo) {
 				mu.Lock()
 				defer mu.Unlock()
-				assert.Equal(t, "V2", w.Service)
-				assert.Equal(t, "PATCH", w.Method)
-				assert.Equal(t, pathV2, w.Path)
+				assert.Equal(t, apiV2.info(), w.CallInfo)
 				waited[w.Reason] = max(waited[w.Reason], w.Duration)
 			}
 		})

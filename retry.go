@@ -5,21 +5,25 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"time"
+
+	"github.com/tokenpatch/tokenpatch/internal/attempt"
 )
 
-// RetryPolicy says how often and how soon a call is tried again. The zero
-// value is the default. Whether an attempt may be repeated at all is not the
-// policy's to say: see [Patch.Replay].
+// RetryPolicy says how often and how soon a call is tried again. The zero value
+// is the default. Whether a request may be sent again at all is another
+// question: see [Patch.Replay].
 type RetryPolicy struct {
-	// MaxAttempts is how many attempts a call may make in all, answers 429
-	// aside. 0 means 4; 1 never tries again.
+	// MaxAttempts is how many attempts a call may make in all, those aside that
+	// end with a 429, and one more after a 401 where a function supplies another
+	// credential. 0 means 4; 1 never tries again.
 	MaxAttempts int
 
-	// MinBackoff is waited before the second attempt, and doubles from there;
-	// up to half of each wait is left out at random. 0 means 250 ms.
+	// MinBackoff is the wait before the second attempt. It doubles with each
+	// attempt, and up to half of each wait is left out at random. 0 means 250 ms.
 	MinBackoff time.Duration
 
 	// MaxBackoff is the longest wait between two attempts. 0 means 10 s.
@@ -31,8 +35,8 @@ type RetryPolicy struct {
 	MaxRateLimitWait time.Duration
 }
 
-// maxRefusals is how many answers 429 one call bears. The gate waits before
-// each attempt, so that only a server that never lets anybody in gets there.
+// maxRefusals is how many responses 429 end a call. The limiter waits before
+// each attempt, so that only a server that never admits anybody gets there.
 const maxRefusals = 100
 
 func (p RetryPolicy) withDefaults() RetryPolicy {
@@ -54,43 +58,80 @@ func (p RetryPolicy) backoff(failures int, random float64) time.Duration {
 	return wait - time.Duration(random*float64(wait/2))
 }
 
-// statusOutcome is what a status alone says of the change that was asked for.
-// 202 promises nothing yet; 408 and 5xx are answered by proxies as well, which
-// do not know what the server behind them did.
-func statusOutcome(status int) Outcome {
+// retry says when there may be another attempt after one that ended in a
+// certain way.
+type retry int
+
+const (
+	retryNever    retry = iota
+	retryBackoff        // it was not applied, and may be next time
+	retryReplayed       // where the request may be sent again although it may have been applied
+	retryConflict       // where the API says that another request was in the way
+	retryAdmitted       // as soon as the rate limit admits it
+	retryRenewed        // with another credential
+	retryOnce           // once for the host: what is wrong with it will hardly pass
+)
+
+// rule is what the end of an attempt says of the change, and of another attempt.
+type rule struct {
+	outcome Outcome
+	retry   retry
+}
+
+// ruleOf is the rule for an attempt that was not a success. That of a status
+// 2xx is for those that are not what the API documents, such as a proxy's page.
+func ruleOf(r *attempt.Result) rule {
 	switch {
-	case status == http.StatusAccepted, status == http.StatusRequestTimeout:
-		return OutcomeUnknown
-	case isSuccess(status):
-		return OutcomeApplied
-	case status >= 300 && status <= 499:
-		return OutcomeNotApplied
+	case r.NotSent && isHostWrong(r.Err):
+		return rule{OutcomeNotApplied, retryOnce}
+	case r.NotSent:
+		return rule{OutcomeNotApplied, retryBackoff}
+	case r.Status == 0:
+		return rule{OutcomeUnknown, retryReplayed}
 	default:
-		return OutcomeUnknown
+		return ruleOfStatus(r.Status)
 	}
+}
+
+// ruleOfStatus says what a status proves whoever sent it, be it a proxy: RFC
+// 9110 section 15. A status that is not registered proves nothing.
+func ruleOfStatus(status int) rule {
+	switch status {
+	case http.StatusTooManyRequests:
+		return rule{OutcomeNotApplied, retryAdmitted}
+	case http.StatusConflict:
+		return rule{OutcomeNotApplied, retryConflict}
+	case http.StatusUnauthorized:
+		return rule{OutcomeNotApplied, retryRenewed}
+	case http.StatusTemporaryRedirect, http.StatusPermanentRedirect, // they ask for the same request elsewhere
+		400, 402, 403, 404, 405, 406, 407, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 425, 426, 428, 431, 451:
+		return rule{OutcomeNotApplied, retryNever}
+	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return rule{OutcomeUnknown, retryReplayed}
+	}
+	if isSuccess(status) || status >= 520 && status <= 529 { // of proxies that could not reach the server, or did not understand it
+		return rule{OutcomeUnknown, retryReplayed}
+	}
+	return rule{OutcomeUnknown, retryNever}
 }
 
 func isSuccess(status int) bool { return status >= 200 && status <= 299 }
 
-// statusMayPass reports whether the same request may fare better soon.
-func statusMayPass(status int) bool {
-	switch status {
-	case http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		return true
+// isHostWrong reports whether an attempt ended, before there was a connection,
+// because of what the host is: its name is unknown, or its certificate or its
+// TLS does not match.
+func isHostWrong(err error) bool {
+	var name *net.DNSError
+	if errors.As(err, &name) {
+		return name.IsNotFound
 	}
-	return false
+	return errors.As(err, new(*tls.CertificateVerificationError)) || errors.As(err, new(tls.RecordHeaderError)) ||
+		errors.As(err, new(tls.AlertError)) || errors.Is(err, http.ErrSchemeMismatch)
 }
 
-// provesNothingSent reports whether an error from a transport is of a kind
-// that comes up only before a request is written.
-func provesNothingSent(err error) bool {
-	var op *net.OpError
-	if errors.As(err, &op) && op.Op == "dial" {
-		return true
-	}
-	var certificate *tls.CertificateVerificationError
-	return errors.As(err, &certificate)
-}
+// errNoTime is why a call ends before its context: the wait for another
+// attempt would outlast it.
+var errNoTime = fmt.Errorf("no time is left for another attempt: %w", context.DeadlineExceeded)
 
 // endsBefore reports whether the context has ended, or will have by then.
 func endsBefore(ctx context.Context, then time.Time) bool {

@@ -2,15 +2,18 @@ package tokenpatch
 
 import (
 	"crypto/tls"
-	"errors"
 	"fmt"
+	"io"
 	"math"
 	"net"
-	"net/http/httptrace"
+	"net/http"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+
+	"github.com/tokenpatch/tokenpatch/internal/attempt"
 )
 
 // The extremes of a backoff, which no call reaches.
@@ -51,66 +54,44 @@ func TestRetryPolicyDefaults(t *testing.T) {
 	assert.Equal(t, own, own.withDefaults())
 }
 
-// Every status that there is has an outcome, and few of them may pass.
-func TestStatusOutcome(t *testing.T) {
-	want := func(status int) Outcome {
-		switch {
-		case status == 202, status == 408:
-			return OutcomeUnknown
-		case status/100 == 2:
-			return OutcomeApplied
-		case status/100 == 3, status/100 == 4:
-			return OutcomeNotApplied
-		}
-		return OutcomeUnknown
-	}
-	mayPass := map[int]bool{500: true, 502: true, 503: true, 504: true}
+// Every status that there is has a rule: the table of the package's design.
+func TestRuleOfStatus(t *testing.T) {
 	for status := -1; status <= 1000; status++ {
-		assert.Equal(t, want(status), statusOutcome(status), status)
-		assert.Equal(t, mayPass[status], statusMayPass(status), status)
+		want := rule{OutcomeUnknown, retryNever} // 1xx, 300 to 306, 424, 460, 499, what is not registered, 5xx
+		switch {
+		case status == 429:
+			want = rule{OutcomeNotApplied, retryAdmitted}
+		case status == 409:
+			want = rule{OutcomeNotApplied, retryConflict}
+		case status == 401:
+			want = rule{OutcomeNotApplied, retryRenewed}
+		case status == 408, status == 500, 502 <= status && status <= 504, 520 <= status && status <= 529, status/100 == 2:
+			want = rule{OutcomeUnknown, retryReplayed}
+		case 400 <= status && status <= 407, 410 <= status && status <= 418, 421 <= status && status <= 423,
+			status == 425, status == 426, status == 428, status == 431, status == 451, status == 307, status == 308:
+			want = rule{OutcomeNotApplied, retryNever}
+		}
+		assert.Equal(t, want, ruleOfStatus(status), status)
 	}
 }
 
-// What the progress of an attempt proves, by what net/http reported of it.
-func TestProvesNothingSent(t *testing.T) {
-	broken := errors.New("broken")
-	dial := fmt.Errorf("wrapped: %w", &net.OpError{Op: "dial", Err: broken})
-	one, another := net.Conn(&net.TCPConn{}), net.Conn(&net.UnixConn{})
-	type event = func(*progress)
-	getConn, headers := func(p *progress) { p.trace().GetConn("") }, func(p *progress) { p.trace().WroteHeaders() }
-	got := func(c net.Conn) event { return func(p *progress) { p.trace().GotConn(httptrace.GotConnInfo{Conn: c}) } }
-	whole := func(p *progress) { p.trace().WroteRequest(httptrace.WroteRequestInfo{}) }
-	failed := func(p *progress) { p.trace().WroteRequest(httptrace.WroteRequestInfo{Err: broken}) }
-	replay := func(p *progress) { _, _ = p.getBody() }
-	tests := []struct {
-		name   string
-		events []event
-		err    error
-		want   bool
+// What an attempt without a response proves.
+func TestRuleWithoutResponse(t *testing.T) {
+	dial := func(err error) error { return fmt.Errorf("wrapped: %w", &net.OpError{Op: "dial", Err: err}) }
+	for name, test := range map[string]struct {
+		result attempt.Result
+		want   rule
 	}{
-		{"nothing reported, a dial", nil, dial, true},
-		{"nothing reported, a certificate", nil, &tls.CertificateVerificationError{Err: broken}, true},
-		{"nothing reported, a read", nil, &net.OpError{Op: "read", Err: broken}, false},
-		{"nothing reported, any error", nil, broken, false},
-		{"no connection", []event{getConn}, broken, true},
-		{"no connection, wanted to replay", []event{getConn, replay}, broken, true},
-		{"headers", []event{getConn, got(one), headers}, broken, false},
-		{"headers, a dial later", []event{getConn, got(one), headers, getConn}, dial, false},
-		{"headers, wanted to replay", []event{getConn, got(one), headers, replay}, broken, true},
-		{"body not written, wanted to replay", []event{getConn, got(one), headers, failed, replay}, broken, true},
-		{"body not written", []event{getConn, got(one), headers, failed}, broken, false},
-		{"all written", []event{getConn, got(one), headers, whole}, broken, false},
-		{"all written, wanted to replay", []event{getConn, got(one), headers, whole, replay}, broken, false},
-		{"all written, wanted to replay on the same connection", []event{getConn, got(one), headers, whole, replay, got(one)}, broken, true},
-		{"all written, wanted to replay on another", []event{getConn, got(one), headers, whole, replay, got(another)}, broken, false},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			p := progress{cancel: func() {}}
-			for _, event := range test.events {
-				event(&p)
-			}
-			assert.Equal(t, test.want, p.provesNothingSent(test.err))
-		})
+		"sent":              {attempt.Result{Err: io.EOF}, rule{OutcomeUnknown, retryReplayed}},
+		"not sent":          {attempt.Result{Err: dial(syscall.ECONNREFUSED), NotSent: true}, rule{OutcomeNotApplied, retryBackoff}},
+		"no such host":      {attempt.Result{Err: dial(&net.DNSError{IsNotFound: true}), NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
+		"no name server":    {attempt.Result{Err: dial(&net.DNSError{IsTimeout: true}), NotSent: true}, rule{OutcomeNotApplied, retryBackoff}},
+		"a certificate":     {attempt.Result{Err: &tls.CertificateVerificationError{Err: io.EOF}, NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
+		"no TLS":            {attempt.Result{Err: tls.RecordHeaderError{}, NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
+		"HTTP for HTTPS":    {attempt.Result{Err: http.ErrSchemeMismatch, NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
+		"a TLS alert":       {attempt.Result{Err: tls.AlertError(70), NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
+		"a TLS alert, late": {attempt.Result{Err: tls.AlertError(70)}, rule{OutcomeUnknown, retryReplayed}},
+	} {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, test.want, ruleOf(&test.result)) })
 	}
 }

@@ -152,11 +152,10 @@ func TestRefusalAfterDoubt(t *testing.T) {
 
 		err := patchName(t.Context(), client)
 
-		require.EqualError(t, err, "tokenpatch: PATCH "+pathV2+": not known whether the change was applied, after 2 attempts: "+
-			"403 forbidden_code: Not you. (id abc) (after 2 attempts)")
+		require.EqualError(t, err, "tokenpatch: PATCH "+pathV2+": outcome unknown: "+
+			"403 forbidden_code: Not you. (id abc) (2 attempts)")
 		doubt := assertAs[*tokenpatch.OutcomeUnknownError](t, err)
-		assert.Equal(t, "PATCH", doubt.Method)
-		assert.Equal(t, pathV2, doubt.Path)
+		assert.Equal(t, apiV2.info(), doubt.CallInfo)
 		assert.Equal(t, 2, doubt.Attempts)
 		assert.Equal(t, "Not you.", assertAs[*tokenpatch.ForbiddenError](t, err).Message)
 		assert.Equal(t, 1, service.Changes(idV2))
@@ -211,7 +210,7 @@ func TestRateLimitedTooLong(t *testing.T) {
 				got := assertAs[*tokenpatch.RateLimitedError](t, err)
 				assert.Equal(t, 429, got.StatusCode)
 				assert.Equal(t, 1, got.Attempts)
-				assert.Equal(t, a.path, got.Path)
+				assert.Equal(t, a.info(), got.CallInfo)
 				assert.Equal(t, time.Hour, got.RetryAfter)
 				assertOutcome(t, notApplied, err)
 				assert.Equal(t, 1, service.RequestCount())
@@ -346,7 +345,7 @@ func TestContextHasEnded(t *testing.T) {
 			err := a.call(ctx, client)
 			require.ErrorIs(t, err, ctx.Err())
 			assert.Zero(t, assertAs[*tokenpatch.NotSentError](t, err).Attempts)
-			require.EqualError(t, err, "tokenpatch: PATCH "+a.path+": nothing was applied, after 0 attempts: "+ctx.Err().Error())
+			require.EqualError(t, err, "tokenpatch: PATCH "+a.path+": request not sent: "+ctx.Err().Error())
 			assertOutcome(t, notApplied, err)
 			assert.Zero(t, service.RequestCount())
 		}
@@ -492,7 +491,7 @@ func TestDeadlineBeforeBackoffEndsAfterRefusedConnection(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		err := patchName(ctx, client)
-		require.EqualError(t, err, "tokenpatch: PATCH "+pathV2+": nothing was applied, after 1 attempt: "+
+		require.EqualError(t, err, "tokenpatch: PATCH "+pathV2+": request not sent: "+
 			"dial tcp: connection refused; no time is left for another attempt: context deadline exceeded")
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -591,28 +590,54 @@ func TestConnectionRefusedAfterDoubt(t *testing.T) {
 	})
 }
 
-// A transport of the caller's that reports nothing is believed only where its
-// error can come up before anything is written.
+// A transport of the caller's proves that nothing was sent only where it took
+// nothing of the body, whatever its error says.
 func TestErrorsOfOtherTransports(t *testing.T) {
-	for _, test := range []struct {
-		err     error
+	takes := map[string]struct {
+		take    func(*http.Request) error
 		outcome tokenpatch.Outcome
 	}{
-		{noListener, notApplied},
-		{&net.OpError{Op: "dial", Err: &net.DNSError{IsNotFound: true}}, notApplied},
-		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, unknown},
-		{&net.OpError{Op: "write", Err: syscall.EPIPE}, unknown},
-		{&net.DNSError{IsNotFound: true}, unknown},
-		{io.EOF, unknown},
-		{errors.New("dial"), unknown},
-	} {
-		t.Run(test.err.Error(), func(t *testing.T) {
-			_, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}), flaky(test.err))
-			err := appendRole(t.Context(), client)
-			require.ErrorIs(t, err, test.err)
-			assertOutcome(t, test.outcome, err)
-		})
+		"nothing":        {func(*http.Request) error { return nil }, notApplied},
+		"a byte":         {func(r *http.Request) error { _, err := r.Body.Read(make([]byte, 1)); return err }, unknown},
+		"all of it":      {func(r *http.Request) error { _, err := io.Copy(io.Discard, r.Body); return err }, unknown},
+		"another reader": {func(r *http.Request) error { _, err := r.GetBody(); return err }, unknown},
 	}
+	for _, failure := range []error{noListener, &net.OpError{Op: "read", Err: syscall.ECONNRESET}, io.EOF, errors.New("dial")} {
+		for name, test := range takes {
+			t.Run(failure.Error()+" after taking "+name, func(t *testing.T) {
+				_, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}), through(func(r *http.Request) (*http.Response, error) {
+					require.NoError(t, test.take(r))
+					return nil, failure
+				}))
+				err := appendRole(t.Context(), client)
+				require.ErrorIs(t, err, failure)
+				assertOutcome(t, test.outcome, err)
+			})
+		}
+	}
+}
+
+// A transport that fails over to another address, with a context of its own,
+// sends what no trace reports.
+func TestTransportThatFailsOver(t *testing.T) {
+	service, _ := newPair(t)
+	first := roundTripper(func(r *http.Request) (*http.Response, error) { // it applies the change, and breaks
+		response, err := service.Client().Transport.RoundTrip(r.WithContext(context.WithoutCancel(t.Context())))
+		if err == nil {
+			_ = response.Body.Close()
+		}
+		return nil, errors.Join(err, io.ErrUnexpectedEOF)
+	})
+	second := &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return nil, noListener }}
+	client := newClientAt(t, "https://localhost", roundTripper(func(r *http.Request) (*http.Response, error) {
+		if _, err := first.RoundTrip(r); err == nil {
+			return nil, errors.New("the first address is to fail")
+		}
+		return second.RoundTrip(r)
+	}), 4)
+	err := appendRole(t.Context(), client)
+	assertOutcome(t, unknown, err)
+	assert.Equal(t, 1, service.Changes(idV2))
 }
 
 // Real sockets: nobody listens, and a certificate that is not trusted.
@@ -703,7 +728,7 @@ func TestGuardedPatchIsSentAgain(t *testing.T) {
 		outcome tokenpatch.Outcome
 		text    string
 	}{
-		"the first was applied":     {tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}, unknown, "after 2 attempts (an earlier one probably applied it): 422 patch_failed"},
+		"the first was applied":     {tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}, unknown, "outcome unknown, probably applied by an earlier attempt: 422 patch_failed"},
 		"the first was not applied": {tokenpatchtest.Fault{Status: 503}, applied, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -729,7 +754,7 @@ func TestContextEndsBetweenAttempts(t *testing.T) {
 	for _, status := range []int{429, 503, 409} {
 		ctx, cancel := context.WithCancel(t.Context())
 		service, client := newPair(t, func(c *tokenpatch.Config) {
-			c.Hooks.Attempt = func(tokenpatch.AttemptInfo) { cancel() }
+			c.Hooks.AttemptEnd = func(context.Context, tokenpatch.AttemptResult) { cancel() }
 		})
 		service.Inject(tokenpatchtest.Fault{Status: status})
 		err := patchName(ctx, client)

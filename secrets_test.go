@@ -162,8 +162,8 @@ func (s *spill) tap(c *tokenpatch.Config) {
 	c.V1.APIKey, c.V2.AccessToken = credential, credential
 	c.Logger = s.logger()
 	c.Hooks = tokenpatch.Hooks{
-		Attempt: func(a tokenpatch.AttemptInfo) { s.dump(a, a.Err) },
-		Wait:    func(w tokenpatch.WaitInfo) { s.dump(w) },
+		AttemptEnd: func(_ context.Context, a tokenpatch.AttemptResult) { s.dump(a, a.Err) },
+		WaitEnd:    func(_ context.Context, w tokenpatch.WaitInfo) { s.dump(w) },
 	}
 }
 
@@ -296,7 +296,7 @@ func TestNoSecretFromAnswersThatBreakOff(t *testing.T) {
 		s.call(t, s.client(t, server.URL, func(c *tokenpatch.Config) { c.MaxResponseBytes = int64(len(`{"message":"`) + n) }))
 		server.Close()
 	}
-	assert.NotContains(t, s.out.String(), credential[:4])
+	assert.NotContains(t, s.out.String(), credential[:8])
 	s.assertClean(t)
 }
 
@@ -527,7 +527,9 @@ func TestNoSecretFromPanics(t *testing.T) {
 		"answer": through(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 200, Body: panics{}}, nil
 		}),
-		"hook": func(c *tokenpatch.Config) { c.Hooks.Attempt = func(tokenpatch.AttemptInfo) { panic("broken") } },
+		"hook": func(c *tokenpatch.Config) {
+			c.Hooks.AttemptEnd = func(context.Context, tokenpatch.AttemptResult) { panic("broken") }
+		},
 		"supply": func(c *tokenpatch.Config) {
 			c.V1.APIKey, c.V2.AccessToken = "", ""
 			c.V1.APIKeyFunc = func(context.Context) (tokenpatch.Secret, error) { panic("broken") }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
+	"github.com/tokenpatch/tokenpatch/internal/attempt"
 )
 
 // V1Tokens is the token endpoint of deepset's API.
@@ -24,22 +24,15 @@ type TokenUpdate struct {
 	RoleID           Field[uuid.UUID]        `json:"role_id,omitzero"`           // of the role assigned to the token
 }
 
-func newV1Tokens(s service, config Config) (*V1Tokens, error) {
-	var err error
-	s.name, s.field = "V1", "Config.V1.APIKey"
-	base := cmp.Or(config.V1.BaseURL, V1BaseURL)
-	if s.endpoint, err = parseEndpoint("Config.V1.BaseURL", base, "/api/v1/token/", config.AllowInsecureHTTP); err != nil {
+var updateToken = newEndpoint(http.MethodPatch, "/api/v1/token/{api_token_id}")
+
+func newV1Tokens(shared shared, config Config) (*V1Tokens, error) {
+	s := &service{shared: shared, api: "V1", field: "Config.V1.APIKey"}
+	err := s.configure(cmp.Or(config.V1.BaseURL, V1BaseURL), config, "Bearer ", config.V1.APIKey, config.V1.APIKeyFunc)
+	if err != nil {
 		return nil, err
 	}
-	if s.credential, err = newCredential(s.field, config.V1.APIKey, config.V1.APIKeyFunc, "Bearer "); err != nil {
-		return nil, err
-	}
-	s.route = "PATCH /api/v1/token/{api_token_id}"
-	s.limiter = ratelimit.New(ratelimit.Options{MaxWait: s.retry.MaxRateLimitWait})
-	s.unprocessable = func(base APIError, details []ValidationDetail) error {
-		return &ValidationError{APIError: base, Details: details}
-	}
-	return &V1Tokens{&s}, nil
+	return &V1Tokens{s}, nil
 }
 
 // UpdateToken changes the settings of the API token with this id, and returns
@@ -61,14 +54,47 @@ func (t *V1Tokens) UpdateToken(ctx context.Context, id uuid.UUID, update TokenUp
 	if id == uuid.Nil {
 		return &InputError{Field: "id", Value: id.String(), Want: "a UUID other than the nil UUID"}
 	}
-	c, err := t.service.send(ctx, id.String(), body, ReplayIdempotent)
-	if err != nil {
-		return err
+	return t.service.send(ctx, request{
+		endpoint: updateToken, token: id.String(), body: body, result: noContent{},
+		replay: func() Replay { return ReplayIdempotent },
+	})
+}
+
+// RateLimit returns what is known now of the service's rate limit.
+func (t *V1Tokens) RateLimit() RateLimit {
+	if t == nil || t.service == nil {
+		return RateLimit{}
 	}
-	if c.last.status != http.StatusNoContent {
-		return c.unreadable(errUnexpectedStatus(http.StatusNoContent))
+	return t.service.rateLimit()
+}
+
+// noContent is the success of UpdateToken: a status 204. A 200 or 201 is
+// believed as well, unless a proxy or an error seems to speak.
+type noContent struct{}
+
+func (noContent) read(r *attempt.Result) (Outcome, error) {
+	switch {
+	case r.Status == http.StatusNoContent:
+		return OutcomeApplied, nil
+	case r.Status != http.StatusOK && r.Status != http.StatusCreated:
+		return OutcomeUnknown, errUnexpectedStatus(http.StatusNoContent)
+	case r.Err != nil:
+		return OutcomeUnknown, r.Err
+	case len(r.Body) > 0 && (!json.Valid(r.Body) || isErrorBody(r.Body)):
+		return OutcomeUnknown, errUnexpectedStatus(http.StatusNoContent)
+	default:
+		return OutcomeApplied, errUnexpectedStatus(http.StatusNoContent)
 	}
-	return nil
+}
+
+// isErrorBody reports whether a body is an error in the form of either API.
+func isErrorBody(body []byte) bool {
+	var members struct {
+		ID                    json.RawMessage `json:"_id"`
+		Code, Message, Detail json.RawMessage
+	}
+	err := json.Unmarshal(body, &members)
+	return err == nil && members.ID == nil && (members.Detail != nil || members.Code != nil && members.Message != nil)
 }
 
 // encode checks an update and returns its body.

@@ -1,42 +1,39 @@
 package tokenpatch
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
+	"github.com/tokenpatch/tokenpatch/internal/attempt"
+	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
 )
 
 // V2Tokens is the access token endpoint of LaunchDarkly's API.
 type V2Tokens struct{ service *service }
 
-func newV2Tokens(s service, config Config) (*V2Tokens, error) {
-	var err error
-	s.name, s.field = "V2", "Config.V2.AccessToken"
-	base := cmp.Or(config.V2.BaseURL, V2BaseURL)
-	if s.endpoint, err = parseEndpoint("Config.V2.BaseURL", base, "/api/v2/tokens/", config.AllowInsecureHTTP); err != nil {
-		return nil, err
-	}
-	if s.credential, err = newCredential(s.field, config.V2.AccessToken, config.V2.AccessTokenFunc, ""); err != nil {
-		return nil, err
-	}
+var patchToken = newEndpoint(http.MethodPatch, "/api/v2/tokens/{id}")
+
+func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 	if config.V2.APIVersion < 0 {
 		return nil, &InputError{Field: "Config.V2.APIVersion", Value: strconv.Itoa(config.V2.APIVersion), Want: "a version such as 20240415, or 0 for that one"}
 	}
+	s := &service{shared: shared, api: "V2", field: "Config.V2.AccessToken", retriesConflicts: true}
 	s.header = s.header.Clone()
 	s.header["Ld-Api-Version"] = []string{strconv.Itoa(cmp.Or(config.V2.APIVersion, defaultAPIVersion))}
-	s.route = "PATCH /api/v2/tokens/{id}"
-	s.limiter = ratelimit.New(ratelimit.Options{MaxWait: s.retry.MaxRateLimitWait})
-	s.retryConflict = true
-	s.unprocessable = func(base APIError, _ []ValidationDetail) error {
-		return &PatchFailedError{base}
+	err := s.configure(cmp.Or(config.V2.BaseURL, V2BaseURL), config, "", config.V2.AccessToken, config.V2.AccessTokenFunc)
+	if err != nil {
+		return nil, err
 	}
-	return &V2Tokens{&s}, nil
+	return &V2Tokens{s}, nil
 }
 
 // PatchToken changes the settings of the access token with this id, and
@@ -47,24 +44,28 @@ func newV2Tokens(s service, config Config) (*V2Tokens, error) {
 // The request is sent again after an attempt that proves nothing only as far
 // as [Patch.Replay] allows. Every error tells by [OutcomeOf] what became of
 // the patch; where that is [OutcomeApplied], the patch was applied and only
-// the token that came back could not be read. The call sends the patch as it
+// the response could not be read. The call sends the patch as it
 // is when the call begins: what is added to it later is not sent.
 func (t *V2Tokens) PatchToken(ctx context.Context, id string, patch *Patch) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade
 	}
-	if err := checkID(id); err != nil {
+	if err := t.service.checkID(id); err != nil {
 		return nil, err
 	}
 	body, err := patch.encode()
 	if err != nil {
 		return nil, err
 	}
-	c, err := t.service.send(ctx, id, body, patch.Replay())
+	token := new(Token)
+	err = t.service.send(ctx, request{
+		endpoint: patchToken, token: id, body: body, result: (*oneToken)(token),
+		replay: patch.Clone().Replay, guarded: patch.hasTest(),
+	})
 	if err != nil {
 		return nil, err
 	}
-	return c.token()
+	return token, nil
 }
 
 // RateLimit returns what is known now of the service's rate limit.
@@ -72,34 +73,62 @@ func (t *V2Tokens) RateLimit() RateLimit {
 	if t == nil || t.service == nil {
 		return RateLimit{}
 	}
-	return newRateLimit(t.service.limiter.State())
+	return t.service.rateLimit()
 }
 
-// token reads the token that a successful patch is answered with.
-func (c *call) token() (*Token, error) {
-	if c.last.status != http.StatusOK {
-		return nil, c.unreadable(errUnexpectedStatus(http.StatusOK))
+// oneToken is the success of PatchToken: a status 200 with a token. What is not
+// a token may be a proxy's page.
+type oneToken Token
+
+func (t *oneToken) read(r *attempt.Result) (Outcome, error) {
+	if r.Status != http.StatusOK {
+		return OutcomeUnknown, errUnexpectedStatus(http.StatusOK)
 	}
-	if c.last.err != nil {
-		return nil, c.unreadable(c.last.err)
+	err := r.Err
+	if err == nil {
+		err = (*Token)(t).UnmarshalJSON(r.Body)
 	}
-	token := new(Token)
-	if err := token.UnmarshalJSON(c.last.body); err != nil {
-		return nil, c.unreadable(err)
+	switch {
+	case err == nil && t.ID != "":
+		return OutcomeApplied, nil
+	case err == nil:
+		return OutcomeUnknown, errNoID
+	case isPartOfObject(r.Body) || hasID(r.Body):
+		return OutcomeApplied, err
+	default:
+		return OutcomeUnknown, err
 	}
-	if token.ID == "" {
-		return nil, c.unreadable(errNoID)
-	}
-	return token, nil
 }
 
-var errNoID = errors.New("the answer is not a token: it has no _id")
+var errNoID = errors.New("the response is not a token: it has no _id")
+
+// isPartOfObject reports whether a body is the beginning of a JSON object.
+func isPartOfObject(body []byte) bool {
+	var whole json.RawMessage
+	err := json.NewDecoder(bytes.NewReader(body)).Decode(&whole)
+	return errors.Is(err, io.ErrUnexpectedEOF) && bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{"))
+}
+
+// hasID reports whether a body is an object with the id of a token.
+func hasID(body []byte) bool {
+	var members struct {
+		ID string `json:"_id"`
+	}
+	_ = json.Unmarshal(body, &members) // another member may be wrong
+	return members.ID != ""
+}
+
+// hasTest reports whether p has a test operation.
+func (p *Patch) hasTest() bool {
+	return slices.ContainsFunc(p.operations(), func(op jsonpatch.Operation) bool { return op.Op == jsonpatch.OpTest })
+}
 
 const maxID = 256 // bytes; the ids in use have 24
 
 // checkID refuses what cannot be an id. Whatever passes is escaped, except
-// that nothing can escape a dot segment: RFC 3986 section 5.2.4.
-func checkID(id string) error {
+// that nothing can escape a dot segment: RFC 3986 section 5.2.4. A text that is
+// no id can be a credential, and is not shown where it has a part of one.
+func (s *service) checkID(id string) error {
 	want := ""
 	switch {
 	case id == "":
@@ -113,5 +142,9 @@ func checkID(id string) error {
 	default:
 		return nil
 	}
-	return &InputError{Field: "id", Value: strconv.Quote(id[:min(len(id), 64)]), Want: want}
+	value := strconv.Quote(s.known.Load().Clean(id[:min(len(id), maxID)]))
+	if len(id) > maxID {
+		value = strconv.Itoa(len(id)) + " bytes"
+	}
+	return &InputError{Field: "id", Value: value, Want: want}
 }

@@ -128,7 +128,8 @@ func TestPatchTokenEscapesID(t *testing.T) {
 					require.NoError(t, err)
 					assert.Equal(t, 1, service.Changes(test.id))
 				} else {
-					assert.Equal(t, got, assertAs[*tokenpatch.NotFoundError](t, err).Path)
+					assert.Equal(t, test.id, assertAs[*tokenpatch.NotFoundError](t, err).Token)
+					assert.Contains(t, err.Error(), "PATCH "+test.path+": ")
 				}
 			})
 		}
@@ -144,7 +145,8 @@ func TestPatchTokenRefusesWrongID(t *testing.T) {
 		{"NUL", "a\x00b", `tokenpatch: id: "a\x00b": want UTF-8 without control characters`},
 		{"DEL", "a\x7f", `tokenpatch: id: "a\x7f": want UTF-8 without control characters`},
 		{"not UTF-8", "a\xff", `tokenpatch: id: "a\xff": want UTF-8 without control characters`},
-		{"too long", strings.Repeat("x", 257), `tokenpatch: id: "` + strings.Repeat("x", 64) + `": want at most 256 bytes`},
+		{"too long", strings.Repeat("x", 257), `tokenpatch: id: 257 bytes: want at most 256 bytes`},
+		{"the credential", tokenpatchtest.AccessToken + "\n", `tokenpatch: id: "[redacted]\n": want UTF-8 without control characters`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

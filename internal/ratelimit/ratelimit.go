@@ -110,6 +110,8 @@ var byGravity = [...]Reason{RetryAfter, RateLimit, Probe, Turn}
 // the other: it keeps the call's place in the order of arrival. It is not for
 // concurrent use.
 type Permit struct {
+	Waiting func(Reason) // if not nil, called by Wait before it waits, with the reason as it then is
+
 	limiter  *Limiter
 	ticket   ticket // of its call; kept across attempts
 	seq      uint64
@@ -159,6 +161,13 @@ func (l *Limiter) Wait(ctx context.Context, route string, p *Permit) (Reason, er
 		l.mu.Unlock()
 		return "", nil
 	}
+	if p.Waiting != nil {
+		l.mu.Unlock()
+		p.Waiting(reason)
+		l.mu.Lock()
+		now = time.Now()
+		reason, until = l.opening(now)
+	}
 	if shut := l.tooLate(ctx, now, reason, until); shut != nil {
 		l.mu.Unlock()
 		return "", shut
@@ -167,7 +176,11 @@ func (l *Limiter) Wait(ctx context.Context, route string, p *Permit) (Reason, er
 	l.enqueue(w)
 	l.release(now)
 	l.mu.Unlock()
+	return l.await(ctx, w)
+}
 
+// await waits until a waiter has left the queue.
+func (l *Limiter) await(ctx context.Context, w *waiter) (Reason, error) {
 	select {
 	case <-w.done:
 	case <-ctx.Done():
@@ -340,7 +353,7 @@ func (l *Limiter) patience() time.Duration { return max(minPatience, 2*l.trip) }
 // take admits one attempt.
 func (l *Limiter) take(p *Permit, now time.Time) {
 	l.latest++
-	*p = Permit{limiter: l, ticket: p.ticket, seq: l.latest, admitted: now}
+	*p = Permit{Waiting: p.Waiting, limiter: l, ticket: p.ticket, seq: l.latest, admitted: now}
 	l.flying[p] = struct{}{}
 	switch {
 	case l.free:

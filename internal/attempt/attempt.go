@@ -1,0 +1,169 @@
+// Package attempt sends an HTTP request once, and says how far it came and what
+// that proves. It never sends a request twice, and keeps net/http from doing so.
+package attempt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"time"
+)
+
+// Request is what to send. Nothing in it is changed, and neither it nor what it
+// points to may be changed before [Sender.Send] returns; a URL, a Header and a
+// Body not after that either, since a transport may keep them.
+type Request struct {
+	Method        string
+	URL           *url.URL
+	Header        http.Header
+	Authorization string // the header of this name, if Header has none
+	Body          []byte // nil for none
+	Secrets       *Secrets
+	Observer      Observer // may be nil
+}
+
+// Observer is told of a response as soon as its header has been read.
+type Observer interface {
+	Observe(status int, header http.Header)
+}
+
+// Result is how an attempt ended.
+type Result struct {
+	Status  int         // of the response; 0 where there was none
+	Header  http.Header // of the response, as it came: it may hold a credential
+	Body    []byte      // of the response, as much as could be read; as it came too
+	Err     error       // why there was no response, or why its body could not be read whole
+	NotSent bool        // whether it is certain that no server can have acted on the request
+}
+
+// Sender makes attempts with one transport.
+type Sender struct {
+	transport http.RoundTripper
+	foreign   bool // whether the transport is not net/http's own
+	timeout   time.Duration
+	maxBody   int64
+}
+
+// NewSender returns a sender whose attempts last no longer than timeout, from
+// the connection to the last byte of the response, and read maxBody bytes of its
+// body. A transport that is not an [*http.Transport] may ignore its context: it
+// is abandoned in a goroutine of its own a second after the attempt's end.
+func NewSender(transport http.RoundTripper, timeout time.Duration, maxBody int64) *Sender {
+	_, own := transport.(*http.Transport)
+	return &Sender{transport: transport, foreign: !own, timeout: timeout, maxBody: maxBody}
+}
+
+// Timeout returns how long an attempt may last.
+func (s *Sender) Timeout() time.Duration { return s.timeout }
+
+// CloseIdleConnections closes the transport's connections that are not in use.
+func (s *Sender) CloseIdleConnections() {
+	(&http.Client{Transport: s.transport}).CloseIdleConnections()
+}
+
+// attempt is what one call of Send needs until the transport is done with it.
+type attempt struct {
+	request http.Request
+	body    requestBody
+	trace   trace
+}
+
+// Send makes one attempt. A panic of the transport goes through it.
+func (s *Sender) Send(caller context.Context, r *Request) Result {
+	if err := caller.Err(); err != nil {
+		return Result{Err: err, NotSent: true}
+	}
+	ctx, cancel := context.WithTimeout(caller, s.timeout)
+	defer cancel()
+	a := &attempt{body: requestBody{content: r.Body}}
+	a.trace.cancel = cancel
+	defer a.body.end()
+	response, err := s.roundTrip(s.prepare(ctx, a, r))
+	if err != nil {
+		notSent := s.provesNotSent(a) && !errors.As(err, new(statusError))
+		return Result{Err: r.Secrets.CleanError(s.explain(a, err, caller)), NotSent: notSent}
+	}
+	if r.Observer != nil {
+		r.Observer.Observe(response.StatusCode, response.Header)
+	}
+	result := Result{Status: response.StatusCode, Header: response.Header}
+	if result.Body, err = s.readBody(ctx, response); err != nil {
+		result.Err = r.Secrets.CleanError(err)
+	}
+	return result
+}
+
+// prepare returns the request as net/http wants it.
+func (s *Sender) prepare(ctx context.Context, a *attempt, r *Request) *http.Request {
+	a.request = http.Request{
+		Method: r.Method, URL: r.URL, Host: r.URL.Host, Header: r.Header,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+	}
+	if r.Authorization != "" && r.Header["Authorization"] == nil {
+		a.request.Header = maps.Clone(r.Header)
+		a.request.Header["Authorization"] = []string{r.Authorization}
+	}
+	if len(r.Body) == 0 {
+		a.body.touch() // there is nothing that could be missing
+	} else {
+		a.request.ContentLength = int64(len(r.Body))
+		a.request.Body, a.request.GetBody = a.body.open(), a.getBody
+	}
+	ctx = httptrace.WithClientTrace(ctx, a.trace.hooks())
+	if s.foreign {
+		return a.request.Clone(ctx) // which may change what it should not
+	}
+	return a.request.WithContext(ctx)
+}
+
+// roundTrip returns a response with a status, or an error. net/http itself
+// lets a server respond with the status 000.
+func (s *Sender) roundTrip(request *http.Request) (*http.Response, error) {
+	response, err := s.callTransport(request)
+	switch {
+	case err != nil:
+		return nil, err
+	case response == nil:
+		return nil, errors.New("the transport returned neither a response nor an error")
+	case response.StatusCode < 100:
+		closeBody(response)
+		return nil, statusError(response.StatusCode)
+	}
+	return response, nil
+}
+
+// statusError is a status that is none.
+type statusError int
+
+func (e statusError) Error() string {
+	return fmt.Sprintf("invalid status code %d in the response", int(e))
+}
+
+// explain says why an attempt's context ended, where that is not the caller's
+// doing.
+func (s *Sender) explain(a *attempt, err error, caller context.Context) error {
+	switch {
+	case a.trace.replayRefused():
+		return errReplay
+	case caller.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no response within %v: %w", s.timeout, err)
+	default:
+		return err
+	}
+}
+
+// provesNotSent reports whether no server can have acted on an attempt that
+// ended without a response. net/http's own transport reports what it did. Of
+// any other all that is known is whether it took the body: without one a request
+// is incomplete, and after its end an attempt gives none away.
+func (s *Sender) provesNotSent(a *attempt) bool {
+	untouched := a.body.end()
+	if !s.foreign && a.trace.reported() {
+		return a.trace.provesNotSent()
+	}
+	return untouched
+}

@@ -1,0 +1,130 @@
+package attempt
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"sync/atomic"
+)
+
+// requestBody gives a transport the body of a request, for as long as the
+// attempt lasts, and knows whether the transport took any of it.
+type requestBody struct {
+	content []byte
+	state   atomic.Uint32
+}
+
+const (
+	touched = 1 << iota // something was read, or asked for another reader
+	ended               // the attempt is over
+)
+
+var errEnded = errors.New("the attempt is over: its body must not be sent any more")
+
+// end makes sure that nothing is sent any more, and reports whether nothing can
+// have been.
+func (b *requestBody) end() bool { return b.state.Or(ended)&touched == 0 }
+
+// touch reports whether the body may be taken.
+func (b *requestBody) touch() bool { return b.state.Or(touched)&ended == 0 }
+
+func (b *requestBody) open() io.ReadCloser {
+	r := &bodyReader{body: b}
+	r.Reset(b.content)
+	return r
+}
+
+// bodyReader reads a request's body once.
+type bodyReader struct {
+	bytes.Reader
+	body *requestBody
+}
+
+func (r *bodyReader) Read(p []byte) (int, error) {
+	if !r.body.touch() {
+		return 0, errEnded
+	}
+	return r.Reader.Read(p)
+}
+
+// WriteTo is what io.Copy prefers.
+func (r *bodyReader) WriteTo(w io.Writer) (int64, error) {
+	if !r.body.touch() {
+		return 0, errEnded
+	}
+	return r.Reader.WriteTo(w)
+}
+
+func (r *bodyReader) Close() error { return nil }
+
+// getBody is http.Request.GetBody. A transport that signs or that authenticates
+// by digest reads the body more than once. Between the request's header and the
+// response it is net/http that is about to send the request again: the attempt
+// ends, with a body that cannot be sent.
+func (a *attempt) getBody() (io.ReadCloser, error) {
+	if a.trace.refusesReplay() {
+		return io.NopCloser(failing{errReplay}), nil
+	}
+	if !a.body.touch() {
+		return nil, errEnded
+	}
+	return a.body.open(), nil
+}
+
+// failing is a reader of nothing but an error.
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
+
+// readBody reads a response's body and closes it.
+func (s *Sender) readBody(ctx context.Context, response *http.Response) ([]byte, error) {
+	if response.Body == nil || response.Body == http.NoBody {
+		return nil, nil
+	}
+	if !s.foreign {
+		return readBody(response, s.maxBody)
+	}
+	type read struct {
+		body []byte
+		err  error
+	}
+	r, err := Await(ctx, func() (r read, _ error) {
+		r.body, r.err = readBody(response, s.maxBody)
+		return r, nil
+	}, nil)
+	if err != nil {
+		return nil, err
+	}
+	return r.body, r.err
+}
+
+// maxTrusted is how many bytes make room for themselves by a Content-Length
+// alone, which can lie.
+const maxTrusted = 64 << 10
+
+// readBody reads up to limit bytes. A body that is longer is an error, with as
+// much of it as was read.
+func readBody(response *http.Response, limit int64) ([]byte, error) {
+	defer closeBody(response)
+	var b bytes.Buffer
+	if n := min(response.ContentLength, limit, maxTrusted); n > 0 {
+		b.Grow(int(n) + bytes.MinRead) // MinRead lets ReadFrom find the end without growing
+	}
+	_, err := b.ReadFrom(io.LimitReader(response.Body, limit+1))
+	if int64(b.Len()) > limit {
+		return b.Bytes()[:limit], fmt.Errorf("the response body is longer than %d bytes", limit)
+	}
+	if err != nil {
+		err = fmt.Errorf("the response body ended after %d bytes: %w", b.Len(), err)
+	}
+	return b.Bytes(), err
+}
+
+func closeBody(response *http.Response) {
+	if response != nil && response.Body != nil {
+		_ = response.Body.Close()
+	}
+}
