@@ -87,7 +87,7 @@ func (c *call) send(ctx context.Context, header http.Header) {
 // in which way it is not what the API documents.
 func (c *call) judge() (Outcome, error) {
 	if !isSuccess(c.last.Status) {
-		return ruleOf(&c.last).outcome, nil
+		return c.request.endpoint.outcome(ruleOf(&c.last).outcome), nil
 	}
 	outcome, invalid := c.request.result.read(&c.last)
 	if invalid != nil {

@@ -15,7 +15,8 @@ import (
 // request is what an endpoint asks for.
 type request struct {
 	endpoint *endpoint
-	token    string // id
+	token    string // id; empty where the endpoint has none
+	query    string // of the URL
 	body     []byte
 	result   success
 
@@ -70,6 +71,7 @@ func (s *service) send(ctx context.Context, r request) error {
 		return &InputError{Field: s.field, Value: "not set", Want: "a credential for the service that is called"}
 	}
 	c := &call{service: s, request: r, url: s.url(r.endpoint, r.token), secrets: s.known.Load(), outcome: OutcomeNotApplied}
+	c.url.RawQuery = r.query
 	ctx = c.start(ctx)
 	// A panic of a hook or of a transport must not keep the permit.
 	defer c.permit.Abandon()
@@ -115,6 +117,8 @@ func (c *call) err() error {
 		return &OutcomeUnknownError{CallInfo: c.info(), Attempts: c.attempts, Err: cause, hint: c.hint()}
 	case errors.As(cause, new(*APIError)):
 		return cause
+	case c.request.endpoint.reads():
+		return &ReadError{CallInfo: c.info(), Attempts: c.attempts, Err: cause}
 	default:
 		return &NotSentError{CallInfo: c.info(), Attempts: c.attempts, Err: cause}
 	}
@@ -176,5 +180,10 @@ func (c *call) unreadable() error {
 
 // info says what the call is about. An id can be a credential by mistake.
 func (c *call) info() CallInfo {
-	return CallInfo{API: c.service.api, Method: c.request.endpoint.method, Route: c.request.endpoint.route, Token: c.secrets.Clean(c.request.token)}
+	return c.service.info(c.request.endpoint, c.secrets.Clean(c.request.token))
+}
+
+// info says what a call of an endpoint is about.
+func (s *service) info(e *endpoint, token string) CallInfo {
+	return CallInfo{API: s.api, Method: e.method, Route: e.route, Token: token}
 }

@@ -409,6 +409,18 @@ func newEndpoint(method, route string) *endpoint {
 	return &endpoint{method: method, route: route, path: path, limit: method + " " + route}
 }
 
+// reads reports whether a call of the endpoint changes nothing.
+func (e *endpoint) reads() bool { return e.method == http.MethodGet }
+
+// outcome is what an attempt that was no success says of the change: a read has
+// made none, whatever became of it.
+func (e *endpoint) outcome(o Outcome) Outcome {
+	if e.reads() {
+		return OutcomeNotApplied
+	}
+	return o
+}
+
 // url is the only maker of URLs. The id is escaped, so that it can change
 // neither the path nor the host that a request goes to.
 func (s *service) url(e *endpoint, id string) url.URL {

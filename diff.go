@@ -36,7 +36,7 @@ func Diff(before, after Token) *Patch {
 // diffField adds to p the operation that makes before after, unless same.
 func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(T, T) bool) {
 	switch {
-	case before.state == after.state && same(before.value, after.value):
+	case sameField(before, after, same):
 	case after.IsZero():
 		p.Remove(path)
 	case before.IsZero():
@@ -44,6 +44,10 @@ func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(
 	default:
 		p.Replace(path, after)
 	}
+}
+
+func sameField[T any](a, b Field[T], same func(T, T) bool) bool {
+	return a.state == b.state && same(a.value, b.value)
 }
 
 func equal[T comparable](a, b T) bool { return a == b }

@@ -157,6 +157,9 @@ func (e *APIError) Unwrap() error { return e.Err }
 // outcome is what the status says. Where it says less than the call knows, the
 // call returns an [*OutcomeUnknownError] around e.
 func (e *APIError) outcome() Outcome {
+	if e.Method == http.MethodGet {
+		return OutcomeNotApplied
+	}
 	switch e.StatusCode {
 	case http.StatusOK, http.StatusCreated, http.StatusNoContent:
 		return OutcomeApplied

@@ -141,6 +141,8 @@ func typesOf(err error) (names []string) {
 		{"RateLimited", is[*tokenpatch.RateLimitedError](err)},
 		{"Server", is[*tokenpatch.ServerError](err)},
 		{"OutcomeUnknown", is[*tokenpatch.OutcomeUnknownError](err)},
+		{"EditConflict", is[*tokenpatch.EditConflictError](err)},
+		{"Read", is[*tokenpatch.ReadError](err)},
 		{"NotSent", is[*tokenpatch.NotSentError](err)},
 		{"Input", is[*tokenpatch.InputError](err)},
 		{"Patch", is[*tokenpatch.PatchError](err)},

@@ -48,7 +48,7 @@ type Hooks struct {
 // CallInfo says what a call is about.
 type CallInfo struct {
 	API    string // "V1" or "V2"
-	Method string // "PATCH"
+	Method string // "PATCH", or "GET" for a read
 	Route  string // template of the path, as its API's document has it: "/api/v2/tokens/{id}"
 	Token  string // id of the token, not escaped
 }

@@ -47,6 +47,11 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 // the response could not be read. The call sends the patch as it
 // is when the call begins: what is added to it later is not sent.
 func (t *V2Tokens) PatchToken(ctx context.Context, id string, patch *Patch) (*Token, error) {
+	return t.patch(ctx, id, patch, patch.Clone().Replay)
+}
+
+// patch sends a patch. replay says whether it may be sent again.
+func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay func() Replay) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade
 	}
@@ -60,7 +65,7 @@ func (t *V2Tokens) PatchToken(ctx context.Context, id string, patch *Patch) (*To
 	token := new(Token)
 	err = t.service.send(ctx, request{
 		endpoint: patchToken, token: id, body: body, result: (*oneToken)(token),
-		replay: patch.Clone().Replay, guarded: patch.hasTest(),
+		replay: replay, guarded: patch.hasTest(),
 	})
 	if err != nil {
 		return nil, err

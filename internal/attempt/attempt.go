@@ -109,6 +109,7 @@ func (s *Sender) prepare(ctx context.Context, a *attempt, r *Request) *http.Requ
 	}
 	if len(r.Body) == 0 {
 		a.body.touch() // there is nothing that could be missing
+		a.request.Header = withoutContentType(a.request.Header)
 	} else {
 		a.request.ContentLength = int64(len(r.Body))
 		a.request.Body, a.request.GetBody = a.body.open(), a.getBody
@@ -118,6 +119,16 @@ func (s *Sender) prepare(ctx context.Context, a *attempt, r *Request) *http.Requ
 		return a.request.Clone(ctx) // which may change what it should not
 	}
 	return a.request.WithContext(ctx)
+}
+
+// withoutContentType returns the headers of a request that has no content.
+func withoutContentType(header http.Header) http.Header {
+	if header["Content-Type"] == nil {
+		return header
+	}
+	header = maps.Clone(header)
+	delete(header, "Content-Type")
+	return header
 }
 
 // roundTrip returns a response with a status, or an error. net/http itself

@@ -21,6 +21,7 @@ var mayImport = map[string][]string{
 	"internal/ratelimit":  {},
 	"internal/rawjson":    {},
 	"tokenpatchtest":      {"github.com/evanphx/json-patch/v5", "github.com/google/uuid"},
+	"examples/edit":       {".", "tokenpatchtest"},
 	"examples/quickstart": {".", "tokenpatchtest", "github.com/google/uuid"},
 	"examples/review":     {".", "tokenpatchtest"},
 }

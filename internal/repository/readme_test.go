@@ -106,7 +106,7 @@ func lineOf(block fence) string { return fmt.Sprintf("//line README.md:%d\n", bl
 
 // imports are the packages that a block may use by name.
 var imports = map[string]string{
-	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "os": "os", "slog": "log/slog",
+	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "os": "os", "slices": "slices", "slog": "log/slog",
 	"time": "time", "uuid": "github.com/google/uuid", "tokenpatch": rootModule, "tokenpatchtest": rootModule + "/tokenpatchtest",
 }
 

@@ -1,0 +1,286 @@
+package tokenpatch
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
+	"github.com/tokenpatch/tokenpatch/internal/rawjson"
+)
+
+// EditOptions are what [V2Tokens.EditToken] need not be told. The zero value is
+// the default.
+type EditOptions struct {
+	// Comment goes into the audit log with the change. Empty is none.
+	Comment string
+
+	// MaxConflicts is how many times the edit is made anew, because another
+	// program changed the token between the read and the change. 0 means 10; a
+	// negative one is an error.
+	MaxConflicts int
+}
+
+const (
+	defaultMaxConflicts = 10
+	maxSettling         = 8 // attempts at finding out what became of a change, and at making it
+)
+
+// EditToken changes the settings of the access token with this id, and returns
+// the token as it then is. It reads the token, has edit change a copy, and sends
+// the difference ([Diff]) behind a guard ([Patch.Guard]), so that it overwrites
+// nothing that somebody else has written in between.
+//
+//	token, err := client.V2.EditToken(ctx, id, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
+//		token.Role = tokenpatch.Set(tokenpatch.RoleReader)
+//		return nil
+//	})
+//
+// edit says how the token shall be, and may be called more than once: applied to
+// its own result it must change nothing. It adds a role where the token lacks it,
+// and does not append one. The copy shares no memory with anything else. A token
+// that is already as wanted is not written. An error of edit ends the call.
+//
+// Where another program was quicker, the token is read again and edit called
+// again, [EditOptions.MaxConflicts] times at most; then the error is an
+// [*EditConflictError]. Where the outcome of a change is unknown, EditToken sends
+// it again, which the guard makes harmless, and reads the token, up to 8 times
+// with backoff, whatever [RetryPolicy.MaxAttempts] is, until it knows or the
+// context ends. A nil error says that the token is as edit wants it, also where
+// another program made it so.
+//
+// Nothing can guard a member that the token does not have, as [Patch.Guard] says.
+// Where the change is to such a member, EditToken reads before it sends again.
+// Even so an earlier request that a network has held up may still arrive, and
+// overwrite what somebody else has written to that member since. A guard does not
+// notice a value that was changed and put back in between.
+//
+// An id that cannot be one, a nil edit, a negative MaxConflicts and a change to
+// what no client can write ([Token.ID], [Token.Extra], everything but the
+// settings) is an [*InputError], a statement that breaks the rules of [Statement]
+// a [*PatchError]. Once the outcome of one of its changes was unknown, an error's
+// outcome is [OutcomeUnknown] or [OutcomeApplied], never [OutcomeNotApplied]: the
+// change may still be on its way. Without anything going wrong an edit takes one
+// read and one change.
+func (t *V2Tokens) EditToken(ctx context.Context, id string, options EditOptions, edit func(*Token) error) (*Token, error) {
+	if t == nil || t.service == nil {
+		return nil, errNotMade
+	}
+	switch {
+	case edit == nil:
+		return nil, &InputError{Field: "edit", Value: "nil", Want: "a function"}
+	case options.MaxConflicts < 0:
+		return nil, &InputError{Field: "EditOptions.MaxConflicts", Value: strconv.Itoa(options.MaxConflicts), Want: "a number that is not negative"}
+	case options.MaxConflicts == 0:
+		options.MaxConflicts = defaultMaxConflicts
+	}
+	e := &editor{tokens: t, id: id, options: options, edit: edit}
+	token, err := e.run(ctx)
+	return token, e.end(err)
+}
+
+// editor is one call of EditToken.
+type editor struct {
+	tokens  *V2Tokens
+	id      string
+	options EditOptions
+	edit    func(*Token) error
+
+	unknown  error // of the latest change whose outcome was unknown
+	settling int   // attempts made at settling
+}
+
+// EditConflictError is the error of an edit that was given up because another
+// writer changed the token each time between the read and the change. Nothing of
+// the edit was applied.
+type EditConflictError struct {
+	CallInfo
+	Conflicts int   // how often another writer was quicker
+	Err       error // the last refusal, a [*PatchFailedError]
+}
+
+func (e *EditConflictError) Error() string {
+	return errorText(e.CallInfo, fmt.Sprintf("another writer changed the token before each of %d changes: %s", e.Conflicts, reason(e.Err)), 0)
+}
+
+// Unwrap returns Err.
+func (e *EditConflictError) Unwrap() error { return e.Err }
+
+func (e *EditConflictError) outcome() Outcome { return OutcomeNotApplied }
+
+// run reads, edits and writes until the token is as wanted.
+func (e *editor) run(ctx context.Context) (*Token, error) {
+	current, err := e.tokens.GetToken(ctx, e.id)
+	if err != nil {
+		return nil, err
+	}
+	for conflicts := 0; ; conflicts++ {
+		c, err := e.change(*current)
+		if err != nil {
+			return nil, err
+		}
+		if c.patch.Len() == 0 {
+			return current, nil
+		}
+		token, newer, err := e.write(ctx, c)
+		if newer == nil {
+			return token, err
+		}
+		if conflicts == e.options.MaxConflicts {
+			return nil, &EditConflictError{CallInfo: e.info(), Conflicts: conflicts + 1, Err: err}
+		}
+		current = newer
+	}
+}
+
+// end is the error of the whole call, given that of its last step.
+func (e *editor) end(err error) error {
+	if err == nil || e.unknown == nil || OutcomeOf(err) != OutcomeNotApplied {
+		return err
+	}
+	return &OutcomeUnknownError{CallInfo: e.info(), Err: after(e.unknown, err)}
+}
+
+// change is a difference to send.
+type change struct {
+	before, after Token
+	patch         *Patch
+	members       []Pointer // that it writes
+	unguarded     []Pointer // those of them that it does not guard
+}
+
+// change has the caller's function edit a token.
+func (e *editor) change(before Token) (c change, err error) {
+	c.before, c.after = before, before.Clone()
+	if err := e.edit(&c.after); err != nil {
+		return c, &NotSentError{CallInfo: e.info(), Err: fmt.Errorf("edit: %w", err)}
+	}
+	if err := checkWritable(before, c.after); err != nil {
+		return c, err
+	}
+	patch := Diff(before, c.after)
+	if err := patch.Err(); err != nil {
+		return c, err
+	}
+	c.members = patch.touched()
+	c.patch, c.unguarded = patch.Comment(e.options.Comment).Guard(before)
+	return c, nil
+}
+
+// write sends a change until it is clear what became of it. It returns the token
+// as it is after the change, or, with the refusal, as somebody else has changed
+// it so that the change cannot be made any more; else an error.
+func (e *editor) write(ctx context.Context, c change) (token, newer *Token, err error) {
+	for {
+		token, err := e.send(ctx, c)
+		if OutcomeOf(err) == OutcomeApplied {
+			return token, nil, err
+		}
+		refused := errors.As(err, new(*PatchFailedError))
+		if !refused && OutcomeOf(err) == OutcomeNotApplied && (e.unknown == nil || !mayPass(ctx, err)) {
+			return nil, nil, err
+		}
+		if refused || len(c.unguarded) > 0 {
+			current, readErr := e.read(ctx, err)
+			switch {
+			case readErr != nil:
+				return nil, nil, readErr
+			case sameMembers(c.members, *current, c.after):
+				return current, nil, nil
+			case !current.has(c.before, c.members):
+				return nil, current, err
+			case refused: // not by the guard, which holds
+				return nil, nil, err
+			}
+		}
+		if err := e.pause(ctx, err); err != nil {
+			return nil, nil, err
+		}
+	}
+}
+
+// send sends a change. Without a guard on all of it, an attempt whose outcome is
+// unknown is the last one: somebody else may have written meanwhile.
+func (e *editor) send(ctx context.Context, c change) (*Token, error) {
+	replay := c.patch.Replay
+	if len(c.unguarded) > 0 {
+		replay = func() Replay { return ReplayUnsafe }
+	}
+	token, err := e.tokens.patch(ctx, e.id, c.patch, replay)
+	if OutcomeOf(err) == OutcomeUnknown {
+		e.unknown = err
+	}
+	return token, err
+}
+
+// read reads the token after a change that ended with cause.
+func (e *editor) read(ctx context.Context, cause error) (*Token, error) {
+	for {
+		token, err := e.tokens.GetToken(ctx, e.id)
+		if err == nil || !mayPass(ctx, err) {
+			return token, err
+		}
+		if err := e.pause(ctx, after(cause, err)); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pause waits before the next attempt at settling. It returns cause where there
+// is to be none.
+func (e *editor) pause(ctx context.Context, cause error) error {
+	if e.settling++; e.settling > maxSettling {
+		return cause
+	}
+	timer := time.NewTimer(e.tokens.service.retry.backoff(e.settling, rand.Float64()))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return after(cause, ctx.Err())
+	}
+}
+
+func (e *editor) info() CallInfo {
+	s := e.tokens.service
+	return s.info(patchToken, s.known.Load().Clean(e.id)) // an id can be a credential by mistake
+}
+
+// mayPass reports whether a call that ended with err may fare better soon.
+func mayPass(ctx context.Context, err error) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	var refused *APIError
+	if !errors.As(err, &refused) {
+		return errors.As(err, new(*NotSentError)) || errors.As(err, new(*ReadError))
+	}
+	retry := ruleOfStatus(refused.StatusCode).retry
+	return retry == retryReplayed || retry == retryConflict
+}
+
+// checkWritable refuses an edit of what no client can write.
+func checkWritable(before, after Token) error {
+	after.Name, after.Description, after.Role = before.Name, before.Description, before.Role
+	after.CustomRoleIDs, after.InlineRole = before.CustomRoleIDs, before.InlineRole
+	after.DefaultAPIVersion = before.DefaultAPIVersion
+	is, was := after.encode(), before.encode()
+	if jsonpatch.Equal(is, was) {
+		return nil
+	}
+	name := ""
+	for _, document := range []json.RawMessage{is, was} {
+		for quoted := range rawjson.Members(document) {
+			member := string(rawjson.Unquote(quoted))
+			if name == "" && !after.has(before, []Pointer{NewPointer(member)}) {
+				name = member
+			}
+		}
+	}
+	return &InputError{Field: "edit", Value: strconv.Quote(shorten(name, 64)), Want: "a change to the settings alone: no client writes this member"}
+}

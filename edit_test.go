@@ -1,0 +1,373 @@
+package tokenpatch_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// addRole is an edit that wants a role: adding it is one line, and so is
+// removing one.
+func addRole(id string) func(*tokenpatch.Token) error {
+	return func(token *tokenpatch.Token) error {
+		if roles := token.CustomRoleIDs.Or(nil); !slices.Contains(roles, id) {
+			token.CustomRoleIDs = tokenpatch.Set(append(roles, id))
+		}
+		return nil
+	}
+}
+
+// writeAs is another program's change, which no fault meets.
+func writeAs(t *testing.T, service *tokenpatchtest.Service, patch string) {
+	t.Helper()
+	request, err := http.NewRequest(http.MethodPatch, "http://localhost"+pathV2, strings.NewReader(patch))
+	require.NoError(t, err)
+	request.Header.Set("Authorization", tokenpatchtest.AccessToken)
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("LD-API-Version", "20240415")
+	request.Header.Set("X-Writer", "other")
+	client := service.Client()
+	defer client.CloseIdleConnections()
+	response, err := client.Do(request)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, 200, response.StatusCode)
+}
+
+func isChange(r *http.Request) bool {
+	return r.Method == http.MethodPatch && r.Header.Get("X-Writer") == ""
+}
+
+func isRead(r *http.Request) bool { return r.Method == http.MethodGet }
+
+// routes names the requests that the service received, and their statuses.
+func routes(service *tokenpatchtest.Service) (routes []string) {
+	for _, r := range service.Requests() {
+		what := "read"
+		if r.Method == http.MethodPatch {
+			what = "change"
+		}
+		routes = append(routes, what+" "+http.StatusText(r.Status))
+	}
+	return routes
+}
+
+func TestEditToken(t *testing.T) {
+	service, client := newPair(t)
+	token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{Comment: "why"}, func(token *tokenpatch.Token) error {
+		token.Name = tokenpatch.Set("after")
+		token.CustomRoleIDs = tokenpatch.Set([]string{"ci"})
+		return nil
+	})
+	require.NoError(t, err)
+	assert.Equal(t, "after", token.Name.Or(""))
+	assert.Equal(t, []string{"read OK", "change OK"}, routes(service), "one read and one change")
+	body := string(service.Requests()[1].Body)
+	assert.Contains(t, body, `"comment":"why"`)
+	assert.Contains(t, body, `{"op":"test","path":"/name","value":"Example reader token"}`)
+
+	token, err = client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("ci"))
+	require.NoError(t, err)
+	assert.Equal(t, []string{"ci"}, token.CustomRoleIDs.Or(nil))
+	assert.Equal(t, 3, service.RequestCount(), "one that is as wanted is not written")
+}
+
+// Removing and adding a role are one line each in the caller's function.
+func TestEditTokenOfRoles(t *testing.T) {
+	service, client := newPair(t)
+	require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "customRoleIds": ["a", "b"]}`))
+	edits := map[string]func([]string) []string{
+		"remove": func(roles []string) []string {
+			return slices.DeleteFunc(roles, func(id string) bool { return id == "a" })
+		},
+		"add": func(roles []string) []string {
+			return append(slices.DeleteFunc(roles, func(id string) bool { return id == "c" }), "c")
+		},
+	}
+	for _, name := range []string{"remove", "add", "add", "remove"} {
+		_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
+			token.CustomRoleIDs = tokenpatch.Set(edits[name](token.CustomRoleIDs.Or(nil)))
+			return nil
+		})
+		require.NoError(t, err)
+	}
+	token, _ := service.V2(idV2)
+	assert.Contains(t, string(token), `"customRoleIds":["b","c"]`)
+	assert.Equal(t, 2, service.Changes(idV2))
+}
+
+func TestEditTokenRefusesWrongInput(t *testing.T) {
+	nothing := func(*tokenpatch.Token) error { return nil }
+	change := func(f func(*tokenpatch.Token)) func(*tokenpatch.Token) error {
+		return func(token *tokenpatch.Token) error { f(token); return nil }
+	}
+	const member = "want a change to the settings alone: no client writes this member"
+	var other tokenpatch.Token
+	require.NoError(t, other.UnmarshalJSON([]byte(`{"_id": "x", "unknown": 1}`)))
+	tests := []struct {
+		name, id string
+		options  tokenpatch.EditOptions
+		edit     func(*tokenpatch.Token) error
+		text     string
+		requests int
+	}{
+		{"empty id", "", tokenpatch.EditOptions{}, nothing, "tokenpatch: id:", 0},
+		{"no edit", idV2, tokenpatch.EditOptions{}, nil, "tokenpatch: edit: nil: want a function", 0},
+		{"conflicts", idV2, tokenpatch.EditOptions{MaxConflicts: -1}, nothing, "tokenpatch: EditOptions.MaxConflicts: -1: want a number that is not negative", 0},
+		{"id", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.ID = "x" }), `tokenpatch: edit: "_id": ` + member, 1},
+		{"owner", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.OwnerID += "x" }), `tokenpatch: edit: "ownerId": ` + member, 1},
+		{"value", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.Token = tokenpatch.Set(tokenpatch.Secret("secret")) }), `tokenpatch: edit: "token": ` + member, 1},
+		{"extra", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.Extra = other.Extra }), `tokenpatch: edit: `, 1},
+		{"statement", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) {
+			token.InlineRole = tokenpatch.Set([]tokenpatch.Statement{{}})
+		}), "tokenpatch: patch: ", 1},
+		{"error of the edit", idV2, tokenpatch.EditOptions{}, func(*tokenpatch.Token) error { return errors.New("enough") }, "request not sent: edit: enough", 1},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			service, client := newPair(t)
+			token, err := client.V2.EditToken(t.Context(), test.id, test.options, test.edit)
+			require.ErrorContains(t, err, test.text)
+			assert.NotContains(t, err.Error(), "secret")
+			assert.Nil(t, token)
+			assertOutcome(t, notApplied, err)
+			assert.Equal(t, test.requests, service.RequestCount())
+			assert.Zero(t, service.Changes(idV2))
+		})
+	}
+	var none *tokenpatch.V2Tokens
+	_, err := none.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, nothing)
+	assertAs[*tokenpatch.InputError](t, err)
+}
+
+// The copy that edit gets shares no memory with what was read.
+func TestEditTokenCopies(t *testing.T) {
+	service, client := newPair(t)
+	require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "customRoleIds": ["a", "b"],
+		"inlineRole": [{"effect": "allow", "actions": ["*"], "resources": ["*"]}]}`))
+	_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
+		roles, _ := token.CustomRoleIDs.Get()
+		roles[0] = "c"
+		statements, _ := token.InlineRole.Get()
+		statements[0].Actions[0] = "viewProject"
+		return nil
+	})
+	require.NoError(t, err)
+	token, _ := service.V2(idV2)
+	assert.Contains(t, string(token), `"customRoleIds":["c","b"]`)
+	assert.Contains(t, string(token), `"viewProject"`)
+}
+
+// Somebody else is quicker: the token is read again, and both changes stay.
+func TestEditTokenMeetsAnotherWriter(t *testing.T) {
+	service, client := newPair(t)
+	require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "customRoleIds": []}`))
+	calls := 0
+	token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
+		if calls++; calls < 3 {
+			writeAs(t, service, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
+		}
+		return addRole("added")(token)
+	})
+	require.NoError(t, err)
+	assert.Equal(t, []string{"other", "other", "added"}, token.CustomRoleIDs.Or(nil))
+	assert.Equal(t, 3, calls)
+	assert.Len(t, routes(service), 2+6, "two calls for each conflict more")
+}
+
+func TestEditTokenGivesUp(t *testing.T) {
+	for max, want := range map[int]int{0: 11, 1: 2, 4: 5} {
+		service, client := newPair(t)
+		require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "customRoleIds": []}`))
+		calls := 0
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{MaxConflicts: max}, func(token *tokenpatch.Token) error {
+			calls++
+			writeAs(t, service, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
+			return addRole("added")(token)
+		})
+		assert.Nil(t, token)
+		conflict := assertAs[*tokenpatch.EditConflictError](t, err)
+		assert.Equal(t, want, conflict.Conflicts)
+		assert.Equal(t, want, calls)
+		assertAs[*tokenpatch.PatchFailedError](t, err)
+		assertOutcome(t, notApplied, err)
+		require.ErrorContains(t, err, "PATCH "+pathV2+": another writer changed the token")
+	}
+}
+
+// A 422 that is no conflict is returned at once: reading again would not help.
+func TestEditTokenOfANonsensicalPatch(t *testing.T) {
+	service, client := newPair(t)
+	service.Inject(tokenpatchtest.Fault{Match: isChange, Times: -1, Status: 422, Body: `{"code": "patch_failed", "message": "no"}`})
+	_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
+	assertAs[*tokenpatch.PatchFailedError](t, err)
+	assert.False(t, is[*tokenpatch.EditConflictError](err))
+	assertOutcome(t, notApplied, err)
+	assert.Equal(t, []string{"read OK", "change Unprocessable Entity", "read OK"}, routes(service))
+}
+
+// inBubble runs a test in virtual time, with a token that has a list of roles.
+func editInBubble(t *testing.T, policy tokenpatch.RetryPolicy, test func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t, retries(policy))
+		require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "name": "before", "customRoleIds": []}`))
+		test(t, service, client)
+	})
+}
+
+// once leaves the whole of settling to EditToken.
+var once = tokenpatch.RetryPolicy{MaxAttempts: 1}
+
+func TestEditTokenSettles(t *testing.T) {
+	change := func(f tokenpatchtest.Fault) tokenpatchtest.Fault { f.Match = isChange; return f }
+	tests := []struct {
+		name   string
+		faults []tokenpatchtest.Fault
+		want   []string
+	}{
+		{"never arrived", []tokenpatchtest.Fault{change(tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore})},
+			[]string{"read OK", "change ", "change OK"}},
+		{"applied, and its response lost", []tokenpatchtest.Fault{change(tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter})},
+			[]string{"read OK", "change ", "change Unprocessable Entity", "read OK"}},
+		{"behind a gateway's page", []tokenpatchtest.Fault{change(tokenpatchtest.Fault{Status: 504, Body: "<html>", Apply: true})},
+			[]string{"read OK", "change Gateway Timeout", "change Unprocessable Entity", "read OK"}},
+		{"late", []tokenpatchtest.Fault{change(tokenpatchtest.Fault{Late: time.Minute})},
+			[]string{"read OK", "change ", "change OK"}},
+		{"just late enough", []tokenpatchtest.Fault{change(tokenpatchtest.Fault{Late: time.Millisecond})},
+			[]string{"read OK", "change ", "change Unprocessable Entity", "read OK"}},
+		{"broken again and again", []tokenpatchtest.Fault{
+			change(tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore, Times: 7}), change(tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter})},
+			append(append([]string{"read OK"}, slices.Repeat([]string{"change "}, 8)...), "change Unprocessable Entity", "read OK")},
+		{"its read breaks too", []tokenpatchtest.Fault{
+			change(tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}), {}, {Status: 503}, {Cut: tokenpatchtest.CutBefore}},
+			nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+				service.Inject(test.faults...)
+				token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
+				require.NoError(t, err)
+				assert.Equal(t, []string{"added"}, token.CustomRoleIDs.Or(nil))
+				if test.want != nil {
+					assert.Equal(t, test.want, routes(service))
+				}
+				time.Sleep(2 * time.Minute) // a late one may still arrive
+				synctest.Wait()
+				assert.Equal(t, 1, service.Changes(idV2), "applied once")
+			})
+		})
+	}
+}
+
+// Somebody else changes the token while it is not known what became of the
+// change: both changes are there in the end.
+func TestEditTokenSettlesBesideAnotherWriter(t *testing.T) {
+	for _, fault := range []tokenpatchtest.Fault{
+		{Cut: tokenpatchtest.CutBefore}, {Cut: tokenpatchtest.CutAfter}, {Late: 100 * time.Millisecond}, {Late: time.Minute},
+		{Status: 500, Apply: true}, {DelayAfter: time.Hour},
+	} {
+		editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+			fault.Match = isChange
+			service.Inject(fault)
+			time.AfterFunc(50*time.Millisecond, func() {
+				writeAs(t, service, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
+			})
+			token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
+			require.NoError(t, err)
+			assert.Contains(t, token.CustomRoleIDs.Or(nil), "added")
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			now, _ := service.V2(idV2)
+			assert.Contains(t, string(now), "added")
+			assert.Contains(t, string(now), "other")
+		})
+	}
+}
+
+// It ends after 8 attempts of its own, or with the context, as what it knows:
+// nothing.
+func TestEditTokenThatCannotSettle(t *testing.T) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		service.Inject(tokenpatchtest.Fault{Match: isChange, Times: -1, Cut: tokenpatchtest.CutAfter, Apply: true})
+		service.Inject(tokenpatchtest.Fault{}, tokenpatchtest.Fault{Match: isRead, Times: -1, Status: 503})
+		_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
+		assertAs[*tokenpatch.OutcomeUnknownError](t, err)
+		assertOutcome(t, unknown, err)
+		assert.LessOrEqual(t, service.RequestCount(), 2+8)
+	})
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		service.Inject(tokenpatchtest.Fault{Match: isChange, Times: -1, Cut: tokenpatchtest.CutBefore})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := client.V2.EditToken(ctx, idV2, tokenpatch.EditOptions{}, addRole("added"))
+		assertOutcome(t, unknown, err)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
+// Once a change was unknown, no refusal makes it 'not applied'.
+func TestEditTokenIsNeverNotAppliedAfterAnUnknown(t *testing.T) {
+	for _, status := range []int{400, 401, 403, 404, 409, 422} {
+		editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+			service.Inject(tokenpatchtest.Fault{Match: isChange, Late: time.Minute},
+				tokenpatchtest.Fault{Match: isChange, Times: -1, Status: status})
+			_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
+			assertOutcome(t, unknown, err)
+			assert.Equal(t, status, assertAs[*tokenpatch.APIError](t, err).StatusCode)
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			assert.Equal(t, 1, service.Changes(idV2))
+		})
+	}
+}
+
+// A member that the token does not have cannot be guarded: EditToken reads before
+// it sends the change again, and leaves what somebody else wrote meanwhile.
+func TestEditTokenWithoutAGuard(t *testing.T) {
+	tests := []struct {
+		name  string
+		fault tokenpatchtest.Fault
+		other bool
+		want  []string
+	}{
+		{"never arrived", tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore}, false,
+			[]string{"read OK", "change ", "read OK", "change OK"}},
+		{"applied", tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}, false,
+			[]string{"read OK", "change ", "read OK"}},
+		{"somebody else wrote", tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore, Delay: time.Second}, true,
+			[]string{"read OK", "change ", "change OK", "read OK", "change OK"}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service, client := newPair(t) // four attempts: none of them may follow blindly
+				require.NoError(t, service.AddV2(`{"_id": "`+idV2+`"}`))
+				test.fault.Match = isChange
+				service.Inject(test.fault)
+				if test.other {
+					time.AfterFunc(500*time.Millisecond, func() {
+						writeAs(t, service, `[{"op": "add", "path": "/customRoleIds", "value": ["other"]}]`)
+					})
+				}
+				token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
+				require.NoError(t, err)
+				assert.Contains(t, token.CustomRoleIDs.Or(nil), "added")
+				assert.Equal(t, test.other, slices.Contains(token.CustomRoleIDs.Or(nil), "other"))
+				assert.Equal(t, test.want, routes(service))
+			})
+		})
+	}
+}
