@@ -1,14 +1,19 @@
-// Review shows what would change in an access token of V2, and then changes it:
-// only if the token still is what was reviewed. It runs against a service inside
-// this program: no account, no network.
+// Review reads an access token of V2, shows what would change in it, and then
+// changes it: only if the token still is what was reviewed. It runs against a
+// service inside this program: no account, no network.
 //
 //	go run ./examples/review
 //	go run ./examples/review -dry-run
 //	go run ./examples/review -token token.json -want '{"role": "reader", "description": null}'
 //
-// -token is the token as the API returns it, -want the settings that it should
-// have: those that are not named stay, and null takes one away. Each is a file,
-// or the JSON itself.
+// -token is the token that the service in this program has, -want the settings
+// that it should have: those that are not named stay, and null takes one away.
+// Each is a file, or the JSON itself.
+//
+// With LAUNCHDARKLY_ACCESS_TOKEN in the environment (see tokenpatch.ConfigFromEnv)
+// and an id, it reviews that token of the real service:
+//
+//	go run ./examples/review -id 61095542756dba551110ae21 -want '{"role": "reader"}' -dry-run
 package main
 
 import (
@@ -39,53 +44,91 @@ const exampleWant = `{
 }`
 
 func main() {
-	token := flag.String("token", exampleToken, "the token: a file, or its JSON")
+	id := flag.String("id", "", "id of a token of the real service; empty for the embedded one")
+	token := flag.String("token", exampleToken, "the token of the embedded service: a file, or its JSON")
 	want := flag.String("want", exampleWant, "the settings wanted: a file, or their JSON")
 	dryRun := flag.Bool("dry-run", false, "show what would change, and send nothing")
 	flag.Parse()
-	if err := review(context.Background(), *token, *want, *dryRun); err != nil {
+	run := func(ctx context.Context) error { return embedded(ctx, *token, *want, *dryRun) }
+	if *id != "" {
+		run = func(ctx context.Context) error { return real(ctx, *id, *want, *dryRun) }
+	}
+	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "review:", err)
 		os.Exit(1)
 	}
 }
 
-func review(ctx context.Context, token, want string, dryRun bool) error {
-	before, err := readToken(token)
+func real(ctx context.Context, id, want string, dryRun bool) error {
+	client, err := tokenpatch.NewClient(tokenpatch.ConfigFromEnv())
+	if err != nil {
+		return err
+	}
+	_, _, err = review(ctx, client, id, want, dryRun)
+	return err
+}
+
+// embedded reviews the token of a service in this program, and sends the patch
+// once more, as a second reviewer would who has read the token before the first
+// one changed it.
+func embedded(ctx context.Context, token, want string, dryRun bool) error {
+	document, err := read(token)
 	if err != nil {
 		return fmt.Errorf("-token: %w", err)
 	}
-	after, err := readWanted(want, before)
-	if err != nil {
-		return fmt.Errorf("-want: %w", err)
+	var seeded tokenpatch.Token
+	if err := json.Unmarshal(document, &seeded); err != nil {
+		return fmt.Errorf("-token: %w", err)
 	}
-	patch := tokenpatch.Diff(before, after)
-	if err := patch.Err(); err != nil {
+	service := tokenpatchtest.New()
+	defer service.Close()
+	if err := service.AddV2(string(document)); err != nil {
+		return fmt.Errorf("-token: %w", err)
+	}
+	client, err := tokenpatch.NewClient(tokenpatch.Config{
+		V2:         tokenpatch.V2Config{AccessToken: tokenpatchtest.AccessToken},
+		HTTPClient: service.Client(), // reaches the embedded service, whatever the base URL
+	})
+	if err != nil {
 		return err
+	}
+	guarded, guards, err := review(ctx, client, seeded.ID, want, dryRun)
+	if err != nil || dryRun || guards == 0 {
+		return err
+	}
+	return sendAgain(ctx, client, service, seeded.ID, guarded)
+}
+
+// review reads a token, shows what would change, and changes it. It returns the
+// patch, and how many of its operations guard it.
+func review(ctx context.Context, client *tokenpatch.Client, id, want string, dryRun bool) (guarded *tokenpatch.Patch, guards int, err error) {
+	before, err := client.V2.GetToken(ctx, id)
+	if err != nil {
+		return nil, 0, err
+	}
+	after, err := readWanted(want, *before)
+	if err != nil {
+		return nil, 0, fmt.Errorf("-want: %w", err)
+	}
+	patch := tokenpatch.Diff(*before, after)
+	if err := patch.Err(); err != nil {
+		return nil, 0, err
 	}
 	fmt.Printf("Token %s, %q\n", before.ID, before.Name.Or(""))
 	if patch.Len() == 0 {
 		fmt.Println("   is as it should be: there is nothing to change")
-		return nil
+		return nil, 0, nil
 	}
-	if err := showChanges(before, after, patch); err != nil {
-		return err
+	if err := showChanges(*before, after, patch); err != nil {
+		return nil, 0, err
 	}
-	guarded, unguarded := patch.Comment("quarterly review").Guard(before)
+	guarded, unguarded := patch.Comment("quarterly review").Guard(*before)
 	showOperations(guarded, unguarded)
 	if dryRun {
 		fmt.Println("Dry run: nothing is sent")
-		return nil
+		return guarded, 0, nil
 	}
-	return apply(ctx, before, after, guarded, guarded.Len() > patch.Len())
-}
-
-func readToken(source string) (token tokenpatch.Token, err error) {
-	data, err := read(source)
-	if err != nil {
-		return token, err
-	}
-	err = json.Unmarshal(data, &token)
-	return token, err
+	return guarded, guarded.Len() - patch.Len(), apply(ctx, client, after, guarded)
 }
 
 // read returns source itself if it is JSON, or else what is in that file.
@@ -163,29 +206,10 @@ func showOperations(guarded *tokenpatch.Patch, unguarded []tokenpatch.Pointer) {
 	}
 }
 
-// apply sends the patch to an embedded service that has the token, and then
-// once more, as a second reviewer would who has read the token before the first
-// one changed it.
-func apply(ctx context.Context, before, after tokenpatch.Token, guarded *tokenpatch.Patch, hasGuard bool) error {
-	service := tokenpatchtest.New()
-	defer service.Close()
-	document, err := json.Marshal(before)
-	if err != nil {
-		return err
-	}
-	if err := service.AddV2(string(document)); err != nil {
-		return err
-	}
-	client, err := tokenpatch.NewClient(tokenpatch.Config{
-		V2:         tokenpatch.V2Config{AccessToken: tokenpatchtest.AccessToken},
-		HTTPClient: service.Client(), // reaches the embedded service, whatever the base URL
-	})
-	if err != nil {
-		return err
-	}
-
+// apply sends the patch, and looks at what the token is then.
+func apply(ctx context.Context, client *tokenpatch.Client, after tokenpatch.Token, guarded *tokenpatch.Patch) error {
 	fmt.Println("Sent")
-	token, err := client.V2.PatchToken(ctx, before.ID, guarded)
+	token, err := client.V2.PatchToken(ctx, after.ID, guarded)
 	fmt.Println("   " + tokenpatch.OutcomeOf(err).String())
 	if err != nil {
 		return err
@@ -193,14 +217,14 @@ func apply(ctx context.Context, before, after tokenpatch.Token, guarded *tokenpa
 	if rest := tokenpatch.Diff(*token, after); rest.Len() > 0 {
 		return fmt.Errorf("the token is not as it should be. What is left to do:\n%s", rest)
 	}
-	if !hasGuard {
-		return nil
-	}
+	return nil
+}
 
+func sendAgain(ctx context.Context, client *tokenpatch.Client, service *tokenpatchtest.Service, id string, guarded *tokenpatch.Patch) error {
 	fmt.Println("Sent by somebody else as well, who had reviewed the same token")
-	_, err = client.V2.PatchToken(ctx, before.ID, guarded)
+	_, err := client.V2.PatchToken(ctx, id, guarded)
 	var refused *tokenpatch.PatchFailedError
-	if !errors.As(err, &refused) || tokenpatch.OutcomeOf(err) != tokenpatch.OutcomeNotApplied || service.Changes(before.ID) != 1 {
+	if !errors.As(err, &refused) || tokenpatch.OutcomeOf(err) != tokenpatch.OutcomeNotApplied || service.Changes(id) != 1 {
 		return fmt.Errorf("want the guard to refuse it, got: %w", err)
 	}
 	fmt.Printf("   %s: %s\n", tokenpatch.OutcomeOf(err), refused.Message)
