@@ -1,0 +1,39 @@
+package tokenpatchotel
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+
+	"go.opentelemetry.io/otel/semconv/v1.43.0"
+
+	"github.com/tokenpatch/tokenpatch"
+)
+
+// ours is where the types of tokenpatch's errors are.
+var ours = reflect.TypeFor[tokenpatch.APIError]().PkgPath()
+
+// errorTypeOf is the error.type of an error: one of few, whatever its text is. It is the name of the first error of
+// tokenpatch's in its chain, such as "NotFoundError"; else "timeout" or "canceled"; else the type of the last error in the
+// chain. It is empty for nil.
+func errorTypeOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	last := err
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		if t := reflect.TypeOf(e); t.Kind() == reflect.Pointer && t.Elem().PkgPath() == ours && strings.HasSuffix(t.Elem().Name(), "Error") {
+			return t.Elem().Name()
+		}
+		last = e
+	}
+	var timeout interface{ Timeout() bool }
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "canceled"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return "timeout"
+	}
+	return semconv.ErrorType(last).Value.AsString()
+}

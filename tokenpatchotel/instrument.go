@@ -1,0 +1,99 @@
+package tokenpatchotel
+
+import (
+	"context"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/semconv/v1.43.0"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/tokenpatch/tokenpatch"
+)
+
+const scope = "github.com/tokenpatch/tokenpatch/tokenpatchotel"
+
+// Options says where spans and metrics go. The zero Options are ready.
+type Options struct {
+	// TracerProvider makes the spans. nil is the global one, otel.GetTracerProvider.
+	TracerProvider trace.TracerProvider
+
+	// MeterProvider makes the metrics. nil is the global one, otel.GetMeterProvider.
+	MeterProvider metric.MeterProvider
+
+	// Propagator writes the trace's identity into the headers of each request, as traceparent for example. nil, the default,
+	// writes nothing: the service belongs to another company.
+	Propagator propagation.TextMapPropagator
+}
+
+// Instrument returns config with hooks that trace and measure the calls of the clients made from it. The hooks that config
+// has are called too, within the spans: the context that they get has the span of the call, or of the attempt. The error, if
+// any, is the MeterProvider's.
+func Instrument(config tokenpatch.Config, options Options) (tokenpatch.Config, error) {
+	if options.TracerProvider == nil {
+		options.TracerProvider = otel.GetTracerProvider()
+	}
+	if options.MeterProvider == nil {
+		options.MeterProvider = otel.GetMeterProvider()
+	}
+	measures, err := newMeasures(options.MeterProvider.Meter(scope, metric.WithSchemaURL(semconv.SchemaURL)))
+	if err != nil {
+		return tokenpatch.Config{}, err
+	}
+	observer := &observer{
+		tracer:     options.TracerProvider.Tracer(scope, trace.WithSchemaURL(semconv.SchemaURL)),
+		propagator: options.Propagator,
+		measures:   measures,
+	}
+	config.Hooks = observer.around(config.Hooks)
+	return config, nil
+}
+
+// observer has what the hooks of one Config need.
+type observer struct {
+	tracer     trace.Tracer
+	propagator propagation.TextMapPropagator // nil: none
+	measures   *measures
+	origins    origins
+}
+
+// around puts the observer's hooks around the caller's: what begins with the observer's ends with it.
+func (o *observer) around(caller tokenpatch.Hooks) tokenpatch.Hooks {
+	return tokenpatch.Hooks{
+		CallStart:    within(o.callStart, caller.CallStart),
+		WaitStart:    both(o.waitStart, caller.WaitStart),
+		WaitEnd:      both(caller.WaitEnd, o.waitEnd),
+		AttemptStart: within(o.attemptStart, caller.AttemptStart),
+		AttemptEnd:   both(caller.AttemptEnd, o.attemptEnd),
+		CallEnd:      both(caller.CallEnd, o.callEnd),
+	}
+}
+
+// within calls inner with the context of outer. An inner hook that returns no context leaves it at that.
+func within[T any](outer, inner func(context.Context, T) context.Context) func(context.Context, T) context.Context {
+	if inner == nil {
+		return outer
+	}
+	return func(ctx context.Context, info T) context.Context {
+		ctx = outer(ctx, info)
+		if within := inner(ctx, info); within != nil {
+			return within
+		}
+		return ctx
+	}
+}
+
+// both calls one hook after the other; each may be nil, but not both.
+func both[T any](first, second func(context.Context, T)) func(context.Context, T) {
+	switch {
+	case first == nil:
+		return second
+	case second == nil:
+		return first
+	}
+	return func(ctx context.Context, info T) {
+		first(ctx, info)
+		second(ctx, info)
+	}
+}
