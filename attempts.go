@@ -51,9 +51,9 @@ func (c *call) sendWatched(ctx context.Context) {
 	info := AttemptInfo{CallInfo: c.info(), Number: c.attempts + 1, URL: c.secrets.Clean(c.url.String())}
 	header := c.service.header
 	if events.hooks.AttemptStart != nil {
-		info.Header = header.Clone()
+		header = header.Clone()
+		info.Header = header
 		ctx = events.attemptStart(ctx, &info)
-		header = info.Header
 		delete(header, "Authorization") // which is not theirs to set
 	}
 	began := time.Now()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -524,9 +525,63 @@ func TestOutcomeOf(t *testing.T) {
 		{"a wrong input", &tokenpatch.InputError{}, notApplied},
 		{"a wrong patch", &tokenpatch.PatchError{Err: io.EOF}, notApplied},
 		{"a success that could not be read", &tokenpatch.APIError{StatusCode: 200}, applied},
+		{"a success of a proxy", &tokenpatch.APIError{StatusCode: 202}, unknown},
+		{"a redirect that was answered after the change", &tokenpatch.APIError{StatusCode: 303}, unknown},
+		{"a read without a response", &tokenpatch.ReadError{Err: io.EOF}, notApplied},
+		{"a read that failed", &tokenpatch.ServerError{APIError: tokenpatch.APIError{CallInfo: tokenpatch.CallInfo{Method: "GET"}, StatusCode: 500}}, notApplied},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) { assertOutcome(t, test.want, test.err) })
+	}
+}
+
+// Whoever joins the errors of a batch is told the truth, in whatever order they
+// stand, and however they are nested.
+func TestOutcomeOfJoinedErrors(t *testing.T) {
+	elsewhere := error(io.EOF)
+	refused := error(&tokenpatch.ForbiddenError{APIError: tokenpatch.APIError{StatusCode: 403}})
+	done := error(&tokenpatch.APIError{StatusCode: 200})
+	doubt := error(&tokenpatch.OutcomeUnknownError{Err: refused})
+	for _, test := range []struct {
+		errs []error
+		want tokenpatch.Outcome
+	}{
+		{[]error{elsewhere, elsewhere}, unknown},
+		{[]error{elsewhere, refused}, notApplied},
+		{[]error{elsewhere, done}, applied},
+		{[]error{refused, refused}, notApplied},
+		{[]error{done, done}, applied},
+		{[]error{refused, done}, unknown},
+		{[]error{refused, doubt}, unknown},
+		{[]error{done, doubt}, unknown},
+		{[]error{elsewhere, doubt}, unknown},
+		{[]error{refused, elsewhere, done}, unknown},
+	} {
+		forward, backward := slices.Clone(test.errs), slices.Clone(test.errs)
+		slices.Reverse(backward)
+		for _, errs := range [][]error{forward, backward} {
+			assertOutcome(t, test.want, errors.Join(errs...))
+			assertOutcome(t, test.want, fmt.Errorf("batch: %w and %w", errs[0], errors.Join(errs[1:]...)))
+			assertOutcome(t, test.want, fmt.Errorf("run: %w", errors.Join(errors.Join(errs...), elsewhere)))
+		}
+	}
+}
+
+func TestOutcomeText(t *testing.T) {
+	for outcome, text := range map[tokenpatch.Outcome]string{applied: `"applied"`, notApplied: `"not_applied"`, unknown: `"unknown"`, 7: `"unknown"`} {
+		encoded, err := json.Marshal(outcome)
+		require.NoError(t, err)
+		assert.Equal(t, text, string(encoded))
+		var decoded tokenpatch.Outcome
+		require.NoError(t, json.Unmarshal(encoded, &decoded))
+		assert.Equal(t, outcome.String(), decoded.String())
+	}
+	for _, text := range []string{`""`, `"not applied"`, `"APPLIED"`, `"` + strings.Repeat("x", 1000) + `"`} {
+		decoded := applied
+		err := json.Unmarshal([]byte(text), &decoded)
+		assert.ErrorContains(t, err, ": want applied, not_applied or unknown")
+		assert.Less(t, len(err.Error()), 200)
+		assert.Equal(t, applied, decoded, "what cannot be read changes nothing")
 	}
 }
 

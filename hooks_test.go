@@ -1,0 +1,201 @@
+package tokenpatch_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// trail is a context's memory of the hooks that it has passed.
+type trail struct{}
+
+func passed(ctx context.Context, hook string) context.Context {
+	return context.WithValue(ctx, trail{}, fmt.Sprint(ctx.Value(trail{}), " > ", hook))
+}
+
+// Each hook gets the context that it is to get: those of a call that of
+// CallStart, those of an attempt, and the request, that of AttemptStart.
+func TestHooksSeeTheContext(t *testing.T) {
+	for _, a := range apis {
+		t.Run(a.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var events []string
+				see := func(ctx context.Context, hook string, call tokenpatch.CallInfo) {
+					assert.Equal(t, a.info(), call, hook)
+					events = append(events, fmt.Sprint(hook, " in ", ctx.Value(trail{})))
+				}
+				service, client := newPair(t, func(c *tokenpatch.Config) {
+					c.Hooks = tokenpatch.Hooks{
+						CallStart: func(ctx context.Context, call tokenpatch.CallInfo) context.Context {
+							see(ctx, "CallStart", call)
+							return passed(ctx, "call")
+						},
+						WaitStart: func(ctx context.Context, w tokenpatch.WaitInfo) { see(ctx, "WaitStart "+string(w.Reason), w.CallInfo) },
+						WaitEnd:   func(ctx context.Context, w tokenpatch.WaitInfo) { see(ctx, "WaitEnd "+string(w.Reason), w.CallInfo) },
+						AttemptStart: func(ctx context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
+							see(ctx, "AttemptStart", attempt.CallInfo)
+							return passed(ctx, fmt.Sprint("attempt ", attempt.Number))
+						},
+						AttemptEnd: func(ctx context.Context, attempt tokenpatch.AttemptResult) { see(ctx, "AttemptEnd", attempt.CallInfo) },
+						CallEnd:    func(ctx context.Context, call tokenpatch.CallResult) { see(ctx, "CallEnd", call.CallInfo) },
+					}
+					next := c.HTTPClient.Transport
+					through(func(r *http.Request) (*http.Response, error) {
+						see(r.Context(), "request", a.info())
+						return next.RoundTrip(r)
+					})(c)
+				})
+				service.Inject(tokenpatchtest.Fault{Status: 503}, refusing("Retry-After", "2"))
+				require.NoError(t, a.call(context.WithValue(t.Context(), trail{}, "caller"), client))
+				assert.Equal(t, []string{
+					"CallStart in caller",
+					"AttemptStart in caller > call",
+					"request in caller > call > attempt 1",
+					"AttemptEnd in caller > call > attempt 1",
+					"WaitStart backoff in caller > call",
+					"WaitEnd backoff in caller > call",
+					"AttemptStart in caller > call",
+					"request in caller > call > attempt 2",
+					"AttemptEnd in caller > call > attempt 2",
+					"WaitStart retry_after in caller > call",
+					"WaitEnd retry_after in caller > call",
+					"AttemptStart in caller > call",
+					"request in caller > call > attempt 3",
+					"AttemptEnd in caller > call > attempt 3",
+					"CallEnd in caller > call",
+				}, events)
+			})
+		})
+	}
+}
+
+// A hook may add headers, and sees and sets no credential.
+func TestAttemptStartAddsHeaders(t *testing.T) {
+	for name, supply := range map[string]func(context.Context) (tokenpatch.Secret, error){
+		"a fixed credential":    nil,
+		"a credential function": func(context.Context) (tokenpatch.Secret, error) { return tokenpatchtest.AccessToken, nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			service, client := newPair(t, func(c *tokenpatch.Config) {
+				if supply != nil {
+					c.V2.AccessToken, c.V2.AccessTokenFunc = "", supply
+				}
+				c.Hooks.AttemptStart = func(ctx context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
+					assert.Empty(t, attempt.Header.Get("Authorization"))
+					assert.Equal(t, "application/json", attempt.Header.Get("Content-Type"))
+					assert.Equal(t, apiV2.url(), attempt.URL)
+					attempt.Header.Set("Traceparent", fmt.Sprint("trace-", attempt.Number))
+					attempt.Header.Set("Authorization", "not mine to set")
+					return ctx
+				}
+			})
+			for range 2 {
+				service.Inject(tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore})
+				require.NoError(t, patchName(t.Context(), client))
+			}
+			for i, r := range service.Requests() {
+				assert.Equal(t, []string{fmt.Sprint("trace-", 1+i%2)}, r.Header.Values("Traceparent"), "nothing is left of another attempt")
+				assert.Equal(t, []string{tokenpatchtest.AccessToken}, r.Header.Values("Authorization"))
+			}
+		})
+	}
+}
+
+// What is known at the end of an attempt and of a call.
+func TestHooksTellOfTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var attempts []tokenpatch.AttemptResult
+		var ends []tokenpatch.CallResult
+		var waited time.Duration
+		service, client := newPair(t, func(c *tokenpatch.Config) {
+			c.Hooks = tokenpatch.Hooks{
+				WaitEnd:    func(_ context.Context, w tokenpatch.WaitInfo) { waited += w.Duration },
+				AttemptEnd: func(_ context.Context, a tokenpatch.AttemptResult) { attempts = append(attempts, a) },
+				CallEnd:    func(_ context.Context, call tokenpatch.CallResult) { ends = append(ends, call) },
+			}
+		})
+		service.SetLatency(40 * time.Millisecond)
+		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 20, Route: 10, Window: 10 * time.Second})
+		service.Inject(tokenpatchtest.Fault{Status: 503})
+		began := time.Now()
+		require.NoError(t, patchName(t.Context(), client))
+
+		require.Len(t, attempts, 2)
+		assert.Equal(t, tokenpatch.Set(9), attempts[1].RateLimit.Routes["PATCH /api/v2/tokens/{id}"].Remaining)
+		assert.Equal(t, tokenpatch.Set(19), attempts[1].RateLimit.Global.Remaining)
+		assert.Equal(t, []tokenpatch.CallResult{{
+			CallInfo: apiV2.info(), Outcome: applied, Attempts: 2, Duration: time.Since(began), Waited: waited,
+		}}, ends)
+		assert.Positive(t, waited)
+		assert.Equal(t, time.Since(began), waited+80*time.Millisecond)
+
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		err := patchName(ctx, client)
+		assert.Equal(t, tokenpatch.CallResult{CallInfo: apiV2.info(), Outcome: notApplied, Err: err}, ends[1])
+		assert.Len(t, attempts, 2)
+
+		service.Inject(tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter})
+		err = appendRole(t.Context(), client)
+		assert.Equal(t, unknown, ends[2].Outcome)
+		assert.Equal(t, err, ends[2].Err)
+	})
+}
+
+// A hook that has to return a context and returns none does not break a call.
+func TestHooksWithoutContext(t *testing.T) {
+	_, client := newPair(t, func(c *tokenpatch.Config) {
+		c.Hooks.CallStart = func(context.Context, tokenpatch.CallInfo) context.Context { return nil }
+		c.Hooks.AttemptStart = func(_ context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
+			attempt.Header = nil
+			return nil
+		}
+	})
+	require.NoError(t, updateName(t.Context(), client))
+}
+
+// A context of a hook that ends ends the call.
+func TestHooksCanEndACall(t *testing.T) {
+	service, client := newPair(t, func(c *tokenpatch.Config) {
+		c.Hooks.CallStart = func(ctx context.Context, _ tokenpatch.CallInfo) context.Context {
+			ctx, cancel := context.WithCancel(ctx)
+			cancel()
+			return ctx
+		}
+	})
+	require.ErrorIs(t, patchName(t.Context(), client), context.Canceled)
+	assert.Zero(t, service.RequestCount())
+}
+
+// A credential that is passed as an id by mistake is shown by nothing.
+func TestNoSecretFromIDs(t *testing.T) {
+	var s spill
+	client := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {
+		return answer(404, "application/json", `{"code":"not_found","message":"no `+marker+`"}`), nil
+	}))
+	supplied := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {
+		return answer(404, "application/json", ""), nil
+	}), func(c *tokenpatch.Config) {
+		c.V2.AccessToken = ""
+		c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { return marker, nil }
+	})
+	_ = patchName(t.Context(), supplied) // from here on it knows the credential
+	for _, id := range []string{credential, marker, marker + "\n", strings.Repeat(marker, 20), "x" + marker, strings.ToUpper(marker)} {
+		for _, c := range []*tokenpatch.Client{client, supplied} {
+			_, err := c.V2.PatchToken(t.Context(), id, tokenpatch.NewPatch().SetName("x"))
+			require.Error(t, err)
+			s.dump(err)
+		}
+	}
+	s.assertClean(t)
+}
