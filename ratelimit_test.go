@@ -291,10 +291,13 @@ func TestGateDoesNotSlowAServiceWithoutLimits(t *testing.T) {
 		}
 		wg.Wait()
 		share := float64(ungated) / float64(time.Since(began))
-		t.Logf("%.4f of the throughput without a gate", share)
-		assert.GreaterOrEqual(t, share, 0.98)
+		t.Logf("%.4f of the throughput without a limiter", share)
+		assert.GreaterOrEqual(t, share, 0.97, "three round trips of 100 are spent on the slow start")
 		requests := service.Requests()
-		assert.Equal(t, requests[1].Time, requests[goroutines].Time, "200 are under way at once after the first answer")
+		for sent, upTo := range map[int]int{0: 1, 1: 3, 3: 11, 11: 211} { // each response doubles what may be in flight
+			assert.Equal(t, requests[sent].Time, requests[upTo-1].Time)
+			assert.True(t, requests[upTo-1].Time.Before(requests[upTo].Time))
+		}
 	})
 }
 
@@ -423,7 +426,7 @@ func TestGateScouts(t *testing.T) {
 			service.SetLatency(500 * time.Millisecond)
 			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 			defer cancel()
-			assert.NoError(t, callAll(ctx, client, 20))
+			assert.NoError(t, callAll(ctx, client, 4))
 		})
 	})
 	t.Run("the next one scouts at once where a connection breaks", func(t *testing.T) {
@@ -463,7 +466,7 @@ func TestGateWithASlowService(t *testing.T) {
 		limits tokenpatchtest.Limits
 		most   time.Duration
 	}{
-		"without limits": {tokenpatchtest.Limits{}, 10 * time.Second},
+		"without limits": {tokenpatchtest.Limits{}, 20 * time.Second},
 		"with limits":    {tokenpatchtest.Limits{Window: time.Minute, Route: 50}, 2 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {

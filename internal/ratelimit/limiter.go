@@ -1,0 +1,361 @@
+// Package ratelimit keeps the attempts of one service within the rate limit
+// that the service declares in the headers of its responses.
+//
+// [Limiter] is a thin shell of a lock, a queue, a timer and a clock around the
+// state that knows how much may be sent: see state.go for the events that
+// change it, quota.go for what is known of a limit, and pace.go for how much of
+// it may be used at once.
+package ratelimit
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// Options says what a [Limiter] may assume.
+type Options struct {
+	MaxWait time.Duration // the longest wait that a server may declare
+	Share   float64       // the part of what remains that may be taken, above 0 and up to 1; 0 is all
+}
+
+// State is what is known of a service's rate limit at one moment.
+type State struct {
+	Global      Quota            // of the whole account
+	Routes      map[string]Quota // by route, where something is known of one
+	PausedUntil time.Time        // until when nothing is sent at all, as Retry-After asked; zero where nothing did
+}
+
+// Quota is what remains of one limit in its current window.
+type Quota struct {
+	Remaining int       // where Known
+	Known     bool      // whether a response told what remains
+	Reset     time.Time // when the window ends, by this machine's clock; zero where not known
+}
+
+// Reason says what a wait was for; it is empty for no wait.
+type Reason string
+
+// The reasons for waiting.
+const (
+	RetryAfter Reason = "retry_after" // a pause that the server asked for, or a 429 that said nothing
+	RateLimit  Reason = "rate_limit"  // a window that is used up
+	Probe      Reason = "probe"       // the response to the one attempt that goes ahead
+	Turn       Reason = "turn"        // those who came before, in a window that is open
+)
+
+// Limiter admits the attempts of one service, so that the service's rate limit
+// is used up and not overrun. It learns from the headers of every response, and
+// from nothing else.
+//
+// Those who wait for a route are served in the order in which their calls came.
+// A route that has to wait does not hold another one up.
+type Limiter struct {
+	epoch time.Time // what instants count from, by the monotonic clock; it has passed, so that no instant is zero
+
+	mu      sync.Mutex
+	state   *state
+	tickets ticket   // calls so far
+	queues  []*queue // by route
+	timer   *time.Timer
+	wakeUps int // of the timer so far
+}
+
+// Permit is one attempt's part of the budget, from its admission to its end.
+// The zero value is ready. A call uses one for all of its attempts, one after
+// the other: it keeps the call's place in the order of arrival. It is not for
+// concurrent use.
+type Permit struct {
+	Waiting func(Reason) // if not nil, called by Wait before it waits, with the reason as it then is
+
+	limiter *Limiter
+	ticket  ticket // of its call
+	attempt attempt
+	open    bool // whether the attempt is admitted, and not settled yet
+}
+
+// ClosedError is the error of a call that the limit keeps from being sent: it
+// opens later than the call can wait.
+type ClosedError struct {
+	Opens time.Time // when the limit opens
+	Err   error     // context.DeadlineExceeded, or that the server declares a longer wait
+}
+
+func (e *ClosedError) Error() string {
+	return fmt.Sprintf("the rate limit opens at %s: %v", e.Opens.UTC().Format(time.RFC3339), e.Err)
+}
+
+// Unwrap returns Err.
+func (e *ClosedError) Unwrap() error { return e.Err }
+
+// New returns a limiter that knows nothing yet.
+func New(o Options) *Limiter {
+	return &Limiter{epoch: time.Now().Add(-time.Second), state: newState(rules{maxWait: o.MaxWait, share: o.Share})}
+}
+
+func (l *Limiter) now() instant { return time.Since(l.epoch) }
+
+func (l *Limiter) timeOf(i instant) time.Time { return time.Now().Add(i - l.now()) }
+
+// Wait waits until an attempt on a route may go, and says what it waited for,
+// if it did. A route is an endpoint's template, such as
+// "PATCH /api/v2/tokens/{id}". The error is the context's own, or a
+// [*ClosedError].
+func (l *Limiter) Wait(ctx context.Context, route string, p *Permit) (Reason, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	w, err := l.enter(ctx, route, p)
+	if w == nil || err != nil {
+		return "", err
+	}
+	return l.await(ctx, w)
+}
+
+// await waits until a waiter has left its queue.
+func (l *Limiter) await(ctx context.Context, w *waiter) (Reason, error) {
+	select {
+	case <-w.done:
+	case <-ctx.Done():
+		if l.withdraw(w) {
+			return w.reason, ctx.Err()
+		}
+	}
+	if w.closed != nil {
+		return w.reason, w.closed
+	}
+	return w.reason, nil
+}
+
+// enter admits a call at once, turns it away, or returns it as one that waits.
+func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	if p.ticket == 0 {
+		l.tickets++
+		p.ticket = l.tickets
+	}
+	p.limiter = l
+	l.state.advance(now)
+	q := l.queue(route)
+	v, next := l.look(p, q, now)
+	if !next && p.Waiting != nil {
+		l.tell(p, v.reason)
+		now = l.now()
+		l.state.advance(now)
+		v, next = l.look(p, q, now)
+	}
+	if next {
+		l.admit(p, route, now)
+		return nil, nil
+	}
+	if closed := l.tooLate(ctx, v, now); closed != nil {
+		return nil, closed
+	}
+	w := newWaiter(ctx, p, q, now)
+	q.push(w)
+	l.release(now)
+	return w, nil
+}
+
+// look says whether an attempt on the queue's route may go, and whether it is the next one.
+func (l *Limiter) look(p *Permit, q *queue, now instant) (verdict, bool) {
+	v := l.state.admits(q.route, now)
+	return v, v.goes() && (q.front == nil || p.ticket < q.front.permit.ticket)
+}
+
+// tell tells a call that it has to wait. It does so without the lock, since
+// what it calls may take its time, and before the call has a place in the queue.
+func (l *Limiter) tell(p *Permit, reason Reason) {
+	l.mu.Unlock()
+	defer l.mu.Lock()
+	p.Waiting(cmp.Or(reason, Turn))
+}
+
+// queue returns the queue of a route.
+func (l *Limiter) queue(route string) *queue {
+	for _, q := range l.queues {
+		if q.route == route {
+			return q
+		}
+	}
+	q := &queue{route: route}
+	l.queues = append(l.queues, q)
+	return q
+}
+
+func (l *Limiter) admit(p *Permit, route string, now instant) {
+	p.attempt, p.open = l.state.admit(route, now), true
+}
+
+// withdraw takes a waiter whose context has ended out of its queue. It reports
+// false where the waiter had been turned away already; a permit that it had
+// been given goes to the next one.
+func (l *Limiter) withdraw(w *waiter) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	switch {
+	case w.closed != nil:
+		return false
+	case w.taken:
+		l.state.cancel(w.permit.attempt)
+		w.permit.open = false
+	default:
+		w.queue.remove(w)
+	}
+	l.release(now)
+	return true
+}
+
+// release admits those who wait for as long as the limit lets them, and then
+// sees to it that the next one is looked at in time. Of several routes that may
+// go the one whose call came first is next.
+func (l *Limiter) release(now instant) {
+	l.state.advance(now)
+	for {
+		var next *queue
+		var wake instant
+		for _, q := range l.queues {
+			if q.front == nil {
+				continue
+			}
+			v := l.state.admits(q.route, now)
+			switch {
+			case !v.goes():
+				q.hold(v.reason, now)
+				l.turnAway(q, v, now)
+				if q.front != nil && (wake == 0 || v.until < wake) {
+					wake = v.until
+				}
+			case next == nil || q.front.permit.ticket < next.front.permit.ticket:
+				next = q
+			}
+		}
+		if next == nil {
+			l.wakeAt(wake, now)
+			return
+		}
+		w := next.front
+		next.remove(w)
+		l.admit(w.permit, next.route, now)
+		w.taken = true
+		close(w.done)
+	}
+}
+
+// turnAway ends the wait of those whose context ends before the limit opens.
+func (l *Limiter) turnAway(q *queue, v verdict, now instant) {
+	tooLong := v.sure && v.declared-now > l.state.maxWait
+	if !v.sure || !tooLong && (q.earliest == 0 || q.earliest >= v.until) {
+		return
+	}
+	q.earliest = 0
+	q.each(func(w *waiter) {
+		if w.closed = l.tooLate(w.ctx, v, now); w.closed != nil {
+			q.remove(w)
+			close(w.done)
+			return
+		}
+		q.noteEnd(w)
+	})
+}
+
+// tooLate returns why a call need not wait: its context ends before the limit
+// opens, or the server has declared a wait that is longer than calls bear.
+func (l *Limiter) tooLate(ctx context.Context, v verdict, now instant) *ClosedError {
+	if !v.sure {
+		return nil
+	}
+	if v.declared-now > l.state.maxWait {
+		return &ClosedError{l.timeOf(v.declared), fmt.Errorf("the server declares a longer wait than %v", l.state.maxWait)}
+	}
+	deadline, ok := ctx.Deadline()
+	if ok && time.Until(deadline) < v.until-now {
+		return &ClosedError{l.timeOf(v.until), context.DeadlineExceeded}
+	}
+	return nil
+}
+
+// wakeAt has the queues looked at again at a time, 0 for not at all.
+func (l *Limiter) wakeAt(at, now instant) {
+	switch {
+	case at == 0:
+		if l.timer != nil {
+			l.timer.Stop()
+		}
+	case l.timer == nil:
+		l.timer = time.AfterFunc(at-now, l.tick)
+	default:
+		l.timer.Reset(at - now)
+	}
+}
+
+func (l *Limiter) tick() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wakeUps++
+	l.release(l.now())
+}
+
+// Cancel takes the permit back: nothing can have been sent.
+func (p *Permit) Cancel() { p.settle((*state).cancel) }
+
+// Abandon settles an attempt that ended without a response: what it spent, it
+// spent. It does nothing where the attempt is settled.
+func (p *Permit) Abandon() { p.settle((*state).abandon) }
+
+// settle ends the attempt, unless it has ended.
+func (p *Permit) settle(end func(*state, attempt)) {
+	l := p.limiter
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !p.open {
+		return
+	}
+	p.open = false
+	now := l.now()
+	l.state.advance(now)
+	end(l.state, p.attempt)
+	l.release(now)
+}
+
+// Observe settles an attempt that had a response, whose headers say what is
+// left of the rate limit. It does nothing where the attempt is settled.
+func (p *Permit) Observe(status int, header http.Header) {
+	r := parseResponse(status, header)
+	p.settle(func(s *state, a attempt) { s.observe(a, r, p.limiter.now()) })
+}
+
+// State returns what is known now.
+func (l *Limiter) State() State {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := l.now()
+	l.state.advance(now)
+	s := State{Global: l.quota(&l.state.global, now), Routes: make(map[string]Quota)}
+	for i := range l.state.routes {
+		r := &l.state.routes[i]
+		if q := l.quota(&r.quota, now); q != (Quota{}) {
+			s.Routes[r.name] = q
+		}
+	}
+	if now < l.state.paused.until {
+		s.PausedUntil = l.timeOf(l.state.paused.until)
+	}
+	return s
+}
+
+func (l *Limiter) quota(q *quota, now instant) Quota {
+	if q.phase != told || now >= q.window.ends {
+		return Quota{}
+	}
+	return Quota{Remaining: q.remaining(), Known: true, Reset: l.timeOf(q.window.ends)}
+}
