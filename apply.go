@@ -28,8 +28,9 @@ func (p *Patch) Apply(t Token) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	after, err := decodeToken(document)
-	if err != nil {
+	r := rawjson.NewReader(document)
+	after, err := decodeToken(r)
+	if err = r.Finish(err); err != nil {
 		return Token{}, wholePatchError(fmt.Errorf("the result is not a Token: %w", err))
 	}
 	return after, nil

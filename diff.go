@@ -2,7 +2,6 @@ package tokenpatch
 
 import (
 	"encoding/json"
-	"reflect"
 	"slices"
 
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
@@ -62,14 +61,18 @@ func sameStatements(a, b []Statement) bool {
 	return (a == nil) == (b == nil) && slices.EqualFunc(a, b, sameStatement)
 }
 
-// sameStatement compares what would be sent, in which a nil list and an empty
-// one are not the same.
+// sameStatement compares what would be sent.
 func sameStatement(a, b Statement) bool {
-	if a.Extra.received == nil && b.Extra.received == nil {
-		return reflect.DeepEqual(a, b)
+	if a.Extra.received != nil || b.Extra.received != nil {
+		return jsonpatch.Equal(appendStatement(nil, a), appendStatement(nil, b))
 	}
-	return jsonpatch.Equal(a.encode(), b.encode())
+	return a.Effect == b.Effect &&
+		sameList(a.Resources, b.Resources) && sameList(a.NotResources, b.NotResources) &&
+		sameList(a.Actions, b.Actions) && sameList(a.NotActions, b.NotActions)
 }
+
+// sameList tells a nil list, which is absent, from an empty one.
+func sameList(a, b []string) bool { return (a == nil) == (b == nil) && slices.Equal(a, b) }
 
 // Guard returns a patch that does what p does, but only to a token whose members
 // that p reads or writes still are as in before: for each of them it has a test

@@ -377,7 +377,7 @@ func FuzzApplyToken(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data, patchData []byte) {
 		var patch tokenpatch.Patch
-		if patch.UnmarshalJSON(patchData) != nil {
+		if patch.UnmarshalJSON(patchData) != nil || patch.Err() != nil {
 			return
 		}
 		s := source(data)

@@ -8,118 +8,130 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
+
+	"github.com/google/uuid"
 
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
 // property is a member of a JSON object that its type has a field for: the name
-// and a pointer to the field. One that is no Field and no list is required.
+// and a pointer to the field. Where the type is that of a Field or a list, the
+// schema does not require it.
 type property struct {
 	name  string
 	field any
 }
 
-const maxProperties = 16 // a Token's
-
-func (t *Token) properties(room []property) []property {
-	return append(room,
-		property{"_id", &t.ID},
-		property{"ownerId", &t.OwnerID},
-		property{"memberId", &t.MemberID},
-		property{"_member", &t.Member},
-		property{"name", &t.Name},
-		property{"description", &t.Description},
-		property{"creationDate", &t.CreationDate},
-		property{"lastModified", &t.LastModified},
-		property{"customRoleIds", &t.CustomRoleIDs},
-		property{"inlineRole", &t.InlineRole},
-		property{"role", &t.Role},
-		property{"token", &t.Token},
-		property{"serviceToken", &t.ServiceToken},
-		property{"_links", &t.Links},
-		property{"defaultApiVersion", &t.DefaultAPIVersion},
-		property{"lastUsed", &t.LastUsed},
-	)
+func (t *Token) properties() [16]property {
+	return [16]property{
+		{"_id", &t.ID},
+		{"ownerId", &t.OwnerID},
+		{"memberId", &t.MemberID},
+		{"_member", &t.Member},
+		{"name", &t.Name},
+		{"description", &t.Description},
+		{"creationDate", &t.CreationDate},
+		{"lastModified", &t.LastModified},
+		{"customRoleIds", &t.CustomRoleIDs},
+		{"inlineRole", &t.InlineRole},
+		{"role", &t.Role},
+		{"token", &t.Token},
+		{"serviceToken", &t.ServiceToken},
+		{"_links", &t.Links},
+		{"defaultApiVersion", &t.DefaultAPIVersion},
+		{"lastUsed", &t.LastUsed},
+	}
 }
 
-func (m *MemberSummary) properties(room []property) []property {
-	return append(room,
-		property{"_links", &m.Links},
-		property{"_id", &m.ID},
-		property{"firstName", &m.FirstName},
-		property{"lastName", &m.LastName},
-		property{"role", &m.Role},
-		property{"email", &m.Email},
-	)
+func (m *MemberSummary) properties() [6]property {
+	return [6]property{
+		{"_links", &m.Links},
+		{"_id", &m.ID},
+		{"firstName", &m.FirstName},
+		{"lastName", &m.LastName},
+		{"role", &m.Role},
+		{"email", &m.Email},
+	}
 }
 
-func (s *Statement) properties(room []property) []property {
-	return append(room,
-		property{"resources", &s.Resources},
-		property{"notResources", &s.NotResources},
-		property{"actions", &s.Actions},
-		property{"notActions", &s.NotActions},
-		property{"effect", &s.Effect},
-	)
+func (s *Statement) properties() [5]property {
+	return [5]property{
+		{"resources", &s.Resources},
+		{"notResources", &s.NotResources},
+		{"actions", &s.Actions},
+		{"notActions", &s.NotActions},
+		{"effect", &s.Effect},
+	}
 }
 
-func (l *Link) properties(room []property) []property {
-	return append(room,
-		property{"href", &l.Href},
-		property{"type", &l.Type},
-	)
+func (l *Link) properties() [2]property {
+	return [2]property{
+		{"href", &l.Href},
+		{"type", &l.Type},
+	}
+}
+
+func (u *TokenUpdate) properties() [4]property {
+	return [4]property{
+		{"name", &u.Name},
+		{"organization_role", &u.OrganizationRole},
+		{"personal", &u.Personal},
+		{"role_id", &u.RoleID},
+	}
+}
+
+// body returns the JSON of u that V1 is sent.
+func (u TokenUpdate) body() []byte {
+	properties := u.properties()
+	return appendObject(make([]byte, 0, 128), properties[:], Extra{})
 }
 
 func isTokenProperty(name string) bool {
-	return slices.ContainsFunc(new(Token).properties(nil), func(p property) bool { return p.name == name })
+	properties := new(Token).properties()
+	return find(properties[:], name) >= 0
 }
 
 // MarshalJSON returns t with the members it did not know, as [Token] says.
 func (t Token) MarshalJSON() ([]byte, error) { return t.encode(), nil }
 
 // MarshalJSON returns m with the members it did not know, as [Token] says.
-func (m MemberSummary) MarshalJSON() ([]byte, error) {
-	return appendObject(nil, m.properties(make([]property, 0, maxProperties)), m.Extra), nil
-}
+func (m MemberSummary) MarshalJSON() ([]byte, error) { return appendMemberSummary(nil, m), nil }
 
 // MarshalJSON returns s with the members it did not know, as [Token] says.
-func (s Statement) MarshalJSON() ([]byte, error) { return s.encode(), nil }
+func (s Statement) MarshalJSON() ([]byte, error) { return appendStatement(nil, s), nil }
 
 // MarshalJSON returns l with the members it did not know, as [Token] says.
-func (l Link) MarshalJSON() ([]byte, error) {
-	return appendObject(nil, l.properties(make([]property, 0, maxProperties)), l.Extra), nil
-}
+func (l Link) MarshalJSON() ([]byte, error) { return appendLink(nil, l), nil }
 
 func (t Token) encode() []byte {
-	return appendObject(make([]byte, 0, 1024), t.properties(make([]property, 0, maxProperties)), t.Extra)
+	properties := t.properties()
+	return appendObject(make([]byte, 0, 1024), properties[:], t.Extra)
 }
 
-func (s Statement) encode() []byte {
-	return appendObject(nil, s.properties(make([]property, 0, maxProperties)), s.Extra)
+func appendMemberSummary(b []byte, m MemberSummary) []byte {
+	properties := m.properties()
+	return appendObject(b, properties[:], m.Extra)
+}
+
+func appendStatement(b []byte, s Statement) []byte {
+	properties := s.properties()
+	return appendObject(b, properties[:], s.Extra)
+}
+
+func appendLink(b []byte, l Link) []byte {
+	properties := l.properties()
+	return appendObject(b, properties[:], l.Extra)
 }
 
 // appendObject appends the properties in their order, and behind them the
-// unknown ones. A required property that was null or missing is so again, as
-// long as its field is zero.
+// unknown ones.
 func appendObject(b []byte, properties []property, extra Extra) []byte {
 	start := len(b)
 	for _, p := range properties {
-		null := extra.wasNull(p.name)
-		if isAbsent(p.field) && !null {
-			continue
-		}
 		before := len(b)
-		b = append(b, ',', '"')
-		b = append(b, p.name...)
-		b = append(b, '"', ':')
-		value := len(b)
-		b = appendValue(b, p.field)
-		switch {
-		case extra.received == nil || !isZero(b[value:]):
-		case null:
-			b = append(b[:value], "null"...)
-		case extra.wasMissing(p.name):
-			b = b[:before]
+		if b = appendProperty(b, p); extra.received != nil {
+			b = extra.asReceived(b, before, p.name)
 		}
 	}
 	for _, m := range extra.unknown() {
@@ -135,6 +147,21 @@ func appendObject(b []byte, properties []property, extra Extra) []byte {
 	return append(b, '}')
 }
 
+// asReceived lets a property that was null or missing be so again, as long as
+// its field is zero. Its encoding starts at before.
+func (e Extra) asReceived(b []byte, before int, name string) []byte {
+	if value := bytes.TrimPrefix(b[before:], appendName(nil, name)); len(value) > 0 && !isZero(value) {
+		return b
+	}
+	switch {
+	case slices.Contains(e.received.null, name):
+		return append(appendName(b[:before], name), "null"...)
+	case slices.Contains(e.received.missing, name):
+		return b[:before]
+	}
+	return b
+}
+
 func isZero(value []byte) bool {
 	switch string(value) {
 	case `""`, "0", "{}":
@@ -143,64 +170,77 @@ func isZero(value []byte) bool {
 	return false
 }
 
-func isAbsent(field any) bool {
-	switch f := field.(type) {
-	case *[]string:
-		return *f == nil
-	case interface{ IsZero() bool }:
-		return f.IsZero()
-	}
-	return false
+// appendName appends the name of a property of the schema, which needs no escape.
+func appendName(b []byte, name string) []byte {
+	b = append(b, ',', '"')
+	b = append(b, name...)
+	return append(b, '"', ':')
 }
 
-func appendValue(b []byte, field any) []byte {
-	switch f := field.(type) {
+// appendProperty appends nothing for what is absent.
+func appendProperty(b []byte, p property) []byte {
+	switch f := p.field.(type) {
 	case *string:
-		return rawjson.AppendString(b, *f)
+		return appendText(appendName(b, p.name), *f)
 	case *Role:
-		return rawjson.AppendString(b, string(*f))
+		return appendText(appendName(b, p.name), *f)
 	case *Effect:
-		return rawjson.AppendString(b, string(*f))
+		return appendText(appendName(b, p.name), *f)
 	case *UnixMillis:
-		return strconv.AppendInt(b, int64(*f), 10)
+		return appendInt(appendName(b, p.name), *f)
 	case *map[string]Link:
-		return appendLinks(b, *f)
+		return appendLinks(appendName(b, p.name), *f)
 	case *[]string:
-		return appendStrings(b, *f)
+		if *f == nil {
+			return b
+		}
+		return appendStrings(appendName(b, p.name), *f)
 	case *Field[string]:
-		return appendField(b, f, rawjson.AppendString)
+		return appendField(b, p.name, f, appendText)
 	case *Field[Role]:
-		return appendField(b, f, func(b []byte, r Role) []byte { return rawjson.AppendString(b, string(r)) })
+		return appendField(b, p.name, f, appendText)
 	case *Field[Secret]:
-		return appendField(b, f, func(b []byte, s Secret) []byte { return rawjson.AppendString(b, string(s)) })
+		return appendField(b, p.name, f, appendText)
+	case *Field[OrganizationRole]:
+		return appendField(b, p.name, f, appendText)
+	case *Field[uuid.UUID]:
+		return appendField(b, p.name, f, appendUUID)
 	case *Field[bool]:
-		return appendField(b, f, strconv.AppendBool)
+		return appendField(b, p.name, f, strconv.AppendBool)
 	case *Field[int]:
-		return appendField(b, f, func(b []byte, n int) []byte { return strconv.AppendInt(b, int64(n), 10) })
+		return appendField(b, p.name, f, appendInt)
 	case *Field[UnixMillis]:
-		return appendField(b, f, func(b []byte, m UnixMillis) []byte { return strconv.AppendInt(b, int64(m), 10) })
+		return appendField(b, p.name, f, appendInt)
 	case *Field[[]string]:
-		return appendField(b, f, appendStrings)
+		return appendField(b, p.name, f, appendStrings)
 	case *Field[[]Statement]:
-		return appendField(b, f, appendStatements)
+		return appendField(b, p.name, f, appendStatements)
 	case *Field[MemberSummary]:
-		return appendField(b, f, func(b []byte, m MemberSummary) []byte {
-			return appendObject(b, m.properties(make([]property, 0, maxProperties)), m.Extra)
-		})
+		return appendField(b, p.name, f, appendMemberSummary)
 	}
-	panic("tokenpatch: a property of a type that has no encoding")
+	panic("tokenpatch: a property of a type that has no encoding: " + p.name)
 }
 
-func appendField[T any](b []byte, f *Field[T], appendTo func([]byte, T) []byte) []byte {
-	if f.state != fieldSet {
-		return append(b, "null"...)
+func appendField[T any](b []byte, name string, f *Field[T], appendTo func([]byte, T) []byte) []byte {
+	switch f.state {
+	case fieldAbsent:
+		return b
+	case fieldNull:
+		return append(appendName(b, name), "null"...)
 	}
-	return appendTo(b, f.value)
+	return appendTo(appendName(b, name), f.value)
 }
 
+func appendText[T ~string](b []byte, text T) []byte { return rawjson.AppendString(b, string(text)) }
+
+func appendUUID(b []byte, id uuid.UUID) []byte { return rawjson.AppendString(b, id.String()) }
+
+func appendInt[T ~int | ~int64](b []byte, n T) []byte { return strconv.AppendInt(b, int64(n), 10) }
+
+// appendList appends null for a nil list, as encoding/json does.
 func appendList[T any](b []byte, list []T, appendTo func([]byte, T) []byte) []byte {
 	if list == nil {
-		return append(b, "null"...) // as encoding/json does
+		return append(b, "null"...)
 	}
 	b = append(b, '[')
 	for i, v := range list {
@@ -215,9 +255,7 @@ func appendList[T any](b []byte, list []T, appendTo func([]byte, T) []byte) []by
 func appendStrings(b []byte, list []string) []byte { return appendList(b, list, rawjson.AppendString) }
 
 func appendStatements(b []byte, list []Statement) []byte {
-	return appendList(b, list, func(b []byte, s Statement) []byte {
-		return appendObject(b, s.properties(make([]property, 0, maxProperties)), s.Extra)
-	})
+	return appendList(b, list, appendStatement)
 }
 
 func appendLinks(b []byte, links map[string]Link) []byte {
@@ -228,8 +266,7 @@ func appendLinks(b []byte, links map[string]Link) []byte {
 		}
 		b = rawjson.AppendString(b, name)
 		b = append(b, ':')
-		link := links[name]
-		b = appendObject(b, link.properties(make([]property, 0, maxProperties)), link.Extra)
+		b = appendLink(b, links[name])
 	}
 	return append(b, '}')
 }
@@ -250,70 +287,87 @@ func (s *Statement) UnmarshalJSON(data []byte) error { return unmarshal(data, s,
 // UnmarshalJSON replaces l as [Token.UnmarshalJSON] does.
 func (l *Link) UnmarshalJSON(data []byte) error { return unmarshal(data, l, decodeLink) }
 
-// unmarshal checks data once, so that decode need not.
-func unmarshal[T any](data []byte, dst *T, decode func(json.RawMessage) (T, error)) error {
-	value, err := rawjson.Check(data)
+// unmarshal replaces *dst only if all of data is as it should be.
+func unmarshal[T any](data []byte, dst *T, decode func(*rawjson.Reader) (T, error)) error {
+	r := rawjson.NewReader(data)
+	if r.Kind() == 'n' {
+		r.Value()
+		return r.Finish(nil)
+	}
+	v, err := decode(r)
 	if err != nil {
+		err = fmt.Errorf("tokenpatch: decoding %T: %w", v, err)
+	}
+	if err := r.Finish(err); err != nil {
 		return err
-	}
-	if isNull(value) {
-		return nil
-	}
-	v, err := decode(value)
-	if err != nil {
-		return fmt.Errorf("tokenpatch: decoding %T: %w", v, err)
 	}
 	*dst = v
 	return nil
 }
 
-func decodeToken(object json.RawMessage) (t Token, err error) {
-	t.Extra, err = decodeObject(object, t.properties(make([]property, 0, maxProperties)))
+func decodeToken(r *rawjson.Reader) (t Token, err error) {
+	properties := t.properties()
+	t.Extra, err = decodeObject(r, properties[:])
 	return t, err
 }
 
-func decodeMemberSummary(object json.RawMessage) (m MemberSummary, err error) {
-	m.Extra, err = decodeObject(object, m.properties(make([]property, 0, maxProperties)))
+func decodeMemberSummary(r *rawjson.Reader) (m MemberSummary, err error) {
+	properties := m.properties()
+	m.Extra, err = decodeObject(r, properties[:])
 	return m, err
 }
 
-func decodeStatement(object json.RawMessage) (s Statement, err error) {
-	s.Extra, err = decodeObject(object, s.properties(make([]property, 0, maxProperties)))
+func decodeStatement(r *rawjson.Reader) (s Statement, err error) {
+	properties := s.properties()
+	s.Extra, err = decodeObject(r, properties[:])
 	return s, err
 }
 
-func decodeLink(object json.RawMessage) (l Link, err error) {
-	l.Extra, err = decodeObject(object, l.properties(make([]property, 0, maxProperties)))
+func decodeLink(r *rawjson.Reader) (l Link, err error) {
+	properties := l.properties()
+	l.Extra, err = decodeObject(r, properties[:])
 	return l, err
 }
 
-// decodeObject decodes every member of object into its property, and returns
+// decodeObject decodes every member of an object into its property, and returns
 // the others. The error names the member.
-func decodeObject(object json.RawMessage, properties []property) (extra Extra, err error) {
-	if object[0] != '{' {
-		return extra, rawjson.WrongKind("an object", object)
+func decodeObject(r *rawjson.Reader, properties []property) (extra Extra, err error) {
+	if r.Kind() != '{' {
+		return extra, r.WrongKind("an object")
 	}
 	var seen uint32
-	for quoted, value := range rawjson.Members(object) {
-		name := rawjson.Unquote(quoted)
-		i := slices.IndexFunc(properties, func(p property) bool { return p.name == string(name) })
+	for name := range r.Members() {
+		i := find(properties, name)
 		if i < 0 {
-			extra.keep(string(name), value)
+			extra.keep(name, r.Value())
 			continue
 		}
 		seen |= 1 << i
-		if err := decodeProperty(properties[i], value, &extra); err != nil {
-			return extra, fmt.Errorf("%s: %w", oneLine(shorten(string(name), 64)), err)
+		if err := decodeProperty(r, properties[i], &extra); err != nil {
+			return extra, atMember(name, err)
 		}
 	}
 	for i, p := range properties {
 		if seen&(1<<i) == 0 && isRequired(p.field) {
-			r := extra.ready()
-			r.missing = append(r.missing, p.name)
+			received := extra.ready()
+			received.missing = append(received.missing, strings.Clone(p.name))
 		}
 	}
 	extra.dropDuplicates()
 	return extra, nil
+}
+
+func find(properties []property, name string) int {
+	for i := range properties {
+		if properties[i].name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+func atMember(name string, err error) error {
+	return fmt.Errorf("%s: %w", oneLine(shorten(name, 64)), err)
 }
 
 func isRequired(field any) bool {
@@ -324,85 +378,85 @@ func isRequired(field any) bool {
 	return false
 }
 
-func decodeProperty(p property, value json.RawMessage, extra *Extra) error {
+func decodeProperty(r *rawjson.Reader, p property, extra *Extra) error {
 	switch dst := p.field.(type) {
 	case *string:
-		return decodeRequired(p.name, value, dst, decodeText, extra)
+		return decodePlain(r, p.name, dst, decodeText, extra)
 	case *Role:
-		return decodeRequired(p.name, value, dst, decodeText, extra)
+		return decodePlain(r, p.name, dst, decodeText, extra)
 	case *Effect:
-		return decodeRequired(p.name, value, dst, decodeText, extra)
+		return decodePlain(r, p.name, dst, decodeText, extra)
 	case *UnixMillis:
-		return decodeRequired(p.name, value, dst, decodeInt, extra)
+		return decodePlain(r, p.name, dst, decodeInt, extra)
 	case *map[string]Link:
-		return decodeRequired(p.name, value, dst, decodeLinks, extra)
+		return decodePlain(r, p.name, dst, decodeLinks, extra)
 	case *[]string:
-		return decodeRequired(p.name, value, dst, decodeStrings, extra)
+		return decodePlain(r, p.name, dst, decodeStrings, extra)
 	case *Field[string]:
-		return decodeField(value, dst, decodeText)
+		return decodeField(r, dst, decodeText)
 	case *Field[Role]:
-		return decodeField(value, dst, decodeText)
+		return decodeField(r, dst, decodeText)
 	case *Field[Secret]:
-		return decodeField(value, dst, decodeText)
+		return decodeField(r, dst, decodeText)
 	case *Field[bool]:
-		return decodeField(value, dst, decodeBool)
+		return decodeField(r, dst, decodeBool)
 	case *Field[int]:
-		return decodeField(value, dst, decodeInt)
+		return decodeField(r, dst, decodeInt)
 	case *Field[UnixMillis]:
-		return decodeField(value, dst, decodeInt)
+		return decodeField(r, dst, decodeInt)
 	case *Field[[]string]:
-		return decodeField(value, dst, decodeStrings)
+		return decodeField(r, dst, decodeStrings)
 	case *Field[[]Statement]:
-		return decodeField(value, dst, decodeStatements)
+		return decodeField(r, dst, decodeStatements)
 	case *Field[MemberSummary]:
-		return decodeField(value, dst, decodeMemberSummary)
+		return decodeField(r, dst, decodeMemberSummary)
 	}
 	panic("tokenpatch: a property of a type that has no decoding: " + p.name)
 }
 
 // decodeField decodes a member that may be null.
-func decodeField[T any](value json.RawMessage, dst *Field[T], decode func(json.RawMessage) (T, error)) error {
-	if isNull(value) {
+func decodeField[T any](r *rawjson.Reader, dst *Field[T], decode func(*rawjson.Reader) (T, error)) error {
+	if r.Kind() == 'n' {
+		r.Value()
 		*dst = Null[T]()
 		return nil
 	}
-	v, err := decode(value)
+	v, err := decode(r)
 	*dst = Set(v)
 	return err
 }
 
-// decodeRequired decodes a member that the schema does not let be null. One
-// that is null all the same leaves *dst zero and is kept in extra.
-func decodeRequired[T any](name string, value json.RawMessage, dst *T, decode func(json.RawMessage) (T, error), extra *Extra) (err error) {
-	if isNull(value) {
+// decodePlain decodes a member that the schema does not let be null. One that
+// is null all the same leaves *dst zero, and extra notes it.
+func decodePlain[T any](r *rawjson.Reader, name string, dst *T, decode func(*rawjson.Reader) (T, error), extra *Extra) (err error) {
+	null := r.Kind() == 'n'
+	extra.setNull(name, null)
+	if null {
+		r.Value()
 		*dst = *new(T)
-		extra.setNull(name, true)
 		return nil
 	}
-	extra.setNull(name, false)
-	*dst, err = decode(value)
+	*dst, err = decode(r)
 	return err
 }
 
-func isNull(value json.RawMessage) bool { return value[0] == 'n' }
-
-func decodeText[T ~string](value json.RawMessage) (T, error) {
-	text, err := rawjson.Text(value)
+func decodeText[T ~string](r *rawjson.Reader) (T, error) {
+	text, err := r.Text()
 	return T(text), err
 }
 
-func decodeBool(value json.RawMessage) (bool, error) {
-	if value[0] != 't' && value[0] != 'f' {
-		return false, rawjson.WrongKind("a boolean", value)
+func decodeBool(r *rawjson.Reader) (bool, error) {
+	if r.Kind() != 't' && r.Kind() != 'f' {
+		return false, r.WrongKind("a boolean")
 	}
-	return value[0] == 't', nil
+	return r.Value() == "true", nil
 }
 
-func decodeInt[T ~int | ~int64](value json.RawMessage) (T, error) {
-	if value[0] > '9' || value[0] == '"' {
-		return 0, rawjson.WrongKind("an integer", value)
+func decodeInt[T ~int | ~int64](r *rawjson.Reader) (T, error) {
+	if c := r.Kind(); c != '-' && (c < '0' || c > '9') {
+		return 0, r.WrongKind("an integer")
 	}
-	n, err := strconv.ParseInt(string(value), 10, 64)
+	n, err := strconv.ParseInt(r.Value(), 10, 64)
 	if err != nil || int64(T(n)) != n {
 		return 0, errors.New("want an integer within range, without fraction or exponent")
 	}
@@ -410,39 +464,34 @@ func decodeInt[T ~int | ~int64](value json.RawMessage) (T, error) {
 }
 
 // decodeList decodes every element of an array. The result is never nil.
-func decodeList[T any](array json.RawMessage, decode func(json.RawMessage) (T, error)) ([]T, error) {
-	if array[0] != '[' {
-		return nil, rawjson.WrongKind("an array", array)
+func decodeList[T any](r *rawjson.Reader, decode func(*rawjson.Reader) (T, error)) ([]T, error) {
+	if r.Kind() != '[' {
+		return nil, r.WrongKind("an array")
 	}
 	list := []T{}
-	for value := range rawjson.Elements(array) {
-		v, err := decode(value)
+	for i := range r.Elements() {
+		v, err := decode(r)
 		if err != nil {
-			return nil, fmt.Errorf("%d: %w", len(list), err)
+			return nil, fmt.Errorf("%d: %w", i, err)
 		}
 		list = append(list, v)
 	}
 	return list, nil
 }
 
-func decodeStrings(array json.RawMessage) ([]string, error) {
-	return decodeList(array, decodeText[string])
-}
+func decodeStrings(r *rawjson.Reader) ([]string, error) { return decodeList(r, decodeText[string]) }
 
-func decodeStatements(array json.RawMessage) ([]Statement, error) {
-	return decodeList(array, decodeStatement)
-}
+func decodeStatements(r *rawjson.Reader) ([]Statement, error) { return decodeList(r, decodeStatement) }
 
-func decodeLinks(object json.RawMessage) (map[string]Link, error) {
-	if object[0] != '{' {
-		return nil, rawjson.WrongKind("an object", object)
+func decodeLinks(r *rawjson.Reader) (map[string]Link, error) {
+	if r.Kind() != '{' {
+		return nil, r.WrongKind("an object")
 	}
 	links := map[string]Link{}
-	for quoted, value := range rawjson.Members(object) {
-		name := string(rawjson.Unquote(quoted))
-		link, err := decodeLink(value)
+	for name := range r.Members() {
+		link, err := decodeLink(r)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", oneLine(shorten(name, 64)), err)
+			return nil, atMember(name, err)
 		}
 		links[name] = link
 	}
@@ -478,7 +527,7 @@ type received struct {
 
 type member struct {
 	name  string
-	value json.RawMessage
+	value string // as it was received
 }
 
 // Get returns the JSON of a property as it was received, and true; or nil and
@@ -487,7 +536,7 @@ type member struct {
 func (e Extra) Get(name string) (json.RawMessage, bool) {
 	for _, m := range e.unknown() {
 		if m.name == name {
-			return bytes.Clone(m.value), true
+			return json.RawMessage(m.value), true
 		}
 	}
 	if e.wasNull(name) {
@@ -519,10 +568,6 @@ func (e Extra) wasNull(name string) bool {
 	return e.received != nil && slices.Contains(e.received.null, name)
 }
 
-func (e Extra) wasMissing(name string) bool {
-	return e.received != nil && slices.Contains(e.received.missing, name)
-}
-
 func (e *Extra) ready() *received {
 	if e.received == nil {
 		e.received = new(received)
@@ -530,17 +575,17 @@ func (e *Extra) ready() *received {
 	return e.received
 }
 
-func (e *Extra) keep(name string, value json.RawMessage) {
-	r := e.ready()
-	r.unknown = append(r.unknown, member{name, bytes.Clone(value)})
+func (e *Extra) keep(name, value string) {
+	received := e.ready()
+	received.unknown = append(received.unknown, member{name, value})
 }
 
 // setNull notes whether the last value of a required property was null.
 func (e *Extra) setNull(name string, null bool) {
 	switch {
 	case null && !e.wasNull(name):
-		r := e.ready()
-		r.null = append(r.null, name)
+		received := e.ready()
+		received.null = append(received.null, strings.Clone(name))
 	case !null && e.wasNull(name):
 		e.received.null = slices.DeleteFunc(e.received.null, func(n string) bool { return n == name })
 	}

@@ -406,7 +406,7 @@ func checkStatements(list json.RawMessage) error {
 
 // checkStatement follows the descriptions in the schema Statement of V2.
 func checkStatement(value json.RawMessage) error {
-	s, err := decodeStatement(value)
+	s, err := decodeStatement(rawjson.NewReader(value))
 	switch {
 	case err != nil:
 		return nil // not a statement as this package knows it

@@ -552,16 +552,6 @@ func TestPatchIsSentFromManyGoroutines(t *testing.T) {
 	group.Wait()
 }
 
-func TestPatchAllocations(t *testing.T) {
-	allocs := testing.AllocsPerRun(100, func() {
-		body, err := newPatch().SetName("deployer").SetDescription("of builds").SetRole(tokenpatch.RoleReader).MarshalJSON()
-		if err != nil || len(body) == 0 {
-			t.Fail()
-		}
-	})
-	assert.LessOrEqual(t, allocs, 3.0)
-}
-
 func FuzzPatchUnmarshal(f *testing.F) {
 	for _, seed := range []string{
 		`[]`, `null`, `{"patch":[]}`,

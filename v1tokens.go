@@ -109,5 +109,5 @@ func (u TokenUpdate) encode() ([]byte, error) {
 			return nil, &InputError{Field: "update.OrganizationRole", Value: strconv.Quote(string(role)), Want: "ADMIN, MEMBER or EXTERNAL"}
 		}
 	}
-	return json.Marshal(u)
+	return u.body(), nil
 }

@@ -127,8 +127,19 @@ func compositeEnd(b []byte) int {
 
 // Kind returns what value is, for people: "an object", "an array", "a string",
 // "a number", "a boolean" or "null".
-func Kind(value json.RawMessage) string {
-	switch value[0] {
+func Kind(value json.RawMessage) string { return kindOf(value[0]) }
+
+// WrongKind returns the error that value is not what want says, such as "an
+// array". It names what value is, never the value: it may be a secret.
+func WrongKind(want string, value json.RawMessage) error { return wrongKind(want, value[0]) }
+
+func wrongKind(want string, first byte) error {
+	return fmt.Errorf("want %s, got %s", want, kindOf(first))
+}
+
+// kindOf returns what a value is by its first byte.
+func kindOf(first byte) string {
+	switch first {
 	case '{':
 		return "an object"
 	case '[':
@@ -141,10 +152,4 @@ func Kind(value json.RawMessage) string {
 		return "null"
 	}
 	return "a number"
-}
-
-// WrongKind returns the error that value is not what want says, such as "an
-// array". It names what value is, never the value: it may be a secret.
-func WrongKind(want string, value json.RawMessage) error {
-	return fmt.Errorf("want %s, got %s", want, Kind(value))
 }

@@ -1,8 +1,8 @@
 package rawjson
 
 import (
-	"bytes"
 	"encoding/json"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 )
@@ -21,28 +21,42 @@ func Text(value json.RawMessage) (string, error) {
 // become one, and [AppendString] writes it as it was.
 func Unquote(quoted json.RawMessage) []byte {
 	text := quoted[1 : len(quoted)-1]
-	if bytes.IndexByte(text, '\\') < 0 && utf8.Valid(text) {
+	if asciiLen(text) == len(text) {
 		return text
 	}
-	decoded := make([]byte, 0, len(text))
-	for len(text) > 0 {
-		c := text[0]
+	return appendUnquoted(make([]byte, 0, len(text)), text)
+}
+
+// appendUnquoted appends what text means, which stands between quotes.
+func appendUnquoted[T string | []byte | json.RawMessage](b []byte, text T) []byte {
+	for {
+		plain := asciiLen(text)
+		b, text = append(b, text[:plain]...), text[plain:]
 		switch {
-		case c == '\\':
-			decoded, text = appendUnescaped(decoded, text)
-		case c < utf8.RuneSelf:
-			decoded, text = append(decoded, c), text[1:]
+		case len(text) == 0:
+			return b
+		case text[0] == '\\':
+			b, text = appendUnescaped(b, text)
 		default:
-			r, size := utf8.DecodeRune(text)
-			decoded, text = utf8.AppendRune(decoded, r), text[size:]
+			r, size := utf8.DecodeRuneInString(string(text[:min(len(text), utf8.UTFMax)]))
+			b, text = utf8.AppendRune(b, r), text[size:]
 		}
 	}
-	return decoded
+}
+
+// asciiLen returns how much of text is ASCII before the first escape.
+func asciiLen[T string | []byte | json.RawMessage](text T) int {
+	for i := range len(text) {
+		if c := text[i]; c >= utf8.RuneSelf || c == '\\' {
+			return i
+		}
+	}
+	return len(text)
 }
 
 // appendUnescaped appends what the escape means that text starts with, and
 // returns what follows it.
-func appendUnescaped(b, text []byte) (decoded, rest []byte) {
+func appendUnescaped[T string | []byte | json.RawMessage](b []byte, text T) (decoded []byte, rest T) {
 	switch c := text[1]; c {
 	case 'b':
 		return append(b, '\b'), text[2:]
@@ -55,11 +69,11 @@ func appendUnescaped(b, text []byte) (decoded, rest []byte) {
 	case 't':
 		return append(b, '\t'), text[2:]
 	case 'u':
-		r, rest := hexRune(text), text[6:]
+		r, rest := codeUnit(text), text[6:]
 		if !utf16.IsSurrogate(r) {
 			return utf8.AppendRune(b, r), rest
 		}
-		if pair := utf16.DecodeRune(r, hexRune(rest)); pair != utf8.RuneError {
+		if pair := utf16.DecodeRune(r, codeUnit(rest)); pair != utf8.RuneError {
 			return utf8.AppendRune(b, pair), rest[6:]
 		}
 		return append(b, 0xE0|byte(r>>12), 0x80|byte(r>>6)&0x3F, 0x80|byte(r)&0x3F), rest
@@ -68,21 +82,25 @@ func appendUnescaped(b, text []byte) (decoded, rest []byte) {
 	}
 }
 
-// hexRune returns the code unit of the \u escape that text starts with, or 0.
-func hexRune(text []byte) (r rune) {
+// codeUnit returns the code unit of the \u escape that text starts with, or -1
+// where there is none.
+func codeUnit[T string | []byte | json.RawMessage](text T) (unit rune) {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
-		return 0
+		return -1
 	}
-	for _, c := range text[2:6] {
+	for i := 2; i < 6; i++ {
+		c := text[i]
 		switch {
-		case c <= '9':
+		case '0' <= c && c <= '9':
 			c -= '0'
+		case 'a' <= c|0x20 && c|0x20 <= 'f':
+			c = c | 0x20 - 'a' + 10
 		default:
-			c = c&^0x20 - 'A' + 10
+			return -1
 		}
-		r = r<<4 | rune(c)
+		unit = unit<<4 | rune(c)
 	}
-	return r
+	return unit
 }
 
 const hex = "0123456789abcdef"
@@ -101,12 +119,19 @@ func AppendString(b []byte, s string) []byte {
 	}
 }
 
-// plainPrefix returns how much of s stands in JSON as it is, also where
-// encoding/json escapes for HTML.
+// asItIs has the bytes that stand in JSON as they are, also where encoding/json
+// escapes for HTML.
+var asItIs = func() (asItIs [256]bool) {
+	for c := byte(' '); c < utf8.RuneSelf; c++ {
+		asItIs[c] = strings.IndexByte(`"\<>&`, c) < 0
+	}
+	return asItIs
+}()
+
+// plainPrefix returns how much of s stands in JSON as it is.
 func plainPrefix(s string) int {
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c < ' ', c >= utf8.RuneSelf, c == '"', c == '\\', c == '<', c == '>', c == '&':
+		if !asItIs[s[i]] {
 			return i
 		}
 	}

@@ -1,0 +1,260 @@
+package rawjson
+
+import (
+	"encoding/json"
+	"errors"
+	"iter"
+	"strings"
+	"unicode/utf8"
+)
+
+// Reader reads JSON from the front to the back in one pass, and checks it on
+// the way: what it returns of JSON that is not valid is of no use, and
+// [Reader.Finish] gives the error. What it returns is cut from one copy of the
+// data, which lives as long as any of it.
+type Reader struct {
+	text    string
+	pos     int
+	depth   int
+	invalid bool
+}
+
+// maxDepth is how deep encoding/json lets JSON be nested.
+const maxDepth = 10000
+
+// NewReader returns a Reader of the value in data.
+func NewReader(data []byte) *Reader { return &Reader{text: string(data)} }
+
+// Finish returns the syntax error of encoding/json if the data is not valid as
+// far as it was read, else err if that is not nil, else the syntax error of
+// what is left.
+func (r *Reader) Finish(err error) error {
+	if err == nil {
+		r.require(r.Kind() == 0 && r.pos == len(r.text)) // nothing follows the value
+	}
+	if !r.invalid {
+		return err
+	}
+	if err := json.Unmarshal([]byte(r.text), new(json.RawMessage)); err != nil {
+		return err
+	}
+	return errors.New("invalid JSON")
+}
+
+// Kind returns the first byte of what comes next: '{', '[', '"', 't', 'f', 'n',
+// a digit or '-' for a value, and 0 where nothing comes.
+func (r *Reader) Kind() byte {
+	for ; r.pos < len(r.text); r.pos++ {
+		switch c := r.text[r.pos]; c {
+		case ' ', '\t', '\r', '\n':
+		default:
+			return c
+		}
+	}
+	return 0
+}
+
+// WrongKind returns the error that what comes next is not what want says, such
+// as "an array", and reads it.
+func (r *Reader) WrongKind(want string) error {
+	c := r.Kind()
+	r.skip()
+	return wrongKind(want, c)
+}
+
+// Members yields the names of the object that comes next. The loop has to read
+// the value behind each.
+func (r *Reader) Members() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		r.open('{')
+		for first := true; r.more('}', first); first = false {
+			name := r.string()
+			if r.expect(':'); r.invalid || !yield(name) {
+				return
+			}
+		}
+	}
+}
+
+// Elements yields the index of each element of the array that comes next. The
+// loop has to read the element.
+func (r *Reader) Elements() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		r.open('[')
+		for i := 0; r.more(']', i == 0); i++ {
+			if !yield(i) {
+				return
+			}
+		}
+	}
+}
+
+// Value returns what comes next, as it was written.
+func (r *Reader) Value() string {
+	r.Kind()
+	start := r.pos
+	r.skip()
+	return r.text[start:r.pos]
+}
+
+// Text returns the text of what comes next, which must be a string: see
+// [Unquote].
+func (r *Reader) Text() (string, error) {
+	if r.Kind() != '"' {
+		return "", r.WrongKind("a string")
+	}
+	return r.string(), nil
+}
+
+// require ends the reading unless the data is valid here.
+func (r *Reader) require(valid bool) {
+	if !valid {
+		r.invalid, r.pos = true, len(r.text)
+	}
+}
+
+// expect reads c, which must come next.
+func (r *Reader) expect(c byte) {
+	r.require(r.Kind() == c)
+	r.pos = min(r.pos+1, len(r.text))
+}
+
+func (r *Reader) open(bracket byte) {
+	r.depth++
+	r.require(r.depth <= maxDepth)
+	r.expect(bracket)
+}
+
+// more says whether a member or element comes next. It reads what stands in
+// front of it, or the bracket.
+func (r *Reader) more(bracket byte, first bool) bool {
+	switch {
+	case r.Kind() == bracket:
+		r.depth--
+		r.pos++
+		return false
+	case !first:
+		r.expect(',')
+	}
+	r.require(r.Kind() != 0)
+	return !r.invalid
+}
+
+func (r *Reader) skip() {
+	switch c := r.Kind(); c {
+	case '{', '[':
+		r.open(c)
+		for first := true; r.more(c+2, first); first = false { // the bracket that closes it
+			if c == '{' {
+				r.skipString()
+				r.expect(':')
+			}
+			r.skip()
+		}
+	case '"':
+		r.skipString()
+	case 't':
+		r.literal("true")
+	case 'f':
+		r.literal("false")
+	case 'n':
+		r.literal("null")
+	default:
+		r.number()
+	}
+}
+
+func (r *Reader) literal(text string) {
+	r.require(strings.HasPrefix(r.text[r.pos:], text))
+	r.pos = min(r.pos+len(text), len(r.text))
+}
+
+func (r *Reader) number() {
+	if r.peek() == '-' {
+		r.pos++
+	}
+	if r.peek() == '0' {
+		r.pos++
+	} else {
+		r.digits()
+	}
+	if r.peek() == '.' {
+		r.pos++
+		r.digits()
+	}
+	if c := r.peek(); c == 'e' || c == 'E' {
+		r.pos++
+		if c := r.peek(); c == '+' || c == '-' {
+			r.pos++
+		}
+		r.digits()
+	}
+}
+
+// digits reads at least one.
+func (r *Reader) digits() {
+	start := r.pos
+	for c := r.peek(); '0' <= c && c <= '9'; c = r.peek() {
+		r.pos++
+	}
+	r.require(r.pos > start)
+}
+
+// peek returns the next byte, or 0.
+func (r *Reader) peek() byte {
+	if r.pos >= len(r.text) {
+		return 0
+	}
+	return r.text[r.pos]
+}
+
+// string reads a string. One that stands there as it is, is not copied.
+func (r *Reader) string() string {
+	r.Kind()
+	start := r.pos + 1
+	plain := r.skipString()
+	switch {
+	case r.invalid:
+		return ""
+	case plain:
+		return r.text[start : r.pos-1]
+	}
+	var room [64]byte
+	return string(appendUnquoted(room[:0], r.text[start:r.pos-1]))
+}
+
+// skipString reads a string, and says whether it stands there as it is.
+func (r *Reader) skipString() (plain bool) {
+	r.expect('"')
+	plain = true
+	for i := r.pos; i < len(r.text); i++ {
+		switch c := r.text[i]; {
+		case c == '"':
+			r.pos = i + 1
+			return plain
+		case c == '\\':
+			size := escapeLen(r.text[i:])
+			r.invalid = r.invalid || size == 0
+			i += max(size, 1) - 1
+			plain = false
+		case c < ' ':
+			r.invalid = true
+		case c >= utf8.RuneSelf:
+			plain = false
+		}
+	}
+	r.require(false)
+	return false
+}
+
+// escapeLen returns the length of the escape that text starts with, or 0 if it
+// is none.
+func escapeLen(text string) int {
+	switch {
+	case len(text) > 1 && strings.IndexByte(`"\/bfnrt`, text[1]) >= 0:
+		return 2
+	case codeUnit(text) >= 0:
+		return 6
+	}
+	return 0
+}

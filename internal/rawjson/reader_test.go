@@ -1,0 +1,136 @@
+package rawjson_test
+
+import (
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch/internal/rawjson"
+)
+
+func TestReader(t *testing.T) {
+	r := rawjson.NewReader([]byte(" { \"a\" : [ 1 , \"\\u0062é\" , { } ] ,\n\"\\u0063\" : null }\t"))
+	var got []string
+	for name := range r.Members() {
+		got = append(got, name)
+		if r.Kind() != '[' {
+			got = append(got, r.Value())
+			continue
+		}
+		for i := range r.Elements() {
+			if i == 1 {
+				text, err := r.Text()
+				require.NoError(t, err)
+				got = append(got, text)
+				continue
+			}
+			got = append(got, r.Value())
+		}
+	}
+	require.NoError(t, r.Finish(nil))
+	assert.Equal(t, []string{"a", "1", "bé", "{ }", "c", "null"}, got)
+}
+
+func TestReaderWrongKind(t *testing.T) {
+	r := rawjson.NewReader([]byte(`["secret",{"a":1}]`))
+	for range r.Elements() {
+		if r.Kind() == '{' {
+			_, err := r.Text()
+			require.EqualError(t, err, "want a string, got an object")
+			continue
+		}
+		require.EqualError(t, r.WrongKind("an array"), "want an array, got a string")
+	}
+	require.NoError(t, r.Finish(nil))
+}
+
+// A syntax error counts before what was made of it.
+func TestReaderFinish(t *testing.T) {
+	other := errors.New("other")
+	for data, want := range map[string]string{
+		`{"a":}`: "invalid character '}'", `[1,]`: "invalid character ']'", `[1 2]`: "invalid character '2'", `{"a" 1}`: "invalid character '1'",
+		`{a:1}`: "invalid character 'a'", `01`: "after top-level value", `"\x"`: "in string escape", "\"\n\"": "in string literal", `1 2`: "after top-level value",
+		``: "unexpected end", `[`: "unexpected end", `{"a"`: "unexpected end", `"a`: "unexpected end", `-`: "in numeric literal", `tru`: "in literal true",
+		strings.Repeat("[", 10001): "depth",
+	} {
+		r := rawjson.NewReader([]byte(data))
+		r.Value()
+		assert.ErrorContains(t, r.Finish(nil), want, data)
+	}
+	r := rawjson.NewReader([]byte(`[{]`))
+	r.Value()
+	require.ErrorContains(t, r.Finish(other), "invalid character")
+	r = rawjson.NewReader([]byte(`[1] x`))
+	r.Value()
+	require.Equal(t, other, r.Finish(other), "what follows was not read")
+}
+
+// FuzzReader holds the reader against encoding/json: what is valid, and what
+// the strings are.
+func FuzzReader(f *testing.F) {
+	for _, seed := range []string{
+		`{"a":[1,{"b":null}]}`, ` [ 1e400 , "\ud800" , -0.0 ] `, "{\"\\\"\":{\"\":[[ ],{ }]}}", "7", `[1,]`, `{"a":1,}`, `-`, `1.`, `1e`, `00`, `"\u12"`, "\"\x00\"", "\"\xff\"", `nul`, `[}`,
+		`{"a"}`, `"\ud83d\ude00\ud83d"`, "[" + strings.Repeat(`"\/`, 3) + `"]`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r := rawjson.NewReader(data)
+		value := r.Value()
+		err := r.Finish(nil)
+		require.Equal(t, json.Valid(data), err == nil, "%q", data)
+		if err != nil {
+			require.NotEqual(t, "invalid JSON", err.Error())
+			return
+		}
+		require.Equal(t, strings.Trim(string(data), " \t\r\n"), value)
+
+		r = rawjson.NewReader(data)
+		got := read(r)
+		require.NoError(t, r.Finish(nil))
+		require.Equal(t, walked(json.RawMessage(value)), got)
+	})
+}
+
+// read returns all names, strings and other scalars in order.
+func read(r *rawjson.Reader) (all []string) {
+	switch r.Kind() {
+	case '{':
+		for name := range r.Members() {
+			all = append(append(all, name), read(r)...)
+		}
+	case '[':
+		for range r.Elements() {
+			all = append(all, read(r)...)
+		}
+	case '"':
+		text, _ := r.Text()
+		all = append(all, text)
+	default:
+		all = append(all, r.Value())
+	}
+	return all
+}
+
+// walked is read by the walk over valid JSON.
+func walked(value json.RawMessage) (all []string) {
+	switch value[0] {
+	case '{':
+		for quoted, member := range rawjson.Members(value) {
+			all = append(append(all, string(rawjson.Unquote(quoted))), walked(member)...)
+		}
+	case '[':
+		for element := range rawjson.Elements(value) {
+			all = append(all, walked(element)...)
+		}
+	case '"':
+		all = append(all, string(rawjson.Unquote(value)))
+	default:
+		all = append(all, string(value))
+	}
+	return all
+}
