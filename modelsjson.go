@@ -191,10 +191,7 @@ func appendProperty(b []byte, p property) []byte {
 	case *map[string]Link:
 		return appendLinks(appendName(b, p.name), *f)
 	case *[]string:
-		if *f == nil {
-			return b
-		}
-		return appendStrings(appendName(b, p.name), *f)
+		return appendOptional(b, p.name, *f)
 	case *Field[string]:
 		return appendField(b, p.name, f, appendText)
 	case *Field[Role]:
@@ -229,6 +226,14 @@ func appendField[T any](b []byte, name string, f *Field[T], appendTo func([]byte
 		return append(appendName(b, name), "null"...)
 	}
 	return appendTo(appendName(b, name), f.value)
+}
+
+// appendOptional appends a list, which is absent where it is nil.
+func appendOptional(b []byte, name string, list []string) []byte {
+	if list == nil {
+		return b
+	}
+	return appendStrings(appendName(b, name), list)
 }
 
 func appendText[T ~string](b []byte, text T) []byte { return rawjson.AppendString(b, string(text)) }
