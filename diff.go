@@ -84,8 +84,12 @@ func sameList(a, b []string) bool { return (a == nil) == (b == nil) && slices.Eq
 // unguarded are the members for which there is no test, because before does not
 // have them: RFC 6902 cannot test for absence, save by testing what a value would
 // be in, and a token as a whole changes by itself. If somebody else adds one of
-// them in between, the patch does not notice. It is nil where all are guarded.
-// The empty Pointer, for the whole token, is unguarded too.
+// them in between, the patch does not notice, and a copy of the request that
+// arrives late may overwrite it. It is nil where all are guarded. The empty
+// Pointer, for the whole token, is unguarded too.
+//
+// A guard compares values: it does not notice one that was changed and put back
+// in between.
 //
 // Members are tested as a whole, so that whatever is inside them is guarded, also
 // where it is absent. An array of another order is another value, also that of

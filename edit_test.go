@@ -217,7 +217,7 @@ func TestEditTokenOfANonsensicalPatch(t *testing.T) {
 	assert.Equal(t, []string{"read OK", "change Unprocessable Entity", "read OK"}, routes(service))
 }
 
-// inBubble runs a test in virtual time, with a token that has a list of roles.
+// editInBubble runs a test in virtual time, with a token that has a list of roles.
 func editInBubble(t *testing.T, policy tokenpatch.RetryPolicy, test func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -367,6 +367,54 @@ func TestEditTokenWithoutAGuard(t *testing.T) {
 				assert.Contains(t, token.CustomRoleIDs.Or(nil), "added")
 				assert.Equal(t, test.other, slices.Contains(token.CustomRoleIDs.Or(nil), "other"))
 				assert.Equal(t, test.want, routes(service))
+			})
+		})
+	}
+}
+
+// A guard makes a second copy of a change harmless, be it at once or late.
+func TestEditTokenThroughADuplicatingProxy(t *testing.T) {
+	for _, fault := range []tokenpatchtest.Fault{
+		{Duplicate: true}, {Duplicate: true, Cut: tokenpatchtest.CutAfter}, {Duplicate: true, Status: 502},
+		{Duplicate: true, Late: time.Minute}, {Duplicate: true, Late: time.Minute, Cut: tokenpatchtest.CutAfter},
+	} {
+		editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+			fault.Match = isChange
+			service.Inject(fault)
+			token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
+			require.NoError(t, err)
+			assert.Equal(t, []string{"added"}, token.CustomRoleIDs.Or(nil))
+			writeAs(t, service, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			assert.Equal(t, 2, service.Changes(idV2))
+			now, _ := service.V2(idV2)
+			assert.Contains(t, string(now), `"customRoleIds":["added","other"]`)
+		})
+	}
+}
+
+// What no client can prevent: a member that the token did not have has no guard,
+// so that a late copy overwrites what somebody else has written there since. A
+// guard that held once holds again where somebody puts the old value back.
+func TestWhatALateDuplicateCanDo(t *testing.T) {
+	tests := []struct{ name, token, other, want string }{
+		{"unguarded member", `{"_id": "` + idV2 + `"}`, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`, `["added"]`},
+		{"guarded member", `{"_id": "` + idV2 + `", "customRoleIds": []}`, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`, `["added","other"]`},
+		{"guarded member, put back", `{"_id": "` + idV2 + `", "customRoleIds": []}`, `[{"op": "replace", "path": "/customRoleIds", "value": []}]`, `["added"]`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+				require.NoError(t, service.AddV2(test.token))
+				service.Inject(tokenpatchtest.Fault{Match: isChange, Duplicate: true, Late: time.Minute})
+				_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
+				require.NoError(t, err)
+				writeAs(t, service, test.other)
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				now, _ := service.V2(idV2)
+				assert.Contains(t, string(now), `"customRoleIds":`+test.want)
 			})
 		})
 	}

@@ -48,7 +48,8 @@ type TokensOptions struct {
 	ShowAll bool
 
 	// PageSize is how many tokens to ask for at once. 0 leaves it to the service,
-	// which documents 25; no largest size is documented. A negative one is an error.
+	// which documents 25; no largest size is documented. A negative one is an error,
+	// as is a page of more than [Config.MaxResponseBytes].
 	PageSize int
 }
 
@@ -126,7 +127,12 @@ func always() Replay { return ReplayIdempotent }
 type readToken Token
 
 func (t *readToken) read(r *attempt.Result) (Outcome, error) {
-	return readResult(r, (*Token)(t), func() error { return checkRead(t.ID) })
+	return readOutcome(r, func(body []byte) error {
+		if err := (*Token)(t).UnmarshalJSON(body); err != nil {
+			return err
+		}
+		return checkIDOf((*Token)(t))
+	})
 }
 
 // readPage is the success of a page of Tokens: a status 200 with the schema Tokens.
@@ -136,13 +142,16 @@ type readPage struct {
 }
 
 func (p *readPage) read(r *attempt.Result) (Outcome, error) {
-	*p = readPage{}
-	return readResult(r, p, func() error {
+	return readOutcome(r, func(body []byte) error {
+		*p = readPage{}
+		if err := json.Unmarshal(body, p); err != nil {
+			return err
+		}
 		if p.Items == nil {
 			return errors.New("the response is not a list of tokens: it has no items")
 		}
-		for i, token := range p.Items {
-			if err := checkRead(token.ID); err != nil {
+		for i := range p.Items {
+			if err := checkIDOf(&p.Items[i]); err != nil {
 				return fmt.Errorf("item %d: %w", i, err)
 			}
 		}
@@ -150,27 +159,23 @@ func (p *readPage) read(r *attempt.Result) (Outcome, error) {
 	})
 }
 
-func checkRead(id string) error {
-	if id == "" {
+func checkIDOf(t *Token) error {
+	if t.ID == "" {
 		return errNoID
 	}
 	return nil
 }
 
-// readResult decodes the response to a read. What is not a token may be a
-// proxy's page, and may be one no more when it is read again.
-func readResult(r *attempt.Result, into any, check func() error) (Outcome, error) {
-	if r.Status != http.StatusOK {
+// readOutcome decodes the response to a read. What is not what was asked for may
+// be a proxy's page, and not so when it is read again.
+func readOutcome(r *attempt.Result, decode func([]byte) error) (Outcome, error) {
+	switch {
+	case r.Status != http.StatusOK:
 		return OutcomeNotApplied, errUnexpectedStatus(http.StatusOK)
+	case r.Err != nil:
+		return OutcomeNotApplied, r.Err
 	}
-	err := r.Err
-	if err == nil {
-		err = json.Unmarshal(r.Body, into)
-	}
-	if err == nil {
-		err = check()
-	}
-	if err != nil {
+	if err := decode(r.Body); err != nil {
 		return OutcomeNotApplied, err
 	}
 	return OutcomeApplied, nil

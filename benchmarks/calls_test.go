@@ -132,12 +132,33 @@ func plainPatchToken(b *testing.B) func() error {
 		if err != nil {
 			return err
 		}
-		answer, err := send(client, base+"/api/v2/tokens/"+tokenID, body)
+		answer, err := send(client, http.MethodPatch, base+"/api/v2/tokens/"+tokenID, body)
 		if err != nil {
 			return err
 		}
 		var token plainToken
 		return json.Unmarshal(answer, &token)
+	}
+}
+
+func getToken(b *testing.B) func() error {
+	client := newClient(b)
+	return func() error {
+		_, err := client.V2.GetToken(context.Background(), tokenID)
+		return err
+	}
+}
+
+func plainGetToken(b *testing.B) func() error {
+	base, transport := newServer(b)
+	client := &http.Client{Transport: transport}
+	return func() error {
+		body, err := send(client, http.MethodGet, base+"/api/v2/tokens/"+tokenID, nil)
+		if err != nil {
+			return err
+		}
+		var token plainToken
+		return json.Unmarshal(body, &token)
 	}
 }
 
@@ -159,18 +180,20 @@ func plainUpdateToken(b *testing.B) func() error {
 		if err != nil {
 			return err
 		}
-		_, err = send(client, base+"/api/v1/token/"+deepsetID, body)
+		_, err = send(client, http.MethodPatch, base+"/api/v1/token/"+deepsetID, body)
 		return err
 	}
 }
 
-func send(client *http.Client, url string, body []byte) ([]byte, error) {
-	request, err := http.NewRequestWithContext(context.Background(), http.MethodPatch, url, bytes.NewReader(body))
+func send(client *http.Client, method, url string, body []byte) ([]byte, error) {
+	request, err := http.NewRequestWithContext(context.Background(), method, url, bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
 	request.Header.Set("Authorization", "benchmark")
-	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Accept", "application/json")
 	request.Header.Set("LD-API-Version", "20240415")
 	request.Header.Set("User-Agent", "benchmark")
@@ -198,6 +221,11 @@ func run(b *testing.B, call func() error) {
 func BenchmarkPatchToken(b *testing.B) {
 	b.Run("of=tokenpatch", func(b *testing.B) { run(b, patchToken(b)) })
 	b.Run("of=net-http", func(b *testing.B) { run(b, plainPatchToken(b)) })
+}
+
+func BenchmarkGetToken(b *testing.B) {
+	b.Run("of=tokenpatch", func(b *testing.B) { run(b, getToken(b)) })
+	b.Run("of=net-http", func(b *testing.B) { run(b, plainGetToken(b)) })
 }
 
 func BenchmarkUpdateToken(b *testing.B) {

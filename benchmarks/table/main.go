@@ -15,6 +15,7 @@ import (
 // lines are the benchmarks in the order of the table, with what they measure.
 var lines = []struct{ benchmark, what string }{
 	{"PatchToken", "`PatchToken` on loopback, three operations, a full token back"},
+	{"GetToken", "`GetToken` on loopback, a full token back"},
 	{"UpdateToken", "`UpdateToken` on loopback"},
 	{"Parallel", "`PatchToken` from 64 goroutines"},
 	{"EncodePatch", "build and encode a patch of three operations"},
