@@ -5,6 +5,7 @@ import (
 	"go/doc"
 	"go/parser"
 	"go/token"
+	"io/fs"
 	"path"
 	"regexp"
 	"slices"
@@ -22,10 +23,13 @@ var ofInterfaces = []string{
 }
 
 // withExamples are the packages of which every exported function and method has an Example with its output.
-var withExamples = []string{"tokenpatchtest"}
+var withExamples = []string{".", "tokenpatchtest", "tokenpatchotel"}
 
 func TestEveryFunctionHasAnExample(t *testing.T) {
 	for _, folder := range withExamples {
+		if _, err := fs.Stat(tree, folder); err != nil {
+			continue // a module of its own, where the root is all that was downloaded
+		}
 		p := documented(t, folder)
 		check := func(name string, examples []*doc.Example) {
 			shown := slices.ContainsFunc(examples, func(e *doc.Example) bool { return e.Output != "" })

@@ -1,0 +1,88 @@
+package tokenpatch_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// What the environment does not have is left at its zero value, which means the
+// default; a program sets the rest as it likes.
+func ExampleConfigFromEnv() {
+	os.Setenv("LAUNCHDARKLY_ACCESS_TOKEN", "api-0c9f4f6a-1f0e")
+	os.Setenv("LAUNCHDARKLY_API_HOST", "app.eu.launchdarkly.com")
+	defer os.Unsetenv("LAUNCHDARKLY_ACCESS_TOKEN")
+	defer os.Unsetenv("LAUNCHDARKLY_API_HOST")
+
+	config := tokenpatch.ConfigFromEnv()
+	config.UserAgent = "reviews/2.0"
+	fmt.Println(config.V2.BaseURL, config.V2.AccessToken)
+	// Output:
+	// https://app.eu.launchdarkly.com [redacted]
+}
+
+// A program that is done with its client, but goes on, gives the connections back.
+func ExampleClient_CloseIdleConnections() {
+	service, client, err := exampleService()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer service.Close()
+	_, err = client.V2.PatchToken(context.Background(), "61095542756dba551110ae21", tokenpatch.NewPatch().SetName("ci"))
+	client.CloseIdleConnections()
+	fmt.Println(err)
+	// Output:
+	// <nil>
+}
+
+// The service asks for three minutes without requests, and the context leaves no time for that.
+func ExampleV1Tokens_RateLimit() {
+	service, client, err := exampleService()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer service.Close()
+	service.RefuseFor(tokenpatchtest.V1, 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	id := uuid.MustParse("3fa85f64-5717-4562-b3fc-2c963f66afa6")
+	err = client.V1.UpdateToken(ctx, id, tokenpatch.TokenUpdate{Name: tokenpatch.Set("ci")})
+	var limited *tokenpatch.RateLimitedError
+	fmt.Println(errors.As(err, &limited))
+	fmt.Println(time.Until(client.V1.RateLimit().PausedUntil).Round(time.Minute))
+	// Output:
+	// true
+	// 3m0s
+}
+
+func ExampleV2Tokens_RateLimit() {
+	service, client, err := exampleService()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer service.Close()
+	service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 10 * time.Second, Global: 10, Route: 5})
+
+	fmt.Println(client.V2.RateLimit().Global.Remaining.IsSet())
+	_, err = client.V2.PatchToken(context.Background(), "61095542756dba551110ae21", tokenpatch.NewPatch().SetName("ci"))
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	now := client.V2.RateLimit()
+	fmt.Println(now.Global.Remaining, now.Routes["PATCH /api/v2/tokens/{id}"].Remaining)
+	// Output:
+	// false
+	// 9 4
+}
