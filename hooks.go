@@ -63,6 +63,16 @@ func (c CallInfo) path() string {
 	return before + url.PathEscape(c.Token)
 }
 
+// info says what the call is about. An id can be a credential by mistake.
+func (c *call) info() CallInfo {
+	return c.service.info(c.request.endpoint, c.secrets.Clean(c.request.token))
+}
+
+// info says what a call of an endpoint is about.
+func (s *service) info(e *endpoint, token string) CallInfo {
+	return CallInfo{API: s.api, Method: e.method, Route: e.route, Token: token}
+}
+
 // WaitReason says what a call waits for.
 type WaitReason string
 

@@ -122,9 +122,3 @@ func readBody(response *http.Response, limit int64) ([]byte, error) {
 	}
 	return b.Bytes(), err
 }
-
-func closeBody(response *http.Response) {
-	if response != nil && response.Body != nil {
-		_ = response.Body.Close()
-	}
-}

@@ -83,6 +83,38 @@ func (f *finder) searchFrom(symbols []symbol, c code, begin int) {
 	}
 }
 
+// ends returns how many bytes at the end of a window are a part of a
+// credential, or 0. In codes a credential that is shorter than a run would be
+// found by chance.
+func (s *Secrets) ends(w window, plain bool) int {
+	if w.length >= runLength && s.runs[w.bytes] {
+		return runLength
+	}
+	if !plain {
+		return 0
+	}
+	for _, short := range s.short {
+		if w.length >= short.length && w.bytes&(1<<(8*short.length)-1) == short.bytes {
+			return short.length
+		}
+	}
+	return 0
+}
+
+// window is the last bytes of a text, in lower case.
+type window struct {
+	bytes  uint64
+	length int
+}
+
+func (w *window) push(c byte) {
+	if 'A' <= c && c <= 'Z' {
+		c += 'a' - 'A'
+	}
+	w.bytes = w.bytes<<8 | uint64(c)
+	w.length++
+}
+
 // redact returns text without its parts.
 func (f *finder) redact(text string) string {
 	if len(f.parts) == 0 {

@@ -77,3 +77,9 @@ func (e ending[T]) result() (T, error) {
 	}
 	return e.value, e.err
 }
+
+func closeBody(response *http.Response) {
+	if response != nil && response.Body != nil {
+		_ = response.Body.Close()
+	}
+}

@@ -1,11 +1,6 @@
 package jsonpatch
 
-import (
-	"bytes"
-	"encoding/json"
-	"maps"
-	"slices"
-)
+import "encoding/json"
 
 // A symbol is what is known of a value in the document. It may be at several
 // places. What is known of an unknown one is learned; only one that is changed
@@ -89,103 +84,4 @@ func (v *symbol) share() *symbol {
 		v.shared = true
 	}
 	return v
-}
-
-// writable returns v, or a copy that may be written, as what it becomes by
-// that: changed or an array.
-func (x *execution) writable(v *symbol, as kind) *symbol {
-	if v.kind == as && !v.shared {
-		return v
-	}
-	if v.kind != as && as == changed {
-		return &symbol{kind: changed, base: v, members: map[string]*symbol{}}
-	}
-	x.spend((len(v.members) + len(v.list)) / 16)
-	for _, member := range v.members {
-		member.share()
-	}
-	for _, element := range v.list {
-		element.share()
-	}
-	return &symbol{kind: as, base: v.base, members: maps.Clone(v.members), list: slices.Clone(v.list)}
-}
-
-// similarity says whether two symbols are equal. The lowest of several counts.
-type similarity uint8
-
-const (
-	no similarity = iota
-	maybe
-	yes
-)
-
-func (x *execution) compare(a, b *symbol) similarity {
-	x.spend(1 + (len(a.raw)+len(b.raw))/16)
-	literals := a.kind == literal && b.kind == literal
-	switch {
-	case x.lost:
-		return maybe
-	case a == b, literals && bytes.Equal(a.raw, b.raw):
-		return yes
-	case a.isArray() && b.isArray():
-		return x.compareElements(a, b)
-	case a.mayBeObject() && b.mayBeObject():
-		return x.compareMembers(a, b)
-	case min(a.kind, b.kind) <= changed:
-		return maybe
-	case literals:
-		return compareScalars(a.raw, b.raw)
-	}
-	return no
-}
-
-func (x *execution) compareElements(a, b *symbol) similarity {
-	x.open(a)
-	x.open(b)
-	if len(a.list) != len(b.list) {
-		return no
-	}
-	same := yes
-	for i := range a.list {
-		same = min(same, x.compare(a.list[i], b.list[i]))
-	}
-	return same
-}
-
-func (x *execution) compareMembers(a, b *symbol) similarity {
-	same := yes
-	baseA, baseB := a.unchanged(), b.unchanged()
-	if baseA != baseB && !(baseA.isObject() && baseB.isObject()) {
-		same = maybe // they may have other members
-	}
-	x.open(baseA)
-	x.open(baseB)
-	seen := map[string]bool{}
-	for _, v := range []*symbol{a, b, baseA, baseB} {
-		if v.kind == unknown {
-			continue // its members are not all known, and are the same where it is the same
-		}
-		for token := range v.members {
-			if x.lost {
-				return maybe
-			}
-			if !seen[token] {
-				seen[token] = true
-				same = min(same, x.compare(x.child(a, token), x.child(b, token)))
-			}
-		}
-	}
-	return same
-}
-
-// compareScalars compares two literals of which one is a scalar or they differ
-// in kind. Those that only some libraries take for equal, such as 1 and 1.0,
-// are maybe equal.
-func compareScalars(a, b json.RawMessage) similarity {
-	var x, y any
-	errX, errY := json.Unmarshal(a, &x), json.Unmarshal(b, &y)
-	if errX != nil || errY != nil || x == y {
-		return maybe
-	}
-	return no
 }
