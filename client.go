@@ -82,6 +82,14 @@ type Config struct {
 	// its own call.
 	HTTPClient *http.Client
 
+	// CancelGrace is how much longer than the context of its call an attempt may
+	// last that is under way when the context ends, by cancellation or by its
+	// deadline: its outcome then counts, and no other attempt follows. A call
+	// that waits at that time ends at once, since nothing was sent. The timeout
+	// of one attempt is as it is. 0 means that an attempt ends with the context,
+	// and that its outcome is then unknown.
+	CancelGrace time.Duration
+
 	// UserAgent names the program, in front of the library's own name:
 	// "fleet/1.4". Empty means the library's name alone.
 	UserAgent string
@@ -199,6 +207,7 @@ type shared struct {
 // newShared checks and fills in what both services have in common.
 func newShared(config Config) (shared, error) {
 	for field, negative := range map[string]bool{
+		"Config.CancelGrace":            config.CancelGrace < 0,
 		"Config.MaxResponseBytes":       config.MaxResponseBytes < 0,
 		"Config.Retry.MaxAttempts":      config.Retry.MaxAttempts < 0,
 		"Config.Retry.MinBackoff":       config.Retry.MinBackoff < 0,
@@ -241,7 +250,9 @@ func newSender(config Config) (*attempt.Sender, error) {
 	}
 	timeout := cmp.Or(max(client.Timeout, 0), defaultTimeout)
 	maxBody := min(cmp.Or(config.MaxResponseBytes, defaultMaxBody), math.MaxInt64-1) // one more is read to see the end
-	return attempt.NewSender(client.Transport, timeout, maxBody), nil
+	return attempt.NewSender(attempt.Options{
+		Transport: client.Transport, Timeout: timeout, Grace: config.CancelGrace, MaxBody: maxBody,
+	}), nil
 }
 
 // newTransport is http.DefaultTransport with what a fleet of goroutines that
@@ -334,7 +345,7 @@ func (s *service) authorization(scheme string, secret Secret) (string, error) {
 // attempt.
 func (s *service) supplied(scheme string, supply func(context.Context) (Secret, error)) credential {
 	return func(ctx context.Context) (string, error) {
-		ctx, cancel := context.WithTimeout(ctx, s.sender.Timeout())
+		ctx, cancel := context.WithTimeout(ctx, s.sender.Timeout)
 		defer cancel()
 		secret, err := attempt.Await(ctx, func() (Secret, error) { return supply(ctx) }, nil)
 		if err != nil {

@@ -319,6 +319,122 @@ func TestCredentialFuncFails(t *testing.T) {
 	}
 }
 
+// A credential function that is still busy when the context ends, or when an
+// attempt's time is up, has kept the request from being sent.
+func TestCredentialFuncIsSlow(t *testing.T) {
+	for name, test := range map[string]struct {
+		fails   bool // the function, once its context has ended
+		cancel  time.Duration
+		took    time.Duration
+		outcome tokenpatch.Outcome
+	}{
+		"the context ends":                   {true, 3 * time.Second, 3 * time.Second, notApplied},
+		"the context ends, with the result":  {false, 3 * time.Second, 3 * time.Second, notApplied},
+		"the attempt ends":                   {true, time.Hour, 30 * time.Second, notApplied},
+		"a result at the end of the attempt": {false, time.Hour, 30 * time.Second, applied},
+	} {
+		for _, a := range apis {
+			t.Run(name+"/"+a.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					supply := func(secret tokenpatch.Secret) func(context.Context) (tokenpatch.Secret, error) {
+						return func(ctx context.Context) (tokenpatch.Secret, error) {
+							<-ctx.Done()
+							if test.fails {
+								return "", ctx.Err()
+							}
+							return secret, nil
+						}
+					}
+					service, client := newPair(t, grace(time.Minute), func(c *tokenpatch.Config) {
+						c.V1 = tokenpatch.V1Config{APIKeyFunc: supply(tokenpatchtest.APIKey)}
+						c.V2 = tokenpatch.V2Config{AccessTokenFunc: supply(tokenpatchtest.AccessToken)}
+					})
+					ctx, cancel := context.WithCancel(t.Context())
+					time.AfterFunc(test.cancel, cancel)
+					began := time.Now()
+					err := a.call(ctx, client)
+					assert.Equal(t, test.took, time.Since(began))
+					assertOutcome(t, test.outcome, err)
+					if test.outcome == notApplied {
+						assertAs[*tokenpatch.NotSentError](t, err)
+						assert.Zero(t, service.RequestCount())
+					}
+				})
+			})
+		}
+	}
+}
+
+// A 401 is tried once more where the function then supplies another credential.
+func TestUnauthorizedWithAnotherCredential(t *testing.T) {
+	for name, test := range map[string]struct {
+		supplied []tokenpatch.Secret // one after the other, the last for ever
+		err      error               // of the function, after the first time
+		sent     []string
+		outcome  tokenpatch.Outcome
+	}{
+		"another, which is right":       {[]tokenpatch.Secret{"old-old-old", "new-new-new"}, nil, []string{"old-old-old", "new-new-new"}, applied},
+		"another, which is wrong":       {[]tokenpatch.Secret{"old-old-old", "odd-odd-odd", "new-new-new"}, nil, []string{"old-old-old", "odd-odd-odd"}, notApplied},
+		"the same":                      {[]tokenpatch.Secret{"old-old-old"}, nil, []string{"old-old-old"}, notApplied},
+		"an error":                      {[]tokenpatch.Secret{"old-old-old", "new-new-new"}, io.EOF, []string{"old-old-old"}, notApplied},
+		"another, which cannot be sent": {[]tokenpatch.Secret{"old-old-old", "new new new"}, nil, []string{"old-old-old"}, notApplied},
+	} {
+		for _, a := range apis {
+			t.Run(name+"/"+a.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					calls := 0
+					supply := func(context.Context) (tokenpatch.Secret, error) {
+						calls++
+						if calls > 1 && test.err != nil {
+							return "", test.err
+						}
+						return test.supplied[min(calls, len(test.supplied))-1], nil
+					}
+					service, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}), func(c *tokenpatch.Config) {
+						c.V1 = tokenpatch.V1Config{APIKeyFunc: supply}
+						c.V2 = tokenpatch.V2Config{AccessTokenFunc: supply}
+					})
+					service.SetCredentials("new-new-new", "new-new-new")
+					began := time.Now()
+
+					err := a.call(t.Context(), client)
+
+					assert.Zero(t, time.Since(began), "at once")
+					assertOutcome(t, test.outcome, err)
+					if test.outcome == notApplied {
+						assertAs[*tokenpatch.UnauthorizedError](t, err)
+					}
+					var sent []string
+					for _, r := range service.Requests() {
+						sent = append(sent, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+					}
+					assert.Equal(t, test.sent, sent)
+					assert.LessOrEqual(t, calls, 2)
+				})
+			})
+		}
+	}
+}
+
+// The second attempt's credential must not come out either.
+func TestNoSecretFromRotatedCredentials(t *testing.T) {
+	var s spill
+	client := s.client(t, "http://localhost", func(c *tokenpatch.Config) {
+		n := 0
+		supply := func(context.Context) (tokenpatch.Secret, error) {
+			n++
+			return tokenpatch.Secret([]string{marker + "-one", marker + "-two"}[n%2]), nil
+		}
+		c.V1 = tokenpatch.V1Config{APIKeyFunc: supply}
+		c.V2 = tokenpatch.V2Config{AccessTokenFunc: supply}
+	}, through(func(r *http.Request) (*http.Response, error) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		return answer(503, "text/plain", r.Header.Get("Authorization")+" "+marker+"-one "+marker+"-two"), nil
+	}))
+	s.call(t, client)
+	s.assertClean(t)
+}
+
 // A credential that could not be had costs none of the rate limit's places.
 func TestCredentialFuncFailsAndKeepsItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -40,29 +40,31 @@ type Result struct {
 	NotSent bool        // whether it is certain that no server can have acted on the request
 }
 
-// Sender makes attempts with one transport.
+// Options are the bounds of attempts, and what carries them.
+type Options struct {
+	Transport http.RoundTripper
+	Timeout   time.Duration // of one attempt, from the connection to the last byte of the response
+	Grace     time.Duration // how much longer than its caller's context an attempt may last, within Timeout
+	MaxBody   int64         // bytes of a response's body that are read
+}
+
+// Sender makes attempts.
 type Sender struct {
-	transport http.RoundTripper
-	foreign   bool // whether the transport is not net/http's own
-	timeout   time.Duration
-	maxBody   int64
+	Options
+	foreign bool // whether the transport is not net/http's own
 }
 
-// NewSender returns a sender whose attempts last no longer than timeout, from
-// the connection to the last byte of the response, and read maxBody bytes of its
-// body. A transport that is not an [*http.Transport] may ignore its context: it
-// is abandoned in a goroutine of its own a second after the attempt's end.
-func NewSender(transport http.RoundTripper, timeout time.Duration, maxBody int64) *Sender {
-	_, own := transport.(*http.Transport)
-	return &Sender{transport: transport, foreign: !own, timeout: timeout, maxBody: maxBody}
+// NewSender returns a sender. A transport that is not an [*http.Transport] may
+// ignore its context: it is abandoned in a goroutine of its own a second after
+// the attempt's end.
+func NewSender(o Options) *Sender {
+	_, own := o.Transport.(*http.Transport)
+	return &Sender{Options: o, foreign: !own}
 }
-
-// Timeout returns how long an attempt may last.
-func (s *Sender) Timeout() time.Duration { return s.timeout }
 
 // CloseIdleConnections closes the transport's connections that are not in use.
 func (s *Sender) CloseIdleConnections() {
-	(&http.Client{Transport: s.transport}).CloseIdleConnections()
+	(&http.Client{Transport: s.Transport}).CloseIdleConnections()
 }
 
 // attempt is what one call of Send needs until the transport is done with it.
@@ -77,7 +79,7 @@ func (s *Sender) Send(caller context.Context, r *Request) Result {
 	if err := caller.Err(); err != nil {
 		return Result{Err: err, NotSent: true}
 	}
-	ctx, cancel := context.WithTimeout(caller, s.timeout)
+	ctx, cancel := s.bound(caller)
 	defer cancel()
 	a := &attempt{body: requestBody{content: r.Body}}
 	a.trace.cancel = cancel
@@ -95,6 +97,19 @@ func (s *Sender) Send(caller context.Context, r *Request) Result {
 		result.Err = r.Secrets.CleanError(err)
 	}
 	return result
+}
+
+// bound returns the context of one attempt.
+func (s *Sender) bound(caller context.Context) (context.Context, context.CancelFunc) {
+	if s.Grace == 0 {
+		return context.WithTimeout(caller, s.Timeout)
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(caller), s.Timeout)
+	stop := context.AfterFunc(caller, func() {
+		timer := time.AfterFunc(s.Grace, cancel)
+		context.AfterFunc(ctx, func() { timer.Stop() })
+	})
+	return ctx, func() { stop(); cancel() }
 }
 
 // prepare returns the request as net/http wants it.
@@ -154,14 +169,15 @@ func (e statusError) Error() string {
 	return fmt.Sprintf("invalid status code %d in the response", int(e))
 }
 
-// explain says why an attempt's context ended, where that is not the caller's
-// doing.
+// explain says why an attempt's context ended, where err does not.
 func (s *Sender) explain(a *attempt, err error, caller context.Context) error {
 	switch {
 	case a.trace.replayRefused():
 		return errReplay
-	case caller.Err() == nil && errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("no response within %v: %w", s.timeout, err)
+	case s.Grace > 0 && caller.Err() != nil && errors.Is(err, context.Canceled):
+		return fmt.Errorf("no response within %v after the end of the context: %w", s.Grace, caller.Err())
+	case (s.Grace > 0 || caller.Err() == nil) && errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("no response within %v: %w", s.Timeout, err)
 	default:
 		return err
 	}

@@ -85,14 +85,14 @@ func (s *Sender) readBody(ctx context.Context, response *http.Response) ([]byte,
 		return nil, nil
 	}
 	if !s.foreign {
-		return readBody(response, s.maxBody)
+		return readBody(response, s.MaxBody)
 	}
 	type read struct {
 		body []byte
 		err  error
 	}
 	r, err := Await(ctx, func() (r read, _ error) {
-		r.body, r.err = readBody(response, s.maxBody)
+		r.body, r.err = readBody(response, s.MaxBody)
 		return r, nil
 	}, nil)
 	if err != nil {

@@ -14,9 +14,9 @@ import (
 // ended and it does not return.
 func (s *Sender) callTransport(request *http.Request) (*http.Response, error) {
 	if !s.foreign {
-		return s.transport.RoundTrip(request)
+		return s.Transport.RoundTrip(request)
 	}
-	return Await(request.Context(), func() (*http.Response, error) { return s.transport.RoundTrip(request) }, closeBody)
+	return Await(request.Context(), func() (*http.Response, error) { return s.Transport.RoundTrip(request) }, closeBody)
 }
 
 // errAbandoned is why something ended that did not return.

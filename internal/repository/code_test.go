@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"examples/edit":       {".", "tokenpatchtest"},
 	"examples/quickstart": {".", "tokenpatchtest", "github.com/google/uuid"},
 	"examples/review":     {".", "tokenpatchtest"},
+	"examples/stopping":   {".", "tokenpatchtest"},
 }
 
 func TestImportRules(t *testing.T) {

@@ -106,8 +106,8 @@ func lineOf(block fence) string { return fmt.Sprintf("//line README.md:%d\n", bl
 
 // imports are the packages that a block may use by name.
 var imports = map[string]string{
-	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "os": "os", "slices": "slices", "slog": "log/slog",
-	"time": "time", "uuid": "github.com/google/uuid", "tokenpatch": rootModule, "tokenpatchtest": rootModule + "/tokenpatchtest",
+	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "os": "os", "signal": "os/signal", "slices": "slices", "slog": "log/slog",
+	"syscall": "syscall", "time": "time", "uuid": "github.com/google/uuid", "tokenpatch": rootModule, "tokenpatchtest": rootModule + "/tokenpatchtest",
 }
 
 // function is a file with a block as the body of a function, which uses whatever the block declares.
