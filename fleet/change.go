@@ -1,0 +1,177 @@
+package fleet
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+
+	"github.com/tokenpatch/tokenpatch"
+)
+
+// Change is what a run does to one token. Exactly one of Want, Patch and Update
+// is not nil.
+//
+// As JSON it is an object: {"api":"v2","id":"...","want":{...},"comment":"..."}
+// with a patch as RFC 6902 has it, or an update of V1, in the place of want.
+type Change struct {
+	ID     string                  // of the token: V2's, or a UUID of V1
+	Want   *Want                   // of a token of V2: how its settings shall be
+	Patch  *tokenpatch.Patch       // of a token of V2: what is done to it
+	Update *tokenpatch.TokenUpdate // of a token of V1
+}
+
+// api is the API that the token is of.
+type api string
+
+const (
+	v1 api = "v1"
+	v2 api = "v2"
+)
+
+func (c Change) api() api {
+	if c.Update != nil {
+		return v1
+	}
+	return v2
+}
+
+// wireChange is a Change as JSON.
+type wireChange struct {
+	API     api                     `json:"api"`
+	ID      string                  `json:"id"`
+	Want    *Want                   `json:"want,omitempty"`
+	Patch   json.RawMessage         `json:"patch,omitempty"`
+	Update  *tokenpatch.TokenUpdate `json:"update,omitempty"`
+	Comment string                  `json:"comment,omitempty"`
+}
+
+// MarshalJSON returns c as JSON. A change that could not be made is an error.
+func (c Change) MarshalJSON() ([]byte, error) {
+	c, err := c.checked()
+	if err != nil {
+		return nil, err
+	}
+	wire := wireChange{API: c.api(), ID: c.ID, Want: c.Want, Update: c.Update}
+	switch {
+	case c.Want != nil:
+		wire.Comment = c.Want.Comment
+	case c.Patch != nil:
+		if wire.Patch, wire.Comment, err = splitComment(c.Patch); err != nil {
+			return nil, err
+		}
+	}
+	return json.Marshal(wire)
+}
+
+// splitComment returns the operations of a patch, and its comment.
+func splitComment(patch *tokenpatch.Patch) (operations json.RawMessage, comment string, err error) {
+	encoded, err := patch.MarshalJSON()
+	if err != nil || encoded[0] == '[' {
+		return encoded, "", err
+	}
+	var commented struct {
+		Comment string
+		Patch   json.RawMessage
+	}
+	err = json.Unmarshal(encoded, &commented)
+	return commented.Patch, commented.Comment, err
+}
+
+// UnmarshalJSON reads a change, and checks it. Unknown members are an error.
+func (c *Change) UnmarshalJSON(data []byte) error {
+	var wire wireChange
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&wire); err != nil {
+		return err
+	}
+	read := Change{ID: wire.ID, Want: wire.Want, Update: wire.Update}
+	if wire.Patch != nil {
+		read.Patch = new(tokenpatch.Patch)
+		if err := read.Patch.UnmarshalJSON(wire.Patch); err != nil {
+			return err
+		}
+	}
+	switch {
+	case wire.API != read.api():
+		return &tokenpatch.InputError{Field: "api", Value: strconv.Quote(string(wire.API)), Want: "v2 with a want or a patch, v1 with an update"}
+	case wire.Comment == "":
+	case read.Want != nil:
+		read.Want.Comment = wire.Comment
+	case read.Patch != nil:
+		read.Patch.Comment(wire.Comment)
+	default:
+		return &tokenpatch.InputError{Field: "comment", Value: strconv.Quote(wire.Comment), Want: "none: V1 takes no comment"}
+	}
+	checked, err := read.checked()
+	if err != nil {
+		return err
+	}
+	*c = checked
+	return nil
+}
+
+// checked returns c with its id in canonical form, or what is wrong with it.
+func (c Change) checked() (Change, error) {
+	kinds := 0
+	for _, given := range []bool{c.Want != nil, c.Patch != nil, c.Update != nil} {
+		if given {
+			kinds++
+		}
+	}
+	if kinds != 1 {
+		return c, &tokenpatch.InputError{Field: "Change", Value: fmt.Sprintf("%d of them", kinds), Want: "exactly one of Want, Patch and Update"}
+	}
+	switch {
+	case c.Update != nil:
+		id, err := uuid.Parse(c.ID)
+		if err != nil || id == uuid.Nil {
+			return c, badID(c.ID, "a UUID other than the nil UUID")
+		}
+		c.ID = id.String()
+		return c, checkUpdate(*c.Update)
+	case c.Want != nil:
+		return c, errors.Join(checkID(c.ID), c.Want.check())
+	default:
+		_, err := c.Patch.MarshalJSON()
+		return c, errors.Join(checkID(c.ID), err)
+	}
+}
+
+func badID(id, want string) error {
+	return &tokenpatch.InputError{Field: "Change.ID", Value: strconv.Quote(id[:min(len(id), 64)]), Want: want}
+}
+
+// checkID refuses what the client would refuse, before it is stored.
+func checkID(id string) error {
+	switch {
+	case id == "" || id == "." || id == "..":
+		return badID(id, "the id of an access token")
+	case len(id) > 256:
+		return badID(id, "at most 256 bytes")
+	case !utf8.ValidString(id) || strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f }):
+		return badID(id, "UTF-8 without control characters")
+	}
+	return nil
+}
+
+func checkUpdate(update tokenpatch.TokenUpdate) error {
+	if update == (tokenpatch.TokenUpdate{}) {
+		return &tokenpatch.InputError{Field: "Change.Update", Value: "empty", Want: "at least one field that is set or null"}
+	}
+	role, set := update.OrganizationRole.Get()
+	switch role {
+	case tokenpatch.OrganizationRoleAdmin, tokenpatch.OrganizationRoleMember, tokenpatch.OrganizationRoleExternal:
+		return nil
+	}
+	if set {
+		return &tokenpatch.InputError{Field: "Change.Update.OrganizationRole", Value: strconv.Quote(string(role)), Want: "ADMIN, MEMBER or EXTERNAL"}
+	}
+	return nil
+}

@@ -1,0 +1,169 @@
+package fleet_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/fleet"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// child is what a process of its own does, so that it can be killed: it works on
+// a run. It is the test binary, started with this as JSON in childEnv.
+type child struct {
+	Source   string
+	Run      string
+	URL      string // of the service
+	Workers  int
+	Timeout  time.Duration // of an attempt
+	Attempts int           // of a call
+	Service  time.Duration
+	Wait     time.Duration
+	Record   time.Duration
+	Add      int           // changes that it adds to the run before
+	For      time.Duration // after which it stops by itself; 0 is never
+	Memory   string        // file that gets how long the adding took, and the process's peak of memory
+}
+
+const childEnv = "FLEET_TEST_CHILD"
+
+func TestMain(m *testing.M) {
+	given := os.Getenv(childEnv)
+	switch {
+	case os.Getenv(readmeEnv) != "":
+		readme()
+		return
+	case given == "":
+		os.Exit(m.Run())
+	}
+	var c child
+	err := json.Unmarshal([]byte(given), &c)
+	if err == nil {
+		err = c.work()
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "child:", err)
+		os.Exit(1)
+	}
+}
+
+// work works on the run, and drains on SIGTERM. A Postgres that restarts may be
+// down when it begins.
+func (c child) work() error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	fleet.SetTimes(c.Wait, c.Record)
+	var err error
+	for range 100 {
+		if err = c.run(ctx); err == nil || ctx.Err() != nil || errors.As(err, new(*fleet.StoppedError)) {
+			return err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return err
+}
+
+func (c child) run(ctx context.Context) error {
+	store, err := fleet.Open(ctx, c.Source)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	began := time.Now()
+	if c.Add > 0 {
+		if _, err := store.Add(ctx, c.Run, renames(c.Add)); err != nil {
+			return err
+		}
+	}
+	adding := time.Since(began).Round(time.Millisecond)
+	if c.For > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, c.For)
+		defer cancel()
+	}
+	err = store.Run(ctx, c.Run, c.options(store))
+	if c.Memory != "" {
+		status, _ := os.ReadFile("/proc/self/status")
+		_, peak, _ := strings.Cut(string(status), "VmHWM:")
+		peak, _, _ = strings.Cut(peak, "\n")
+		return os.WriteFile(c.Memory, fmt.Appendf(nil, "added %d in %v; peak memory %s; ended with %v", c.Add, adding, strings.TrimSpace(peak), err), 0o600)
+	}
+	return err
+}
+
+func (c child) options(*fleet.Store) fleet.Options {
+	level := slog.LevelError + 1
+	if os.Getenv("FLEET_TEST_LOG") != "" {
+		level = slog.LevelWarn
+	}
+	return fleet.Options{
+		Workers: c.Workers, ServiceTime: c.Service,
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
+		Client: tokenpatch.Config{
+			HTTPClient: &http.Client{Timeout: c.Timeout},
+			Retry:      tokenpatch.RetryPolicy{MinBackoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond, MaxAttempts: c.Attempts},
+			V1:         tokenpatch.V1Config{BaseURL: c.URL, APIKey: tokenpatchtest.APIKey},
+			V2:         tokenpatch.V2Config{BaseURL: c.URL, AccessToken: tokenpatchtest.AccessToken},
+		},
+	}
+}
+
+// process is a child that runs.
+type process struct {
+	cmd   *exec.Cmd
+	ended chan error
+}
+
+func start(t testing.TB, c child) *process {
+	t.Helper()
+	given, err := json.Marshal(c)
+	require.NoError(t, err)
+	p := &process{cmd: exec.Command(os.Args[0]), ended: make(chan error, 1)}
+	p.cmd.Env = append(os.Environ(), childEnv+"="+string(given))
+	p.cmd.Stdout, p.cmd.Stderr = os.Stdout, os.Stderr
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	require.NoError(t, p.cmd.Start())
+	go func() { p.ended <- p.cmd.Wait() }()
+	return p
+}
+
+// killAfter kills the process after a while, and reports false where it had
+// ended before by itself.
+func (p *process) killAfter(t testing.TB, d time.Duration) bool {
+	t.Helper()
+	select {
+	case err := <-p.ended:
+		require.NoError(t, err)
+		return false
+	case <-time.After(d):
+		require.NoError(t, p.cmd.Process.Kill())
+		<-p.ended
+		return true
+	}
+}
+
+// wait waits until the process has ended by itself.
+func (p *process) wait(t testing.TB, limit time.Duration) {
+	t.Helper()
+	select {
+	case err := <-p.ended:
+		require.NoError(t, err)
+	case <-time.After(limit):
+		_ = p.cmd.Process.Kill()
+		require.FailNow(t, "the run did not end", "within %v", limit)
+	}
+}

@@ -1,0 +1,89 @@
+package fleet
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+)
+
+const (
+	maxGroup      = 64               // writes in one transaction
+	commitTimeout = 10 * time.Second // of one transaction; a longer one has failed
+)
+
+// commits gathers the writes of many workers into few transactions, since each
+// transaction waits for the disk.
+type commits struct {
+	store *Store
+	queue chan write
+	ended chan struct{}
+}
+
+// errEnded is the error of a worker that did not end with its run.
+var errEnded = errors.New("the run has ended")
+
+type write struct {
+	do   func(*sql.Tx) error
+	done chan error
+}
+
+// write does what do says in a transaction, perhaps together with others, and
+// returns once it is durable. do may be called again, where a transaction failed.
+func (c *commits) write(do func(*sql.Tx) error) error {
+	w := write{do: do, done: make(chan error, 1)}
+	select {
+	case c.queue <- w:
+		return <-w.done
+	case <-c.ended:
+		return errEnded
+	}
+}
+
+// run commits until the run has ended.
+func (c *commits) run() {
+	for {
+		var first write
+		select {
+		case first = <-c.queue:
+		case <-c.ended:
+			return
+		}
+		group := c.gather(first)
+		err := c.commit(group...)
+		for _, w := range group {
+			if err != nil && len(group) > 1 {
+				w.done <- c.commit(w) // one that fails must not fail the others
+			} else {
+				w.done <- err
+			}
+		}
+	}
+}
+
+// gather adds to a write those that wait as well.
+func (c *commits) gather(first write) []write {
+	group := []write{first}
+	for len(group) < maxGroup {
+		select {
+		case w := <-c.queue:
+			group = append(group, w)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+func (c *commits) commit(group ...write) error {
+	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
+	defer cancel()
+	return c.store.tx(ctx, func(tx *sql.Tx) error {
+		for _, w := range group {
+			if err := w.do(tx); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}

@@ -1,0 +1,94 @@
+package fleet
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"github.com/tokenpatch/tokenpatch"
+)
+
+// Planned is what a change would do to its token, as the token is now.
+type Planned struct {
+	Change Change
+
+	// Before and After are the token as it is and as it would be. Patch is what
+	// would be sent, for a Want with its guard; it has no operations where the
+	// token is as wanted. All are nil for V1, which cannot be read, and where Err
+	// is not.
+	Before, After *tokenpatch.Token
+	Patch         *tokenpatch.Patch
+
+	Err error // why the token could not be read, or could not be changed like this
+}
+
+const planned = 16 // tokens that a plan reads at once
+
+// Plan reads the token of each change, and yields what the change would do to
+// it, in the order of the changes. It sends no change, and needs no store. An
+// error that changes yields is the last that it yields.
+func Plan(ctx context.Context, client *tokenpatch.Client, changes iter.Seq2[Change, error]) iter.Seq2[Planned, error] {
+	return func(yield func(Planned, error) bool) {
+		var readers sync.WaitGroup
+		defer readers.Wait()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		next, stop := iter.Pull2(changes)
+		defer stop()
+
+		var ahead []chan Planned // what is being read, in order
+		var last error
+		for more := true; more || len(ahead) > 0; {
+			for more && len(ahead) < planned {
+				change, err, ok := next()
+				if more = ok && err == nil; !more {
+					last = err
+					break
+				}
+				result := make(chan Planned, 1)
+				ahead = append(ahead, result)
+				readers.Go(func() { result <- plan(ctx, client, change) })
+			}
+			if len(ahead) > 0 {
+				if !yield(<-ahead[0], nil) {
+					return
+				}
+				ahead = ahead[1:]
+			}
+		}
+		if last != nil {
+			yield(Planned{}, last)
+		}
+	}
+}
+
+// plan reads one token.
+func plan(ctx context.Context, client *tokenpatch.Client, change Change) Planned {
+	p := Planned{Change: change}
+	change, err := change.checked()
+	if err != nil || change.Update != nil {
+		p.Err = err
+		return p
+	}
+	before, err := client.V2.GetToken(ctx, change.ID)
+	if err != nil {
+		p.Err = err
+		return p
+	}
+	patch := change.patchOf(*before)
+	after, err := patch.Apply(*before)
+	if err != nil {
+		p.Err = err
+		return p
+	}
+	p.Before, p.After, p.Patch = withoutValue(before), withoutValue(&after), patch
+	return p
+}
+
+// patchOf is the patch that makes the change to a token of V2.
+func (c Change) patchOf(before tokenpatch.Token) *tokenpatch.Patch {
+	if c.Want != nil {
+		return c.Want.patch(before)
+	}
+	return c.Patch
+}

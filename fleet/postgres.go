@@ -1,0 +1,38 @@
+package fleet
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
+)
+
+// maxConnections to one Postgres server from one store: the transactions of the
+// workers go through one, and River's own queries are few.
+const maxConnections = 8
+
+func openPostgres(ctx context.Context, source string) (*Store, error) {
+	config, err := pgx.ParseConfig(source)
+	if err != nil {
+		return nil, err
+	}
+	// A process that is frozen within a transaction must not hold up the others.
+	if _, set := config.RuntimeParams["idle_in_transaction_session_timeout"]; !set {
+		config.RuntimeParams["idle_in_transaction_session_timeout"] = "30s"
+	}
+	db := stdlib.OpenDB(*config)
+	db.SetMaxOpenConns(maxConnections)
+	db.SetMaxIdleConns(maxConnections)
+	if err := db.PingContext(ctx); err != nil {
+		_ = db.Close()
+		return nil, err
+	}
+	return &Store{
+		db: db, reads: db, driver: riverdatabasesql.New(db),
+		now:    "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)",
+		lock:   "FOR UPDATE",
+		rebind: func(statement string) string { return statement },
+		whole:  func() error { return nil },
+	}, nil
+}

@@ -1,0 +1,139 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/tokenpatch/tokenpatch"
+)
+
+// State is what became of a change so far.
+type State string
+
+// The states of a change. All but the first are final.
+const (
+	StatePending    State = "pending"     // not yet decided
+	StateApplied    State = "applied"     // the token is as asked
+	StateNotApplied State = "not_applied" // refused, or never sent
+	StateUnknown    State = "unknown"     // sent, and nothing tells what became of it
+)
+
+// row is a change as the store has it, and the attempts that were made.
+type row struct {
+	run, seq int64
+	change   Change
+	job      int64
+	state    State
+	seen     string // the fence when the row was read
+	fence    string // this reader's own
+	before   *tokenpatch.Token
+	sent     *tokenpatch.Patch
+	attempts []attempt
+}
+
+// attempt is one request that may have been sent.
+type attempt struct {
+	number  int64
+	age     time.Duration // since it was written down, by the store's clock
+	outcome State         // empty where nothing is known
+	status  int           // 0 where there was no response
+	never   bool          // it was written down and, for certain, not sent
+}
+
+// load reads a change with its attempts; nil where there is none.
+func (s *Store) load(ctx context.Context, run, seq int64) (*row, error) {
+	r := &row{run: run, seq: seq, fence: newFence()}
+	var body, before, sent string
+	err := s.reads.QueryRowContext(ctx, s.sql(`SELECT body, coalesce(job, 0), fence, outcome, coalesce(before, ''), coalesce(sent, '')
+		FROM fleet_change WHERE run = $1 AND seq = $2`), run, seq).Scan(&body, &r.job, &r.seen, &r.state, &before, &sent)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	r.attempts, err = s.attempts(ctx, run, seq)
+	return r, cmp.Or(err, json.Unmarshal([]byte(body), &r.change), decode(before, &r.before), decode(sent, &r.sent))
+}
+
+func (s *Store) attempts(ctx context.Context, run, seq int64) ([]attempt, error) {
+	rows, err := s.reads.QueryContext(ctx, s.sql(`SELECT number, {now} - started, outcome, status
+		FROM fleet_attempt WHERE run = $1 AND seq = $2 ORDER BY number`), run, seq)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var attempts []attempt
+	for rows.Next() {
+		var a attempt
+		var age int64
+		if err := rows.Scan(&a.number, &age, &a.outcome, &a.status); err != nil {
+			return nil, err
+		}
+		a.age = time.Duration(age) * time.Microsecond
+		attempts = append(attempts, a)
+	}
+	return attempts, rows.Err()
+}
+
+// decode reads what may not be there.
+func decode[T any](text string, into **T) error {
+	if text == "" {
+		return nil
+	}
+	*into = new(T)
+	return json.Unmarshal([]byte(text), *into)
+}
+
+// encode is what decode reads.
+func encode[T any](value *T) (text sql.NullString, err error) {
+	if value == nil {
+		return text, nil
+	}
+	data, err := json.Marshal(value)
+	return sql.NullString{String: string(data), Valid: true}, err
+}
+
+// unsettled reports whether an attempt was made of which nobody knows what
+// became of it, and how long ago the latest of them was written down.
+func (r *row) unsettled() (age time.Duration, found bool) {
+	for _, a := range r.attempts {
+		if a.outcome == StateNotApplied {
+			continue
+		}
+		if !found || a.age < age {
+			age = a.age
+		}
+		found = true
+	}
+	return age, found
+}
+
+// hold is the condition for whatever is written for a row: that nobody else has
+// written since it was read. It has the parameters $1 to $4.
+const hold = "run = $1 AND seq = $2 AND fence IN ($3, $4)"
+
+func (r *row) holder() []any { return []any{r.run, r.seq, r.seen, r.fence} }
+
+// writeAttempts writes what became of attempts. Those that were never sent are
+// forgotten.
+func writeAttempts(ctx context.Context, tx *sql.Tx, s *Store, r *row, attempts []attempt) error {
+	for _, a := range attempts {
+		var err error
+		switch {
+		case a.never:
+			_, err = tx.ExecContext(ctx, s.sql("DELETE FROM fleet_attempt WHERE run = $1 AND seq = $2 AND number = $3"), r.run, r.seq, a.number)
+		case a.outcome != "":
+			_, err = tx.ExecContext(ctx, s.sql("UPDATE fleet_attempt SET outcome = $4, status = $5 WHERE run = $1 AND seq = $2 AND number = $3"),
+				r.run, r.seq, a.number, a.outcome, a.status)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,236 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/rivertype"
+
+	"github.com/tokenpatch/tokenpatch"
+)
+
+// Options say how a run is worked on. Client is all that must be set.
+type Options struct {
+	// Client is how to reach the services. Its hooks are called as ever.
+	Client tokenpatch.Config
+
+	// Workers is how many changes are worked on at once, at most 1000. 0 means 32.
+	Workers int
+
+	// StopAfter is the share of changes that may fail: where more of those that
+	// this call has finished are not applied or unknown, 20 at least, the run
+	// stops by itself. 0 never stops it; otherwise it is less than 1.
+	StopAfter float64
+
+	// ServiceTime is how long after a client has given a request up a service
+	// may still apply it. What became of such a request is asked no sooner. 0
+	// means 30 s.
+	ServiceTime time.Duration
+
+	// Logger is told of what goes wrong with the store, and of what River says.
+	// nil is silent.
+	Logger *slog.Logger
+}
+
+// Run works on a run until every change is decided, and returns nil then: what
+// became of each of them is in [Store.Results], and nil does not mean that they
+// were applied. Started again it goes on, and several processes may work on one
+// run at once.
+//
+// When ctx ends it begins nothing new, waits for what was sent, for as long as
+// the timeout of one attempt, and returns the context's error. A [*StoppedError]
+// is returned where going on would do harm, an [*UnknownRunError] where there is
+// no such run, and an error of the client where its settings are wrong. A store
+// that cannot be reached is waited for.
+func (s *Store) Run(ctx context.Context, name string, o Options) error {
+	r, err := s.newRunner(ctx, name, o)
+	if err != nil {
+		return err
+	}
+	go r.commits.run()
+	defer close(r.commits.ended)
+	err = r.supervise(ctx)
+	r.stopping.stop(err)
+	r.drain()
+	if err != nil && !errors.As(err, new(*StoppedError)) {
+		err = fmt.Errorf("fleet: run %q: %w", name, err)
+	}
+	return err
+}
+
+// runner works on one run in one process.
+type runner struct {
+	store    *Store
+	run      run
+	client   *tokenpatch.Client
+	workers  int
+	timing   timing
+	log      *slog.Logger
+	river    *river.Client[*sql.Tx]
+	started  bool // the river client
+	commits  *commits
+	stopping stopping
+	refusals map[api]*refusals
+	failures failures
+}
+
+func (s *Store) newRunner(ctx context.Context, name string, o Options) (*runner, error) {
+	switch {
+	case o.Workers < 0 || o.Workers > 1000:
+		return nil, &tokenpatch.InputError{Field: "Options.Workers", Value: strconv.Itoa(o.Workers), Want: "0 to 1000"}
+	case o.StopAfter < 0 || o.StopAfter >= 1:
+		return nil, &tokenpatch.InputError{Field: "Options.StopAfter", Value: fmt.Sprint(o.StopAfter), Want: "0 or more, and less than 1"}
+	case o.ServiceTime < 0:
+		return nil, &tokenpatch.InputError{Field: "Options.ServiceTime", Value: o.ServiceTime.String(), Want: "0 or more"}
+	}
+	found, err := s.find(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	client, err := tokenpatch.NewClient(withHooks(o.Client))
+	if err != nil {
+		return nil, err
+	}
+	r := &runner{
+		store: s, run: found, client: client, workers: cmp.Or(o.Workers, 32), timing: newTiming(o),
+		log:      cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
+		commits:  &commits{store: s, queue: make(chan write), ended: make(chan struct{})},
+		stopping: stopping{done: make(chan struct{})},
+		refusals: map[api]*refusals{v1: {turn: make(chan struct{}, 1)}, v2: {turn: make(chan struct{}, 1)}},
+		failures: failures{limit: o.StopAfter},
+	}
+	r.river, err = river.NewClient(s.driver, r.riverConfig())
+	return r, err
+}
+
+// timing is how long things may take.
+type timing struct {
+	attempt time.Duration // one attempt
+	send    time.Duration // from writing an attempt down to sending it
+	begin   time.Duration // from taking a change to its last attempt's beginning
+	lease   time.Duration // from taking a change to having recorded what became of it
+	quiet   time.Duration // until nothing of an attempt can still be on its way
+}
+
+// recordTime is how long a worker may take to write down what became of a change.
+var recordTime = 15 * time.Second
+
+// waitTime is how long a worker may wait for the rate limit with one change.
+var waitTime = 30 * time.Second
+
+func newTiming(o Options) timing {
+	t := timing{attempt: 30 * time.Second}
+	if o.Client.HTTPClient != nil && o.Client.HTTPClient.Timeout > 0 {
+		t.attempt = o.Client.HTTPClient.Timeout
+	}
+	t.send = min(t.attempt, 5*time.Second)
+	t.begin = waitTime
+	t.lease = t.begin + t.attempt + recordTime
+	t.quiet = t.send + t.attempt + cmp.Or(o.ServiceTime, 30*time.Second)
+	return t
+}
+
+const maxJobAttempts = 10_000 // a job at its last attempt would be discarded, and had to be made again
+
+func (r *runner) riverConfig() *river.Config {
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &worker{runner: r})
+	return &river.Config{
+		Queues:               map[string]river.QueueConfig{r.run.queue(): {MaxWorkers: r.workers}},
+		Workers:              workers,
+		JobTimeout:           r.timing.lease,
+		RescueStuckJobsAfter: r.timing.lease + 5*time.Second,
+		RetryPolicy:          retryPolicy{},
+		FetchCooldown:        5 * time.Millisecond,
+		FetchPollInterval:    100 * time.Millisecond,
+		PollOnly:             true,
+		SoftStopTimeout:      r.timing.attempt + recordTime,
+		Logger:               r.log,
+	}
+}
+
+// retryPolicy says when a job is tried again whose worker died, or could not
+// reach the store.
+type retryPolicy struct{}
+
+func (retryPolicy) NextRetry(*rivertype.JobRow) time.Time { return time.Now().Add(time.Second) }
+
+const interval = 200 * time.Millisecond // of looking after a run
+
+// supervise looks after a run until it is over or has to stop.
+func (r *runner) supervise(ctx context.Context) error {
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	for {
+		over, err := r.lookAfter(ctx)
+		switch {
+		case over:
+			return nil
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case errors.Is(err, errFileReplaced), errors.As(err, new(*StoppedError)), errors.As(err, new(*UnknownRunError)):
+			return err
+		case err != nil:
+			r.log.WarnContext(ctx, "fleet: the store does not do as it is asked", "run", r.run.name, "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.stopping.done:
+			return r.stopping.reason
+		case <-ticker.C:
+		}
+	}
+}
+
+// lookAfter starts River where it is not running, sees to it that it has jobs,
+// and reports whether every change is decided.
+func (r *runner) lookAfter(ctx context.Context) (over bool, err error) {
+	if err := r.store.whole(); err != nil {
+		return false, err
+	}
+	now, err := r.store.find(ctx, r.run.name)
+	switch {
+	case err != nil:
+		return false, err
+	case now.id != r.run.id:
+		return false, &UnknownRunError{r.run.name} // deleted, and made again
+	case now.stops != r.run.stops:
+		return false, &StoppedError{Run: r.run.name, Reason: now.reason}
+	}
+	var pending bool
+	query := "SELECT EXISTS (SELECT 1 FROM fleet_change WHERE run = $1 AND outcome = 'pending')"
+	if err := r.store.reads.QueryRowContext(ctx, r.store.sql(query), r.run.id).Scan(&pending); err != nil || !pending {
+		return err == nil, err
+	}
+	if err := r.feed(ctx); err != nil {
+		return false, err
+	}
+	if !r.started {
+		// The context of a start would end the workers; Stop lets them finish.
+		if err := r.river.Start(context.WithoutCancel(ctx)); err != nil {
+			return false, err
+		}
+		r.started = true
+	}
+	return false, nil
+}
+
+// drain waits for the workers to finish what they have sent.
+func (r *runner) drain() {
+	if !r.started {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), r.timing.attempt+2*recordTime)
+	defer cancel()
+	if err := r.river.Stop(ctx); err != nil {
+		r.log.Warn("fleet: workers did not end in time", "run", r.run.name, "error", err)
+	}
+}

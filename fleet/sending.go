@@ -1,0 +1,194 @@
+package fleet
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tokenpatch/tokenpatch"
+)
+
+// Why an attempt was not sent, although its call was ready to.
+var (
+	errTakenOver = errors.New("another worker has taken the change over")
+	errLate      = errors.New("the worker was held up for too long between writing the attempt down and sending it")
+	errDraining  = errors.New("the run is stopping")
+)
+
+// sending is one call of the client that may change a token. Each of its
+// attempts is written down before it is sent, and is not sent where that fails.
+type sending struct {
+	runner  *runner
+	row     *row
+	before  sql.NullString // the token as it was read
+	sent    sql.NullString // the patch
+	resets  bool           // that whatever was sent before is known not to have been applied
+	earlier []attempt      // of the same worker, by other calls
+	until   time.Time      // when the last attempt may begin
+	cancel  context.CancelCauseFunc
+
+	mu       sync.Mutex
+	inFlight bool
+	last     int64     // number of the last attempt
+	attempts []attempt // of this call
+	refused  error     // why no other attempt may begin; nil where one may
+}
+
+// sendingKey is where a call's context has its sending: the client's hooks are
+// the same for all calls.
+type sendingKey struct{}
+
+// withHooks returns config with hooks that write attempts down, beside those
+// that it has.
+func withHooks(config tokenpatch.Config) tokenpatch.Config {
+	start, end := config.Hooks.AttemptStart, config.Hooks.AttemptEnd
+	config.Hooks.AttemptStart = func(ctx context.Context, info *tokenpatch.AttemptInfo) context.Context {
+		if start != nil {
+			ctx = start(ctx, info)
+		}
+		if s, ok := ctx.Value(sendingKey{}).(*sending); ok {
+			return s.start(ctx)
+		}
+		return ctx
+	}
+	config.Hooks.AttemptEnd = func(ctx context.Context, info tokenpatch.AttemptResult) {
+		if s, ok := ctx.Value(sendingKey{}).(*sending); ok {
+			s.end(info)
+		}
+		if end != nil {
+			end(ctx, info)
+		}
+	}
+	return config
+}
+
+// call calls the client, with a context that ends where no other attempt may
+// begin and none is in flight.
+func (s *sending) call(ctx context.Context, call func(context.Context) error) error {
+	ctx, s.cancel = context.WithCancelCause(context.WithValue(ctx, sendingKey{}, s))
+	defer s.cancel(nil)
+	late := time.AfterFunc(time.Until(s.until), func() { s.refuse(errLate) })
+	defer late.Stop()
+	defer s.runner.stopping.whenDraining(func() { s.refuse(errDraining) })()
+	return call(ctx)
+}
+
+// refuse lets no other attempt begin, and ends the call unless one is in flight.
+func (s *sending) refuse(why error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refused == nil {
+		s.refused = why
+	}
+	if !s.inFlight {
+		s.cancel(s.refused)
+	}
+}
+
+// start is called right before an attempt is sent. The context that it returns
+// has ended where it must not be.
+func (s *sending) start(ctx context.Context) context.Context {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.refused == nil {
+		s.refused = s.begin(ctx)
+	}
+	if s.refused != nil {
+		s.cancel(s.refused)
+		ctx, cancel := context.WithCancelCause(ctx)
+		cancel(s.refused)
+		return ctx
+	}
+	s.inFlight = true
+	return ctx
+}
+
+// begin writes an attempt down, and looks at the clocks: the monotonic one, which
+// counts while a process is stopped, and the other one, which counts while a
+// machine sleeps.
+func (s *sending) begin(ctx context.Context) error {
+	began := time.Now()
+	if began.After(s.until) {
+		return errLate
+	}
+	s.last++
+	if err := s.runner.commits.write(func(tx *sql.Tx) error { return s.write(ctx, tx) }); err != nil {
+		s.attempts = append(s.attempts, attempt{number: s.last, never: true})
+		return err
+	}
+	s.attempts = append(s.attempts, attempt{number: s.last})
+	limit := s.runner.timing.send
+	if time.Since(began) > limit || time.Since(began.Round(0)) > limit || time.Now().Round(0).After(s.until.Round(0)) {
+		s.attempts[len(s.attempts)-1].never = true
+		return errLate
+	}
+	return nil
+}
+
+// write is what is written before an attempt is sent. Whoever has read an older
+// fence can write nothing after it.
+func (s *sending) write(ctx context.Context, tx *sql.Tx) error {
+	ctx = context.WithoutCancel(ctx)
+	store := s.runner.store
+	result, err := tx.ExecContext(ctx, store.sql(`UPDATE fleet_change SET fence = $4, before = $5, sent = $6, started = coalesce(started, {now})
+		WHERE `+hold+` AND outcome = 'pending'`), append(s.row.holder(), s.before, s.sent)...)
+	if err := oneRow(result, err); err != nil {
+		return err
+	}
+	if s.resets {
+		_, err := tx.ExecContext(ctx, store.sql(`UPDATE fleet_attempt SET outcome = 'not_applied'
+			WHERE run = $1 AND seq = $2 AND number < $3`), s.row.run, s.row.seq, s.first())
+		if err != nil {
+			return err
+		}
+	}
+	if err := writeAttempts(ctx, tx, store, s.row, slices.Concat(s.earlier, s.attempts)); err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, store.sql("INSERT INTO fleet_attempt (run, seq, number, started) VALUES ($1, $2, $3, {now})"), s.row.run, s.row.seq, s.last)
+	return err
+}
+
+// first is the number of the call's first attempt, while one more is written.
+func (s *sending) first() int64 { return s.last - int64(len(s.attempts)) }
+
+// end is called when an attempt has ended.
+func (s *sending) end(info tokenpatch.AttemptResult) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.inFlight {
+		return // one that was not to be sent
+	}
+	s.inFlight = false
+	a := &s.attempts[len(s.attempts)-1]
+	a.outcome, a.status = stateOf(info.Outcome), info.Status
+	if s.refused != nil {
+		s.cancel(s.refused)
+	}
+}
+
+// oneRow is errTakenOver where a statement changed nothing.
+func oneRow(result sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	n, err := result.RowsAffected()
+	if err == nil && n == 0 {
+		err = errTakenOver
+	}
+	return err
+}
+
+func stateOf(o tokenpatch.Outcome) State {
+	switch o {
+	case tokenpatch.OutcomeApplied:
+		return StateApplied
+	case tokenpatch.OutcomeNotApplied:
+		return StateNotApplied
+	default:
+		return StateUnknown
+	}
+}

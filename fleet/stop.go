@@ -1,0 +1,128 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/tokenpatch/tokenpatch"
+)
+
+const (
+	maxRefusals = 5  // of one credential in a row
+	minFinished = 20 // changes before the share of failures counts
+)
+
+// StoppedError is why a run ended by itself although changes are pending: going
+// on would have done harm. Running it again goes on.
+type StoppedError struct {
+	Run    string
+	Reason string
+}
+
+func (e *StoppedError) Error() string {
+	return fmt.Sprintf("fleet: run %q stopped: %s", e.Run, e.Reason)
+}
+
+// stopping tells the workers of a run to end, once.
+type stopping struct {
+	once   sync.Once
+	done   chan struct{}
+	reason error // may be read once done is closed
+}
+
+func (s *stopping) stop(reason error) {
+	s.once.Do(func() {
+		s.reason = reason
+		close(s.done)
+	})
+}
+
+// whenDraining calls f once the run stops, unless the function that it returns
+// is called before.
+func (s *stopping) whenDraining(f func()) (forget func()) {
+	forgotten := make(chan struct{})
+	go func() {
+		select {
+		case <-s.done:
+			f()
+		case <-forgotten:
+		}
+	}()
+	return func() { close(forgotten) }
+}
+
+// refusals counts the responses 401 of one API in a row. After the first one,
+// changes go one at a time until one is not refused.
+type refusals struct {
+	mu    sync.Mutex
+	count int
+	turn  chan struct{} // holds one
+}
+
+// enter waits until a change may be worked on. leave must be called after it.
+func (f *refusals) enter(ctx context.Context) (leave func(), err error) {
+	f.mu.Lock()
+	refused := f.count > 0
+	f.mu.Unlock()
+	if !refused {
+		return func() {}, nil
+	}
+	select {
+	case f.turn <- struct{}{}:
+		return func() { <-f.turn }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// observe counts how a call ended, and reports whether that was the last refusal
+// in a row that is borne.
+func (f *refusals) observe(err error) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var api *tokenpatch.APIError
+	switch {
+	case errors.As(err, new(*tokenpatch.UnauthorizedError)):
+		f.count++
+	case err == nil || errors.As(err, &api) && api.Attempts > 0:
+		f.count = 0
+	}
+	return f.count == maxRefusals
+}
+
+// failures counts how many changes failed.
+type failures struct {
+	limit float64 // share of those that finished; 0 is none
+
+	mu               sync.Mutex
+	finished, failed int
+	last             string // why the latest of them failed
+}
+
+// observe counts a change that finished, and says why the run is to stop; empty
+// where it is not.
+func (f *failures) observe(state State, why string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.finished++
+	if state != StateApplied {
+		f.failed++
+		f.last = why
+	}
+	if f.limit == 0 || f.finished < minFinished || float64(f.failed) <= f.limit*float64(f.finished) {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d changes failed, the last with: %s", f.failed, f.finished, f.last)
+}
+
+// halt writes down that the run stops by itself, so that other processes stop as
+// well, and stops it.
+func (r *runner) halt(ctx context.Context, reason string) {
+	_, err := r.store.db.ExecContext(context.WithoutCancel(ctx), r.store.sql("UPDATE fleet_run SET stops = stops + 1, stop_reason = $2 WHERE id = $1"), r.run.id, reason)
+	if err != nil {
+		r.log.WarnContext(ctx, "fleet: other processes could not be told that the run stops", "run", r.run.name, "error", err)
+	}
+	r.stopping.stop(&StoppedError{Run: r.run.name, Reason: reason})
+}

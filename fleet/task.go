@@ -1,0 +1,302 @@
+package fleet
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/tokenpatch/tokenpatch"
+)
+
+// task is what a worker does about one change.
+type task struct {
+	*runner
+	row       *row
+	unsettled bool      // that an earlier attempt may have been applied
+	resets    bool      // that a read has shown that none was
+	until     time.Time // when the last attempt may begin
+	attempts  []attempt // that were made
+}
+
+// verdict is what a task comes to.
+type verdict struct {
+	state State
+	later time.Duration     // where it is pending: when to look again
+	after *tokenpatch.Token // where it is applied to a token of V2
+	err   error             // where it is neither applied nor pending: why
+}
+
+// decide sends what has to be sent, and settles what was sent before.
+func (t *task) decide(ctx context.Context) verdict {
+	change := t.row.change
+	switch {
+	case change.Update != nil:
+		return t.update(ctx, *change.Update)
+	case !t.unsettled:
+		return t.fresh(ctx)
+	case change.Patch != nil && change.Patch.Replay() == tokenpatch.ReplayIdempotent:
+		return t.patch(ctx, t.row.before, change.Patch)
+	default:
+		return t.settle(ctx)
+	}
+}
+
+const maxConflicts = 5 // other writers that one try of a Want puts up with
+
+// fresh reads the token, and sends what changes it.
+func (t *task) fresh(ctx context.Context) verdict {
+	for conflicts := 0; ; conflicts++ {
+		before, err := t.read(ctx)
+		if err != nil {
+			return t.unread(err)
+		}
+		patch := t.row.change.patchOf(*before)
+		if patch.Len() == 0 {
+			return verdict{state: StateApplied, after: before}
+		}
+		v := t.patch(ctx, before, patch)
+		overtaken := t.row.change.Want != nil && v.state == StateNotApplied && errors.As(v.err, new(*tokenpatch.PatchFailedError))
+		if !overtaken || conflicts == maxConflicts || t.sameAs(ctx, before) {
+			return v
+		}
+	}
+}
+
+// settle finds out by a read what became of the patch that was sent last, and
+// goes on from there.
+func (t *task) settle(ctx context.Context) verdict {
+	patch, before := t.row.sent, t.row.before
+	if patch == nil || before == nil {
+		return verdict{state: StateUnknown, err: errUnsettled}
+	}
+	var outcome tokenpatch.Outcome
+	var token *tokenpatch.Token
+	err := t.reading(ctx, func(ctx context.Context) (err error) {
+		outcome, token, err = t.client.V2.Settle(ctx, *before, patch)
+		return err
+	})
+	switch {
+	case err != nil:
+		return t.unread(err)
+	case outcome == tokenpatch.OutcomeApplied:
+		return verdict{state: StateApplied, after: token}
+	case outcome == tokenpatch.OutcomeNotApplied && t.row.change.Want != nil:
+		t.unsettled, t.resets = false, true
+		return t.fresh(ctx)
+	case outcome == tokenpatch.OutcomeNotApplied:
+		return verdict{state: StateNotApplied, err: errOvertaken}
+	case patch.Replay() == tokenpatch.ReplayUnsafe:
+		return verdict{state: StateUnknown, err: errUnsettled}
+	default:
+		return t.patch(ctx, before, patch)
+	}
+}
+
+// What a read says of a patch whose attempts had no outcome.
+var (
+	errUnsettled = errors.New("fleet: the patch may have been applied and may not be sent again, and a read does not show it")
+	errOvertaken = errors.New("fleet: somebody else has changed what the patch is guarded by, so that it was not applied")
+)
+
+// errNoTime is the error of a read for which a worker has no time.
+var errNoTime = errors.New("no time is left for a read")
+
+// read reads the token.
+func (t *task) read(ctx context.Context) (token *tokenpatch.Token, err error) {
+	err = t.reading(ctx, func(ctx context.Context) (err error) {
+		token, err = t.client.V2.GetToken(ctx, t.row.change.ID)
+		return err
+	})
+	return token, err
+}
+
+// reading calls the client for something that changes nothing.
+func (t *task) reading(ctx context.Context, call func(context.Context) error) error {
+	ctx, cancel := context.WithDeadline(ctx, t.until)
+	defer cancel()
+	defer t.stopping.whenDraining(cancel)()
+	err := call(ctx)
+	t.observe(ctx, err)
+	if err != nil && ctx.Err() != nil {
+		return errNoTime
+	}
+	return err
+}
+
+// unread says what a read that failed comes to. A token that cannot be read
+// cannot be settled either.
+func (t *task) unread(err error) verdict {
+	switch {
+	case errors.Is(err, errNoTime):
+		return verdict{state: StatePending, later: time.Second}
+	case t.mayPass(err):
+		return verdict{state: StatePending, later: t.pause(err)}
+	case t.unsettled:
+		return verdict{state: StateUnknown, err: err}
+	default:
+		return verdict{state: StateNotApplied, err: err}
+	}
+}
+
+// sameAs reports whether the token still has the settings that it was read with:
+// then a patch that failed would fail again.
+func (t *task) sameAs(ctx context.Context, before *tokenpatch.Token) bool {
+	now, err := t.read(ctx)
+	return err == nil && tokenpatch.Diff(*before, *now).Len() == 0
+}
+
+// update sends an update of V1, which may be sent again always.
+func (t *task) update(ctx context.Context, update tokenpatch.TokenUpdate) verdict {
+	id, err := uuid.Parse(t.row.change.ID)
+	if err != nil {
+		return verdict{state: StateNotApplied, err: err}
+	}
+	s := t.newSending(sql.NullString{}, sql.NullString{})
+	err = s.call(ctx, func(ctx context.Context) error { return t.client.V1.UpdateToken(ctx, id, update) })
+	return t.judge(ctx, s, nil, err)
+}
+
+// patch sends a patch to the token that was read.
+func (t *task) patch(ctx context.Context, before *tokenpatch.Token, patch *tokenpatch.Patch) verdict {
+	read, beforeErr := encode(withoutValue(before))
+	sent, patchErr := encode(patch)
+	if err := errors.Join(beforeErr, patchErr); err != nil {
+		return verdict{state: StateNotApplied, err: err}
+	}
+	s := t.newSending(read, sent)
+	var after *tokenpatch.Token
+	err := s.call(ctx, func(ctx context.Context) (err error) {
+		after, err = t.client.V2.PatchToken(ctx, t.row.change.ID, patch)
+		return err
+	})
+	v := t.judge(ctx, s, after, err)
+	if v.state == StateApplied && v.after == nil { // applied, with a response that broke off
+		v.after, _ = t.read(ctx)
+	}
+	return v
+}
+
+func (t *task) newSending(before, sent sql.NullString) *sending {
+	s := &sending{runner: t.runner, row: t.row, before: before, sent: sent, resets: t.resets, earlier: t.attempts, until: t.until}
+	for _, a := range slices.Concat(t.row.attempts, t.attempts) {
+		s.last = max(s.last, a.number)
+	}
+	return s
+}
+
+// judge says what a call comes to.
+func (t *task) judge(ctx context.Context, s *sending, after *tokenpatch.Token, err error) verdict {
+	t.attempts = append(t.attempts, s.attempts...)
+	t.observe(ctx, err)
+	outcome := stateOf(tokenpatch.OutcomeOf(err))
+	guarded := errors.As(err, new(*tokenpatch.PatchFailedError))
+	switch {
+	case outcome == StateApplied:
+		return verdict{state: StateApplied, after: after}
+	case s.maybeSent(), t.unsettled && (guarded || t.mayPass(err)):
+		return t.undecided(err)
+	case s.refused != nil || ctx.Err() != nil:
+		return verdict{state: StatePending, later: time.Second}
+	case t.unsettled || outcome == StateUnknown:
+		return verdict{state: StateUnknown, err: err}
+	case t.mayPass(err):
+		return verdict{state: StatePending, later: t.pause(err)}
+	default:
+		return verdict{state: StateNotApplied, err: err}
+	}
+}
+
+// undecided has the change settled once nothing of it can be on its way, unless
+// that was tried often enough.
+func (t *task) undecided(err error) verdict {
+	if len(t.row.attempts)+len(t.attempts) >= maxAttempts {
+		return verdict{state: StateUnknown, err: err}
+	}
+	return verdict{state: StatePending, later: t.timing.quiet}
+}
+
+// observe stops the run where the credential was refused too often.
+func (t *task) observe(ctx context.Context, err error) {
+	if t.refusals[t.row.change.api()].observe(err) {
+		t.halt(ctx, fmt.Sprintf("the credential was refused %d times in a row, the last time with: %v", maxRefusals, err))
+	}
+}
+
+// maybeSent reports whether an attempt of the call may have been applied.
+func (s *sending) maybeSent() bool {
+	for _, a := range s.attempts {
+		if !a.never && a.outcome != StateNotApplied {
+			return true
+		}
+	}
+	return false
+}
+
+const maxAttempts = 32 // of one change: what is not decided after them will not be
+
+// mayPass reports whether another try, later, may end otherwise.
+func (t *task) mayPass(err error) bool {
+	var response *tokenpatch.APIError
+	switch {
+	case errors.As(err, new(*tokenpatch.RateLimitedError)):
+		return true
+	case len(t.row.attempts)+len(t.attempts) >= maxAttempts:
+		return false
+	case errors.As(err, new(*tokenpatch.NotSentError)), errors.As(err, new(*tokenpatch.ReadError)):
+		return true
+	case errors.As(err, new(*tokenpatch.ConflictError)):
+		return t.row.change.api() == v2
+	}
+	// Of a read: nothing else leaves the outcome of an attempt open that had such a response.
+	return errors.As(err, &response) && (response.StatusCode < 300 || response.StatusCode == http.StatusRequestTimeout || response.StatusCode >= 500)
+}
+
+// pause is how long to wait before another try.
+func (t *task) pause(err error) time.Duration {
+	var limited *tokenpatch.RateLimitedError
+	if errors.As(err, &limited) {
+		return min(max(limited.RetryAfter, time.Second), time.Hour)
+	}
+	return time.Second << min(len(t.row.attempts)/4, 6)
+}
+
+// description is an error as the store keeps it.
+type description struct {
+	text, kind, code string
+	status           int
+}
+
+func describe(err error) description {
+	if err == nil {
+		return description{}
+	}
+	kind := fmt.Sprintf("%T", err)
+	d := description{text: storable(err.Error(), 2000), kind: kind[strings.LastIndexByte(kind, '.')+1:]}
+	var api *tokenpatch.APIError
+	if errors.As(err, &api) {
+		d.code, d.status = storable(api.Code, 200), api.StatusCode
+	}
+	return d
+}
+
+// storable is a text that every database takes.
+func storable(text string, limit int) string {
+	return shorten(strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD"), limit)
+}
+
+// withoutValue is a token without its secret.
+func withoutValue(t *tokenpatch.Token) *tokenpatch.Token {
+	if t == nil {
+		return nil
+	}
+	kept := *t
+	kept.Token = tokenpatch.Field[tokenpatch.Secret]{}
+	return &kept
+}
