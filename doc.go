@@ -6,45 +6,46 @@
 //		V2: tokenpatch.V2Config{AccessToken: "..."},
 //	})
 //
-// V1 takes a typed update, in which every field is absent, null or set:
+// V1 takes a typed update. Each field is absent, so that it stays as it is,
+// null, or set:
 //
 //	err = client.V1.UpdateToken(ctx, id, tokenpatch.TokenUpdate{
 //		Name:   tokenpatch.Set("ci"),
 //		RoleID: tokenpatch.Null[uuid.UUID](),
 //	})
 //
-// V2 takes a JSON Patch (RFC 6902), built step by step:
+// V2 takes a JSON Patch (RFC 6902), which is built step by step:
 //
 //	patch := tokenpatch.NewPatch().SetName("deployer").SetRole(tokenpatch.RoleReader)
 //	token, err := client.V2.PatchToken(ctx, "61095542756dba551110ae21", patch)
 //
-// [Diff] makes the patch between two tokens, [Patch.Apply] tells what a patch
-// makes of one, and [Patch.Guard] lets it fail rather than overwrite what
-// somebody else has written in between:
-//
-//	patch, unguarded := tokenpatch.Diff(before, after).Guard(before)
+// [V2Tokens.EditToken] reads a token, has a function change a copy of it, and
+// sends the difference in a way that overwrites nothing that somebody else has
+// written in between. The steps are there by themselves too: [V2Tokens.GetToken]
+// reads, [Diff] makes the patch between two tokens, [Patch.Apply] says what a
+// patch makes of a token, and [Patch.Guard] lets a patch fail where the token is
+// not as it was.
 //
 // # What happened to my token?
 //
-// Every call ends with one of three outcomes, which [OutcomeOf] tells from its
-// error: applied, not applied, or unknown. It is never a guess. Each status has
-// an error type of its own, such as [*NotFoundError], and all of them are an
-// [*APIError] to errors.As; a call that was sent and never settled is an
-// [*OutcomeUnknownError].
+// Each call ends with one of three outcomes, which [OutcomeOf] tells from its
+// error: applied, not applied, or unknown. It is never a guess. The error's type
+// says why: each status has a type of its own, such as [*NotFoundError], and all
+// of these are an [*APIError] to errors.As. A call that was sent, and of which no
+// response says what became of the change, is an [*OutcomeUnknownError].
 //
 // # Will it be applied twice?
 //
-// A request is sent again only where that cannot change more than sending it
-// once: after a refusal, where nothing was sent, or where [Patch.Replay] says
-// that a second application is harmless. net/http's own silent replays are shut
-// off.
+// A request is sent again only where a second application changes nothing more:
+// after a refusal, where nothing was sent, or where [Patch.Replay] says that it is
+// harmless. The replays that net/http makes by itself are prevented.
 //
 // # What if there are ten thousand?
 //
 // Share one [Client] among as many goroutines as you like. It reads the rate
-// limit from the headers of each answer and admits what the limit allows, in
-// the order in which the calls came. A call waits as long as its context lets
-// it, and fails at once with a [*RateLimitedError] where that is not enough.
+// limit from the headers of each response and admits as many calls as the limit
+// allows, first come, first served. A call waits as long as its context lets it,
+// and fails at once with a [*RateLimitedError] where that is not enough.
 //
 // Package tokenpatchtest has a service that implements both APIs, for tests.
 package tokenpatch

@@ -27,8 +27,8 @@ var withExamples = []string{".", "tokenpatchtest", "tokenpatchotel"}
 
 func TestEveryFunctionHasAnExample(t *testing.T) {
 	for _, folder := range withExamples {
-		if _, err := fs.Stat(tree, folder); err != nil {
-			continue // a module of its own, where the root is all that was downloaded
+		if folder == "tokenpatchotel" && !isWhole() {
+			continue
 		}
 		p := documented(t, folder)
 		check := func(name string, examples []*doc.Example) {
@@ -106,5 +106,31 @@ func TestSecurityNamesTestsThatExist(t *testing.T) {
 		assert.True(t, slices.ContainsFunc(tests, func(test string) bool {
 			return test == name[1] || name[2] != "" && strings.HasPrefix(test, name[1])
 		}), "SECURITY.md names %s, and there is no such test", name[1]+name[2])
+	}
+}
+
+// The list of files is complete, and true.
+func TestContributingListsTheFiles(t *testing.T) {
+	_, section, _ := strings.Cut(text(t, "CONTRIBUTING.md"), "\n## Where things are\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var listed []string
+	for line := range strings.Lines(section) {
+		if cells := strings.Split(line, "|"); len(cells) > 2 {
+			for _, match := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[1], -1) {
+				listed = append(listed, match[1])
+			}
+		}
+	}
+	for _, file := range goFiles(t) {
+		if file.folder() == "." && !file.isTest() {
+			assert.Contains(t, listed, file.path)
+		}
+	}
+	for _, name := range listed {
+		if strings.HasSuffix(name, "/") && !isWhole() {
+			continue
+		}
+		_, err := fs.Stat(tree, strings.TrimSuffix(name, "/"))
+		assert.NoError(t, err, "CONTRIBUTING.md lists %s", name)
 	}
 }
