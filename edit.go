@@ -43,7 +43,8 @@ const (
 // edit says how the token shall be, and may be called more than once: applied to
 // its own result it must change nothing. It adds a role where the token lacks it,
 // and does not append one. The copy shares no memory with anything else. A token
-// that is already as wanted is not written. An error of edit ends the call.
+// that is already as wanted is not written. An error of edit ends the call. What
+// is guarded are the members that it changes, and not those that it looks at.
 //
 // Where another program was quicker, the token is read again and edit called
 // again, [EditOptions.MaxConflicts] times at most; then the error is an

@@ -138,6 +138,32 @@ func TestReadsGoThroughTheLimiter(t *testing.T) {
 	})
 }
 
+// Reads have routes of their own, whose quotas are not that of changes.
+func TestReadsHaveRoutesOfTheirOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Route: 3})
+		start := time.Now()
+		for range 3 {
+			_, err := client.V2.GetToken(t.Context(), idV2)
+			require.NoError(t, err)
+			require.NoError(t, patchName(t.Context(), client))
+			_, err = ids(client, tokenpatch.TokensOptions{})
+			require.NoError(t, err)
+		}
+		assert.Zero(t, time.Since(start), "each route has its own quota")
+		for _, route := range []string{"GET /api/v2/tokens/{id}", "GET /api/v2/tokens", "PATCH /api/v2/tokens/{id}"} {
+			assert.Contains(t, client.V2.RateLimit().Routes, route)
+		}
+		_, err := client.V2.GetToken(t.Context(), idV2)
+		require.NoError(t, err)
+		assert.Equal(t, 10*time.Second, time.Since(start).Round(time.Second))
+		for _, r := range service.Requests() {
+			assert.NotEqual(t, 429, r.Status)
+		}
+	})
+}
+
 // ids reads the list, and returns the ids of the tokens and the error at its end.
 func ids(client *tokenpatch.Client, options tokenpatch.TokensOptions) (ids []string, err error) {
 	for token, err := range client.V2.Tokens(context.Background(), options) {
