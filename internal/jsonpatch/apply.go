@@ -36,9 +36,8 @@ type patching struct {
 
 func (d *patching) apply(op Operation) error {
 	err := d.do(op)
-	// The operation's own path need not be said twice.
-	if inner := new(locationError); errors.As(err, &inner) && inner.path == op.Path {
-		return inner.err
+	if inner, ok := err.(*locationError); ok && inner.path == op.Path {
+		return inner.err // the operation's own path need not be said twice
 	}
 	return err
 }
@@ -154,6 +153,8 @@ func locate(path Pointer, err error) error {
 }
 
 func (e *locationError) Error() string { return fmt.Sprintf("at %q: %v", string(e.path), e.err) }
+
+func (e *locationError) Unwrap() error { return e.err }
 
 var (
 	errNoValue   = errors.New("no value at this path")

@@ -165,13 +165,13 @@ type member struct {
 }
 
 const (
-	few       = 16 // where a search from the front stops being quicker than a map
+	few       = 32 // where a search from the front stops being quicker than a map
 	ambiguous = -1 // in place of the position of a name that occurs twice
 )
 
 // openObject returns the object in raw, whose memory it shares.
 func openObject(raw json.RawMessage) *object {
-	o := &object{members: make([]member, 0, few)}
+	o := &object{members: make([]member, 0, few/2)}
 	for name, value := range rawjson.Members(raw) {
 		o.members = append(o.members, member{name, node{raw: value}})
 	}

@@ -13,8 +13,10 @@ import (
 // Check returns the value in data without the space around it, or the syntax
 // error of encoding/json, which tells the offset.
 func Check(data []byte) (json.RawMessage, error) {
-	if !json.Valid(data) {
-		return nil, json.Unmarshal(data, new(json.RawMessage))
+	r := NewReader(data)
+	r.skip()
+	if err := r.Finish(nil); err != nil {
+		return nil, err
 	}
 	return bytes.TrimSpace(data), nil
 }

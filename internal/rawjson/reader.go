@@ -5,7 +5,6 @@ import (
 	"errors"
 	"iter"
 	"strings"
-	"unicode/utf8"
 )
 
 // Reader reads JSON from the front to the back in one pass, and checks it on
@@ -206,55 +205,4 @@ func (r *Reader) peek() byte {
 		return 0
 	}
 	return r.text[r.pos]
-}
-
-// string reads a string. One that stands there as it is, is not copied.
-func (r *Reader) string() string {
-	r.Kind()
-	start := r.pos + 1
-	plain := r.skipString()
-	switch {
-	case r.invalid:
-		return ""
-	case plain:
-		return r.text[start : r.pos-1]
-	}
-	var room [64]byte
-	return string(appendUnquoted(room[:0], r.text[start:r.pos-1]))
-}
-
-// skipString reads a string, and says whether it stands there as it is.
-func (r *Reader) skipString() (plain bool) {
-	r.expect('"')
-	plain = true
-	for i := r.pos; i < len(r.text); i++ {
-		switch c := r.text[i]; {
-		case c == '"':
-			r.pos = i + 1
-			return plain
-		case c == '\\':
-			size := escapeLen(r.text[i:])
-			r.invalid = r.invalid || size == 0
-			i += max(size, 1) - 1
-			plain = false
-		case c < ' ':
-			r.invalid = true
-		case c >= utf8.RuneSelf:
-			plain = false
-		}
-	}
-	r.require(false)
-	return false
-}
-
-// escapeLen returns the length of the escape that text starts with, or 0 if it
-// is none.
-func escapeLen(text string) int {
-	switch {
-	case len(text) > 1 && strings.IndexByte(`"\/bfnrt`, text[1]) >= 0:
-		return 2
-	case codeUnit(text) >= 0:
-		return 6
-	}
-	return 0
 }

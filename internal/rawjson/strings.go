@@ -21,75 +21,145 @@ func Text(value json.RawMessage) (string, error) {
 // become one, and [AppendString] writes it as it was.
 func Unquote(quoted json.RawMessage) []byte {
 	text := quoted[1 : len(quoted)-1]
-	if asciiLen(text) == len(text) {
-		return text
+	for _, c := range text {
+		if c == '\\' || c >= utf8.RuneSelf {
+			r := NewReader(quoted[1:])
+			return r.appendText(make([]byte, 0, len(text)))
+		}
 	}
-	return appendUnquoted(make([]byte, 0, len(text)), text)
+	return text
 }
 
-// appendUnquoted appends what text means, which stands between quotes.
-func appendUnquoted[T string | []byte | json.RawMessage](b []byte, text T) []byte {
+// string reads a string. One that stands there as it is, is not copied.
+func (r *Reader) string() string {
+	r.expect('"')
+	plain := r.plain()
+	if r.peek() == '"' {
+		r.pos++
+		return plain
+	}
+	var room [64]byte
+	return string(r.appendText(append(room[:0], plain...)))
+}
+
+// plain reads what stands there as it is.
+func (r *Reader) plain() string {
+	start := r.pos
+	for r.pos < len(r.text) {
+		c := r.text[r.pos]
+		if c < utf8.RuneSelf {
+			if c < ' ' || c == '"' || c == '\\' {
+				break
+			}
+			r.pos++
+			continue
+		}
+		char, size := utf8.DecodeRuneInString(r.text[r.pos:])
+		if char == utf8.RuneError && size == 1 {
+			break
+		}
+		r.pos += size
+	}
+	return r.text[start:r.pos]
+}
+
+// appendText appends the rest of a string, and reads the quote behind it.
+func (r *Reader) appendText(b []byte) []byte {
 	for {
-		plain := asciiLen(text)
-		b, text = append(b, text[:plain]...), text[plain:]
-		switch {
-		case len(text) == 0:
+		b = append(b, r.plain()...)
+		switch c := r.peek(); {
+		case c == '"':
+			r.pos++
 			return b
-		case text[0] == '\\':
-			b, text = appendUnescaped(b, text)
-		default:
-			r, size := utf8.DecodeRuneInString(string(text[:min(len(text), utf8.UTFMax)]))
-			b, text = utf8.AppendRune(b, r), text[size:]
+		case c == '\\':
+			b = r.appendEscape(b)
+		case c >= utf8.RuneSelf:
+			b = utf8.AppendRune(b, utf8.RuneError)
+			r.pos++
+		default: // a control character, or the end
+			r.require(false)
+			return b
 		}
 	}
 }
 
-// asciiLen returns how much of text is ASCII before the first escape.
-func asciiLen[T string | []byte | json.RawMessage](text T) int {
-	for i := range len(text) {
-		if c := text[i]; c >= utf8.RuneSelf || c == '\\' {
-			return i
-		}
+// appendEscape reads an escape, and appends what it means.
+func (r *Reader) appendEscape(b []byte) []byte {
+	text := r.text[r.pos:]
+	size := escapeLen(text)
+	if r.require(size > 0); r.invalid {
+		return b
 	}
-	return len(text)
-}
-
-// appendUnescaped appends what the escape means that text starts with, and
-// returns what follows it.
-func appendUnescaped[T string | []byte | json.RawMessage](b []byte, text T) (decoded []byte, rest T) {
+	r.pos += size
 	switch c := text[1]; c {
 	case 'b':
-		return append(b, '\b'), text[2:]
+		return append(b, '\b')
 	case 'f':
-		return append(b, '\f'), text[2:]
+		return append(b, '\f')
 	case 'n':
-		return append(b, '\n'), text[2:]
+		return append(b, '\n')
 	case 'r':
-		return append(b, '\r'), text[2:]
+		return append(b, '\r')
 	case 't':
-		return append(b, '\t'), text[2:]
+		return append(b, '\t')
 	case 'u':
-		r, rest := codeUnit(text), text[6:]
-		if !utf16.IsSurrogate(r) {
-			return utf8.AppendRune(b, r), rest
-		}
-		if pair := utf16.DecodeRune(r, codeUnit(rest)); pair != utf8.RuneError {
-			return utf8.AppendRune(b, pair), rest[6:]
-		}
-		return append(b, 0xE0|byte(r>>12), 0x80|byte(r>>6)&0x3F, 0x80|byte(r)&0x3F), rest
+		return r.appendCodeUnit(b, codeUnit(text))
 	default:
-		return append(b, c), text[2:]
+		return append(b, c)
 	}
+}
+
+// appendCodeUnit appends a code unit of UTF-16, and if it needs one the other
+// half, which it reads.
+func (r *Reader) appendCodeUnit(b []byte, unit rune) []byte {
+	if !utf16.IsSurrogate(unit) {
+		return utf8.AppendRune(b, unit)
+	}
+	if pair := utf16.DecodeRune(unit, codeUnit(r.text[r.pos:])); pair != utf8.RuneError {
+		r.pos += len(`\u0000`)
+		return utf8.AppendRune(b, pair)
+	}
+	return append(b, 0xE0|byte(unit>>12), 0x80|byte(unit>>6)&0x3F, 0x80|byte(unit)&0x3F)
+}
+
+// skipString reads a string that nobody wants to know.
+func (r *Reader) skipString() {
+	r.expect('"')
+	for ; r.pos < len(r.text); r.pos++ {
+		switch c := r.text[r.pos]; {
+		case c == '"':
+			r.pos++
+			return
+		case c == '\\':
+			size := escapeLen(r.text[r.pos:])
+			r.require(size > 0)
+			r.pos += size - 1
+		default:
+			r.require(c >= ' ')
+		}
+	}
+	r.require(false)
+}
+
+// escapeLen returns the length of the escape that text starts with, or 0 if it
+// is none.
+func escapeLen(text string) int {
+	switch {
+	case len(text) > 1 && strings.IndexByte(`"\/bfnrt`, text[1]) >= 0:
+		return 2
+	case codeUnit(text) >= 0:
+		return 6
+	}
+	return 0
 }
 
 // codeUnit returns the code unit of the \u escape that text starts with, or -1
 // where there is none.
-func codeUnit[T string | []byte | json.RawMessage](text T) (unit rune) {
+func codeUnit(text string) (unit rune) {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return -1
 	}
-	for i := 2; i < 6; i++ {
-		c := text[i]
+	for _, c := range []byte(text[2:6]) {
 		switch {
 		case '0' <= c && c <= '9':
 			c -= '0'
