@@ -43,7 +43,7 @@ const (
 
 // Client calls both APIs. It is made by [NewClient], is safe for concurrent
 // use, and is meant to be shared: the goroutines that share one share its
-// connections and its rate gates, one gate a service. A call of a zero Client
+// connections and its rate limiters, one for each service. A call of a zero Client
 // is an [*InputError]; a nil *Client panics, as any nil pointer does.
 //
 // A panic of a transport, a hook, a logger or a credential function goes
@@ -65,13 +65,13 @@ type Config struct {
 	V2 V2Config
 
 	// HTTPClient carries the attempts; it is copied, never changed. Its
-	// Timeout is the limit of one attempt, from its admission by the rate gate
-	// to the last byte of its answer; 0 means 30 s. An attempt that reaches it is
+	// Timeout is the limit of one attempt, from its permit of the rate limit
+	// to the last byte of its response; 0 means 30 s. An attempt that reaches it is
 	// tried again like any other that broke. Waiting is bounded by the
 	// context of the call alone. Its cookie jar and its redirect policy are not
 	// used: redirects are never followed. nil, or a nil Transport, means a transport of our own
 	// with TLS 1.2 or newer, the environment's proxy, kept connections and at
-	// most 256 KiB of headers in an answer.
+	// most 256 KiB of headers in a response.
 	//
 	// Where the credential goes is up to the Transport. An [*http.Transport]
 	// that would speak TLS 1.1 is refused; what any other does, which
@@ -104,8 +104,8 @@ type Config struct {
 	// Hooks are called on every attempt and every wait.
 	Hooks Hooks
 
-	// MaxResponseBytes is how much of an answer's body is read, unpacked. A
-	// longer one is an answer that could not be read. 0 means 1 MiB.
+	// MaxResponseBytes is how much of a response's body is read, unpacked. A
+	// longer one is a response that could not be read. 0 means 1 MiB.
 	MaxResponseBytes int64
 
 	// AllowInsecureHTTP permits base URLs that begin with http:// and name

@@ -224,8 +224,8 @@ type ValidationDetail struct {
 	Loc   []any           // where: strings and ints, such as "body", "name" or "body", "roles", 0
 	Msg   string          // what is wrong, for people
 	Type  string          // what is wrong, for programs: "string_type"
-	Input json.RawMessage // the value in question; nil where the answer has none
-	Ctx   json.RawMessage // more about the rule that was broken, an object; nil where the answer has none
+	Input json.RawMessage // the value in question; nil where the response has none
+	Ctx   json.RawMessage // more about the rule that was broken, an object; nil where the response has none
 }
 
 // UnmarshalJSON reads an item whose Loc mixes strings and integers.

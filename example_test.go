@@ -156,9 +156,9 @@ func ExampleAPIError() {
 	if errors.As(err, &forbidden) {
 		fmt.Println("ask for a better token:", forbidden.Message)
 	}
-	var answer *tokenpatch.APIError
-	if errors.As(err, &answer) {
-		fmt.Println("status", answer.StatusCode, "tell support", answer.ID)
+	var response *tokenpatch.APIError
+	if errors.As(err, &response) {
+		fmt.Println("status", response.StatusCode, "tell support", response.ID)
 	}
 	fmt.Println(err)
 	// Output:

@@ -196,7 +196,10 @@ func (m *treeModule) files() ([]zip.File, error) {
 			return nil, err
 		}
 		f := file{name: filepath.ToSlash(name), onDisk: path}
-		if f.name == "go.mod" {
+		switch f.name {
+		case ".git": // of a worktree it is a file
+			continue
+		case "go.mod":
 			f.content = m.gomod
 		}
 		files = append(files, f)
