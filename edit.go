@@ -222,8 +222,11 @@ func (e *editor) send(ctx context.Context, c change) (*Token, error) {
 func (e *editor) read(ctx context.Context, cause error) (*Token, error) {
 	for {
 		token, err := e.tokens.GetToken(ctx, e.id)
-		if err == nil || !mayPass(ctx, err) {
-			return token, err
+		if err == nil {
+			return token, nil
+		}
+		if !mayPass(ctx, err) {
+			return nil, after(cause, err)
 		}
 		if err := e.pause(ctx, after(cause, err)); err != nil {
 			return nil, err

@@ -318,6 +318,33 @@ func TestEditTokenThatCannotSettle(t *testing.T) {
 	})
 }
 
+// With CancelGrace the change that is under way when the context ends may finish,
+// and nothing follows it.
+func TestEditTokenWhoseContextEnds(t *testing.T) {
+	for _, test := range []struct {
+		fault tokenpatchtest.Fault
+		want  tokenpatch.Outcome
+	}{
+		{tokenpatchtest.Fault{}, applied},
+		{tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}, unknown},
+		{tokenpatchtest.Fault{Status: 422}, notApplied},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			service, client := newPair(t, func(c *tokenpatch.Config) { c.CancelGrace = 5 * time.Second })
+			service.SetLatency(time.Second)
+			test.fault.Match = isChange
+			service.Inject(test.fault)
+			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+			defer cancel()
+			start := time.Now()
+			_, err := client.V2.EditToken(ctx, idV2, tokenpatch.EditOptions{}, addRole("added"))
+			assertOutcome(t, test.want, err)
+			assert.Equal(t, 2*time.Second, time.Since(start))
+			assert.Equal(t, 2, service.RequestCount(), "nothing follows")
+		})
+	}
+}
+
 // Once a change was unknown, no refusal makes it 'not applied'.
 func TestEditTokenIsNeverNotAppliedAfterAnUnknown(t *testing.T) {
 	for _, status := range []int{400, 401, 403, 404, 409, 422} {

@@ -25,10 +25,11 @@ import (
 // scheme, reaches the service: HTTP/1.1 over connections in memory. Each call
 // returns a client with connections of its own.
 //
-// In a bubble of testing/synctest, call Client in the bubble, and end its
-// connections there, by [http.Client.CloseIdleConnections] or [Service.Close]: a
-// connection and the goroutines that serve it belong to the bubble that made it.
-// A request of a client that was made elsewhere is an error.
+// In a bubble of testing/synctest, call Client in the bubble: a connection and
+// the goroutines that serve it belong to the bubble that made it. A request of a
+// client that was made elsewhere is an error. A service that was made in the
+// bubble must be closed there. With one that was made elsewhere, each request
+// has a connection of its own, so that none is left when the bubble ends.
 func (s *Service) Client() *http.Client {
 	home := bubble()
 	dial := func(context.Context, string, string) (net.Conn, error) {
@@ -45,6 +46,7 @@ func (s *Service) Client() *http.Client {
 			return nil, nil
 		},
 		DialContext:         dial,
+		DisableKeepAlives:   home != s.home,
 		DialTLSContext:      dial, // what crosses no wire needs no TLS
 		MaxIdleConnsPerHost: 1 << 16,
 	}}

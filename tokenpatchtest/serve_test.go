@@ -80,7 +80,6 @@ func TestBubbles(t *testing.T) {
 			}
 			group.Wait()
 			assert.Equal(t, time.Minute, time.Since(start))
-			client.CloseIdleConnections()
 		})
 	}
 	service.SetLatency(0)
@@ -108,7 +107,6 @@ func TestMisuseOfBubbles(t *testing.T) {
 
 		inside = service.Client()
 		require.NoError(t, patch(inside))
-		inside.CloseIdleConnections()
 	})
 	require.ErrorContains(t, patch(inside), "synctest bubble")
 	synctest.Test(t, func(t *testing.T) {
@@ -128,11 +126,10 @@ func TestCloseOutsideOfABubble(t *testing.T) {
 		service.Close()
 	}()
 	synctest.Test(t, func(t *testing.T) {
-		client := service.Client()
-		send(t, client, "http://a"+v2Path, rename(v2Path, "after"))
+		conn := dial(t, service)
 		close(opened)
 		assert.Contains(t, <-closed, "a connection of another synctest bubble")
-		client.CloseIdleConnections()
+		require.NoError(t, conn.Close())
 	})
 }
 

@@ -44,6 +44,7 @@ type Service struct {
 	script   script
 	limiters [V2 + 1]limiter // indexed by API
 	conns    *connections
+	home     string // the bubble that it was made in
 
 	mu       sync.Mutex // guards what follows
 	keys     [V2 + 1]string
@@ -57,7 +58,7 @@ type Service struct {
 // New returns a service without tokens, limits or faults, which accepts
 // [APIKey] and [AccessToken].
 func New() *Service {
-	s := &Service{tokens: make(map[string]*token), conns: newConnections()}
+	s := &Service{tokens: make(map[string]*token), conns: newConnections(), home: bubble()}
 	s.SetCredentials(APIKey, AccessToken)
 	s.SetSeed(0)
 	return s
