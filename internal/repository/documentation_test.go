@@ -134,3 +134,28 @@ func TestContributingListsTheFiles(t *testing.T) {
 		assert.NoError(t, err, "CONTRIBUTING.md lists %s", name)
 	}
 }
+
+// Links lead somewhere: to a file of the tree, or to a heading of the same document.
+func TestLinksLeadSomewhere(t *testing.T) {
+	for _, name := range filesNamed(t, func(name string) bool { return strings.HasSuffix(name, ".md") }) {
+		document := text(t, name)
+		var anchors []string
+		for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(document, -1) {
+			words := regexp.MustCompile("[^a-z0-9 -]").ReplaceAllString(strings.ToLower(heading[1]), "")
+			anchors = append(anchors, "#"+strings.ReplaceAll(words, " ", "-"))
+		}
+		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(document, -1) {
+			target := link[1]
+			if strings.Contains(target, "://") {
+				continue
+			}
+			if strings.HasPrefix(target, "#") {
+				assert.Contains(t, anchors, target, "%s links to a heading that it does not have", name)
+			} else if isWhole() {
+				file, _, _ := strings.Cut(target, "#")
+				_, err := fs.Stat(tree, path.Join(path.Dir(name), file))
+				assert.NoError(t, err, "%s links to %s", name, target)
+			}
+		}
+	}
+}
