@@ -31,7 +31,7 @@ func TestAllocations(t *testing.T) {
 			return err
 		}},
 		"decoding a full token": {13, func() error { return new(tokenpatch.Token).UnmarshalJSON(token) }},
-		"encoding a full token": {10, func() error {
+		"encoding a full token": {1, func() error {
 			_, err := decoded.MarshalJSON()
 			return err
 		}},

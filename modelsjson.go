@@ -1,7 +1,6 @@
 package tokenpatch
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -150,7 +149,7 @@ func appendObject(b []byte, properties []property, extra Extra) []byte {
 // asReceived lets a property that was null or missing be so again, as long as
 // its field is zero. Its encoding starts at before.
 func (e Extra) asReceived(b []byte, before int, name string) []byte {
-	if value := bytes.TrimPrefix(b[before:], appendName(nil, name)); len(value) > 0 && !isZero(value) {
+	if len(b) > before && !isZero(b[before+len(`,"":`)+len(name):]) {
 		return b
 	}
 	switch {
@@ -264,8 +263,10 @@ func appendStatements(b []byte, list []Statement) []byte {
 }
 
 func appendLinks(b []byte, links map[string]Link) []byte {
+	names := slices.AppendSeq(make([]string, 0, len(links)), maps.Keys(links))
+	slices.Sort(names)
 	b = append(b, '{')
-	for i, name := range slices.Sorted(maps.Keys(links)) {
+	for i, name := range names {
 		if i > 0 {
 			b = append(b, ',')
 		}
