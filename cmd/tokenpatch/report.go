@@ -1,0 +1,219 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf16"
+
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
+	"github.com/tokenpatch/tokenpatch/fleet"
+)
+
+// line is what a report says of one change.
+type line struct {
+	API      string      `json:"api"`
+	ID       string      `json:"id"`
+	Outcome  fleet.State `json:"outcome"`
+	Attempts int         `json:"attempts"` // to change the token
+	Status   int         `json:"status,omitempty"`
+	Code     string      `json:"code,omitempty"`
+	Error    string      `json:"error,omitempty"`
+	Started  *time.Time  `json:"started,omitempty"`
+	Ended    *time.Time  `json:"ended,omitempty"`
+}
+
+func newLine(r fleet.Result) line {
+	l := line{API: "v2", ID: r.Change.ID, Outcome: r.State, Attempts: r.Attempts, Status: r.Status, Code: r.Code, Error: r.Err}
+	if r.Change.Update != nil {
+		l.API = "v1"
+	}
+	for from, to := range map[*time.Time]**time.Time{&r.Started: &l.Started, &r.Ended: &l.Ended} {
+		if !from.IsZero() {
+			utc := from.UTC()
+			*to = &utc
+		}
+	}
+	return l
+}
+
+// writeReport tells what became of each change.
+func writeReport(ctx context.Context, a *app) error {
+	store, err := a.openStore(ctx)
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	run, err := a.theRun(ctx, store)
+	if err != nil {
+		return err
+	}
+	p, err := store.Progress(ctx, run)
+	if err != nil {
+		return err
+	}
+	err = a.output(func(w io.Writer) error {
+		if a.format == "html" {
+			return writePage(ctx, w, store, p)
+		}
+		write, flush := formats[a.format](w)
+		for result, err := range store.Results(ctx, run) {
+			if err != nil {
+				return err
+			}
+			if err := write(newLine(result)); err != nil {
+				return err
+			}
+		}
+		return flush()
+	})
+	if err != nil {
+		return err
+	}
+	return exitOf(p)
+}
+
+// output writes to what -o names, whole or not at all, or to standard output.
+func (a *app) output(write func(io.Writer) error) (err error) {
+	if a.out == "" {
+		w := bufio.NewWriter(a.stdout)
+		return cmp.Or(write(w), w.Flush())
+	}
+	file, err := os.CreateTemp(filepath.Dir(a.out), ".tokenpatch-*")
+	if err != nil {
+		return fmt.Errorf("-o: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(file.Name())
+		}
+	}()
+	w := bufio.NewWriter(file)
+	if err := cmp.Or(write(w), w.Flush(), file.Sync(), file.Close()); err != nil {
+		_ = file.Close()
+		return err
+	}
+	return os.Rename(file.Name(), a.out)
+}
+
+// formats are the reports that have a line for each change.
+var formats = map[string]func(io.Writer) (write func(line) error, flush func() error){
+	"text": func(w io.Writer) (func(line) error, func() error) {
+		return func(l line) error { return writeText(w, l) }, func() error { return nil }
+	},
+	"csv": func(w io.Writer) (func(line) error, func() error) {
+		c := csv.NewWriter(w)
+		_ = c.Write([]string{"api", "id", "outcome", "attempts", "status", "code", "error", "started", "ended"}) // Flush tells
+		return func(l line) error { return c.Write(cells(l)) }, func() error { c.Flush(); return c.Error() }
+	},
+	"json": func(w io.Writer) (func(line) error, func() error) {
+		return func(l line) error { return writeJSON(w, l) }, func() error { return nil }
+	},
+}
+
+func writeText(w io.Writer, l line) error {
+	var why string
+	if l.Error != "" {
+		why = "  " + printable(l.Error)
+	}
+	_, err := fmt.Fprintf(w, "%-11s  %s  %-24s  %d attempts%s\n", strings.ReplaceAll(string(l.Outcome), "_", " "), l.API, printable(l.ID), l.Attempts, why)
+	return err
+}
+
+// cells are a line of CSV. What a spreadsheet would run as a formula begins with an apostrophe, which makes it a text.
+func cells(l line) []string {
+	status := ""
+	if l.Status != 0 {
+		status = strconv.Itoa(l.Status)
+	}
+	cells := []string{l.API, l.ID, string(l.Outcome), strconv.Itoa(l.Attempts), status, l.Code, l.Error, moment(l.Started), moment(l.Ended)}
+	for i, cell := range cells {
+		cell = printable(cell)
+		if cell != "" && strings.ContainsRune("=+-@", rune(cell[0])) {
+			cell = "'" + cell
+		}
+		cells[i] = cell
+	}
+	return cells
+}
+
+func moment(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return t.Format(time.RFC3339)
+}
+
+// writeJSON writes a value as a line of JSON in which whatever a terminal would obey is escaped.
+func writeJSON(w io.Writer, value any) error {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(value); err != nil {
+		return err
+	}
+	out := make([]byte, 0, b.Len())
+	for _, r := range b.String() {
+		if unicode.IsPrint(r) || r == '\n' {
+			out = append(out, string(r)...)
+			continue
+		}
+		for _, unit := range utf16.Encode([]rune{r}) {
+			out = fmt.Appendf(out, `\u%04x`, unit)
+		}
+	}
+	_, err := w.Write(out)
+	return err
+}
+
+// writePage writes the page of a run, frozen.
+func writePage(ctx context.Context, w io.Writer, store *fleet.Store, p fleet.Progress) error {
+	run, err := details(ctx, store, p.Run)
+	if err != nil {
+		return err
+	}
+	fill(&run, p)
+	return page.Write(w, run)
+}
+
+// details are the lists of a run's page.
+func details(ctx context.Context, store *fleet.Store, name string) (run page.Run, err error) {
+	for result, err := range store.Results(ctx, name) {
+		if err != nil {
+			return run, err
+		}
+		if result.State == fleet.StatePending {
+			continue
+		}
+		change := newChange(result)
+		if result.State != fleet.StateApplied && len(run.Failures) < page.MaxFailures {
+			run.Failures = append(run.Failures, change)
+		}
+		i, _ := slices.BinarySearchFunc(run.Slowest, change, func(a, b page.Change) int { return cmp.Compare(b.Seconds, a.Seconds) })
+		if i < page.MaxSlowest {
+			run.Slowest = slices.Insert(run.Slowest, i, change)
+			run.Slowest = run.Slowest[:min(len(run.Slowest), page.MaxSlowest)]
+		}
+	}
+	return run, nil
+}
+
+func newChange(r fleet.Result) page.Change {
+	l := newLine(r)
+	return page.Change{
+		API: l.API, ID: l.ID, Outcome: string(l.Outcome), Attempts: l.Attempts, Status: l.Status, Code: l.Code, Error: l.Error,
+		Seconds: max(0, r.Ended.Sub(r.Started).Seconds()),
+	}
+}

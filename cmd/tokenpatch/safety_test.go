@@ -1,0 +1,140 @@
+package main_test
+
+import (
+	"encoding/csv"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// What a service says is shown, and obeyed by nobody: not by a terminal, not by a spreadsheet, not by a browser.
+func TestHostileTexts(t *testing.T) {
+	s := newShell(t)
+	const evil = "=cmd|' /C calc'!A0 \x1b]0;owned\a\u202e\u009b31m<script>alert(1)</script>"
+	s.file("x.jsonl", fmt.Sprintf(`{"api":"v2","id":"=1+1","want":{"role":"reader"}}
+{"api":"v2","id":"<script>alert(1)</script>","want":{"role":"reader"}}`))
+	body := fmt.Sprintf(`{"code":%q,"message":%q}`, "=code", evil)
+	body = strings.NewReplacer(`\a`, `\u0007`, `\x1b`, `\u001b`).Replace(body)
+	s.service.Inject(tokenpatchtest.Fault{Times: -1, Status: http.StatusBadRequest, Header: http.Header{"Content-Type": {"application/json"}}, Body: body})
+	e := s.run(3, "apply", "x.jsonl")
+	texts := e.stdout + e.stderr + s.run(3, "plan", "x.jsonl").stdout
+	for _, format := range []string{"text", "csv", "json"} {
+		texts += s.run(3, "report", "-format", format).stdout
+	}
+	for _, control := range []string{"\x1b", "\a", "\u202e", "\u009b"} {
+		assert.NotContains(t, texts, control)
+	}
+	records, err := csv.NewReader(strings.NewReader(s.run(3, "report", "-format", "csv").stdout)).ReadAll()
+	require.NoError(t, err)
+	assert.Equal(t, "'=1+1", records[1][1])
+	assert.Equal(t, "'=code", records[1][5])
+	for _, record := range records {
+		for _, cell := range record {
+			assert.False(t, cell != "" && strings.ContainsRune("=+-@", rune(cell[0])), cell)
+		}
+	}
+	page := s.run(3, "report", "-format", "html").stdout
+	assert.NotContains(t, page, "<script>alert")
+	assert.Contains(t, page, `\u003cscript\u003ealert(1)`)
+}
+
+// The four outcomes have an exit status each, and what may not be sent twice is not.
+func TestUnknown(t *testing.T) {
+	s := newShell(t)
+	s.tokens(2)
+	s.file("x.jsonl", `{"api":"v2","id":"token0","patch":[{"op":"add","path":"/customRoleIds/-","value":"ops"}]}
+{"api":"v2","id":"nobody","want":{"role":"reader"}}`)
+	s.service.Inject(tokenpatchtest.Fault{Match: patches, Cut: tokenpatchtest.CutBefore, Times: -1})
+	e := s.run(4, "apply", "-timeout", "1s", "x.jsonl")
+	assert.Contains(t, e.stdout, "0 applied, 1 not applied, 1 unknown")
+	s.run(4, "report")
+	s.run(4, "status")
+	s.service.ClearFaults()
+
+	assert.Contains(t, s.run(0, "retry", "-outcome", "unknown").stdout, "1 changes are pending again")
+	s.run(4, "apply", "-timeout", "1s", "-run", "x.jsonl")
+	assert.Zero(t, s.service.Changes("token0"), "it may have been applied, and is not sent again")
+	s.run(0, "retry", "-outcome", "unknown", "-even-if-applied")
+	s.run(3, "apply", "-timeout", "1s", "-run", "x.jsonl")
+	assert.Equal(t, 1, s.service.Changes("token0"))
+}
+
+func patches(r *http.Request) bool { return r.Method == http.MethodPatch }
+
+// A file of the database is its owner's alone, and holds no secret.
+func TestTheDatabaseHoldsNoSecret(t *testing.T) {
+	s := newShell(t)
+	require.NoError(t, s.service.AddV2(`{"_id":"a","name":"a","role":"writer","token":"Xyzzy12345"}`))
+	s.file("x.jsonl", `{"api":"v2","id":"a","want":{"role":"reader"}}`)
+	s.run(0, "apply", "x.jsonl")
+	entries, err := os.ReadDir(s.dir)
+	require.NoError(t, err)
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), "tokenpatch.db") {
+			continue
+		}
+		info, err := entry.Info()
+		require.NoError(t, err)
+		assert.Equal(t, os.FileMode(0o600), info.Mode().Perm(), entry.Name())
+		content := s.text(entry.Name())
+		for _, secret := range []string{"2345", tokenpatchtest.AccessToken, tokenpatchtest.APIKey} {
+			assert.NotContains(t, content, `"`+secret)
+			assert.NotContains(t, content, secret+`"`)
+		}
+	}
+}
+
+// Too many failures stop a run by themselves.
+func TestStopAfter(t *testing.T) {
+	s := newShell(t)
+	s.many(200)
+	for i := range 200 {
+		if i%2 == 0 {
+			s.service.Remove(fmt.Sprint("token", i))
+		}
+	}
+	e := s.run(3, "apply", "-stop-after", "0.2", "-workers", "2", "many.jsonl")
+	assert.Regexp(t, `it stopped: \d+ of \d+ changes failed`, e.stdout)
+	assert.Less(t, s.changed(200), 40)
+}
+
+// A line now and then where there is no terminal, and the page where it is asked for.
+func TestProgressAndPage(t *testing.T) {
+	s := newShell(t)
+	s.many(40)
+	s.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: time.Second, Global: 20})
+	p := s.start("", "apply", "-http", "127.0.0.1:0", "many.jsonl")
+	var url string
+	s.until(func() bool {
+		_, after, found := strings.Cut(p.stderr.String(), "the page is at ")
+		url, _, _ = strings.Cut(after, "\n")
+		return found && url != ""
+	})
+	response, err := http.Get(url)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	assert.Equal(t, 200, response.StatusCode)
+	e := p.end()
+	assert.Equal(t, 0, e.status, e.stderr)
+	assert.Regexp(t, `(?m)^\d\d:\d\d:\d\d  \d+ of 40: \d+ applied, 0 not applied, 0 unknown`, e.stderr)
+	assert.Empty(t, s.refused(), "the budget is kept to")
+	assert.NotContains(t, s.run(0, "apply", "-progress", "none", "many.jsonl").stderr, "applied,")
+}
+
+// refused are the requests that were refused by the rate limit.
+func (s *shell) refused() (refused []string) {
+	for _, request := range s.service.Requests() {
+		if request.Status == http.StatusTooManyRequests {
+			refused = append(refused, request.Route)
+		}
+	}
+	return refused
+}

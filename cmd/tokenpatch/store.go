@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"strings"
+
+	"github.com/tokenpatch/tokenpatch/fleet"
+)
+
+// checkSource refuses a database that cannot be right. A password has no place in a command line, which every user of the
+// machine can read.
+func checkSource(source string) error {
+	if !strings.Contains(source, "://") {
+		return nil
+	}
+	u, err := url.Parse(source)
+	if err != nil { // the error has the URL in it
+		return usageError{"-db: want a file, or a URL such as postgres://user@host/database"}
+	}
+	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return usageError{fmt.Sprintf("-db %s://...: want a file, or a URL that begins with postgres://", u.Scheme)}
+	}
+	_, given := u.User.Password()
+	for _, name := range []string{"password", "sslpassword"} {
+		given = given || u.Query().Has(name)
+	}
+	if given {
+		return usageError{"-db: the URL has a password: want it in PGPASSWORD, or in the file .pgpass"}
+	}
+	return nil
+}
+
+// checkAddress refuses an address that other machines reach, unless that is asked for.
+func checkAddress(address string, public bool) error {
+	if address == "" {
+		return nil
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return usageError{fmt.Sprintf("-http %q: want an address such as 127.0.0.1:8080", address)}
+	}
+	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() || public {
+		return nil
+	}
+	return usageError{fmt.Sprintf("-http %q: want a loopback address such as 127.0.0.1:8080, or -http-public with it", address)}
+}
+
+// openStore opens a store that is there.
+func (a *app) openStore(ctx context.Context) (*fleet.Store, error) {
+	if !strings.Contains(a.db, "://") {
+		if _, err := os.Stat(a.db); err != nil {
+			return nil, fmt.Errorf("-db: %w", err)
+		}
+	}
+	return fleet.Open(ctx, a.db)
+}
+
+// theRun is the run that is asked for: by its name or, where it is the only one, without.
+func (a *app) theRun(ctx context.Context, store *fleet.Store) (string, error) {
+	if a.runName != "" {
+		return a.runName, nil
+	}
+	runs, err := store.Runs(ctx)
+	if err != nil {
+		return "", err
+	}
+	switch len(runs) {
+	case 0:
+		return "", errors.New("there is no run in " + a.db)
+	case 1:
+		return runs[0].Run, nil
+	}
+	var names []string
+	for _, run := range runs {
+		names = append(names, run.Run)
+	}
+	return "", usageError{"want -run with one of " + strings.Join(names, ", ")}
+}
+
+// exitOf is the exit status by what became of a run.
+func exitOf(p fleet.Progress) error {
+	switch {
+	case p.Unknown > 0:
+		return exitStatus(exitUnknown)
+	case p.NotApplied+p.Pending > 0:
+		return exitStatus(exitNotApplied)
+	default:
+		return nil
+	}
+}

@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
+	"github.com/tokenpatch/tokenpatch/fleet"
+)
+
+// view shows how far a run is.
+type view interface {
+	show(page.Run)
+	end(page.Run)
+}
+
+// watcher asks the store how far a run is, and has it shown.
+type watcher struct {
+	store   *fleet.Store
+	run     string
+	traffic *traffic
+	views   []view
+	pages   []*page.Server
+	samples []sample
+	details page.Run // of it the lists, which cost more to make
+	again   time.Time
+}
+
+// sample is how many changes were decided at a time.
+type sample struct {
+	at      time.Time
+	decided int
+}
+
+const (
+	tick   = 500 * time.Millisecond
+	recent = 30 * time.Second // over which a rate is taken
+)
+
+// watch shows how far the run is until done is called, which shows how it ended.
+func (w *watcher) watch(ctx context.Context) (done func() error) {
+	ctx = context.WithoutCancel(ctx) // what is still in flight is of interest too
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ticker := time.NewTicker(tick)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+			if run, err := w.look(ctx, true); err == nil { // a store that cannot be reached is fleet's to tell
+				w.show(run)
+			}
+		}
+	}()
+	return func() error {
+		cancel()
+		<-ended
+		return w.end(context.WithoutCancel(ctx))
+	}
+}
+
+func (w *watcher) show(run page.Run) {
+	for _, v := range w.views {
+		v.show(run)
+	}
+	for _, p := range w.pages {
+		p.Publish(run)
+	}
+}
+
+func (w *watcher) end(ctx context.Context) error {
+	w.again = time.Time{}
+	run, err := w.look(ctx, false)
+	for _, v := range w.views {
+		v.end(run)
+	}
+	for _, p := range w.pages {
+		p.Publish(run)
+		err = errors.Join(err, p.Close())
+	}
+	return err
+}
+
+// look returns how far the run is.
+func (w *watcher) look(ctx context.Context, live bool) (page.Run, error) {
+	p, err := w.store.Progress(ctx, w.run)
+	if err != nil {
+		return page.Run{Name: w.run}, err
+	}
+	now := time.Now()
+	if len(w.pages) > 0 && now.After(w.again) {
+		if w.details, err = details(ctx, w.store, w.run); err != nil {
+			return page.Run{Name: w.run}, err
+		}
+		w.again = now.Add(max(time.Second, 20*time.Since(now))) // however long the run is, it costs a twentieth of the time
+	}
+	run := w.details
+	fill(&run, p)
+	run.Live = live
+	run.Windows, run.Refused = w.traffic.snapshot()
+	if live {
+		run.Waiting = w.traffic.waitsFor(now)
+		run.Rate, run.Left = w.pace(now, run)
+	}
+	return run, nil
+}
+
+// fill fills in how far a run is.
+func fill(run *page.Run, p fleet.Progress) {
+	run.Name = p.Run
+	run.Pending, run.Applied, run.NotApplied, run.Unknown = p.Pending, p.Applied, p.NotApplied, p.Unknown
+	if p.Pending > 0 {
+		run.Stopped = p.Stopped
+	}
+}
+
+// pace is how many changes a second were decided lately, and how many seconds the rest takes at that.
+func (w *watcher) pace(now time.Time, run page.Run) (rate, left float64) {
+	w.samples = append(w.samples, sample{now, run.Decided()})
+	for len(w.samples) > 2 && now.Sub(w.samples[1].at) > recent {
+		w.samples = w.samples[1:]
+	}
+	first := w.samples[0]
+	seconds := now.Sub(first.at).Seconds()
+	if seconds < 1 || run.Decided() <= first.decided {
+		return 0, 0
+	}
+	rate = float64(run.Decided()-first.decided) / seconds
+	return rate, float64(run.Pending) / rate
+}
+
+// paceText is how fast a run goes, and what it waits for.
+func paceText(run page.Run) string {
+	var text string
+	if run.Rate > 0 {
+		text = fmt.Sprintf("%.1f/s, %v left", run.Rate, time.Duration(run.Left*float64(time.Second)).Round(time.Second))
+	}
+	if run.Waiting != "" {
+		if text != "" {
+			text += "; "
+		}
+		text += "waits for " + run.Waiting
+	}
+	return text
+}
