@@ -23,8 +23,8 @@ import (
 )
 
 var (
-	editCalls = flag.Int("edits.calls", 200, "calls of each kind of the fault run of EditToken")
-	editLate  = flag.Duration("edits.late", time.Second, "how late a request may arrive in its runs over sockets")
+	editCalls = flag.Int("edits.calls", 100, "calls of each kind of the fault run of EditToken")
+	editLate  = flag.Duration("edits.late", 200*time.Millisecond, "how late a request may arrive in its runs over sockets")
 	editSeed  = flag.Uint64("edits.seed", 1, "seed of its faults")
 )
 
