@@ -179,6 +179,7 @@ func (e *editor) write(ctx context.Context, c change) (token, newer *Token, err 
 	for {
 		token, err := e.send(ctx, c)
 		if OutcomeOf(err) == OutcomeApplied {
+			token, err = e.afterApplied(ctx, token, err)
 			return token, nil, err
 		}
 		refused := errors.As(err, new(*PatchFailedError))
@@ -202,6 +203,18 @@ func (e *editor) write(ctx context.Context, c change) (token, newer *Token, err 
 			return nil, nil, err
 		}
 	}
+}
+
+// afterApplied reads the token where the response to a change that was applied
+// could not be read, which is err.
+func (e *editor) afterApplied(ctx context.Context, token *Token, err error) (*Token, error) {
+	if err == nil {
+		return token, nil
+	}
+	if token, readErr := e.read(ctx, err); readErr == nil {
+		return token, nil
+	}
+	return nil, err
 }
 
 // send sends a change. Without a guard on all of it, an attempt whose outcome is

@@ -243,6 +243,8 @@ func TestEditTokenSettles(t *testing.T) {
 			[]string{"read OK", "change ", "change Unprocessable Entity", "read OK"}},
 		{"behind a gateway's page", []tokenpatchtest.Fault{change(tokenpatchtest.Fault{Status: 504, Body: "<html>", Apply: true})},
 			[]string{"read OK", "change Gateway Timeout", "change Unprocessable Entity", "read OK"}},
+		{"its response broke off", []tokenpatchtest.Fault{change(tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle})},
+			[]string{"read OK", "change OK", "read OK"}},
 		{"late", []tokenpatchtest.Fault{change(tokenpatchtest.Fault{Late: time.Minute})},
 			[]string{"read OK", "change ", "change OK"}},
 		{"just late enough", []tokenpatchtest.Fault{change(tokenpatchtest.Fault{Late: time.Millisecond})},
@@ -343,6 +345,18 @@ func TestEditTokenWhoseContextEnds(t *testing.T) {
 			assert.Equal(t, 2, service.RequestCount(), "nothing follows")
 		})
 	}
+}
+
+// A change that was applied stays so where the token cannot be read any more.
+func TestEditTokenThatCannotReadTheResult(t *testing.T) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		service.Inject(tokenpatchtest.Fault{}, tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle}, tokenpatchtest.Fault{Times: -1, Status: 403})
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
+		require.Error(t, err)
+		assert.Nil(t, token)
+		assertOutcome(t, applied, err)
+		assert.Equal(t, 1, service.Changes(idV2))
+	})
 }
 
 // Once a change was unknown, no refusal makes it 'not applied'.
