@@ -1,18 +1,16 @@
 package tokenpatch_test
 
 import (
-	"bytes"
 	"context"
 	"flag"
 	"fmt"
 	"hash/fnv"
 	"io"
-	"log"
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,124 +30,28 @@ var (
 	faultSeed  = flag.Uint64("faults.seed", 1, "seed of the fault run")
 )
 
-// fate is what the proxy of the fault run does with one request.
-type fate int
-
-const (
-	pass              fate = iota
-	cutBefore              // before the request is forwarded
-	cutInRequest           // in the middle of its body
-	cutAfter               // after the service has applied it
-	cutInAnswer            // in the middle of the answer
-	answerBefore           // 502, 503 or 504, without forwarding it
-	answerAfter            // 502, 503 or 504, after the service has applied it
-	hold                   // the answer, past the timeout of one attempt
-	refuseConnections      // what the dialer does, not the proxy
-	fates
-)
-
 const (
 	attemptTimeout = 250 * time.Millisecond
 	faulty         = 0.3 // of the requests
 )
 
-// faultProxy stands between the clients and the service, and does to each
-// request what the seed says: the same to the nth attempt of a call in every run.
-type faultProxy struct {
-	service string // base URL
-	forward *http.Client
-	mu      sync.Mutex
-	seen    map[string]uint64 // attempts by path
+// drawn returns the randomness of the next attempt of a call: the same for the
+// nth attempt of a call in every run.
+func drawn() func(*http.Request) *rand.Rand {
+	var mu sync.Mutex
+	attempts := make(map[string]uint64) // by path
+	return func(r *http.Request) *rand.Rand {
+		mu.Lock()
+		n := attempts[r.URL.Path]
+		attempts[r.URL.Path]++
+		mu.Unlock()
+		hash := fnv.New64a()
+		_, _ = io.WriteString(hash, r.URL.Path)
+		return rand.New(rand.NewPCG(*faultSeed, hash.Sum64()+n))
+	}
 }
 
-// draw returns the fate of the next attempt of a call, and randomness for it.
-func (p *faultProxy) draw(path string) (fate, *rand.Rand) {
-	p.mu.Lock()
-	n := p.seen[path]
-	p.seen[path]++
-	p.mu.Unlock()
-	hash := fnv.New64a()
-	_, _ = io.WriteString(hash, path)
-	random := rand.New(rand.NewPCG(*faultSeed, hash.Sum64()+n))
-	if random.Float64() >= faulty {
-		return pass, random
-	}
-	return 1 + fate(random.IntN(int(fates)-2)), random
-}
-
-func (p *faultProxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(r.Body)
-	if err != nil {
-		panic(http.ErrAbortHandler)
-	}
-	fate, random := p.draw(r.URL.Path)
-	gateway := 502 + random.IntN(3)
-	switch fate {
-	case cutBefore:
-		panic(http.ErrAbortHandler)
-	case cutInRequest:
-		p.forwardHalf(r, body)
-		panic(http.ErrAbortHandler)
-	case answerBefore:
-		w.WriteHeader(gateway)
-		return
-	}
-	status, header, answer := p.forwardWhole(r, body)
-	switch fate {
-	case cutAfter:
-		panic(http.ErrAbortHandler)
-	case answerAfter:
-		w.WriteHeader(gateway)
-		return
-	case hold:
-		select {
-		case <-time.After(2 * attemptTimeout):
-		case <-r.Context().Done():
-		}
-	}
-	for name, values := range header {
-		w.Header()[name] = values
-	}
-	w.WriteHeader(status)
-	if fate == cutInAnswer {
-		_, _ = w.Write(answer[:len(answer)/2])
-		_ = http.NewResponseController(w).Flush()
-		panic(http.ErrAbortHandler)
-	}
-	_, _ = w.Write(answer)
-}
-
-func (p *faultProxy) forwardWhole(r *http.Request, body []byte) (int, http.Header, []byte) {
-	request, err := http.NewRequest(r.Method, p.service+r.URL.Path, bytes.NewReader(body))
-	if err != nil {
-		panic(err)
-	}
-	request.Header = r.Header.Clone()
-	response, err := p.forward.Do(request)
-	if err != nil {
-		panic(err)
-	}
-	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
-	if err != nil {
-		panic(err)
-	}
-	return response.StatusCode, response.Header, answer
-}
-
-// forwardHalf sends the service the head and half of the body, and hangs up.
-func (p *faultProxy) forwardHalf(r *http.Request, body []byte) {
-	conn, err := net.Dial("tcp", strings.TrimPrefix(p.service, "http://"))
-	if err != nil {
-		panic(err)
-	}
-	defer conn.Close()
-	fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n", r.Method, r.URL.Path, len(body))
-	_ = r.Header.Write(conn)
-	fmt.Fprintf(conn, "\r\n%s", body[:len(body)/2])
-}
-
-// refusing is a transport whose dials are refused now and then, by a port that
+// refusingDials is a transport whose dials are refused now and then, by a port that
 // nobody listens on.
 func refusingDials(transport *http.Transport) *http.Transport {
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
@@ -266,35 +168,23 @@ func (y *tally) judge(service *tokenpatchtest.Service, c faultCall, outcome toke
 	return verdict
 }
 
-// faultRun makes calls of every kind through a proxy that breaks them, and
-// returns the tallies by kind and what was wrong.
-func faultRun(t *testing.T, calls int, http2 bool, run func(*tokenpatchtest.Service, *http.Client, string, int) (faultCall, tokenpatch.Outcome)) map[string]*tally {
+// faultRun makes calls of every kind through an intermediary, and returns the
+// tallies by kind. It logs what was wrong.
+func faultRun(t *testing.T, calls int, http2 bool, fates []func(*exchange), run func(*tokenpatchtest.Service, *http.Client, string, int) (faultCall, tokenpatch.Outcome)) map[string]*tally {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
-	base, err := service.Listen()
-	require.NoError(t, err)
-	proxy := &faultProxy{service: base, seen: make(map[string]uint64),
-		forward: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 256}}}
-	t.Cleanup(proxy.forward.CloseIdleConnections)
-	server, transport := startProxy(t, proxy, http2)
+	between := &intermediary{origin: service, random: drawn(), faulty: faulty, hold: 2 * attemptTimeout, fates: fates}
+	server, transport := serve(t, between, http2)
 	client := &http.Client{Transport: refusingDials(transport), Timeout: attemptTimeout}
 
-	tallies := make(map[string]*tally)
-	for _, kind := range faultKinds {
-		tallies[kind] = new(tally)
-	}
-	var mu sync.Mutex
+	made := make([]faultCall, calls)
+	outcomes := make([]tokenpatch.Outcome, calls)
 	var wg sync.WaitGroup
 	numbers := make(chan int)
 	for range 64 {
 		wg.Go(func() {
 			for n := range numbers {
-				call, outcome := run(service, client, server, n)
-				mu.Lock()
-				if verdict := tallies[call.kind].judge(service, call, outcome); verdict != "" && testing.Verbose() {
-					t.Log(verdict)
-				}
-				mu.Unlock()
+				made[n], outcomes[n] = run(service, client, server, n)
 			}
 		})
 	}
@@ -303,40 +193,79 @@ func faultRun(t *testing.T, calls int, http2 bool, run func(*tokenpatchtest.Serv
 	}
 	close(numbers)
 	wg.Wait()
+	between.late.Wait()
+
+	tallies := make(map[string]*tally)
+	for _, kind := range faultKinds {
+		tallies[kind] = new(tally)
+	}
+	for n, call := range made {
+		if verdict := tallies[call.kind].judge(service, call, outcomes[n]); verdict != "" && testing.Verbose() {
+			t.Log(verdict)
+		}
+	}
 	for _, kind := range faultKinds {
 		t.Logf("%-10s %v", kind, tallies[kind])
 	}
 	return tallies
 }
 
+// ofOurs makes a call with a client of ours, which all calls share.
+func ofOurs(t *testing.T) func(*tokenpatchtest.Service, *http.Client, string, int) (faultCall, tokenpatch.Outcome) {
+	var client *tokenpatch.Client
+	var once sync.Once
+	return func(service *tokenpatchtest.Service, carrier *http.Client, server string, n int) (faultCall, tokenpatch.Outcome) {
+		once.Do(func() {
+			var err error
+			client, err = tokenpatch.NewClient(tokenpatch.Config{
+				V1:         tokenpatch.V1Config{BaseURL: server, APIKey: tokenpatchtest.APIKey},
+				V2:         tokenpatch.V2Config{BaseURL: server, AccessToken: tokenpatchtest.AccessToken},
+				HTTPClient: carrier,
+				Retry:      tokenpatch.RetryPolicy{MinBackoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond},
+			})
+			require.NoError(t, err)
+		})
+		c := newFaultCall(t, service, client, n)
+		return c, tokenpatch.OutcomeOf(c.call())
+	}
+}
+
 func TestNothingIsAppliedTwice(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
-		t.Run(name, func(t *testing.T) {
-			var client *tokenpatch.Client
-			var once sync.Once
-			tallies := faultRun(t, *faultCalls, http2, func(service *tokenpatchtest.Service, carrier *http.Client, server string, n int) (faultCall, tokenpatch.Outcome) {
-				once.Do(func() {
-					var err error
-					client, err = tokenpatch.NewClient(tokenpatch.Config{
-						V1:         tokenpatch.V1Config{BaseURL: server, APIKey: tokenpatchtest.APIKey},
-						V2:         tokenpatch.V2Config{BaseURL: server, AccessToken: tokenpatchtest.AccessToken},
-						HTTPClient: carrier,
-						Retry:      tokenpatch.RetryPolicy{MinBackoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond},
-					})
-					require.NoError(t, err)
-				})
-				c := newFaultCall(t, service, client, n)
-				return c, tokenpatch.OutcomeOf(c.call())
+		for between, fates := range map[string][]func(*exchange){
+			"a broken network": brokenNetwork,
+			"odd proxies":      slices.Concat(brokenNetwork, oddIntermediaries, oddIntermediaries),
+		} {
+			t.Run(name+"/"+between, func(t *testing.T) {
+				tallies := faultRun(t, *faultCalls, http2, fates, ofOurs(t))
+				for kind, y := range tallies {
+					assert.Zero(t, y.twice, kind)
+					assert.Zero(t, y.wrong, kind)
+					assert.Equal(t, kind == "refused", y.applied == 0, kind)
+				}
+				assert.Positive(t, tallies["refused"].notApplied, "the run refuses calls")
+				assert.Positive(t, tallies["unsafe"].unknown, "the run breaks calls in ways that nothing can settle")
 			})
-			for kind, y := range tallies {
-				assert.Zero(t, y.twice, kind)
-				assert.Zero(t, y.wrong, kind)
-				assert.Equal(t, kind == "refused", y.applied == 0, kind)
-			}
-			assert.Positive(t, tallies["refused"].notApplied, "the run refuses calls")
-			assert.Positive(t, tallies["unsafe"].unknown, "the run breaks calls in ways that nothing can settle")
-		})
+		}
 	}
+}
+
+// What no client can see: a proxy that sends a request twice. What may be
+// applied any number of times stays right; the rest is what SECURITY.md says.
+func TestProxyThatDuplicates(t *testing.T) {
+	twice := []func(*exchange){
+		func(e *exchange) { e.forward(); e.respond(e.forward()) },
+		func(e *exchange) { response := e.forward(); e.forward(); e.respond(response) },
+	}
+	tallies := faultRun(t, 1000, false, twice, ofOurs(t))
+	for _, kind := range []string{"idempotent", "V1"} {
+		assert.Zero(t, tallies[kind].wrong, kind)
+		assert.Equal(t, tallies[kind].calls, tallies[kind].applied, kind)
+	}
+	assert.Zero(t, tallies["guarded"].twice)
+	assert.Zero(t, tallies["refused"].applied)
+	assert.Positive(t, tallies["guarded"].wrong, "a second one is refused because of the first")
+	assert.Positive(t, tallies["unsafe"].twice)
 }
 
 // What the default policy of go-retryablehttp makes of the same faults: the
@@ -348,7 +277,7 @@ func TestFaultsWithRetryablehttp(t *testing.T) {
 	client := retryablehttp.NewClient()
 	client.Logger, client.RetryWaitMin, client.RetryWaitMax = nil, time.Millisecond, 10*time.Millisecond
 	var once sync.Once
-	faultRun(t, *faultCalls, false, func(service *tokenpatchtest.Service, carrier *http.Client, server string, n int) (faultCall, tokenpatch.Outcome) {
+	faultRun(t, *faultCalls, false, brokenNetwork, func(service *tokenpatchtest.Service, carrier *http.Client, server string, n int) (faultCall, tokenpatch.Outcome) {
 		once.Do(func() { client.HTTPClient = carrier })
 		c := newFaultCall(t, service, nil, n)
 		return c, sendRetryable(client, server, c)
@@ -378,20 +307,4 @@ func sendRetryable(client *retryablehttp.Client, server string, c faultCall) tok
 		return tokenpatch.OutcomeNotApplied
 	}
 	return tokenpatch.OutcomeApplied
-}
-
-// startProxy serves the proxy, and returns its base URL and a transport to it.
-func startProxy(t *testing.T, proxy http.Handler, http2 bool) (string, *http.Transport) {
-	server := httptest.NewUnstartedServer(proxy)
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
-	server.EnableHTTP2 = http2
-	if http2 {
-		server.StartTLS()
-	} else {
-		server.Start()
-	}
-	t.Cleanup(server.Close)
-	transport := server.Client().Transport.(*http.Transport)
-	transport.MaxIdleConnsPerHost = 64
-	return server.URL, transport
 }

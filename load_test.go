@@ -14,6 +14,7 @@ import (
 	"os"
 	"path"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -33,9 +34,8 @@ var (
 	loadCalls = flag.Int("load.goroutines", 2000, "goroutines that call at once in the load test")
 )
 
-// loadServer answers, and fails to answer, in every way that it can, and counts
-// what it applied of each call. V2 has a rate limit, V1 asks for a pause now
-// and then.
+// loadServer counts what it applied of each call, and refuses some. V2 has a
+// rate limit, V1 asks for a pause now and then.
 type loadServer struct {
 	open, requests, applied atomic.Int64
 
@@ -49,70 +49,39 @@ const (
 	loadTimeout = 500 * time.Millisecond
 	loadWindow  = 500 * time.Millisecond
 	loadLimit   = 2000 // requests in a window
+	loadFaulty  = 0.15 // of the requests
 )
 
 func (s *loadServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests.Add(1)
 	if _, err := io.Copy(io.Discard, r.Body); err != nil {
-		panic(http.ErrAbortHandler)
+		w.WriteHeader(http.StatusBadRequest)
+		return
 	}
-	v1 := strings.HasPrefix(r.URL.Path, "/api/v1/")
-	if !v1 && !s.admit(w.Header()) || v1 && rand.IntN(20_000) == 0 {
-		if v1 {
+	if !isV1(r) && !s.admit(w.Header()) || isV1(r) && rand.IntN(20_000) == 0 {
+		if isV1(r) {
 			w.Header().Set("Retry-After", "1")
 		}
 		w.WriteHeader(http.StatusTooManyRequests)
 		return
 	}
-	success, body := http.StatusOK, tokenJSON
-	if v1 {
-		success, body = http.StatusNoContent, ""
-	}
 	switch n := rand.IntN(1000); {
 	case n < 20:
-		panic(http.ErrAbortHandler)
-	case n < 40:
-		w.WriteHeader(http.StatusServiceUnavailable)
-		return
-	case n < 60:
 		w.WriteHeader(http.StatusConflict)
-		return
-	case n < 70:
+	case n < 30:
 		w.Header().Set("Location", "https://elsewhere.invalid/")
 		w.WriteHeader(http.StatusTemporaryRedirect)
-		return
-	case n < 80:
+	case n < 40:
 		w.WriteHeader(http.StatusUnprocessableEntity)
 		_, _ = io.WriteString(w, strings.Repeat(`{"detail":[`, 5000))
-		return
-	case n < 100:
+	case isV1(r):
 		s.apply(r)
-		panic(http.ErrAbortHandler)
-	case n < 120:
-		s.apply(r)
-		w.WriteHeader(http.StatusBadGateway)
-		return
-	case n < 125:
-		s.apply(r)
-		w.WriteHeader(http.StatusOK)
-		_, _ = io.WriteString(w, "<html>")
-		return
-	case n < 130:
-		s.apply(r)
-		w.Header().Set("Content-Length", "9999")
-		_, _ = io.WriteString(w, "{")
-		return
-	case n < 132:
-		s.apply(r)
-		select {
-		case <-time.After(2 * loadTimeout):
-		case <-r.Context().Done():
-		}
+		w.WriteHeader(http.StatusNoContent)
 	default:
 		s.apply(r)
+		w.WriteHeader(http.StatusOK)
+		_, _ = io.WriteString(w, tokenJSON)
 	}
-	w.WriteHeader(success)
-	_, _ = io.WriteString(w, body)
 }
 
 // admit counts a request of V2, and tells of the limit.
@@ -181,7 +150,10 @@ func TestLoad(t *testing.T) {
 	goroutines, files := runtime.NumGoroutine(), openFiles()
 	heap := heapInUse()
 	server := &loadServer{changes: make(map[uuid.UUID]int)}
-	listener := httptest.NewUnstartedServer(server)
+	between := &intermediary{origin: server, faulty: loadFaulty, hold: 2 * loadTimeout,
+		random: func(*http.Request) *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), 0)) },
+		fates:  slices.Concat(brokenNetwork, oddIntermediaries)}
+	listener := httptest.NewUnstartedServer(between)
 	listener.Config.ErrorLog = log.New(io.Discard, "", 0)
 	listener.Config.ConnState = server.count
 	listener.Start()
@@ -227,6 +199,7 @@ func TestLoad(t *testing.T) {
 	client.CloseIdleConnections()
 	assert.True(t, soon(func() bool { return server.open.Load() == 0 }), "connections are left: %d", server.open.Load())
 	listener.Close()
+	between.late.Wait()
 	assert.True(t, soon(func() bool { return runtime.NumGoroutine() <= goroutines }), "goroutines are left: %d, and %d before", runtime.NumGoroutine(), goroutines)
 	y.judgeLate(t, server)
 	t.Logf("%d goroutines, %v: %d calls (%.0f a second), %d attempts, %d requests, %d waits", *loadCalls, took.Round(time.Millisecond),
