@@ -193,7 +193,7 @@ func TestTransportThatSendsLate(t *testing.T) {
 }
 
 // What comes back late is closed, so that its connection can be used again.
-func TestLateAnswersAreClosed(t *testing.T) {
+func TestLateResponsesAreClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := make(chan struct{})
 		body := &closing{}

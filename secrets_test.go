@@ -234,7 +234,7 @@ var echoes = map[string]string{
 
 // Servers, and proxies in front of them, echo what they were sent: in every
 // status, in every member, in headers, escaped or not, and cut off.
-func TestNoSecretFromAnswers(t *testing.T) {
+func TestNoSecretFromResponses(t *testing.T) {
 	var status int
 	var body string
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -284,7 +284,7 @@ func TestNoSecretFromRedirects(t *testing.T) {
 }
 
 // An answer can break off in the middle of what it echoes.
-func TestNoSecretFromAnswersThatBreakOff(t *testing.T) {
+func TestNoSecretFromResponsesThatBreakOff(t *testing.T) {
 	var s spill
 	for n := range len(credential) {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -372,7 +372,7 @@ func rawServer(t *testing.T, serve func(conn net.Conn, sent string)) string {
 }
 
 // Calls that never get an answer.
-func TestNoSecretWithoutAnswers(t *testing.T) {
+func TestNoSecretWithoutResponses(t *testing.T) {
 	t.Run("a certificate that nobody trusts", func(t *testing.T) {
 		var s spill
 		server := httptest.NewUnstartedServer(http.NotFoundHandler())
