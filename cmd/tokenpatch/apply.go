@@ -141,7 +141,7 @@ func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Co
 	config.Hooks = seen.hooks()
 	w := &watcher{store: store, run: a.runName, traffic: seen, views: []view{shown}}
 	if a.http != "" {
-		server, err := page.Listen(a.http)
+		server, err := page.Listen(a.http, a.runName)
 		if err != nil {
 			return fmt.Errorf("-http: %w", err)
 		}

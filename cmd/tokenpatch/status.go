@@ -25,6 +25,9 @@ func status(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if len(runs) == 0 {
+		fmt.Fprintf(a.stdout, "there is no run in %s\n", printable(a.db))
+	}
 	var all fleet.Progress
 	for _, run := range runs {
 		writeProgress(a.stdout, run)

@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"maps"
 	"math"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -17,23 +14,30 @@ import (
 
 // traffic is what this program's requests have met: windows of the rate limit, and what calls wait for now.
 type traffic struct {
-	mu      sync.Mutex
-	Windows []page.Window                    `json:"windows"`
-	Refused int                              `json:"refused"` // responses 429
-	current map[string]int                   // index in Windows, by quota
-	limits  map[string]tokenpatch.RateLimit  // the last that was seen, by API
-	waits   map[*waiting]tokenpatch.WaitInfo // of calls that wait now
-	calls   int                              // under way
-	last    time.Time                        // when a call began or ended
+	mu       sync.Mutex
+	windows  []*page.Window
+	refused  int                              // responses 429
+	current  map[string]*page.Window          // by quota
+	inFlight map[*page.Window]int             // requests that were sent since a window was first seen, and have no response yet
+	limits   map[string]tokenpatch.RateLimit  // the last that was seen, by API
+	waits    map[*waiting]tokenpatch.WaitInfo // of calls that wait now
+	calls    int                              // under way
+	last     time.Time                        // when a call began or ended
 }
 
 // waiting stands for one call in its context.
 type waiting struct{ _ byte }
 
-type waitingKey struct{}
+type (
+	waitingKey struct{} // of a call's *waiting
+	windowsKey struct{} // of the windows that were current when an attempt began
+)
 
 func newTraffic() *traffic {
-	return &traffic{current: map[string]int{}, limits: map[string]tokenpatch.RateLimit{}, waits: map[*waiting]tokenpatch.WaitInfo{}, last: time.Now()}
+	return &traffic{
+		current: map[string]*page.Window{}, inFlight: map[*page.Window]int{}, limits: map[string]tokenpatch.RateLimit{},
+		waits: map[*waiting]tokenpatch.WaitInfo{}, last: time.Now(),
+	}
 }
 
 // hooks are what the client tells.
@@ -43,10 +47,11 @@ func (t *traffic) hooks() tokenpatch.Hooks {
 			t.call(1)
 			return context.WithValue(ctx, waitingKey{}, new(waiting))
 		},
-		WaitStart:  t.waitStart,
-		WaitEnd:    func(ctx context.Context, _ tokenpatch.WaitInfo) { t.waitEnd(ctx) },
-		CallEnd:    func(ctx context.Context, _ tokenpatch.CallResult) { t.waitEnd(ctx); t.call(-1) },
-		AttemptEnd: func(_ context.Context, attempt tokenpatch.AttemptResult) { t.attemptEnd(attempt) },
+		WaitStart:    t.waitStart,
+		WaitEnd:      func(ctx context.Context, _ tokenpatch.WaitInfo) { t.waitEnd(ctx) },
+		CallEnd:      func(ctx context.Context, _ tokenpatch.CallResult) { t.waitEnd(ctx); t.call(-1) },
+		AttemptStart: t.attemptStart,
+		AttemptEnd:   t.attemptEnd,
 	}
 }
 
@@ -73,68 +78,72 @@ func (t *traffic) waitEnd(ctx context.Context) {
 	}
 }
 
-func (t *traffic) attemptEnd(attempt tokenpatch.AttemptResult) {
+// quotas are the names of the quotas that a call spends from.
+func quotas(call tokenpatch.CallInfo) (all, route string) {
+	return call.API + ", all requests", call.Method + " " + call.Route
+}
+
+func (t *traffic) attemptStart(ctx context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	all, route := quotas(attempt.CallInfo)
+	windows := [2]*page.Window{t.current[all], t.current[route]}
+	for _, w := range windows {
+		t.inFlight[w]++
+	}
+	return context.WithValue(ctx, windowsKey{}, windows)
+}
+
+func (t *traffic) attemptEnd(ctx context.Context, attempt tokenpatch.AttemptResult) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	windows, _ := ctx.Value(windowsKey{}).([2]*page.Window)
+	for _, w := range windows {
+		if t.inFlight[w]--; t.inFlight[w] <= 0 {
+			delete(t.inFlight, w)
+		}
+	}
 	refused := attempt.Status == http.StatusTooManyRequests
 	if refused {
-		t.Refused++
+		t.refused++
 	}
 	if attempt.Status == 0 {
 		return // without a response nothing is known of its window
 	}
 	t.limits[attempt.API] = attempt.RateLimit
-	t.observe(attempt.API+", all requests", attempt.RateLimit.Global, refused)
-	route := attempt.Method + " " + attempt.Route
+	all, route := quotas(attempt.CallInfo)
+	t.observe(all, attempt.RateLimit.Global, refused)
 	t.observe(route, attempt.RateLimit.Routes[route], refused)
 }
 
-// observe counts a request in the current window of a quota.
+// observe counts a request in the current window of a quota. What remains of it leaves out what is in flight.
 func (t *traffic) observe(name string, quota tokenpatch.Quota, refused bool) {
 	remaining, known := quota.Remaining.Get()
 	if !known || quota.Reset.IsZero() {
 		return
 	}
-	i, found := t.current[name]
-	if !found || quota.Reset.Sub(t.Windows[i].Ends) > time.Second/2 {
-		t.forget()
-		t.Windows = append(t.Windows, page.Window{Quota: name, Ends: quota.Reset})
-		i = len(t.Windows) - 1
-		t.current[name] = i
+	w := t.current[name]
+	if w == nil || quota.Reset.Sub(w.Ends) > time.Second/2 {
+		w = &page.Window{Quota: name, Ends: quota.Reset}
+		t.current[name] = w
+		t.windows = append(t.windows, w)
+		t.windows = t.windows[max(0, len(t.windows)-page.MaxWindows):]
 	}
-	w := &t.Windows[i]
 	w.Used++
-	w.Allowed = max(w.Allowed, w.Used+remaining)
+	w.Allowed = max(w.Allowed, w.Used+remaining+t.inFlight[w])
 	if refused {
 		w.Refused++
 	}
-}
-
-// forget drops the oldest windows where there are too many.
-func (t *traffic) forget() {
-	drop := len(t.Windows) + 1 - page.MaxWindows
-	if drop <= 0 {
-		return
-	}
-	t.Windows = slices.Delete(t.Windows, 0, drop)
-	for name, i := range t.current {
-		t.current[name] = i - drop
-	}
-	maps.DeleteFunc(t.current, func(_ string, i int) bool { return i < 0 })
 }
 
 // snapshot returns the windows and the count of responses 429 so far.
 func (t *traffic) snapshot() (windows []page.Window, refused int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return slices.Clone(t.Windows), t.Refused
-}
-
-// encode is what is kept of it with the run.
-func (t *traffic) encode() ([]byte, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return json.Marshal(t)
+	for _, w := range t.windows {
+		windows = append(windows, *w)
+	}
+	return windows, t.refused
 }
 
 // waitsFor says what most of the calls that wait are waiting for; empty where none is, or where it is their turn next.
@@ -155,14 +164,15 @@ func (t *traffic) waitsFor(now time.Time) string {
 		}
 	}
 	limit := t.limits[last[most].API]
-	switch most {
-	case tokenpatch.WaitRateLimit:
-		return "the rate limit" + opens(limit, last[most].CallInfo, now)
-	case tokenpatch.WaitRetryAfter:
+	opening := opens(limit, last[most].CallInfo, now)
+	switch {
+	case most == tokenpatch.WaitRateLimit, most == tokenpatch.WaitTurn && opening != "": // a turn that comes in the next window
+		return "the rate limit" + opening
+	case most == tokenpatch.WaitRetryAfter:
 		return "the service, which asked for a pause" + in(limit.PausedUntil, now)
-	case tokenpatch.WaitProbe:
+	case most == tokenpatch.WaitProbe:
 		return "the first response, which tells the rate limit"
-	case tokenpatch.WaitBackoff:
+	case most == tokenpatch.WaitBackoff:
 		return "another attempt"
 	default:
 		return ""

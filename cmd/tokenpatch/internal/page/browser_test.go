@@ -1,92 +1,21 @@
 package page_test
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/browsertest"
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
 )
-
-// browser opens a tab in a real Chromium. What goes wrong in its pages fails the test.
-func browser(t *testing.T) context.Context {
-	t.Helper()
-	var path string
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		if os.Getenv("REQUIRE_SERVICES") != "" {
-			require.FailNow(t, "there is no Chromium, and REQUIRE_SERVICES is set")
-		}
-		t.Skip("SKIPPED: there is no Chromium, so that the page was not looked at in a browser")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WindowSize(1280, 900))
-	if os.Getuid() == 0 {
-		options = append(options, chromedp.NoSandbox)
-	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	require.NoError(t, chromedp.Listen(ctx, func(event any) {
-		switch e := event.(type) {
-		case *runtime.EventExceptionThrown:
-			assert.Fail(t, "exception", e.ExceptionDetails.Text)
-		case *log.EventEntryAdded:
-			asked := strings.Contains(e.Entry.Text, "requires 'TrustedHTML'") // by the test that tries markup
-			assert.True(t, asked || e.Entry.Level != log.EntryLevelError, "%s %s", e.Entry.Text, e.Entry.URL)
-		}
-	}))
-	_, err := chromedp.Call(ctx, log.Enable, cdp.Empty{})
-	require.NoError(t, err)
-	return ctx
-}
-
-// see runs actions in the browser.
-func see(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.Void]) {
-	t.Helper()
-	require.NoError(t, chromedp.Do(ctx, actions...))
-}
-
-// evaluate is the value of an expression in the page.
-func evaluate[T any](t *testing.T, ctx context.Context, expression string) T {
-	t.Helper()
-	value, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
-	require.NoError(t, err, expression)
-	return value
-}
-
-// sees waits until an expression in the page has a value.
-func sees[T any](t *testing.T, ctx context.Context, want T, expression string) {
-	t.Helper()
-	var got T
-	for range 100 {
-		if got = evaluate[T](t, ctx, expression); assert.ObjectsAreEqual(want, got) {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
-	assert.Equal(t, want, got, expression)
-}
 
 func text(id string) string { return fmt.Sprintf("document.getElementById(%q).textContent", id) }
 
@@ -118,41 +47,41 @@ func sample() page.Run {
 
 func TestLivePageInABrowser(t *testing.T) {
 	server := listen(t)
-	ctx := browser(t)
+	ctx := browsertest.Open(t)
 	run := sample()
 	run.Failures = nil
 	run.NotApplied, run.Unknown = 0, 0
 	server.Publish(run)
-	see(t, ctx, chromedp.Navigate(server.URL))
-	sees(t, ctx, "561", text("applied"))
-	sees(t, ctx, "561 of 973 decided, 9.8 a second, about 42 s left, waiting for the rate limit, opens in 7 s", text("pace"))
-	sees(t, ctx, 2, "document.querySelectorAll('figure').length")
-	sees(t, ctx, "57 % – review.jsonl – tokenpatch", "document.title")
+	browsertest.Do(t, ctx, chromedp.Navigate(server.URL))
+	browsertest.Sees(t, ctx, "561", text("applied"))
+	browsertest.Sees(t, ctx, "561 of 973 decided, 9.8 a second, about 42 s left, waiting for the rate limit, opens in 7 s", text("pace"))
+	browsertest.Sees(t, ctx, 2, "document.querySelectorAll('figure').length")
+	browsertest.Sees(t, ctx, "57 % – review.jsonl – tokenpatch", "document.title")
 
 	server.Publish(sample())
-	sees(t, ctx, 7, "document.getElementById('failures').rows.length")
-	sees(t, ctx, "5", text("not_applied"))
-	sees(t, ctx, []string{"61095542756dba551110ae21|applied|12.3|3"}, rows("slowest"))
-	see(t, ctx, chromedp.SendKeys("#filter", "UNKNOWN"))
-	sees(t, ctx, 2, "document.getElementById('failures').rows.length")
-	sees(t, ctx, "2 of 7 shown", text("shown"))
+	browsertest.Sees(t, ctx, 7, "document.getElementById('failures').rows.length")
+	browsertest.Sees(t, ctx, "5", text("not_applied"))
+	browsertest.Sees(t, ctx, []string{"61095542756dba551110ae21|applied|12.3|3"}, rows("slowest"))
+	browsertest.Do(t, ctx, chromedp.SendKeys("#filter", "UNKNOWN"))
+	browsertest.Sees(t, ctx, 2, "document.getElementById('failures').rows.length")
+	browsertest.Sees(t, ctx, "2 of 7 shown", text("shown"))
 
 	run = sample()
 	run.Live, run.Pending, run.Applied = false, 0, 973
 	server.Publish(run)
-	sees(t, ctx, "973", text("applied"))
-	sees(t, ctx, true, text("state")+".startsWith('ended')")
-	sees(t, ctx, 2, "document.getElementById('failures').rows.length")
+	browsertest.Sees(t, ctx, "973", text("applied"))
+	browsertest.Sees(t, ctx, true, text("state")+".startsWith('ended')")
+	browsertest.Sees(t, ctx, 2, "document.getElementById('failures').rows.length")
 }
 
 func TestCopyInABrowser(t *testing.T) {
 	server := listen(t)
-	ctx := browser(t)
+	ctx := browsertest.Open(t)
 	server.Publish(sample())
-	see(t, ctx, chromedp.Navigate(server.URL), chromedp.Evaluate[chromedp.Void]("navigator.clipboard.writeText = async t => { window.copied = t }"))
-	see(t, ctx, chromedp.SendKeys("#filter", "broke"), chromedp.Click("#copy"))
-	sees(t, ctx, "copied", text("shown"))
-	lines := strings.Split(evaluate[string](t, ctx, "window.copied"), "\n")
+	browsertest.Do(t, ctx, chromedp.Navigate(server.URL), chromedp.Evaluate[chromedp.Void]("navigator.clipboard.writeText = async t => { window.copied = t }"))
+	browsertest.Do(t, ctx, chromedp.SendKeys("#filter", "broke"), chromedp.Click("#copy"))
+	browsertest.Sees(t, ctx, "copied", text("shown"))
+	lines := strings.Split(browsertest.Evaluate[string](t, ctx, "window.copied"), "\n")
 	require.Len(t, lines, 2)
 	assert.Equal(t, "v2\t61095542756dba551110ae05\tunknown\t\t\tthe connection broke before the response; unknown after 4 attempts", lines[0])
 }
@@ -160,24 +89,24 @@ func TestCopyInABrowser(t *testing.T) {
 // Markup in a name or an error does nothing, live and frozen, and no string can become code or markup.
 func TestInjectionInABrowser(t *testing.T) {
 	server := listen(t)
-	ctx := browser(t)
+	ctx := browsertest.Open(t)
 	run := page.Run{
 		Name: hostile, Live: true, NotApplied: 1, Waiting: hostile, Stopped: hostile, Windows: []page.Window{{Quota: hostile, Ends: time.Now()}},
 		Failures: []page.Change{{API: hostile, ID: hostile, Outcome: hostile, Code: hostile, Error: hostile}}, Slowest: []page.Change{{ID: hostile, Outcome: hostile}},
 	}
 	server.Publish(run)
-	see(t, ctx, chromedp.Navigate(server.URL), chromedp.Evaluate[chromedp.Void]("window.alert = () => { window.attacked = true }"))
+	browsertest.Do(t, ctx, chromedp.Navigate(server.URL), chromedp.Evaluate[chromedp.Void]("window.alert = () => { window.attacked = true }"))
 	server.Publish(run)
-	sees(t, ctx, hostile, "document.getElementById('failures').rows[0].cells[0].textContent")
+	browsertest.Sees(t, ctx, hostile, "document.getElementById('failures').rows[0].cells[0].textContent")
 	run.Live = false
 	path := frozen(t, run)
 	for _, reload := range []string{server.URL, "file://" + path} {
-		see(t, ctx, chromedp.Navigate(reload))
-		sees(t, ctx, hostile, "document.getElementById('failures').rows[0].cells[0].textContent")
-		assert.Equal(t, 2, evaluate[int](t, ctx, "document.scripts.length"))
-		assert.Zero(t, evaluate[int](t, ctx, "document.images.length"))
-		assert.False(t, evaluate[bool](t, ctx, "window.attacked === true"))
-		assert.True(t, evaluate[bool](t, ctx, "(() => { try { document.body.innerHTML = '<b>'; return false } catch { return true } })()"), "Trusted Types")
+		browsertest.Do(t, ctx, chromedp.Navigate(reload))
+		browsertest.Sees(t, ctx, hostile, "document.getElementById('failures').rows[0].cells[0].textContent")
+		assert.Equal(t, 2, browsertest.Evaluate[int](t, ctx, "document.scripts.length"))
+		assert.Zero(t, browsertest.Evaluate[int](t, ctx, "document.images.length"))
+		assert.False(t, browsertest.Evaluate[bool](t, ctx, "window.attacked === true"))
+		assert.True(t, browsertest.Evaluate[bool](t, ctx, "(() => { try { document.body.innerHTML = '<b>'; return false } catch { return true } })()"), "Trusted Types")
 	}
 }
 
@@ -193,40 +122,24 @@ func frozen(t *testing.T, run page.Run) (path string) {
 
 // A frozen page is one file, which is readable on a phone, in the dark and by a screen reader.
 func TestFrozenPageInABrowser(t *testing.T) {
-	ctx := browser(t)
+	ctx := browsertest.Open(t)
 	run := sample()
 	run.Live = false
-	see(t, ctx, chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile), chromedp.Navigate("file://"+frozen(t, run)))
-	sees(t, ctx, 7, "document.getElementById('failures').rows.length")
-	assert.LessOrEqual(t, evaluate[int](t, ctx, "document.documentElement.scrollWidth"), 360, "nothing is wider than a phone")
+	browsertest.Do(t, ctx, chromedp.EmulateViewport(360, 740, chromedp.EmulateMobile), chromedp.Navigate("file://"+frozen(t, run)))
+	browsertest.Sees(t, ctx, 7, "document.getElementById('failures').rows.length")
+	assert.LessOrEqual(t, browsertest.Evaluate[int](t, ctx, "document.documentElement.scrollWidth"), 360, "nothing is wider than a phone")
 
-	light := evaluate[string](t, ctx, "getComputedStyle(document.body).backgroundColor")
+	light := browsertest.Evaluate[string](t, ctx, "getComputedStyle(document.body).backgroundColor")
 	_, err := chromedp.Call(ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}},
 	})
 	require.NoError(t, err)
-	assert.NotEqual(t, light, evaluate[string](t, ctx, "getComputedStyle(document.body).backgroundColor"))
+	assert.NotEqual(t, light, browsertest.Evaluate[string](t, ctx, "getComputedStyle(document.body).backgroundColor"))
 
-	assert.Equal(t, "en", evaluate[string](t, ctx, "document.documentElement.lang"))
-	assert.Equal(t, "568 of 980", evaluate[string](t, ctx, "document.getElementById('bar').getAttribute('aria-valuetext')"))
-	assert.Contains(t, evaluate[string](t, ctx, text("spoken")), "561 applied, 5 not applied, 2 unknown.")
-	assert.Zero(t, evaluate[int](t, ctx, "[...document.querySelectorAll('th')].filter(h => h.scope !== 'col').length"), "each heading says what it heads")
-	assert.Zero(t, evaluate[int](t, ctx, "[...document.querySelectorAll('[aria-labelledby]')].filter(e => !document.getElementById(e.getAttribute('aria-labelledby'))).length"))
-	assert.Zero(t, evaluate[int](t, ctx, "[...document.querySelectorAll('input,button')].filter(e => !(e.labels && e.labels.length) && !e.textContent).length"), "each control has a name")
-}
-
-// TestScreenshot draws the README's picture of a run where SCREENSHOT names the file for it.
-func TestScreenshot(t *testing.T) {
-	to := os.Getenv("SCREENSHOT")
-	if to == "" {
-		t.Skip("SCREENSHOT is not set")
-	}
-	server := listen(t)
-	ctx := browser(t)
-	server.Publish(sample())
-	see(t, ctx, chromedp.EmulateViewport(900, 980), chromedp.Navigate(server.URL))
-	sees(t, ctx, 7, "document.getElementById('failures').rows.length")
-	picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
-	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(to, picture, 0o600))
+	assert.Equal(t, "en", browsertest.Evaluate[string](t, ctx, "document.documentElement.lang"))
+	assert.Equal(t, "568 of 980", browsertest.Evaluate[string](t, ctx, "document.getElementById('bar').getAttribute('aria-valuetext')"))
+	assert.Contains(t, browsertest.Evaluate[string](t, ctx, text("spoken")), "561 applied, 5 not applied, 2 unknown.")
+	assert.Zero(t, browsertest.Evaluate[int](t, ctx, "[...document.querySelectorAll('th')].filter(h => h.scope !== 'col').length"), "each heading says what it heads")
+	assert.Zero(t, browsertest.Evaluate[int](t, ctx, "[...document.querySelectorAll('[aria-labelledby]')].filter(e => !document.getElementById(e.getAttribute('aria-labelledby'))).length"))
+	assert.Zero(t, browsertest.Evaluate[int](t, ctx, "[...document.querySelectorAll('input,button')].filter(e => !(e.labels && e.labels.length) && !e.textContent).length"), "each control has a name")
 }

@@ -56,6 +56,7 @@
 	};
 
 	const progress = () => {
+		at('name').textContent = run.name;
 		at('applied').textContent = run.applied;
 		at('not_applied').textContent = run.notApplied;
 		at('unknown').textContent = run.unknown;

@@ -26,8 +26,8 @@ type Server struct {
 	changed  chan struct{} // closed when the next version is there
 }
 
-// Listen serves the page at address, host:port. Whoever can reach that can read it.
-func Listen(address string) (*Server, error) {
+// Listen serves the page of the run with this name at address, host:port. Whoever can reach that can read it.
+func Listen(address, name string) (*Server, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
@@ -39,7 +39,7 @@ func Listen(address string) (*Server, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Server{
 		URL: "http://" + listener.Addr().String() + "/", name: host, shutdown: cancel,
-		run: Run{Live: true}, changed: make(chan struct{}),
+		run: Run{Name: name, Live: true}, changed: make(chan struct{}),
 	}
 	s.http = &http.Server{
 		Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,

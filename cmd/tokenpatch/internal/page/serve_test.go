@@ -18,7 +18,7 @@ import (
 
 func listen(t *testing.T) *page.Server {
 	t.Helper()
-	server, err := page.Listen("127.0.0.1:0")
+	server, err := page.Listen("127.0.0.1:0", "r")
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, server.Close()) })
 	return server
@@ -147,7 +147,7 @@ func TestEvents(t *testing.T) {
 }
 
 func TestCloseWithReaders(t *testing.T) {
-	server, err := page.Listen("127.0.0.1:0")
+	server, err := page.Listen("127.0.0.1:0", "r")
 	require.NoError(t, err)
 	response, err := http.Get(server.URL + "events")
 	require.NoError(t, err)

@@ -1,0 +1,61 @@
+package main_test
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+// TestHundredThousand prints what a file of 100,000 changes takes, where MEASURE is set: time and memory of each command.
+func TestHundredThousand(t *testing.T) {
+	if os.Getenv("MEASURE") == "" {
+		t.Skip("MEASURE is not set")
+	}
+	const n = 100_000
+	s := newShell(t)
+	s.many(n)
+	for _, args := range [][]string{
+		{"plan", "-o", "approved.jsonl", "many.jsonl"}, {"apply", "many.jsonl"}, {"apply", "many.jsonl"}, {"status"},
+		{"report", "-format", "csv", "-o", "report.csv"}, {"report", "-format", "html", "-o", "report.html"},
+	} {
+		began := time.Now()
+		p := s.start("", args...)
+		memory := peak(p.Process.Pid)
+		_ = p.Wait()
+		t.Logf("%-45s exit %d, %6.1f s, %6.1f s of CPU, %s", strings.Join(args, " "), p.ProcessState.ExitCode(), time.Since(began).Seconds(),
+			(p.ProcessState.UserTime() + p.ProcessState.SystemTime()).Seconds(), memory())
+	}
+	assert.Equal(t, n, s.changed(n))
+	for _, file := range []string{"report.csv", "report.html"} {
+		t.Log(file, fmt.Sprintf("%.1f MB", float64(len(s.text(file)))/(1<<20)))
+	}
+}
+
+// peak watches the most memory that a process had, as Linux tells it.
+func peak(pid int) func() string {
+	ended, last := make(chan struct{}), make(chan string, 1)
+	go func() {
+		most := "unknown"
+		for {
+			status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+			if found := regexp.MustCompile(`VmHWM:\s*(.*)`).FindSubmatch(status); found != nil {
+				most = string(found[1])
+			}
+			select {
+			case <-ended:
+				last <- most
+				return
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+	}()
+	return func() string {
+		close(ended)
+		return <-last
+	}
+}

@@ -1,0 +1,75 @@
+package main_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// postgres makes a database of its own in the server that DATABASE_URL names, or in the one at the usual address. Without a
+// server the test is skipped, loudly, or fails where services are required.
+func postgres(t *testing.T) (source string) {
+	t.Helper()
+	server := os.Getenv("DATABASE_URL")
+	if server == "" {
+		server = "postgres://postgres@127.0.0.1:5432/test?sslmode=disable"
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	db, err := pgx.Connect(ctx, server)
+	if err != nil {
+		if os.Getenv("REQUIRE_SERVICES") != "" {
+			require.NoError(t, err, "REQUIRE_SERVICES is set")
+		}
+		t.Skipf("SKIPPED: there is no Postgres: %v", err)
+	}
+	name := fmt.Sprintf("tokenpatch_test_%d", time.Now().UnixNano())
+	_, err = db.Exec(ctx, "CREATE DATABASE "+name)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_, err := db.Exec(context.Background(), "DROP DATABASE "+name+" WITH (FORCE)")
+		assert.NoError(t, err)
+		assert.NoError(t, db.Close(context.Background()))
+	})
+	u, err := url.Parse(server)
+	require.NoError(t, err)
+	if password, given := u.User.Password(); given {
+		t.Setenv("PGPASSWORD", password)
+		u.User = url.User(u.User.Username())
+	}
+	u.Path = "/" + name
+	return u.String()
+}
+
+// Two processes share a run on Postgres. One of them is killed.
+func TestTwoProcessesOnPostgres(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits until nothing can be on its way any more")
+	}
+	source := postgres(t)
+	s := newShell(t)
+	s.env = append(s.env, "PGPASSWORD="+os.Getenv("PGPASSWORD"))
+	const n = 200
+	s.many(n)
+	s.service.SetLatency(50 * time.Millisecond)
+	apply := []string{"apply", "-db", source, "-timeout", "1s", "-workers", "4", "many.jsonl"}
+	first, second := s.start("", apply...), s.start("", apply...)
+	s.until(func() bool { return s.changed(n) > n/3 })
+	require.NoError(t, first.Process.Kill())
+	_ = first.Wait()
+	e := second.end()
+	assert.Equal(t, 0, e.status, e.stderr)
+	assert.Contains(t, e.stdout, "200 applied, 0 not applied, 0 unknown, 0 pending")
+	for i := range n {
+		assert.Equal(t, 1, s.service.Changes(fmt.Sprint("token", i)), i)
+	}
+	s.run(0, "status", "-db", source)
+	s.run(0, "report", "-db", source)
+}
