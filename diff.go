@@ -23,26 +23,32 @@ import (
 // which [Patch.Err] returns.
 func Diff(before, after Token) *Patch {
 	p := NewPatch()
-	diffField(p, PathName, before.Name, after.Name, equal)
-	diffField(p, PathDescription, before.Description, after.Description, equal)
-	diffField(p, PathRole, before.Role, after.Role, equal)
-	diffField(p, PathCustomRoleIDs, before.CustomRoleIDs, after.CustomRoleIDs, sameSet)
-	diffField(p, PathInlineRole, before.InlineRole, after.InlineRole, sameStatements)
-	diffField(p, PathDefaultAPIVersion, before.DefaultAPIVersion, after.DefaultAPIVersion, equal)
+	diffField(p, PathName, before.Name, after.Name, equal, appendText)
+	diffField(p, PathDescription, before.Description, after.Description, equal, appendText)
+	diffField(p, PathRole, before.Role, after.Role, equal, appendText)
+	diffField(p, PathCustomRoleIDs, before.CustomRoleIDs, after.CustomRoleIDs, sameSet, appendStrings)
+	diffField(p, PathInlineRole, before.InlineRole, after.InlineRole, sameStatements, appendStatements)
+	diffField(p, PathDefaultAPIVersion, before.DefaultAPIVersion, after.DefaultAPIVersion, equal, appendInt)
 	return p
 }
 
 // diffField adds to p the operation that makes before after, unless same.
-func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(T, T) bool) {
+func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(T, T) bool, appendTo func([]byte, T) []byte) {
+	op := jsonpatch.OpReplace
 	switch {
 	case sameField(before, after, same):
+		return
 	case after.IsZero():
 		p.Remove(path)
+		return
 	case before.IsZero():
-		p.Add(path, after)
-	default:
-		p.Replace(path, after)
+		op = jsonpatch.OpAdd
 	}
+	var value any // null
+	if after.IsSet() {
+		value = json.RawMessage(appendTo(nil, after.value))
+	}
+	p.withValue(op, path, value)
 }
 
 func sameField[T any](a, b Field[T], same func(T, T) bool) bool {

@@ -130,7 +130,10 @@ var errEmptyCustomRoleID = errors.New("want custom role ids, got an empty one")
 // SetInlineRole replaces the policy. No statements is the empty policy. Each
 // must have an effect and keep the rules of [Statement].
 func (p *Patch) SetInlineRole(statements ...Statement) *Patch {
-	return p.Replace(PathInlineRole, append([]Statement{}, statements...))
+	if statements == nil {
+		statements = []Statement{} // nil would be null
+	}
+	return p.Replace(PathInlineRole, json.RawMessage(appendStatements(nil, statements)))
 }
 
 // SetDefaultAPIVersion replaces the default API version, a date as digits such

@@ -22,6 +22,9 @@ const (
 	PathDefaultAPIVersion Pointer = "/defaultApiVersion"
 )
 
+// settings are all of them.
+var settings = []Pointer{PathName, PathDescription, PathRole, PathCustomRoleIDs, PathInlineRole, PathDefaultAPIVersion}
+
 // NewPointer returns the Pointer whose reference tokens are tokens, escaped as
 // RFC 6901 section 3 wants: NewPointer("a/b", "0") is "/a~1b/0". No tokens
 // give the whole document, and an empty token is a member whose name is empty.

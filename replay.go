@@ -1,6 +1,10 @@
 package tokenpatch
 
-import "github.com/tokenpatch/tokenpatch/internal/jsonpatch"
+import (
+	"slices"
+
+	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
+)
 
 // Replay says what sending a request a second time can do, where the first
 // time may have been applied.
@@ -65,12 +69,7 @@ func (p *Patch) Replay() Replay {
 // may have: what an analysis finds idempotent, and what most patches do.
 func (p *Patch) setsMembers() bool {
 	for _, op := range p.operations() {
-		switch Pointer(op.Path) {
-		case PathName, PathDescription, PathRole, PathCustomRoleIDs, PathInlineRole, PathDefaultAPIVersion:
-		default:
-			return false
-		}
-		if op.Op != jsonpatch.OpAdd && op.Op != jsonpatch.OpReplace {
+		if op.Op != jsonpatch.OpAdd && op.Op != jsonpatch.OpReplace || !slices.Contains(settings, Pointer(op.Path)) {
 			return false
 		}
 	}

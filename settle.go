@@ -112,9 +112,6 @@ func (p *Patch) byRulesOfV2() *Patch {
 	return q
 }
 
-// settings are the members of a token that clients write.
-var settings = []Pointer{PathName, PathDescription, PathRole, PathCustomRoleIDs, PathInlineRole, PathDefaultAPIVersion}
-
 // sameMembers reports whether two tokens are the same in some members, as [Diff]
 // compares settings, and in others as RFC 6902 section 4.6 compares values.
 func sameMembers(members []Pointer, a, b Token) bool {

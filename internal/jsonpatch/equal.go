@@ -35,13 +35,11 @@ type value struct {
 	children []value
 }
 
-// maxDepth is how deep JSON may be nested for encoding/json. A document gets
-// deeper only by patching; what lies deeper is compared as it is written.
-const maxDepth = 10000
-
-// parse reads the value that b starts with, and returns what follows it.
+// parse reads the value that b starts with, and returns what follows it. A
+// document gets deeper than MaxDepth only by patching; what lies deeper is
+// compared as it is written.
 func parse(b json.RawMessage, depth int) (v value, rest json.RawMessage) {
-	if b[0] != '{' && b[0] != '[' || depth == maxDepth {
+	if b[0] != '{' && b[0] != '[' || depth == rawjson.MaxDepth {
 		v.text, rest = rawjson.Cut(b)
 		return v, rest
 	}

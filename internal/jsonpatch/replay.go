@@ -1,6 +1,10 @@
 package jsonpatch
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/tokenpatch/tokenpatch/internal/rawjson"
+)
 
 // Replay says what applying a patch a second time can do.
 type Replay int
@@ -73,7 +77,7 @@ func (x *execution) run(ops []Operation) {
 }
 
 func (x *execution) apply(op Operation) {
-	if strings.Count(string(op.Path), "/") > maxDepth || strings.Count(string(op.From), "/") > maxDepth {
+	if strings.Count(string(op.Path), "/") > rawjson.MaxDepth || strings.Count(string(op.From), "/") > rawjson.MaxDepth {
 		x.lost = true
 		return
 	}

@@ -1,6 +1,7 @@
-// Package rawjson walks JSON one level at a time: no maps, no recursion, no
-// copies. Everything but [Check] is given valid JSON without space around it,
-// and what it returns shares memory with what it was given.
+// Package rawjson walks JSON one level at a time, and builds nothing of it.
+// [Reader] is for JSON that nobody has checked. Everything else is for valid JSON
+// without space around it, such as [Check] returns, and what it returns shares
+// memory with what it was given.
 package rawjson
 
 import (

@@ -18,8 +18,8 @@ type Reader struct {
 	invalid bool
 }
 
-// maxDepth is how deep encoding/json lets JSON be nested.
-const maxDepth = 10000
+// MaxDepth is how deep JSON may be nested for a Reader and for encoding/json.
+const MaxDepth = 10000
 
 // NewReader returns a Reader of the value in data.
 func NewReader(data []byte) *Reader { return &Reader{text: string(data)} }
@@ -120,7 +120,7 @@ func (r *Reader) expect(c byte) {
 
 func (r *Reader) open(bracket byte) {
 	r.depth++
-	r.require(r.depth <= maxDepth)
+	r.require(r.depth <= MaxDepth)
 	r.expect(bracket)
 }
 
