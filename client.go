@@ -101,6 +101,12 @@ type Config struct {
 	// Retry says how often and how soon to try again.
 	Retry RetryPolicy
 
+	// Budget is where programs that spend from the same account keep one rate
+	// budget: together they use it up, and none of it is wasted on 429s. It
+	// needs the Account of each service that is used. nil means this client
+	// alone: it notices other programs, and leaves them their part.
+	Budget Budget
+
 	// Hooks are called on every attempt and every wait.
 	Hooks Hooks
 
@@ -130,6 +136,11 @@ type V1Config struct {
 	// the call's own: it should not hold the key, which is taken out only where it
 	// is returned as well. nil means APIKey.
 	APIKeyFunc func(context.Context) (Secret, error)
+
+	// Account names the account whose rate budget is shared through
+	// [Config.Budget]: programs with the same Account share one. It is any text
+	// but no credential, and is required with a Budget.
+	Account string
 }
 
 // V2Config tells how to reach LaunchDarkly.
@@ -149,6 +160,14 @@ type V2Config struct {
 
 	// APIVersion is sent as LD-API-Version. 0 means 20240415.
 	APIVersion int
+
+	// Account names the account whose rate budget is shared, as in [V1Config].
+	Account string
+
+	// Share is the part of what remains of the account's rate limit that this
+	// client may take, up to 1: with 0.5, an overnight run leaves production
+	// half. At least one request goes in each window. 0 means all.
+	Share float64
 }
 
 // ConfigFromEnv reads DEEPSET_API_KEY, DEEPSET_API_URL,
@@ -392,7 +411,6 @@ func (s *service) configure(base string, config Config, scheme string, fixed Sec
 		headers["Authorization"] = []string{header}
 	}
 	s.authorized = func() http.Header { return headers }
-	s.limiter = ratelimit.New(ratelimit.Options{MaxWait: s.retry.MaxRateLimitWait})
 	s.known.Store(s.secrets)
 	return nil
 }

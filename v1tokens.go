@@ -32,6 +32,9 @@ func newV1Tokens(shared shared, config Config) (*V1Tokens, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.limit(config, config.V1.Account, 0); err != nil {
+		return nil, err
+	}
 	return &V1Tokens{s}, nil
 }
 

@@ -33,6 +33,9 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := s.limit(config, config.V2.Account, config.V2.Share); err != nil {
+		return nil, err
+	}
 	return &V2Tokens{s}, nil
 }
 

@@ -11,9 +11,11 @@ import (
 // field as a varint, in the order of [codec.state]. What a state says is bounded
 // when it is read: whoever wrote it, it can harm no more than headers can.
 const (
-	magic   = "tprl"
-	version = 1
+	// Version is that of the format. States of several versions can be kept side
+	// by side where it is part of their keys.
+	Version = 1
 
+	magic      = "tprl"
 	maxEncoded = 4 << 10
 	maxName    = 128
 )
@@ -26,7 +28,7 @@ var (
 // encode returns the state as it is stored. A pause is by address, and not part
 // of it.
 func (s *state) encode() []byte {
-	c := codec{data: append([]byte(magic), version)}
+	c := codec{data: append([]byte(magic), Version)}
 	c.state(s)
 	return c.data
 }
@@ -39,7 +41,7 @@ func decode(data []byte, r rules, now instant) (*state, error) {
 		return s, nil
 	case len(data) <= len(magic) || len(data) > maxEncoded || string(data[:len(magic)]) != magic:
 		return nil, errGarbage
-	case data[len(magic)] != version:
+	case data[len(magic)] != Version:
 		return nil, errForeign
 	}
 	c := codec{data: data[len(magic)+1:], reading: true}
@@ -61,6 +63,7 @@ type codec struct {
 func (c *codec) state(s *state) {
 	field(c, &s.latest)
 	field(c, &s.rtt)
+	field(c, &s.quickest)
 	field(c, &s.generations.number)
 	field(c, &s.generations.began)
 	field(c, &s.generations.slack)
@@ -97,6 +100,7 @@ func (c *codec) quota(q *quota) {
 	c.float(&q.peers)
 	field(c, &q.serial)
 	field(c, &q.programs)
+	field(c, &q.wanted)
 	c.window(&q.window)
 }
 
@@ -113,7 +117,7 @@ func (c *codec) window(w *window) {
 	c.flag(&w.shut)
 	c.flag(&w.out)
 	c.flag(&w.fell)
-	for _, n := range []*int{&w.sent, &w.number, &w.start, &w.before, &w.answered, &w.asked} {
+	for _, n := range []*int{&w.sent, &w.number, &w.start, &w.before, &w.answered, &w.asked, &w.wanted} {
 		field(c, n)
 	}
 	field(c, &w.since)
@@ -178,7 +182,7 @@ func (s *state) isPlausible(now instant) bool {
 // end of a window, and that no further than a server may declare.
 func (s *state) limitTo(now instant) {
 	const long = time.Hour
-	s.rtt = between(s.rtt, 0, long)
+	s.rtt, s.quickest = between(s.rtt, 0, long), between(s.quickest, 0, long)
 	g := &s.generations
 	g.began, g.slack = between(g.began, 0, now), between(g.slack, 0, maxSlack)
 	s.clock.updated = between(s.clock.updated, 0, now)
@@ -196,7 +200,7 @@ func (q *quota) limitTo(s *state, now instant) {
 	q.maxInFlight, q.limit = between(q.maxInFlight, 0, maxRemaining), between(q.limit, 0, maxRemaining)
 	q.missing, q.programs = between(q.missing, 0, windowsRemembered), between(q.programs, 0, maxRemaining)
 	q.length, q.peers = between(q.length, 0, 24*time.Hour), between(q.peers, 0, maxPeers)
-	for _, n := range []*int{&w.sent, &w.number, &w.start, &w.before, &w.answered, &w.asked, &w.lost.older.n, &w.lost.newer.n} {
+	for _, n := range []*int{&w.sent, &w.number, &w.start, &w.before, &w.answered, &w.asked, &w.wanted, &q.wanted, &w.lost.older.n, &w.lost.newer.n} {
 		*n = between(*n, 0, maxRemaining)
 	}
 	for _, at := range []*instant{&w.opened, &w.first, &w.last} {

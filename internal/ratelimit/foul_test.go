@@ -33,6 +33,8 @@ type server struct {
 	counts  func(n int) bool                             // whether the nth request is counted; nil for all
 	fault   func(n int, header http.Header) (status int) // 0 for none; lose for a response that never comes
 
+	during func() // what happens beside the calls
+
 	mu       sync.Mutex
 	requests int
 	number   int64 // of the window
@@ -106,6 +108,9 @@ func (c callers) run(t *testing.T, s *server) (r result) {
 		var begun, failed, lost atomic.Int64
 		var done sync.WaitGroup
 		began := time.Now()
+		if s.during != nil {
+			go s.during()
+		}
 		programs := max(1, c.programs)
 		for range programs {
 			options := c.options
@@ -135,6 +140,7 @@ func (c callers) run(t *testing.T, s *server) (r result) {
 		for _, w := range s.windows {
 			r.refused += w.refused
 		}
+		time.Sleep(2 * time.Hour) // what still asks a store comes to its end
 	})
 	return r
 }

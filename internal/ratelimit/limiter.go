@@ -20,6 +20,10 @@ import (
 type Options struct {
 	MaxWait time.Duration // the longest wait that a server may declare
 	Share   float64       // the part of what remains that may be taken, above 0 and up to 1; 0 is all
+
+	Store Store                           // of the state that programs share; nil for this limiter alone
+	Key   string                          // of that state
+	Warn  func(message string, err error) // if not nil, told what is wrong with the store or with what is in it
 }
 
 // State is what is known of a service's rate limit at one moment.
@@ -62,6 +66,7 @@ type Limiter struct {
 	queues  []*queue // by route
 	timer   *time.Timer
 	wakeUps int // of the timer so far
+	shared  shared
 }
 
 // Permit is one attempt's part of the budget, from its admission to its end.
@@ -74,7 +79,9 @@ type Permit struct {
 	limiter *Limiter
 	ticket  ticket // of its call
 	attempt attempt
-	open    bool // whether the attempt is admitted, and not settled yet
+	shared  attempt // of the state that programs share; zero where it is not of it
+	known   bool    // whether what remains was known when that was taken
+	open    bool    // whether the attempt is admitted, and not settled yet
 }
 
 // ClosedError is the error of a call that the limit keeps from being sent: it
@@ -93,7 +100,11 @@ func (e *ClosedError) Unwrap() error { return e.Err }
 
 // New returns a limiter that knows nothing yet.
 func New(o Options) *Limiter {
-	return &Limiter{epoch: time.Now().Add(-time.Second), state: newState(rules{maxWait: o.MaxWait, share: o.Share})}
+	return &Limiter{
+		epoch:  time.Now().Add(-time.Second),
+		state:  newState(rules{maxWait: o.MaxWait, share: o.Share}),
+		shared: shared{store: o.Store, key: o.Key, warn: o.Warn},
+	}
 }
 
 func (l *Limiter) now() instant { return time.Since(l.epoch) }
@@ -164,7 +175,7 @@ func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, 
 
 // look says whether an attempt on the queue's route may go, and whether it is the next one.
 func (l *Limiter) look(p *Permit, q *queue, now instant) (verdict, bool) {
-	v := l.state.admits(q.route, now)
+	v := l.admits(q.route, now)
 	return v, v.goes() && (q.front == nil || p.ticket < q.front.permit.ticket)
 }
 
@@ -188,8 +199,19 @@ func (l *Limiter) queue(route string) *queue {
 	return q
 }
 
+// admits says whether an attempt on a route may go now.
+func (l *Limiter) admits(route string, now instant) verdict {
+	if now < l.state.paused.until || !l.shared.isIn(l, route, now) {
+		return l.state.admits(route, now)
+	}
+	return l.shared.admits(l.shared.hand(route), now)
+}
+
 func (l *Limiter) admit(p *Permit, route string, now instant) {
-	p.attempt, p.open = l.state.admit(route, now), true
+	p.attempt, p.shared, p.open = l.state.admit(route, now), attempt{}, true
+	if h := l.shared.hand(route); h.n > 0 && now < h.expires {
+		p.shared, p.known = h.use(), h.known
+	}
 }
 
 // withdraw takes a waiter whose context has ended out of its queue. It reports
@@ -203,8 +225,7 @@ func (l *Limiter) withdraw(w *waiter) bool {
 	case w.closed != nil:
 		return false
 	case w.taken:
-		l.state.cancel(w.permit.attempt)
-		w.permit.open = false
+		l.cancel(w.permit)
 	default:
 		w.queue.remove(w)
 	}
@@ -224,7 +245,7 @@ func (l *Limiter) release(now instant) {
 			if q.front == nil {
 				continue
 			}
-			v := l.state.admits(q.route, now)
+			v := l.admits(q.route, now)
 			switch {
 			case !v.goes():
 				q.hold(v.reason, now)
@@ -238,6 +259,7 @@ func (l *Limiter) release(now instant) {
 		}
 		if next == nil {
 			l.wakeAt(wake, now)
+			l.ask(now)
 			return
 		}
 		w := next.front
@@ -303,14 +325,46 @@ func (l *Limiter) tick() {
 }
 
 // Cancel takes the permit back: nothing can have been sent.
-func (p *Permit) Cancel() { p.settle((*state).cancel) }
+func (p *Permit) Cancel() {
+	p.settle(func(l *Limiter, _ instant) { l.cancel(p) })
+}
+
+func (l *Limiter) cancel(p *Permit) {
+	p.open = false
+	l.state.cancel(p.attempt)
+	if p.shared.seq > 0 {
+		l.shared.note(settlement{attempt: p.shared, n: 1}, p.known)
+	}
+}
 
 // Abandon settles an attempt that ended without a response: what it spent, it
 // spent. It does nothing where the attempt is settled.
-func (p *Permit) Abandon() { p.settle((*state).abandon) }
+func (p *Permit) Abandon() {
+	p.settle(func(l *Limiter, now instant) {
+		l.state.abandon(p.attempt)
+		l.shared.note(p.settlement(response{}, now), p.known)
+	})
+}
+
+// Observe settles an attempt that had a response, whose headers say what is
+// left of the rate limit. It does nothing where the attempt is settled.
+func (p *Permit) Observe(status int, header http.Header) {
+	r := parseResponse(status, header)
+	p.settle(func(l *Limiter, now instant) {
+		l.state.observe(p.attempt, r, now)
+		l.shared.note(p.settlement(r, now), p.known)
+	})
+}
+
+// settlement is how the attempt ended, for the state that programs share.
+func (p *Permit) settlement(r response, now instant) settlement {
+	a := p.shared
+	a.admitted, a.route = p.attempt.admitted, p.attempt.route
+	return settlement{attempt: a, response: r, at: now}
+}
 
 // settle ends the attempt, unless it has ended.
-func (p *Permit) settle(end func(*state, attempt)) {
+func (p *Permit) settle(end func(l *Limiter, now instant)) {
 	l := p.limiter
 	if l == nil {
 		return
@@ -323,15 +377,8 @@ func (p *Permit) settle(end func(*state, attempt)) {
 	p.open = false
 	now := l.now()
 	l.state.advance(now)
-	end(l.state, p.attempt)
+	end(l, now)
 	l.release(now)
-}
-
-// Observe settles an attempt that had a response, whose headers say what is
-// left of the rate limit. It does nothing where the attempt is settled.
-func (p *Permit) Observe(status int, header http.Header) {
-	r := parseResponse(status, header)
-	p.settle(func(s *state, a attempt) { s.observe(a, r, p.limiter.now()) })
 }
 
 // State returns what is known now.

@@ -20,8 +20,8 @@ func (q *quota) admits(s *state, now instant) verdict {
 	w := &q.window
 	flying := q.inFlight.total()
 	overdue := q.inFlight.overdue(&s.generations, s.rtt)
-	left := q.left()
-	if q.phase == told {
+	left := q.left(s)
+	if q.phase == told && !s.shared {
 		left = s.portion(w.sent, left)
 	}
 	switch {
@@ -37,7 +37,7 @@ func (q *quota) admits(s *state, now instant) verdict {
 		return q.pace(s, left, now)
 	case left > 0, flying == 0 && q.isDoubtful(s):
 		return verdict{}
-	case flying == 0:
+	case flying == 0, s.shared:
 		return q.closed(s)
 	default:
 		return verdict{reason: RateLimit, until: min(overdue, q.rolls(s))}
@@ -105,7 +105,7 @@ type tempo struct {
 func (q *quota) tempo(s *state, left int) tempo {
 	w := &q.window
 	company := q.company()
-	if q.bursts(s.rtt) || s.shared && company <= 1 {
+	if q.bursts(s) || s.shared && company <= 1 {
 		return tempo{steady: math.Inf(1)}
 	}
 	remains := float64(left + q.inFlight.total())
@@ -158,8 +158,12 @@ func (q *quota) seen() float64 {
 }
 
 // learnPeers remembers for the windows to come who was seen in this one.
-func (q *quota) learnPeers() {
-	q.peers = max(1, min(maxPeers, q.seen()), q.peers*7/8)
+func (q *quota) learnPeers(s *state) {
+	before := q.peers * 7 / 8
+	if s.shared {
+		before = 1 // programs that went on alone for a while are no strangers
+	}
+	q.peers = max(1, min(maxPeers, q.seen()), before)
 }
 
 // spread is when the next attempt may go in a window of unknown length that may

@@ -39,6 +39,7 @@ type quota struct {
 	peers    float64       // programs that seem to spend from it, this one included; from 1
 	serial   int           // of the window
 	programs int           // that asked for permits in the last window, where programs share the state
+	wanted   int           // permits that they asked for and did not get in it
 	window   window
 }
 
@@ -58,6 +59,7 @@ type window struct {
 
 	number   int     // the latest word on what remains
 	asked    int     // programs that asked for permits
+	wanted   int     // permits that they asked for
 	since    uint64  // the latest attempt that was admitted when it came
 	start    int     // the first word
 	before   int     // attempts that the first word may include
@@ -90,13 +92,17 @@ func (q *quota) remaining() int {
 }
 
 // left is how many more attempts the window lets be sent.
-func (q *quota) left() int {
+func (q *quota) left(s *state) int {
 	w := &q.window
 	switch remains := w.number - q.inFlight.total() - w.lost.total(); {
 	case q.phase == probing:
 		return 1 - q.inFlight.total()
 	case q.phase == passing:
 		return int(math.Ceil(float64(q.limit)/q.company())) - w.sent // the others do the same
+	case q.meaning == counting && s.shared && q.peers <= 1:
+		// Programs tell late of what they sent: as long as there are no others, the
+		// first word and what was sent since then tell as much.
+		return max(remains, min(w.number, w.start-(w.sent-w.before)))
 	case q.meaning == counting:
 		return remains
 	case q.meaning == lagging:
@@ -132,8 +138,9 @@ func (q *quota) spend(s *state, a attempt) {
 // has to ask what remains in it.
 func (q *quota) roll(s *state, now instant) {
 	w := q.window
-	burst := q.phase == told && q.bursts(s.rtt) && !w.shut
-	q.learnPeers()
+	burst := q.phase == told && q.bursts(s) && !w.shut
+	q.learnPeers(s)
+	q.turn()
 	q.window = window{
 		reset: w.reset, first: w.first, last: w.last,
 		openedBy: s.latest, opened: now, sent: q.inFlight.total(),
@@ -142,6 +149,14 @@ func (q *quota) roll(s *state, now instant) {
 	if burst {
 		q.pass(s, now, q.window.sent)
 	}
+}
+
+// turn takes note of what programs asked for in the window that is over.
+func (q *quota) turn() {
+	w := &q.window
+	q.serial++
+	q.programs, q.wanted = w.asked, max(0, w.wanted-w.sent)
+	w.asked, w.wanted = 0, 0
 }
 
 // pass lets a window of which nobody has told pass at the last limit and length.
@@ -156,7 +171,9 @@ func (q *quota) pass(s *state, now instant, sent int) {
 func (w *window) close(s *state, now, ends instant) {
 	w.declared = ends
 	w.ends = min(max(ends, now), now+s.maxWait)
-	w.next = w.ends + s.jitter(w.ends-now, 100)
+	if w.next = w.ends; !s.shared { // programs that share a state spread what they ask by themselves
+		w.next += s.jitter(w.ends-now, 100)
+	}
 }
 
 func (q *quota) lengthOr(otherwise time.Duration) time.Duration {
@@ -168,7 +185,7 @@ func (q *quota) lengthOr(otherwise time.Duration) time.Duration {
 
 // bursts reports whether round trips are so long that asking first would leave
 // most of a window unused.
-func (q *quota) bursts(rtt time.Duration) bool { return q.length > 0 && rtt > q.length/4 }
+func (q *quota) bursts(s *state) bool { return q.length > 0 && s.quickest > q.length/4 }
 
 // rolls is when the window is over.
 //
@@ -177,7 +194,7 @@ func (q *quota) bursts(rtt time.Duration) bool { return q.length > 0 && rtt > q.
 // bursts nothing is sent before the window is over for certain.
 func (q *quota) rolls(s *state) instant {
 	w := &q.window
-	if q.phase == told && q.bursts(s.rtt) && !w.shut && q.left() <= 0 {
+	if q.phase == told && q.bursts(s) && !w.shut && q.left(s) <= 0 {
 		return min(w.next, w.first+q.length)
 	}
 	return w.next
@@ -237,7 +254,8 @@ func (q *quota) locate(a attempt, r response) when {
 // counted in it.
 func (q *quota) open(s *state, a attempt, n int, r response, now instant) {
 	if q.phase == told {
-		q.learnPeers()
+		q.learnPeers(s)
+		q.turn()
 	}
 	if r.reset > 0 && r.reset == q.window.reset {
 		q.unlearn(s, a, r, now)
@@ -249,7 +267,7 @@ func (q *quota) open(s *state, a attempt, n int, r response, now instant) {
 	}
 	q.window = window{
 		reset: r.reset, openedBy: s.latest, opened: now,
-		sent: waits, before: waits, start: n, number: n, since: s.latest, first: a.admitted, last: a.admitted,
+		sent: waits, before: waits, asked: q.window.asked, wanted: q.window.wanted, start: n, number: n, since: s.latest, first: a.admitted, last: a.admitted,
 	}
 	q.phase, q.missing, q.maxInFlight, q.limit = told, 0, 0, 0
 }

@@ -305,8 +305,8 @@ func (s *simulation) check(p *program) {
 			fail("%d in flight, the state has %d", p.inFlight, total)
 		case w.sent < 0 || w.lost.total() < 0 || w.answered < 0:
 			fail("a count below zero: %+v", *w)
-		case q.phase == told && q.meaning == counting && q.left() > w.number:
-			fail("%d left of %d", q.left(), w.number)
+		case q.phase == told && q.meaning == counting && q.left(st) > w.number:
+			fail("%d left of %d", q.left(st), w.number)
 		case q.phase >= passing && w.ends > s.now+s.MaxWait:
 			fail("a window ends in %v", w.ends-s.now)
 		}

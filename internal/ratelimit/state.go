@@ -12,8 +12,9 @@ import (
 type state struct {
 	rules
 
-	latest      uint64 // attempts admitted so far
-	rtt         time.Duration
+	latest      uint64        // attempts admitted so far
+	rtt         time.Duration // as it usually is
+	quickest    time.Duration // as it is at best, of late
 	generations generations
 	clock       serverClock
 	paused      pause
@@ -220,8 +221,9 @@ func (s *state) refuse(q *quota, n parsed, current, none bool) {
 func (s *state) time(a attempt, now instant) {
 	rtt := max(now-a.admitted, 0)
 	if s.rtt == 0 {
-		s.rtt = rtt
+		s.rtt, s.quickest = rtt, rtt
 	}
+	s.quickest = min(rtt, s.quickest+(rtt-s.quickest)/16)
 	s.rtt += (min(rtt, 2*s.rtt) - s.rtt) / 8
 	if !a.overdue(&s.generations) {
 		s.generations.slack = 1

@@ -1,0 +1,60 @@
+package tokenpatch
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"time"
+
+	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
+)
+
+// Budget is a store in which programs keep one rate budget for an account:
+// see [Config.Budget]. The module tokenpatchredis has one on Redis.
+//
+// What is stored is a few hundred bytes: what the service's headers said of the
+// limits, and what was taken of them. It holds no credential and no token. A
+// service without limits is not shared, nor is Retry-After, which is by
+// address.
+//
+// A store that is slow or fails never makes a call fail: after half a window, or
+// a second at most, the client goes on alone, by the headers, and asks the store
+// again every few seconds. What is stored and cannot be read is replaced, with a
+// warning to the Logger; what another version of the format wrote is left alone.
+type Budget interface {
+	// Update replaces the state under key by what f returns, atomically; f may
+	// be called more than once, and is given no bytes where there is no state.
+	// now is the store's own clock, read in the same round trip. The state may
+	// be forgotten once nothing has replaced it for ttl. An error of f leaves the
+	// state as it was, and is returned. Update is called by many goroutines.
+	Update(ctx context.Context, key string, f func(state []byte, now time.Time) (next []byte, ttl time.Duration, err error)) error
+}
+
+// limit gives a service its rate limiter.
+func (s *service) limit(config Config, account string, share float64) error {
+	options := ratelimit.Options{MaxWait: s.retry.MaxRateLimitWait, Share: share}
+	if !(share >= 0 && share <= 1) {
+		return &InputError{Field: "Config." + s.api + ".Share", Value: fmt.Sprint(share), Want: "a part from 0 to 1, or 0 for all"}
+	}
+	if config.Budget != nil && s.credential != nil {
+		if account == "" {
+			return &InputError{Field: "Config." + s.api + ".Account", Value: "not set", Want: "a name for the account whose budget is shared through Config.Budget"}
+		}
+		options.Store, options.Key = config.Budget, budgetKey(s.base, account)
+		if log := config.Logger; log != nil {
+			options.Warn = func(message string, err error) {
+				log.LogAttrs(context.Background(), slog.LevelWarn, message, slog.Any("error", err))
+			}
+		}
+	}
+	s.limiter = ratelimit.New(options)
+	return nil
+}
+
+// budgetKey is the key of an account's budget: the service's origin, the
+// account, and the version of the format.
+func budgetKey(base *url.URL, account string) string {
+	origin := url.URL{Scheme: base.Scheme, Host: base.Host}
+	return fmt.Sprintf("tokenpatch/ratelimit/%d/%s/%s", ratelimit.Version, origin.String(), url.QueryEscape(account))
+}
