@@ -78,7 +78,7 @@ func decodeOperation(raw json.RawMessage) (op operation, err error) {
 	}
 	names, known := operands[op.kind]
 	if !known {
-		return op, fmt.Errorf("there is no operation %q", op.kind)
+		return op, fmt.Errorf("unknown operation %q", op.kind)
 	}
 	for name := range members {
 		if name != "op" && name != "path" && !slices.Contains(names, name) {
@@ -178,7 +178,7 @@ func (op operation) holds(root any) error {
 		return err
 	}
 	if !equal(got, want) {
-		return fmt.Errorf("the value is not %s", op.value)
+		return fmt.Errorf("test failed: value differs from %s", op.value)
 	}
 	return nil
 }
@@ -265,7 +265,7 @@ func (p pointer) find(root any) (any, error) {
 			}
 		}
 		if !found {
-			return nil, fmt.Errorf("there is nothing at %q", p[:i+1].String())
+			return nil, fmt.Errorf("no value at %q", p[:i+1].String())
 		}
 	}
 	return at, nil

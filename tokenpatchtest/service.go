@@ -191,7 +191,7 @@ func (s *Service) handleAgain(c *call) response {
 // handle is what the service does when nothing goes wrong on purpose.
 func (s *Service) handle(c *call) response {
 	if c.resource == nil {
-		return refusal(c.api, http.StatusNotFound, "there is nothing at this path")
+		return refusal(c.api, http.StatusNotFound, "no resource at this path")
 	}
 	do, found := c.resource.methods[c.request.Method]
 	if !found {
@@ -244,7 +244,7 @@ func unauthorized(api API) response {
 }
 
 // errNoToken is the error for an id that no token has.
-var errNoToken = errors.New("there is no token with this id")
+var errNoToken = errors.New("no token with this id")
 
 // response is a response before it is sent.
 type response struct {
