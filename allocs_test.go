@@ -20,6 +20,7 @@ func TestAllocations(t *testing.T) {
 	transport.RegisterProtocol("https", roundTripper(func(*http.Request) (*http.Response, error) { return noContent, nil }))
 	_, client := newPair(t, func(c *tokenpatch.Config) { c.HTTPClient = &http.Client{Transport: transport} })
 	patch := tokenpatch.NewPatch().SetName("deployer")
+	appends := patch.Clone().AddCustomRoleID("qa")
 	decoded := decodeTokenJSON(t, tokenJSON)
 	for name, test := range map[string]struct {
 		most float64
@@ -35,8 +36,12 @@ func TestAllocations(t *testing.T) {
 			_, err := decoded.MarshalJSON()
 			return err
 		}},
-		"whether a patch may be sent again": {0, func() error {
+		"whether a patch of setters may be sent again": {0, func() error {
 			_ = patch.Replay()
+			return nil
+		}},
+		"whether an append may be sent again": {19, func() error {
+			_ = appends.Replay()
 			return nil
 		}},
 	} {

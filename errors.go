@@ -331,10 +331,13 @@ type PatchError struct {
 }
 
 func (e *PatchError) Error() string {
-	if e.Index < 0 {
+	switch {
+	case e.Index < 0:
 		return fmt.Sprintf("tokenpatch: patch: %v", e.Err)
+	case e.Op == "":
+		return fmt.Sprintf("tokenpatch: patch: operation %d: %v", e.Index, e.Err)
 	}
-	return fmt.Sprintf("tokenpatch: patch: operation %d: %s %q: %v", e.Index, e.Op, string(e.Path), e.Err)
+	return fmt.Sprintf("tokenpatch: patch: operation %d: %s %q: %v", e.Index, oneLine(shorten(e.Op, 64)), shorten(string(e.Path), 256), e.Err)
 }
 
 // Unwrap returns the cause.

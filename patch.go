@@ -343,8 +343,8 @@ func (p *Patch) ready() *Patch {
 	if p.content == nil {
 		room := new(struct {
 			content    patchContent
-			operations [4]jsonpatch.Operation
-			values     [96]byte
+			operations [3]jsonpatch.Operation
+			values     [64]byte
 		})
 		p.content = &room.content
 		p.content.operations, p.content.values = room.operations[:0], room.values[:0]

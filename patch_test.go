@@ -374,6 +374,24 @@ func TestPatchUnmarshalRefuses(t *testing.T) {
 	}
 }
 
+// What an operation does not say is not said for it, and what it says is shown
+// in a line.
+func TestPatchUnmarshalErrorText(t *testing.T) {
+	for data, want := range map[string]string{
+		`[null]`:                           `tokenpatch: patch: operation 0: want an object, got null`,
+		`[{"path":"/a"}]`:                  `tokenpatch: patch: operation 0: no member "op"`,
+		`[{"op":"a\nb","path":"/a\nb"}]`:   `tokenpatch: patch: operation 0: "a\nb" "/a\nb": unknown operation: want add, remove, replace, move, copy or test`,
+		`[{"op":"add","path":"/a"}]`:       `tokenpatch: patch: operation 0: add "/a": no member "value"`,
+		`[{"op":"remove","path":"/a/~2"}]`: `tokenpatch: patch: operation 0: remove "/a/~2": malformed pointer: want 0 or 1 behind every "~"`,
+	} {
+		require.EqualError(t, json.Unmarshal([]byte(data), newPatch()), want)
+	}
+	long := strings.Repeat("x", 1<<20)
+	for _, data := range []string{`[{"op":"` + long + `","path":"/a"}]`, `[{"op":"add","path":"/` + long + `"}]`, `[{"op":"add","path":"` + long + `","value":1}]`} {
+		assert.Less(t, len(json.Unmarshal([]byte(data), newPatch()).Error()), 1000)
+	}
+}
+
 func TestPatchUnmarshalNotJSON(t *testing.T) {
 	for _, data := range []string{"", " ", "[", "[{]", `[{"op"}]`, "[]]", `[{"op":"remove","path":"/a"},]`} {
 		var patch tokenpatch.Patch

@@ -51,9 +51,15 @@ func (p *Patch) checkSend() error {
 // encodedLen returns the length of the body, or somewhat less if it has to be
 // escaped.
 func (p *Patch) encodedLen() int {
-	n := len(`{"comment":"","patch":[]}`) + len(p.content.comment)
+	n := len(`[]`)
+	if p.content.comment != "" {
+		n += len(`{"comment":"","patch":}`) + len(p.content.comment)
+	}
 	for _, op := range p.operations() {
-		n += len(`{"op":"","from":"","path":"","value":},`) + len(op.Op) + len(op.From) + len(op.Path) + len(op.Value)
+		n += len(`{"op":"","path":"","value":},`) + len(op.Op) + len(op.Path) + len(op.Value)
+		if op.HasFrom() {
+			n += len(`,"from":""`) + len(op.From)
+		}
 	}
 	return n
 }
