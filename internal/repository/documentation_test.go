@@ -126,6 +126,9 @@ func TestContributingListsTheFiles(t *testing.T) {
 			assert.Contains(t, listed, file.path)
 		}
 	}
+	for _, module := range foldersOfModules(t) {
+		assert.True(t, module == "." || slices.Contains(listed, module+"/"), "CONTRIBUTING.md does not list %s", module)
+	}
 	for _, name := range listed {
 		if strings.HasSuffix(name, "/") && !isWhole() {
 			continue
