@@ -53,3 +53,7 @@ func (c *serverClock) reaches(t time.Duration) instant { return t - c.low }
 
 // mayReach is when the server's clock may reach a time of its own at the earliest.
 func (c *serverClock) mayReach(t time.Duration) instant { return t - c.high }
+
+// isVague reports whether the response to an attempt took too long to say more
+// of the server's clock than is known.
+func (s *state) isVague(a attempt) bool { return s.clock.known && a.overdue(&s.generations) }

@@ -30,6 +30,18 @@ func (g *generations) length(rtt time.Duration) time.Duration {
 	return min(time.Duration(max(g.slack, 1))*usual, max(usual, maxGeneration))
 }
 
+// attempt is what an admitted attempt has to remember until it ends.
+type attempt struct {
+	seq        uint64 // its number in the order of admission, from 1; 0 for one that another state admitted
+	generation uint64
+	admitted   instant
+	route      string
+}
+
+func (a attempt) overdue(g *generations) bool {
+	return a.seq == 0 || g.number-a.generation >= generationsInFlight
+}
+
 // inFlight counts attempts without a response, by generation, the current one first.
 type inFlight [generationsInFlight]int
 

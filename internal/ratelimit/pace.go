@@ -142,30 +142,6 @@ func (t tempo) follows(last instant, rtt time.Duration) instant {
 	return min(steadily, inTime)
 }
 
-// company is how many programs seem to spend from the quota, this one included.
-func (q *quota) company() float64 {
-	return max(q.peers, min(maxPeers, q.seen()), 1)
-}
-
-// seen is how many programs the current window has shown, if all spend alike.
-func (q *quota) seen() float64 {
-	w := &q.window
-	if q.phase != told || q.meaning != counting {
-		return 1
-	}
-	others := w.start - w.number - (w.sent - w.before)
-	return 1 + max(0, float64(others))/float64(max(w.answered, 1))
-}
-
-// learnPeers remembers for the windows to come who was seen in this one.
-func (q *quota) learnPeers(s *state) {
-	before := q.peers * 7 / 8
-	if s.shared {
-		before = 1 // programs that went on alone for a while are no strangers
-	}
-	q.peers = max(1, min(maxPeers, q.seen()), before)
-}
-
 // spread is when the next attempt may go in a window of unknown length that may
 // be far shorter than it seems to be. The last few permits are spread over time
 // then, so that they find its end.

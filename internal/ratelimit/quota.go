@@ -79,8 +79,6 @@ const (
 
 	// enough is how many equal numbers in a row show that a header is constant.
 	enough = 5
-
-	maxPeers = 256
 )
 
 // remaining is what remains in the window, as far as it is known.

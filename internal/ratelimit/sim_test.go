@@ -107,7 +107,6 @@ type program struct {
 	good     int // responses without limit headers, of the kind that says something
 	woken    instant
 	last     instant // when an attempt was admitted last, or somebody began to wait
-	longest  instant // the longest of the waits that were due to time alone
 }
 
 type event struct {

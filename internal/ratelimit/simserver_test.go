@@ -141,7 +141,6 @@ type simServer struct {
 	global  counter
 	routes  []counter
 	handled int
-	shown   []int // the last numbers told, for those that lag
 	refused int
 	pauses  instant // until when it refuses everybody by Retry-After
 }

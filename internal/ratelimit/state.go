@@ -22,14 +22,6 @@ type state struct {
 	routes      []route
 }
 
-// rules is what a state is used by, and not part of what is stored.
-type rules struct {
-	maxWait time.Duration  // the longest wait that a server may declare
-	share   float64        // the part of what remains that may be taken
-	shared  bool           // whether programs share it
-	random  func() float64 // in [0, 1)
-}
-
 // route is the quota of one endpoint.
 type route struct {
 	name  string
@@ -42,18 +34,6 @@ const maxRoutes = 16
 
 // pause is a time in which nothing is sent.
 type pause struct{ until, declared instant }
-
-// attempt is what an admitted attempt has to remember until it ends.
-type attempt struct {
-	seq        uint64 // its number in the order of admission, from 1; 0 for one that another state admitted
-	generation uint64
-	admitted   instant
-	route      string
-}
-
-func (a attempt) overdue(g *generations) bool {
-	return a.seq == 0 || g.number-a.generation >= generationsInFlight
-}
 
 func newState(r rules) *state {
 	if r.share <= 0 || r.share > 1 {
@@ -145,14 +125,6 @@ func (s *state) admit(route string, now instant) attempt {
 	return attempt{seq: s.latest, generation: s.generations.number, admitted: now, route: route}
 }
 
-// portion is how much of what is left may be taken, where so many were taken.
-func (s *state) portion(taken, left int) int {
-	if s.share >= 1 {
-		return left
-	}
-	return min(left, int(s.share*float64(taken+left))-taken)
-}
-
 // cancel takes a permit back: nothing can have been sent.
 func (s *state) cancel(a attempt) {
 	s.global.cancel(s, a)
@@ -189,10 +161,6 @@ func (s *state) observe(a attempt, r response, now instant) {
 		s.pause(defaultWindow, now)
 	}
 }
-
-// isVague reports whether the response to an attempt took too long to say more
-// of the server's clock than is known.
-func (s *state) isVague(a attempt) bool { return s.clock.known && a.overdue(&s.generations) }
 
 // say takes in what a response says of one quota, if anything, and reports
 // whether it is about the current window.
@@ -246,11 +214,4 @@ func (s *state) pause(wait time.Duration, now instant) {
 			q.roll(s, now)
 		}
 	})
-}
-
-// jitter is a random time of up to one part in so many of a wait, so that
-// programs that wait for the same moment do not all start on it.
-func (s *state) jitter(wait time.Duration, parts int64) time.Duration {
-	spread := min(max(int64(wait)/parts, int64(time.Millisecond)), int64(5*time.Second))
-	return time.Duration(s.random() * float64(spread))
 }
