@@ -141,12 +141,9 @@ func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Co
 	config.Hooks = seen.hooks()
 	w := &watcher{store: store, run: a.runName, traffic: seen, views: []view{shown}}
 	if a.http != "" {
-		server, err := page.Listen(a.http, a.runName)
-		if err != nil {
-			return fmt.Errorf("-http: %w", err)
+		if err := a.serve(ctx, w); err != nil {
+			return err
 		}
-		w.pages = append(w.pages, server)
-		fmt.Fprintf(a.stderr, "the page is at %s\n", server.URL)
 	}
 	log := a.stderr
 	if above, ok := shown.(io.Writer); ok {
@@ -162,6 +159,20 @@ func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Co
 		return err
 	}
 	return a.summary(context.WithoutCancel(ctx), store)
+}
+
+// serve has the run shown on a page.
+func (a *app) serve(ctx context.Context, w *watcher) (err error) {
+	if w.earlier.Windows, w.earlier.Refused, err = keptRequests(ctx, w.store, w.run); err != nil {
+		return err
+	}
+	server, err := page.Listen(a.http, a.runName)
+	if err != nil {
+		return fmt.Errorf("-http: %w", err)
+	}
+	w.pages = append(w.pages, server)
+	fmt.Fprintf(a.stderr, "the page is at %s\n", server.URL)
+	return nil
 }
 
 // ended is an error of the program's own: not that it was interrupted, and not that the run stopped by itself, of which

@@ -53,9 +53,15 @@ func TestPageOfARun(t *testing.T) {
 	assert.Equal(t, 3, e.status, e.stderr)
 	browsertest.Sees(t, ctx, 146, fmt.Sprintf(figure, "applied"))
 
+	require.NoError(t, s.service.AddV2(`{"_id":"token3","name":"late"}`))
+	s.run(0, "retry")
+	s.run(3, "apply", "-run", "many.jsonl") // another process, whose requests are on the page too
 	s.run(3, "report", "-format", "html", "-o", "report.html")
 	browsertest.Do(t, ctx, chromedp.Navigate("file://"+filepath.Join(s.dir, "report.html")))
-	browsertest.Sees(t, ctx, 146, fmt.Sprintf(figure, "applied"))
-	browsertest.Sees(t, ctx, 4, "document.getElementById('failures').rows.length")
+	browsertest.Sees(t, ctx, 147, fmt.Sprintf(figure, "applied"))
+	browsertest.Sees(t, ctx, 3, "document.getElementById('failures').rows.length")
 	browsertest.Sees(t, ctx, 10, "document.getElementById('slowest').rows.length")
+	browsertest.Sees(t, ctx, 3, "document.querySelectorAll('figure').length")
+	used := browsertest.Evaluate[int](t, ctx, "JSON.parse(document.getElementById('run').textContent).windows.filter(w => w.quota.startsWith('V2')).reduce((n, w) => n + w.used, 0)")
+	assert.InDelta(t, s.service.RequestCount(), used, 10, "all requests but those whose response had no limits")
 }

@@ -184,11 +184,14 @@ func writePage(ctx context.Context, w io.Writer, store *fleet.Store, p fleet.Pro
 	if err != nil {
 		return err
 	}
+	if run.Windows, run.Refused, err = keptRequests(ctx, store, p.Run); err != nil {
+		return err
+	}
 	fill(&run, p)
 	return page.Write(w, run)
 }
 
-// details are the lists of a run's page.
+// details are the failures of a run, and the slowest of its changes.
 func details(ctx context.Context, store *fleet.Store, name string) (run page.Run, err error) {
 	for result, err := range store.Results(ctx, name) {
 		if err != nil {

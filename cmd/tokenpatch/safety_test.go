@@ -19,8 +19,8 @@ import (
 func TestHostileTexts(t *testing.T) {
 	s := newShell(t)
 	const evil = "=cmd|' /C calc'!A0 \x1b]0;owned\a\u202e\u009b31m<script>alert(1)</script>"
-	s.file("x.jsonl", fmt.Sprintf(`{"api":"v2","id":"=1+1","want":{"role":"reader"}}
-{"api":"v2","id":"<script>alert(1)</script>","want":{"role":"reader"}}`))
+	s.file("x.jsonl", `{"api":"v2","id":"=1+1","want":{"role":"reader"}}
+{"api":"v2","id":"<script>alert(1)</script>","want":{"role":"reader"}}`)
 	body := fmt.Sprintf(`{"code":%q,"message":%q}`, "=code", evil)
 	body = strings.NewReplacer(`\a`, `\u0007`, `\x1b`, `\u001b`).Replace(body)
 	s.service.Inject(tokenpatchtest.Fault{Times: -1, Status: http.StatusBadRequest, Header: http.Header{"Content-Type": {"application/json"}}, Body: body})

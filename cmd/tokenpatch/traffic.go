@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"math"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 // traffic is what this program's requests have met: windows of the rate limit, and what calls wait for now.
 type traffic struct {
+	process  string // names this process
 	mu       sync.Mutex
 	windows  []*page.Window
 	refused  int                              // responses 429
@@ -35,7 +37,7 @@ type (
 
 func newTraffic() *traffic {
 	return &traffic{
-		current: map[string]*page.Window{}, inFlight: map[*page.Window]int{}, limits: map[string]tokenpatch.RateLimit{},
+		process: rand.Text(), current: map[string]*page.Window{}, inFlight: map[*page.Window]int{}, limits: map[string]tokenpatch.RateLimit{},
 		waits: map[*waiting]tokenpatch.WaitInfo{}, last: time.Now(),
 	}
 }

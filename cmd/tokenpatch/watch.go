@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
@@ -24,8 +25,10 @@ type watcher struct {
 	views   []view
 	pages   []*page.Server
 	samples []sample
-	details page.Run // of it the lists, which cost more to make
+	earlier page.Run // of it the requests of processes that ended before
+	details page.Run // of it the failures and the slowest, which cost more to find
 	again   time.Time
+	kept    time.Time // when the requests were written down
 }
 
 // sample is how many changes were decided at a time.
@@ -35,8 +38,9 @@ type sample struct {
 }
 
 const (
-	tick   = 500 * time.Millisecond
-	recent = 30 * time.Second // over which a rate is taken
+	tick    = 500 * time.Millisecond
+	recent  = 30 * time.Second // over which a rate is taken
+	keeping = 5 * time.Second  // between two times that the requests are written down
 )
 
 // watch shows how far the run is until done is called, which shows how it ended.
@@ -56,6 +60,10 @@ func (w *watcher) watch(ctx context.Context) (done func() error) {
 			}
 			if run, err := w.look(ctx, true); err == nil { // a store that cannot be reached is fleet's to tell
 				w.show(run)
+			}
+			if time.Since(w.kept) > keeping {
+				w.kept = time.Now()
+				_ = w.traffic.keep(ctx, w.store, w.run) // the next time, or in the end
 			}
 		}
 	}()
@@ -77,7 +85,9 @@ func (w *watcher) show(run page.Run) {
 
 func (w *watcher) end(ctx context.Context) error {
 	w.again = time.Time{}
-	run, err := w.look(ctx, false)
+	err := w.traffic.keep(ctx, w.store, w.run)
+	run, lookErr := w.look(ctx, false)
+	err = errors.Join(err, lookErr)
 	for _, v := range w.views {
 		v.end(run)
 	}
@@ -104,7 +114,8 @@ func (w *watcher) look(ctx context.Context, live bool) (page.Run, error) {
 	run := w.details
 	fill(&run, p)
 	run.Live = live
-	run.Windows, run.Refused = w.traffic.snapshot()
+	windows, refused := w.traffic.snapshot()
+	run.Windows, run.Refused = append(slices.Clone(w.earlier.Windows), windows...), w.earlier.Refused+refused
 	if live {
 		run.Waiting = w.traffic.waitsFor(now)
 		run.Rate, run.Left = w.pace(now, run)

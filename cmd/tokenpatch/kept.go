@@ -1,0 +1,67 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"slices"
+	"time"
+
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
+	"github.com/tokenpatch/tokenpatch/fleet"
+)
+
+// kept is what the processes that worked on a run have met with their requests, as the store keeps it: the run's page can
+// be written when they have long ended.
+type kept struct {
+	Windows map[string][]page.Window `json:"windows"` // by process
+	Refused map[string]int           `json:"refused"`
+}
+
+const forever = 100 * 365 * 24 * time.Hour
+
+// updateKept changes what is kept of a run. A store keeps small states under keys, and updates them atomically.
+func updateKept(ctx context.Context, store *fleet.Store, run string, change func(*kept)) error {
+	return store.Update(ctx, "cmd/tokenpatch: requests of run "+run, func(state []byte, _ time.Time) ([]byte, time.Duration, error) {
+		k := kept{Windows: map[string][]page.Window{}, Refused: map[string]int{}}
+		if len(state) > 0 {
+			if err := json.Unmarshal(state, &k); err != nil {
+				return nil, 0, err
+			}
+		}
+		change(&k)
+		next, err := json.Marshal(k)
+		return next, forever, err
+	})
+}
+
+// keep keeps what this process has met so far. Of all windows the last ones are kept.
+func (t *traffic) keep(ctx context.Context, store *fleet.Store, run string) error {
+	return updateKept(ctx, store, run, func(k *kept) {
+		k.Windows[t.process], k.Refused[t.process] = t.snapshot()
+		all, _ := k.all()
+		if len(all) <= page.MaxWindows {
+			return
+		}
+		oldest := all[len(all)-page.MaxWindows].Ends
+		for process, windows := range k.Windows {
+			k.Windows[process] = slices.DeleteFunc(windows, func(w page.Window) bool { return w.Ends.Before(oldest) })
+		}
+	})
+}
+
+// keptRequests is what all processes have met that have written it down.
+func keptRequests(ctx context.Context, store *fleet.Store, run string) (windows []page.Window, refused int, err error) {
+	err = updateKept(ctx, store, run, func(k *kept) { windows, refused = k.all() })
+	return windows, refused, err
+}
+
+// all is what all processes have met, in the order of time.
+func (k *kept) all() (windows []page.Window, refused int) {
+	for process := range k.Windows {
+		windows = append(windows, k.Windows[process]...)
+		refused += k.Refused[process]
+	}
+	slices.SortFunc(windows, func(a, b page.Window) int { return cmp.Or(a.Ends.Compare(b.Ends), cmp.Compare(a.Quota, b.Quota)) })
+	return windows, refused
+}
