@@ -139,6 +139,9 @@ func (a *app) addFile(ctx context.Context, store *fleet.Store, file *changefile.
 func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Config) error {
 	seen, shown := newTraffic(), a.progressView()
 	config.Hooks = seen.hooks()
+	if isPostgres(a.db) { // other machines may work on the run, and spend from the same rate limit
+		config.Budget, config.V1.Account, config.V2.Account = store, a.runName, a.runName
+	}
 	w := &watcher{store: store, run: a.runName, traffic: seen, views: []view{shown}}
 	if a.http != "" {
 		if err := a.serve(ctx, w); err != nil {

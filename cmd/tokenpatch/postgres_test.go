@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
 // postgres makes a database of its own in the server that DATABASE_URL names, or in the one at the usual address. Without a
@@ -72,4 +74,19 @@ func TestTwoProcessesOnPostgres(t *testing.T) {
 	}
 	s.run(0, "status", "-db", source)
 	s.run(0, "report", "-db", source)
+}
+
+// Two processes that share a run on Postgres share its rate limit: together they use no more than there is.
+func TestTwoProcessesShareARateLimit(t *testing.T) {
+	source := postgres(t)
+	s := newShell(t)
+	s.env = append(s.env, "PGPASSWORD="+os.Getenv("PGPASSWORD"))
+	s.many(120)
+	s.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 2 * time.Second, Global: 60})
+	apply := []string{"apply", "-db", source, "many.jsonl"}
+	first, second := s.start("", apply...), s.start("", apply...)
+	assert.Equal(t, 0, first.end().status)
+	assert.Equal(t, 0, second.end().status)
+	assert.Equal(t, 120, s.changed(120))
+	assert.Empty(t, s.refused())
 }

@@ -12,10 +12,13 @@ import (
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
+// isPostgres tells a URL, which can be of Postgres only, from a file.
+func isPostgres(source string) bool { return strings.Contains(source, "://") }
+
 // checkSource refuses a database that cannot be right. A password has no place in a command line, which every user of the
 // machine can read.
 func checkSource(source string) error {
-	if !strings.Contains(source, "://") {
+	if !isPostgres(source) {
 		return nil
 	}
 	u, err := url.Parse(source)
@@ -52,7 +55,7 @@ func checkAddress(address string, public bool) error {
 
 // openStore opens a store that is there.
 func (a *app) openStore(ctx context.Context) (*fleet.Store, error) {
-	if !strings.Contains(a.db, "://") {
+	if !isPostgres(a.db) {
 		if _, err := os.Stat(a.db); err != nil {
 			return nil, fmt.Errorf("-db: %w", err)
 		}
