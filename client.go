@@ -46,9 +46,9 @@ const (
 // connections and its rate limiters, one for each service. A call of a zero Client
 // is an [*InputError]; a nil *Client panics, as any nil pointer does.
 //
-// A panic of a transport, a hook, a logger or a credential function goes
-// through its own call and harms no other. What became of that call's token is
-// then unknown.
+// A panic in a transport, a hook, a logger or a credential function goes up
+// through the call that it happens in, and affects no other. The outcome of that
+// call is then unknown.
 type Client struct {
 	V1 *V1Tokens // deepset
 	V2 *V2Tokens // LaunchDarkly
@@ -64,22 +64,22 @@ type Config struct {
 	V1 V1Config
 	V2 V2Config
 
-	// HTTPClient carries the attempts; it is copied, never changed. Its
-	// Timeout is the limit of one attempt, from its permit of the rate limit
-	// to the last byte of its response; 0 means 30 s. An attempt that reaches it is
-	// tried again like any other that broke. Waiting is bounded by the
-	// context of the call alone. Its cookie jar and its redirect policy are not
-	// used: redirects are never followed. nil, or a nil Transport, means a transport of our own
-	// with TLS 1.2 or newer, the environment's proxy, kept connections and at
-	// most 256 KiB of headers in a response.
+	// HTTPClient carries the attempts. It is copied, and never changed. Its
+	// Timeout is that of one attempt, from the connection to the last byte of
+	// the response; 0 means 30 s. An attempt that reaches it counts as one whose
+	// connection broke. Only the context of the call bounds its waits. The
+	// cookie jar and the redirect policy are not used: redirects are never
+	// followed. nil, or a nil Transport, means a transport of the package's own,
+	// with TLS 1.2 or newer, the proxy of the environment, connections that are
+	// kept, and at most 256 KiB of headers in a response.
 	//
-	// Where the credential goes is up to the Transport. An [*http.Transport]
-	// that would speak TLS 1.1 is refused; what any other does, which
-	// certificates it trusts and how many bytes of headers it takes are the
-	// caller's to see to. One that does not heed its request's context is left
-	// behind in a goroutine of its own, a second after the attempt's end, and the
-	// outcome is then what was known by that time. One that panics panics out of
-	// its own call.
+	// A Transport decides where the credential goes. An [*http.Transport] that
+	// allows TLS 1.1 is refused; which certificates a Transport trusts, and how
+	// many bytes of headers it reads, is up to the caller. One that ignores the
+	// context of its request is abandoned, in a goroutine of its own, a second
+	// after the end of the attempt; the outcome is what is known then. Of one
+	// that is no [*http.Transport] it is known only whether it has read the body
+	// of the request: see [NotSentError].
 	HTTPClient *http.Client
 
 	// CancelGrace is how much longer than the context of its call an attempt may
@@ -130,11 +130,12 @@ type V1Config struct {
 	// means that the service is not used: a call to it is an [*InputError].
 	APIKey Secret
 
-	// APIKeyFunc supplies the key anew for every attempt, for keys that
-	// rotate. It is called by many goroutines at once, with the context of the
-	// attempt; its error ends the call before anything is sent, and is part of
-	// the call's own: it should not hold the key, which is taken out only where it
-	// is returned as well. nil means APIKey.
+	// APIKeyFunc supplies the key for each attempt, for keys that rotate. Many
+	// goroutines call it at once, with a context that ends with the call's, or
+	// when as much time has passed as an attempt may take. Its error ends the
+	// call before anything is sent, and is part of the call's error: it should
+	// not hold the key, which is redacted only where it is returned as well. It
+	// is asked again, once in a call, after a 401. nil means APIKey.
 	APIKeyFunc func(context.Context) (Secret, error)
 
 	// Account names the account whose rate budget is shared through
@@ -154,8 +155,8 @@ type V2Config struct {
 	// [*InputError].
 	AccessToken Secret
 
-	// AccessTokenFunc supplies the token anew for every attempt, as APIKeyFunc
-	// of [V1Config] does. nil means AccessToken.
+	// AccessTokenFunc supplies the token for each attempt, as APIKeyFunc of
+	// [V1Config] does. nil means AccessToken.
 	AccessTokenFunc func(context.Context) (Secret, error)
 
 	// APIVersion is sent as LD-API-Version. 0 means 20240415.
@@ -382,7 +383,7 @@ type service struct {
 	base             *url.URL
 	credential       credential         // nil where none is configured
 	authorized       func() http.Header // of every request, with its credential where that is fixed; fmt does not look into a function
-	retriesConflicts bool               // whether a 409 may pass
+	retriesConflicts bool               // whether a 409 may not recur
 	limiter          *ratelimit.Limiter
 
 	known       atomic.Pointer[attempt.Secrets] // the credentials of which something must not come out

@@ -288,7 +288,9 @@ func (e *OutcomeUnknownError) Unwrap() error { return e.Err }
 func (e *OutcomeUnknownError) outcome() Outcome { return OutcomeUnknown }
 
 // NotSentError is the error of a call whose request did not reach a server: no
-// connection could be made, or the context ended while the call was waiting.
+// connection could be made, or the context ended while the call was waiting. A
+// transport that is no [*http.Transport] is taken to have sent nothing where it
+// failed without reading the body of the request.
 type NotSentError struct {
 	CallInfo
 	Attempts int   // how many attempts were made at sending it; 0 where the call ended before the first

@@ -24,10 +24,10 @@ func newRetryLoop() *retryablehttp.Client {
 		HTTPClient: &http.Client{Transport: attempter{}},
 		RetryMax:   math.MaxInt, // CheckRetry counts
 		CheckRetry: func(ctx context.Context, response *http.Response, _ error) (bool, error) {
-			return response.Body.(carried).again(ctx), nil
+			return response.Body.(*passage).again(ctx), nil
 		},
 		Backoff: func(_, _ time.Duration, _ int, response *http.Response) time.Duration {
-			return response.Body.(carried).pause
+			return response.Body.(*passage).pause
 		},
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
@@ -35,10 +35,12 @@ func newRetryLoop() *retryablehttp.Client {
 
 // run makes attempts for as long as one is due.
 func (c *call) run(ctx context.Context) {
+	p := &passage{call: c}
 	var r http.Request
-	r.Method, r.URL, r.Header, r.Body = c.request.endpoint.method, &c.url, noHeader, carried{c}
-	_, err := c.service.retries.Do(&retryablehttp.Request{Request: r.WithContext(ctx)})
-	if err != nil { // the context's, which ended between two attempts
+	r.Method, r.URL, r.Header, r.Body = c.request.endpoint.method, &c.url, noHeader, p
+	p.request = *r.WithContext(ctx)
+	p.retryable.Request = &p.request
+	if _, err := c.service.retries.Do(&p.retryable); err != nil { // the context's, which ended between two attempts
 		c.endWait(ctx)
 		c.stopped = err
 	}
@@ -50,13 +52,20 @@ var noHeader = http.Header{} // never written: http.Client copies what it change
 type attempter struct{}
 
 func (attempter) RoundTrip(request *http.Request) (*http.Response, error) {
-	call := request.Body.(carried)
-	call.attempt(request.Context())
-	return &http.Response{StatusCode: http.StatusOK, Body: call}, nil
+	p := request.Body.(*passage)
+	p.attempt(request.Context())
+	p.response = http.Response{StatusCode: http.StatusOK, Body: p}
+	return &p.response, nil
 }
 
-// carried is a call on its way through the loop, as an empty body.
-type carried struct{ *call }
+// passage is a call on its way through the loop, as an empty body, and what the
+// loop takes for its requests and responses.
+type passage struct {
+	*call
+	request   http.Request
+	retryable retryablehttp.Request
+	response  http.Response
+}
 
-func (carried) Read([]byte) (int, error) { return 0, io.EOF }
-func (carried) Close() error             { return nil }
+func (*passage) Read([]byte) (int, error) { return 0, io.EOF }
+func (*passage) Close() error             { return nil }

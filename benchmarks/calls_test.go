@@ -8,7 +8,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -95,7 +98,7 @@ func newServer(b *testing.B) (string, *http.Transport) {
 		_, _ = w.Write(body)
 	}))
 	b.Cleanup(server.Close)
-	transport := &http.Transport{MaxIdleConnsPerHost: 128}
+	transport := &http.Transport{MaxIdleConnsPerHost: 1024}
 	b.Cleanup(transport.CloseIdleConnections)
 	return server.URL, transport
 }
@@ -113,22 +116,34 @@ func newClient(b *testing.B) *tokenpatch.Client {
 	return client
 }
 
-func patchToken(b *testing.B) func() error {
+// The patches: one that sets members alone, which is known at once to be
+// idempotent, and one that has to be analysed before it may be sent again.
+func sets() *tokenpatch.Patch {
+	return tokenpatch.NewPatch().SetName("deployer").SetRole(tokenpatch.RoleReader).SetCustomRoleIDs("5f0c1f2e3d4b5a6978879601")
+}
+
+func appends() *tokenpatch.Patch {
+	return tokenpatch.NewPatch().SetName("deployer").SetRole(tokenpatch.RoleReader).AddCustomRoleID("5f0c1f2e3d4b5a6978879601")
+}
+
+var (
+	plainSets    = []plainOperation{{"replace", "/name", "deployer"}, {"replace", "/role", "reader"}, {"replace", "/customRoleIds", []string{"5f0c1f2e3d4b5a6978879601"}}}
+	plainAppends = []plainOperation{{"replace", "/name", "deployer"}, {"replace", "/role", "reader"}, {"add", "/customRoleIds/-", "5f0c1f2e3d4b5a6978879601"}}
+)
+
+func patchToken(b *testing.B, patch func() *tokenpatch.Patch) func() error {
 	client := newClient(b)
 	return func() error {
-		patch := tokenpatch.NewPatch().SetName("deployer").SetRole(tokenpatch.RoleReader).SetCustomRoleIDs("5f0c1f2e3d4b5a6978879601")
-		_, err := client.V2.PatchToken(context.Background(), tokenID, patch)
+		_, err := client.V2.PatchToken(context.Background(), tokenID, patch())
 		return err
 	}
 }
 
-func plainPatchToken(b *testing.B) func() error {
+func plainPatchToken(b *testing.B, patch []plainOperation) func() error {
 	base, transport := newServer(b)
-	client := &http.Client{Transport: transport}
+	client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
 	return func() error {
-		body, err := json.Marshal([]plainOperation{
-			{"replace", "/name", "deployer"}, {"replace", "/role", "reader"}, {"replace", "/customRoleIds", []string{"5f0c1f2e3d4b5a6978879601"}},
-		})
+		body, err := json.Marshal(slices.Clone(patch))
 		if err != nil {
 			return err
 		}
@@ -151,7 +166,7 @@ func getToken(b *testing.B) func() error {
 
 func plainGetToken(b *testing.B) func() error {
 	base, transport := newServer(b)
-	client := &http.Client{Transport: transport}
+	client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
 	return func() error {
 		body, err := send(client, http.MethodGet, base+"/api/v2/tokens/"+tokenID, nil)
 		if err != nil {
@@ -173,7 +188,7 @@ func updateToken(b *testing.B) func() error {
 
 func plainUpdateToken(b *testing.B) func() error {
 	base, transport := newServer(b)
-	client := &http.Client{Transport: transport}
+	client := &http.Client{Transport: transport, Timeout: 30 * time.Second}
 	return func() error {
 		name := "ci"
 		body, err := json.Marshal(plainUpdate{Name: &name})
@@ -219,8 +234,33 @@ func run(b *testing.B, call func() error) {
 }
 
 func BenchmarkPatchToken(b *testing.B) {
-	b.Run("of=tokenpatch", func(b *testing.B) { run(b, patchToken(b)) })
-	b.Run("of=net-http", func(b *testing.B) { run(b, plainPatchToken(b)) })
+	b.Run("of=tokenpatch", func(b *testing.B) { run(b, patchToken(b, sets)) })
+	b.Run("of=net-http", func(b *testing.B) { run(b, plainPatchToken(b, plainSets)) })
+}
+
+func BenchmarkPatchTokenAppend(b *testing.B) {
+	b.Run("of=tokenpatch", func(b *testing.B) { run(b, patchToken(b, appends)) })
+	b.Run("of=net-http", func(b *testing.B) { run(b, plainPatchToken(b, plainAppends)) })
+}
+
+// BenchmarkParallel is calls from so many goroutines at once.
+func BenchmarkParallel(b *testing.B) {
+	for _, goroutines := range []int{64, 1000} {
+		b.Run(fmt.Sprintf("goroutines=%d/of=tokenpatch", goroutines), func(b *testing.B) { runParallel(b, goroutines, patchToken(b, appends)) })
+		b.Run(fmt.Sprintf("goroutines=%d/of=net-http", goroutines), func(b *testing.B) { runParallel(b, goroutines, plainPatchToken(b, plainAppends)) })
+	}
+}
+
+func runParallel(b *testing.B, goroutines int, call func() error) {
+	b.SetParallelism(goroutines / runtime.GOMAXPROCS(0))
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			if err := call(); err != nil {
+				b.Error(err)
+			}
+		}
+	})
 }
 
 func BenchmarkGetToken(b *testing.B) {

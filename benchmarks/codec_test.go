@@ -40,20 +40,3 @@ func BenchmarkDecodeToken(b *testing.B) {
 		})
 	})
 }
-
-// 64 goroutines, and no rate limit.
-func BenchmarkParallel(b *testing.B) {
-	parallel := func(b *testing.B, call func() error) {
-		b.SetParallelism(32) // for each of two cores
-		b.ReportAllocs()
-		b.RunParallel(func(pb *testing.PB) {
-			for pb.Next() {
-				if err := call(); err != nil {
-					b.Error(err)
-				}
-			}
-		})
-	}
-	b.Run("of=tokenpatch", func(b *testing.B) { parallel(b, patchToken(b)) })
-	b.Run("of=net-http", func(b *testing.B) { parallel(b, plainPatchToken(b)) })
-}

@@ -14,10 +14,12 @@ import (
 
 // lines are the benchmarks in the order of the table, with what they measure.
 var lines = []struct{ benchmark, what string }{
-	{"PatchToken", "`PatchToken` on loopback, three operations, a full token back"},
+	{"PatchToken", "`PatchToken` on loopback, three sets, a full token back"},
+	{"PatchTokenAppend", "the same, two sets and an append"},
 	{"GetToken", "`GetToken` on loopback, a full token back"},
 	{"UpdateToken", "`UpdateToken` on loopback"},
-	{"Parallel", "`PatchToken` from 64 goroutines"},
+	{"Parallel/goroutines=64", "`PatchToken` from 64 goroutines, two sets and an append"},
+	{"Parallel/goroutines=1000", "the same from 1,000 goroutines"},
 	{"EncodePatch", "build and encode a patch of three operations"},
 	{"EncodePatch/jsonv2", "the same, both with `GOEXPERIMENT=jsonv2`"},
 	{"DecodeToken", "decode a full token, unknown properties kept"},

@@ -69,9 +69,8 @@ func (s *Sender) CloseIdleConnections() {
 
 // attempt is what one call of Send needs until the transport is done with it.
 type attempt struct {
-	request http.Request
-	body    requestBody
-	trace   trace
+	body  requestBody
+	trace trace
 }
 
 // Send makes one attempt. A panic of the transport goes through it.
@@ -114,26 +113,26 @@ func (s *Sender) bound(caller context.Context) (context.Context, context.CancelF
 
 // prepare returns the request as net/http wants it.
 func (s *Sender) prepare(ctx context.Context, a *attempt, r *Request) *http.Request {
-	a.request = http.Request{
+	request := http.Request{
 		Method: r.Method, URL: r.URL, Host: r.URL.Host, Header: r.Header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 	}
 	if r.Authorization != "" && r.Header["Authorization"] == nil {
-		a.request.Header = maps.Clone(r.Header)
-		a.request.Header["Authorization"] = []string{r.Authorization}
+		request.Header = maps.Clone(r.Header)
+		request.Header["Authorization"] = []string{r.Authorization}
 	}
 	if len(r.Body) == 0 {
 		a.body.touch() // there is nothing that could be missing
-		a.request.Header = withoutContentType(a.request.Header)
+		request.Header = withoutContentType(request.Header)
 	} else {
-		a.request.ContentLength = int64(len(r.Body))
-		a.request.Body, a.request.GetBody = a.body.open(), a.getBody
+		request.ContentLength = int64(len(r.Body))
+		request.Body, request.GetBody = a.body.first(s.foreign), a.getBody
 	}
 	ctx = httptrace.WithClientTrace(ctx, a.trace.hooks())
 	if s.foreign {
-		return a.request.Clone(ctx) // which may change what it should not
+		return request.Clone(ctx) // which may change what it should not
 	}
-	return a.request.WithContext(ctx)
+	return request.WithContext(ctx)
 }
 
 // withoutContentType returns the headers of a request that has no content.
@@ -184,13 +183,17 @@ func (s *Sender) explain(a *attempt, err error, caller context.Context) error {
 }
 
 // provesNotSent reports whether no server can have acted on an attempt that
-// ended without a response. net/http's own transport reports what it did. Of
-// any other all that is known is whether it took the body: without one a request
-// is incomplete, and after its end an attempt gives none away.
+// ended without a response. net/http's own transport reports what it did, except
+// where it refuses a request at once, or where a protocol was registered with
+// it. Of any other all that is known is whether it took the body: without one a
+// request is incomplete, and after its end an attempt gives none away.
 func (s *Sender) provesNotSent(a *attempt) bool {
-	untouched := a.body.end()
-	if !s.foreign && a.trace.reported() {
+	switch {
+	case s.foreign:
+		return a.body.end()
+	case a.trace.reported():
 		return a.trace.provesNotSent()
+	default:
+		return a.body.unread()
 	}
-	return untouched
 }

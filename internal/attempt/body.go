@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"sync/atomic"
 )
 
@@ -15,6 +16,7 @@ import (
 type requestBody struct {
 	content []byte
 	state   atomic.Uint32
+	plain   bytes.Reader
 }
 
 const (
@@ -30,6 +32,19 @@ func (b *requestBody) end() bool { return b.state.Or(ended)&touched == 0 }
 
 // touch reports whether the body may be taken.
 func (b *requestBody) touch() bool { return b.state.Or(touched)&ended == 0 }
+
+// first returns the body of the request. Only to a reader that net/http knows
+// does it give header and body to the connection at once.
+func (b *requestBody) first(foreign bool) io.ReadCloser {
+	if foreign {
+		return b.open()
+	}
+	b.plain.Reset(b.content)
+	return io.NopCloser(&b.plain)
+}
+
+// unread reports whether nothing of a plain body was read.
+func (b *requestBody) unread() bool { return b.plain.Len() > 0 && b.plain.Len() == len(b.content) }
 
 func (b *requestBody) open() io.ReadCloser {
 	r := &bodyReader{body: b}
@@ -109,16 +124,24 @@ const maxTrusted = 64 << 10
 // much of it as was read.
 func readBody(response *http.Response, limit int64) ([]byte, error) {
 	defer closeBody(response)
-	var b bytes.Buffer
-	if n := min(response.ContentLength, limit, maxTrusted); n > 0 {
-		b.Grow(int(n) + bytes.MinRead) // MinRead lets ReadFrom find the end without growing
+	room := min(response.ContentLength, limit, maxTrusted)
+	if room < 0 {
+		room = bytes.MinRead
 	}
-	_, err := b.ReadFrom(io.LimitReader(response.Body, limit+1))
-	if int64(b.Len()) > limit {
-		return b.Bytes()[:limit], fmt.Errorf("the response body is longer than %d bytes", limit)
+	b := make([]byte, 0, room+1) // one more shows where it ends
+	for {
+		if len(b) == cap(b) {
+			b = slices.Grow(b, cap(b))
+		}
+		n, err := response.Body.Read(b[len(b):min(int64(cap(b)), limit+1)])
+		b = b[:len(b)+n]
+		switch {
+		case int64(len(b)) > limit:
+			return b[:limit], fmt.Errorf("the response body is longer than %d bytes", limit)
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return b, fmt.Errorf("the response body ended after %d bytes: %w", len(b), err)
+		}
 	}
-	if err != nil {
-		err = fmt.Errorf("the response body ended after %d bytes: %w", b.Len(), err)
-	}
-	return b.Bytes(), err
 }

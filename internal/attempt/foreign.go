@@ -22,8 +22,8 @@ func (s *Sender) callTransport(request *http.Request) (*http.Response, error) {
 // errAbandoned is why something ended that did not return.
 var errAbandoned = errors.New("abandoned: it ignored the end of its context")
 
-// patience is how much longer than its context something may take to return.
-const patience = time.Second
+// abandonAfter is how much longer than its context something may take to return.
+const abandonAfter = time.Second
 
 // Await returns what f returns, or an error where f goes on for a second longer
 // than ctx; late, if it is not nil, gets what f returns after that. A panic of
@@ -46,7 +46,7 @@ func Await[T any](ctx context.Context, f func() (T, error), late func(T)) (T, er
 		return e.result()
 	case <-ctx.Done():
 	}
-	timer := time.NewTimer(patience)
+	timer := time.NewTimer(abandonAfter)
 	defer timer.Stop()
 	select {
 	case e := <-done:

@@ -79,7 +79,7 @@ func (t *trace) replayRefused() bool { return t.bits.Load()&wantedReplay != 0 }
 func (t *trace) reported() bool { return t.bits.Load()&traced != 0 }
 
 // provesNotSent reports whether it is certain that no server can have acted on
-// an attempt that ended without a response.
+// an attempt that was reported, and ended without a response.
 //
 // net/http sends a request again after it wrote nothing of it, and over HTTP/2
 // also after the server refused its stream, reset it for a protocol error, or

@@ -29,8 +29,9 @@ func TestTraceProvesNotSent(t *testing.T) {
 	}{
 		{"no connection", []event{getConn}, true},
 		{"no connection, asked for the body", []event{getConn, replay}, true},
+		{"a connection", []event{getConn, got(one)}, true},
 		{"headers", []event{getConn, got(one), headers}, false},
-		{"headers, and another connection", []event{getConn, got(one), headers, getConn}, false},
+		{"headers, and another connection", []event{getConn, got(one), headers, got(another)}, false},
 		{"headers, wanted to replay", []event{getConn, got(one), headers, replay}, true},
 		{"body not written, wanted to replay", []event{getConn, got(one), headers, failed, replay}, true},
 		{"body not written", []event{getConn, got(one), headers, failed}, false},
@@ -59,6 +60,7 @@ func TestTraceTellsReplaysFromOtherReaders(t *testing.T) {
 	tr := trace{cancel: func() { canceled++ }}
 	hooks := tr.hooks()
 	assert.False(t, tr.refusesReplay(), "before anything")
+	assert.False(t, tr.reported())
 	hooks.GetConn("")
 	hooks.GotConn(httptrace.GotConnInfo{})
 	assert.False(t, tr.refusesReplay(), "before the header")

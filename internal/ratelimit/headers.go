@@ -37,6 +37,9 @@ func parseResponse(status int, header http.Header) response {
 		global: parseRemaining(header["X-Ratelimit-Global-Remaining"]),
 		route:  parseRemaining(header["X-Ratelimit-Route-Remaining"]),
 	}
+	if !r.limited() && header["X-Ratelimit-Reset"] == nil && header["Retry-After"] == nil {
+		return r // reading a Date costs more than all the rest
+	}
 	date, err := http.ParseTime(header.Get("Date"))
 	if ms := date.UnixMilli(); err == nil && ms > 0 && ms < maxReset {
 		r.date = time.Duration(ms) * time.Millisecond

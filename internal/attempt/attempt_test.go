@@ -1,0 +1,195 @@
+package attempt_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch/internal/attempt"
+)
+
+// roundTripper is an http.RoundTripper of one function.
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func request(base, body string) *attempt.Request {
+	u, err := url.Parse(base + "/path")
+	if err != nil {
+		panic(err)
+	}
+	return &attempt.Request{
+		Method: http.MethodPatch, URL: u, Header: http.Header{"X-Own": {"own"}, "Content-Type": {"text/plain"}},
+		Authorization: "Bearer k", Body: []byte(body),
+	}
+}
+
+func options(transport http.RoundTripper) attempt.Options {
+	return attempt.Options{Transport: transport, Timeout: 5 * time.Second, MaxBody: 100}
+}
+
+// observed is what an Observer is told.
+type observed struct {
+	status int
+	header http.Header
+}
+
+func (o *observed) Observe(status int, header http.Header) { o.status, o.header = status, header }
+
+// What is sent is what was asked for, over every kind of transport, and what
+// comes back is as the server sent it.
+func TestSend(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		w.Header().Set("X-Seen", fmt.Sprint(r.Method, r.URL.Path, r.Header["X-Own"], r.Header["Authorization"], r.Header["Content-Type"], r.ContentLength))
+		w.WriteHeader(http.StatusTeapot)
+		_, _ = w.Write(bytes.ToUpper(body))
+	}))
+	defer server.Close()
+	own := server.Client().Transport
+	for name, transport := range map[string]http.RoundTripper{"net/http's own": own, "another": roundTripper(own.RoundTrip)} {
+		t.Run(name, func(t *testing.T) {
+			r, o := request(server.URL, "text"), new(observed)
+			r.Observer = o
+			header := r.Header.Clone()
+			result := attempt.NewSender(options(transport)).Send(t.Context(), r)
+			require.NoError(t, result.Err)
+			assert.Equal(t, http.StatusTeapot, result.Status)
+			assert.Equal(t, "TEXT", string(result.Body))
+			assert.Equal(t, "PATCH/path[own] [Bearer k] [text/plain] 4", result.Header.Get("X-Seen"))
+			assert.False(t, result.NotSent)
+			assert.Equal(t, &observed{result.Status, result.Header}, o)
+			assert.Equal(t, header, r.Header, "headers are shared")
+
+			r.Body, r.Method = nil, http.MethodGet
+			result = attempt.NewSender(options(transport)).Send(t.Context(), r)
+			assert.Equal(t, "GET/path[own] [Bearer k] [] 0", result.Header.Get("X-Seen"))
+		})
+	}
+}
+
+// A body is read up to the limit, whatever its length is said to be.
+func TestResponseBodyIsBounded(t *testing.T) {
+	for _, test := range []struct {
+		length, says int64
+		err          string
+	}{
+		{0, 0, ""}, {0, -1, ""}, {99, -1, ""}, {100, -1, ""}, {100, 100, ""}, {100, 5, ""}, {100, 1 << 60, ""},
+		{101, -1, "the response body is longer than 100 bytes"}, {5000, 10, "the response body is longer than 100 bytes"},
+	} {
+		t.Run(fmt.Sprint(test.length, " said to be ", test.says), func(t *testing.T) {
+			transport := roundTripper(func(*http.Request) (*http.Response, error) {
+				body := io.NopCloser(strings.NewReader(strings.Repeat("x", int(test.length))))
+				return &http.Response{StatusCode: 200, Body: body, ContentLength: test.says}, nil
+			})
+			result := attempt.NewSender(options(transport)).Send(t.Context(), request("http://host", "text"))
+			assert.Len(t, result.Body, int(min(test.length, 100)))
+			if test.err == "" {
+				require.NoError(t, result.Err)
+			} else {
+				require.EqualError(t, result.Err, test.err)
+			}
+			assert.Equal(t, 200, result.Status)
+		})
+	}
+}
+
+// Once an attempt is over, its body cannot be sent any more, by any reader.
+func TestBodyEndsWithTheAttempt(t *testing.T) {
+	var kept *http.Request
+	var first io.ReadCloser
+	transport := roundTripper(func(r *http.Request) (*http.Response, error) {
+		kept = r
+		reader, err := r.GetBody()
+		first = reader
+		return nil, errors.Join(err, io.ErrUnexpectedEOF)
+	})
+	result := attempt.NewSender(options(transport)).Send(t.Context(), request("http://host", "text"))
+	assert.False(t, result.NotSent, "it took a reader")
+	for _, body := range []io.Reader{kept.Body, first} {
+		n, err := body.Read(make([]byte, 10))
+		assert.Zero(t, n)
+		require.Error(t, err)
+		copied, err := io.Copy(io.Discard, body)
+		assert.Zero(t, copied)
+		require.Error(t, err)
+	}
+	_, err := kept.GetBody()
+	require.Error(t, err)
+}
+
+// A context that has ended before sends nothing, and asks the transport nothing.
+func TestEndedContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	result := attempt.NewSender(options(nil)).Send(ctx, request("http://host", "text"))
+	assert.Equal(t, attempt.Result{Err: context.Canceled, NotSent: true}, result)
+}
+
+// What http.Transport refuses by itself was not sent.
+func TestRequestsThatNetHTTPRefuses(t *testing.T) {
+	for name, change := range map[string]func(*attempt.Request){
+		"header": func(r *attempt.Request) { r.Header["X-Bad"] = []string{"a\nb"} },
+		"scheme": func(r *attempt.Request) { r.URL.Scheme = "gopher" },
+		"host":   func(r *attempt.Request) { r.URL.Host = "" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := request("http://localhost", "text")
+			change(r)
+			result := attempt.NewSender(options(&http.Transport{})).Send(t.Context(), r)
+			require.Error(t, result.Err)
+			assert.True(t, result.NotSent)
+		})
+	}
+}
+
+// A protocol that was registered with http.Transport reports nothing: it is
+// believed as any other transport is.
+func TestRegisteredProtocol(t *testing.T) {
+	for name, takes := range map[string]bool{"takes the body": true, "takes nothing": false} {
+		t.Run(name, func(t *testing.T) {
+			transport := &http.Transport{}
+			transport.RegisterProtocol("own", roundTripper(func(r *http.Request) (*http.Response, error) {
+				if takes {
+					_, _ = io.Copy(io.Discard, r.Body)
+				}
+				return nil, io.ErrUnexpectedEOF
+			}))
+			result := attempt.NewSender(options(transport)).Send(t.Context(), request("own://host", "text"))
+			require.ErrorIs(t, result.Err, io.ErrUnexpectedEOF)
+			assert.Equal(t, !takes, result.NotSent)
+		})
+	}
+}
+
+// Whoever waits for a function that ignores its context gets what it returns
+// up to a second after the context's end.
+func TestAwait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for took, want := range map[time.Duration]error{0: nil, time.Second: nil, 1999 * time.Millisecond: nil, 3 * time.Second: context.DeadlineExceeded} {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			late := make(chan int, 1)
+			got, err := attempt.Await(ctx, func() (int, error) { time.Sleep(took); return 7, nil }, func(n int) { late <- n })
+			if want == nil {
+				require.NoError(t, err)
+				assert.Equal(t, 7, got)
+			} else {
+				require.ErrorIs(t, err, want)
+				assert.Equal(t, 7, <-late)
+			}
+			cancel()
+		}
+	})
+}
