@@ -133,7 +133,7 @@ const (
 )
 
 // rawHTTP2 is a server that speaks HTTP/2 frame by frame, so that it can refuse
-// what net/http's server would not. Each complete request is answered by the
+// what net/http's server would not. Each complete request gets a response from the
 // next reply, and by a success when there are none left.
 type rawHTTP2 struct {
 	base     string
@@ -284,7 +284,7 @@ func TestNetHTTPDoesNotReplay(t *testing.T) {
 					_, _ = io.Copy(io.Discard, r.Body)
 					served.Add(1) // and applied
 					if n > 0 {
-						return // the second request on a connection is never answered
+						return // the second request on a connection never gets a response
 					}
 					fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(tokenJSON), tokenJSON)
 				}

@@ -21,7 +21,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// A nil *Client is a nil pointer, as anywhere; what hangs on it answers.
+// A nil *Client is a nil pointer, as anywhere; what hangs on it has errors.
 func TestNilClient(t *testing.T) {
 	var client *tokenpatch.Client
 	assert.Panics(t, func() { _ = client.V1 })
@@ -45,7 +45,7 @@ func TestPatchChangedDuringItsCall(t *testing.T) {
 			require.NoError(t, err)
 			bodies = append(bodies, string(body))
 			patch.SetName("second").AddCustomRoleID("unsafe").Comment("late")
-			return answer(503, "", ""), nil
+			return respond(503, "", ""), nil
 		}))
 		_, err := client.V2.PatchToken(t.Context(), idV2, patch)
 		require.Error(t, err)
@@ -258,7 +258,7 @@ func tight(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Cli
 
 // A panic of the caller's code goes through its call, and leaves everything
 // else as it was: the place that its attempt had is free for the next one.
-func TestPanicsLeaveTheGateIntact(t *testing.T) {
+func TestPanicsLeaveTheLimiterIntact(t *testing.T) {
 	var broken bool
 	breakNow := func() {
 		if broken {
@@ -398,7 +398,7 @@ func TestCallsAreIndependent(t *testing.T) {
 		if bytes.Contains(body, []byte("broken")) {
 			panic("broken")
 		}
-		return answer(200, "application/json", `{"_id":"x","name":`+string(body[bytes.Index(body, []byte(`"value":`))+8:len(body)-2])+`}`), nil
+		return respond(200, "application/json", `{"_id":"x","name":`+string(body[bytes.Index(body, []byte(`"value":`))+8:len(body)-2])+`}`), nil
 	}))
 	var wg sync.WaitGroup
 	for i := range 200 {

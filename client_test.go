@@ -59,7 +59,7 @@ func TestBaseURLs(t *testing.T) {
 			}, through(func(r *http.Request) (*http.Response, error) {
 				assert.Equal(t, r.URL.Host, r.Host)
 				got = append(got, r.URL.String())
-				return answer(400, "", ""), nil
+				return respond(400, "", ""), nil
 			}))
 			_, _ = updateName(t.Context(), client), patchName(t.Context(), client)
 			assert.Equal(t, []string{test.v1 + pathV1, test.v2 + pathV2}, got)
@@ -429,7 +429,7 @@ func TestNoSecretFromRotatedCredentials(t *testing.T) {
 		c.V2 = tokenpatch.V2Config{AccessTokenFunc: supply}
 	}, through(func(r *http.Request) (*http.Response, error) {
 		_, _ = io.Copy(io.Discard, r.Body)
-		return answer(503, "text/plain", r.Header.Get("Authorization")+" "+marker+"-one "+marker+"-two"), nil
+		return respond(503, "text/plain", r.Header.Get("Authorization")+" "+marker+"-one "+marker+"-two"), nil
 	}))
 	s.call(t, client)
 	s.assertClean(t)
@@ -523,7 +523,7 @@ func TestGetBody(t *testing.T) {
 					assert.Len(t, content, int(r.ContentLength))
 					require.NoError(t, r.Context().Err())
 				}
-				return answer(400, "", ""), r.Body.Close()
+				return respond(400, "", ""), r.Body.Close()
 			}))
 			for _, a := range apis {
 				require.Error(t, a.call(t.Context(), client))
@@ -696,7 +696,7 @@ func TestSilentWithoutLogger(t *testing.T) {
 		require.NoError(t, patchName(t.Context(), client))
 	})
 	_, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}), through(func(*http.Request) (*http.Response, error) {
-		return answer(200, "", "{}"), io.EOF // net/http complains of it
+		return respond(200, "", "{}"), io.EOF // net/http complains of it
 	}))
 	require.Error(t, patchName(t.Context(), client))
 

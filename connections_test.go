@@ -59,7 +59,7 @@ func TestConnectionsAreKept(t *testing.T) {
 	service.Inject(tokenpatchtest.Fault{Status: 503, Body: strings.Repeat("long", 100_000)})
 	require.NoError(t, patchName(t.Context(), quick))
 	cancelled(tokenpatchtest.Fault{Status: 503}) // in a backoff
-	cancelled(tokenpatchtest.Fault{Status: 429}) // at the rate gate
+	cancelled(tokenpatchtest.Fault{Status: 429}) // at the rate limiter
 	require.NoError(t, updateName(t.Context(), quick))
 	assert.EqualValues(t, 1, opened.Load())
 }

@@ -27,11 +27,11 @@ const (
 	unknown    = tokenpatch.OutcomeUnknown
 )
 
-// statuses are the answers of both APIs that are not their success. How many
+// statuses are the responses of both APIs that are not their success. How many
 // attempts a call makes is the default policy's.
 var statuses = []struct {
 	status         int
-	code           string // where the answer has none
+	code           string // where the response has none
 	v1, v2         string // the type; empty is *APIError itself
 	outcome        tokenpatch.Outcome
 	sentV1, sentV2 int
@@ -72,7 +72,7 @@ var statuses = []struct {
 	{600, "status_600", "", "", unknown, 1, 1},
 }
 
-// Every status, for each API, with an answer in the API's own shape.
+// Every status, for each API, with a response in the API's own shape.
 func TestErrorOfEveryStatus(t *testing.T) {
 	for _, s := range statuses {
 		v1 := statusCase{api: apiV1, status: s.status, kind: s.v1, outcome: s.outcome, sent: s.sentV1,
@@ -155,7 +155,7 @@ func (c statusCase) text(message string) string {
 	return "tokenpatch: PATCH " + c.api.path + ": " + text
 }
 
-// Answers in every other shape keep the status's type, and what can be read.
+// Responses in every other shape keep the status's type, and what can be read.
 func TestErrorBodies(t *testing.T) {
 	const shape = "unexpected response (application/json): "
 	tests := []struct {
@@ -433,7 +433,7 @@ func TestSuccessThatProvesNothing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
 					_, _ = io.Copy(io.Discard, r.Body)
-					return answer(test.status, "application/json", test.body), nil
+					return respond(test.status, "application/json", test.body), nil
 				}))
 				calls := map[int]func(context.Context, *tokenpatch.Client) error{4: test.api.call}
 				if test.api.name == "V2" {
@@ -463,14 +463,14 @@ func TestSuccessOfExactlyTheLimit(t *testing.T) {
 	assert.Equal(t, "x", token.ID)
 }
 
-// A server can answer with a status that is none. net/http lets it pass.
+// A server can respond with a status that is none. net/http lets it pass.
 func TestErrorOfStatusZero(t *testing.T) {
 	for _, a := range apis {
 		for _, status := range []int{0, 1, 99} {
 			t.Run(fmt.Sprintf("%s/%d", a.name, status), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					_, client := newPair(t, through(func(*http.Request) (*http.Response, error) {
-						return answer(status, "text/plain", "?"), nil
+						return respond(status, "text/plain", "?"), nil
 					}))
 					err := a.call(t.Context(), client)
 					assertOutcome(t, unknown, err)
@@ -489,8 +489,8 @@ func TestErrorOfBrokenTransport(t *testing.T) {
 		send roundTripper
 		want string
 	}{
-		{"neither answer nor error", func(*http.Request) (*http.Response, error) { return nil, nil }, "neither a response nor an error"},
-		{"both", func(*http.Request) (*http.Response, error) { return answer(200, "", "{}"), io.ErrClosedPipe }, "closed pipe"},
+		{"neither response nor error", func(*http.Request) (*http.Response, error) { return nil, nil }, "neither a response nor an error"},
+		{"both", func(*http.Request) (*http.Response, error) { return respond(200, "", "{}"), io.ErrClosedPipe }, "closed pipe"},
 		{"no body", func(*http.Request) (*http.Response, error) { return &http.Response{StatusCode: 500}, nil }, "response without a body"},
 	}
 	for _, test := range tests {
@@ -526,7 +526,7 @@ func TestOutcomeOf(t *testing.T) {
 		{"a wrong patch", &tokenpatch.PatchError{Err: io.EOF}, notApplied},
 		{"a success that could not be read", &tokenpatch.APIError{StatusCode: 200}, applied},
 		{"a success of a proxy", &tokenpatch.APIError{StatusCode: 202}, unknown},
-		{"a redirect that was answered after the change", &tokenpatch.APIError{StatusCode: 303}, unknown},
+		{"a redirect that came after the change", &tokenpatch.APIError{StatusCode: 303}, unknown},
 		{"a read without a response", &tokenpatch.ReadError{Err: io.EOF}, notApplied},
 		{"a read that failed", &tokenpatch.ServerError{APIError: tokenpatch.APIError{CallInfo: tokenpatch.CallInfo{Method: "GET"}, StatusCode: 500}}, notApplied},
 	}
@@ -611,7 +611,7 @@ func TestValidationDetailUnmarshalJSON(t *testing.T) {
 }
 
 // Servers echo what they were sent. No credential gets into an error by way of
-// an answer, wherever the server put it.
+// a response, wherever the server put it.
 func TestErrorsHoldNoCredential(t *testing.T) {
 	const secret = "5ecret-a&b<c>-5ecret"
 	escaped, err := json.Marshal(secret) // as a server in Go echoes it
@@ -635,7 +635,7 @@ func TestErrorsHoldNoCredential(t *testing.T) {
 						func(c *tokenpatch.Config) { c.V1.APIKey, c.V2.AccessToken = secret, secret },
 						through(func(r *http.Request) (*http.Response, error) {
 							assert.Contains(t, r.Header.Get("Authorization"), secret)
-							response := answer(status, "text/"+secret, body)
+							response := respond(status, "text/"+secret, body)
 							response.Header.Set("Location", "https://"+secret+".example/"+secret)
 							return response, nil
 						}))
@@ -682,7 +682,7 @@ func assertHolds(t *testing.T, err error, text string, want bool) {
 	assert.Equal(t, want, strings.Contains(held, text), held)
 }
 
-// Whatever answers, the error has its status's type, and no part panics.
+// Whatever responds, the error has its status's type, and no part panics.
 func FuzzErrorBody(f *testing.F) {
 	for _, s := range statuses {
 		f.Add(s.status, "application/json", []byte(`{"code":"c","message":"m","id":"i"}`))
@@ -700,7 +700,7 @@ func FuzzErrorBody(f *testing.F) {
 			V1: tokenpatch.V1Config{APIKey: "key"}, V2: tokenpatch.V2Config{AccessToken: "token"},
 			Retry: tokenpatch.RetryPolicy{MaxAttempts: 1, MaxRateLimitWait: time.Nanosecond},
 			HTTPClient: &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
-				return answer(status, contentType, string(body)), nil
+				return respond(status, contentType, string(body)), nil
 			})},
 		})
 		require.NoError(t, err)

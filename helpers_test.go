@@ -101,8 +101,8 @@ func retries(policy tokenpatch.RetryPolicy) func(*tokenpatch.Config) {
 	return func(c *tokenpatch.Config) { c.Retry = policy }
 }
 
-// answer is a response that no server has to send.
-func answer(status int, contentType, body string) *http.Response {
+// respond is a response that no server has to send.
+func respond(status int, contentType, body string) *http.Response {
 	return &http.Response{
 		StatusCode:    status,
 		Header:        http.Header{"Content-Type": {contentType}},
@@ -125,7 +125,7 @@ func assertOutcome(t *testing.T, want tokenpatch.Outcome, err error) {
 }
 
 // typesOf names the types of this package that errors.As finds in err, the
-// *APIError aside that is in every error about an answer.
+// *APIError aside that is in every error about a response.
 func typesOf(err error) (names []string) {
 	for _, kind := range []struct {
 		name string

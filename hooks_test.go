@@ -181,10 +181,10 @@ func TestHooksCanEndACall(t *testing.T) {
 func TestNoSecretFromIDs(t *testing.T) {
 	var s spill
 	client := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {
-		return answer(404, "application/json", `{"code":"not_found","message":"no `+marker+`"}`), nil
+		return respond(404, "application/json", `{"code":"not_found","message":"no `+marker+`"}`), nil
 	}))
 	supplied := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {
-		return answer(404, "application/json", ""), nil
+		return respond(404, "application/json", ""), nil
 	}), func(c *tokenpatch.Config) {
 		c.V2.AccessToken = ""
 		c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { return marker, nil }

@@ -21,7 +21,7 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// hostile is a client of a server that answers whatever request with the same
+// hostile is a client of a server that responds to whatever request with the same
 // bytes: a head and, for as long as the client listens, a body.
 func hostile(t *testing.T, head string, body func(w io.Writer) error) *tokenpatch.Client {
 	t.Helper()
@@ -277,7 +277,7 @@ func TestHostileHeaders(t *testing.T) {
 		{"megabytes of many", 403, strings.Repeat("X: x\r\n", 1<<20), nil, "OutcomeUnknown"},
 		{"headers that never end", 403, "", forever("X: y\r\n"), "OutcomeUnknown"},
 		{"a header that never ends", 403, "X: ", forever("y"), "OutcomeUnknown"},
-		{"answers before the answer that never end", 103, "\r\n", forever("HTTP/1.1 103 Early\r\nX: y\r\n\r\n"), "OutcomeUnknown"},
+		{"early responses that never end", 103, "\r\n", forever("HTTP/1.1 103 Early\r\nX: y\r\n\r\n"), "OutcomeUnknown"},
 		{"200 KiB", 403, strings.Repeat("X: "+strings.Repeat("x", 1000)+"\r\n", 200), nil, "Forbidden"},
 		{"thousands of Retry-After", 403, strings.Repeat("Retry-After: 3600\r\n", 5000), nil, "Forbidden"},
 		{"thousands of Retry-After with a refusal", 429, strings.Repeat("Retry-After: 3600\r\n", 5000), nil, "RateLimited"},

@@ -19,7 +19,7 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// Whatever an answer points to, nothing is sent there.
+// Whatever a response points to, nothing is sent there.
 func TestRedirectsAreNotFollowed(t *testing.T) {
 	var elsewhere, requests atomic.Int64
 	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))
@@ -231,7 +231,7 @@ func FuzzID(f *testing.F) {
 	f.Fuzz(func(t *testing.T, id, path string) {
 		var sent *http.Request
 		config := tokenpatch.Config{V2: tokenpatch.V2Config{BaseURL: "https://host.example" + path, AccessToken: "x"}}
-		through(func(r *http.Request) (*http.Response, error) { sent = r; return answer(403, "", ""), nil })(&config)
+		through(func(r *http.Request) (*http.Response, error) { sent = r; return respond(403, "", ""), nil })(&config)
 		client, err := tokenpatch.NewClient(config)
 		if err != nil || !strings.HasPrefix(path, "/") {
 			return

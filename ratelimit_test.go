@@ -94,7 +94,7 @@ func (f fleet) least() time.Duration {
 	return time.Duration((f.calls+limit-1)/limit-1)*f.limits.Window + roundTrip
 }
 
-// refused is how many requests were answered 429.
+// refused is how many requests got a 429.
 func refused(requests []tokenpatchtest.Request) (n int) {
 	for _, r := range requests {
 		if r.Status == http.StatusTooManyRequests {
@@ -108,7 +108,7 @@ func window(route int) tokenpatchtest.Limits {
 	return tokenpatchtest.Limits{Window: 10 * time.Second, Route: route}
 }
 
-func TestGateUsesTheWholeBudget(t *testing.T) {
+func TestLimiterUsesTheWholeBudget(t *testing.T) {
 	ten := 10 * time.Second
 	for name, test := range map[string]struct {
 		limits  tokenpatchtest.Limits
@@ -130,7 +130,7 @@ func TestGateUsesTheWholeBudget(t *testing.T) {
 			f := fleet{calls: 1000, goroutines: 200, limits: test.limits, offset: test.offset}
 			r := f.run(t)
 			share := float64(r.took) / float64(f.least())
-			t.Logf("%.4f of the least possible time, %d answers 429", share, refused(r.requests))
+			t.Logf("%.4f of the least possible time, %d responses with 429", share, refused(r.requests))
 			assert.Zero(t, r.failed)
 			assert.LessOrEqual(t, share, 1.02)
 			assert.LessOrEqual(t, refused(r.requests), test.refused)
@@ -138,14 +138,14 @@ func TestGateUsesTheWholeBudget(t *testing.T) {
 	}
 }
 
-func TestGateColdStart(t *testing.T) {
+func TestLimiterColdStart(t *testing.T) {
 	r := fleet{calls: 1000, goroutines: 1000, limits: window(10)}.run(t)
 	assert.Zero(t, r.failed)
 	assert.Zero(t, refused(r.requests))
-	assert.True(t, r.requests[1].Time.Sub(r.requests[0].Time) >= roundTrip, "one goes ahead, the others wait for its answer")
+	assert.True(t, r.requests[1].Time.Sub(r.requests[0].Time) >= roundTrip, "one goes ahead, the others wait for its response")
 }
 
-func TestGateFollowsAChangedLimit(t *testing.T) {
+func TestLimiterFollowsAChangedLimit(t *testing.T) {
 	changes := func(service *tokenpatchtest.Service, _ <-chan struct{}) {
 		time.Sleep(125 * time.Second)
 		service.SetLimits(tokenpatchtest.V2, window(3))
@@ -162,7 +162,7 @@ func TestGateFollowsAChangedLimit(t *testing.T) {
 	}
 }
 
-func TestGateBesideAnotherProgram(t *testing.T) {
+func TestLimiterBesideAnotherProgram(t *testing.T) {
 	for name, portions := range map[string][]int{"half at once": {5}, "half one by one": {1, 1, 1, 1, 1}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -192,23 +192,23 @@ func TestGateBesideAnotherProgram(t *testing.T) {
 				unused += max(0, w.Limit-w.Admitted-w.Spent)
 			}
 			share := float64(admitted) / float64(admitted+unused)
-			t.Logf("%.3f of what the other left, %d answers 429 in %d windows", share, refused(r.requests), len(r.windows))
+			t.Logf("%.3f of what the other left, %d responses with 429 in %d windows", share, refused(r.requests), len(r.windows))
 			assert.GreaterOrEqual(t, share, 0.95)
 		})
 	}
 }
 
-func TestGateAmongStrangers(t *testing.T) {
+func TestLimiterAmongOtherClients(t *testing.T) {
 	f := fleet{calls: 1000, goroutines: 200, limits: window(40), clients: 4}
 	r := f.run(t)
 	share, wasted := float64(r.took)/float64(f.least()), float64(refused(r.requests))/float64(len(r.requests))
-	t.Logf("%.4f of the least possible time, %.3f of the calls answered 429", share, wasted)
+	t.Logf("%.4f of the least possible time, %.3f of the calls met a 429", share, wasted)
 	assert.Zero(t, r.failed)
 	assert.LessOrEqual(t, share, 1.15)
 	assert.LessOrEqual(t, wasted, 0.10)
 }
 
-func TestGateObeysRetryAfter(t *testing.T) {
+func TestLimiterObeysRetryAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.SetLatency(roundTrip)
@@ -242,7 +242,7 @@ func TestGateObeysRetryAfter(t *testing.T) {
 	})
 }
 
-func TestGateAfterARefusalWithoutHeaders(t *testing.T) {
+func TestLimiterAfterARefusalWithoutHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.SetLatency(roundTrip)
@@ -273,7 +273,7 @@ func callAll(ctx context.Context, client *tokenpatch.Client, n int) error {
 	return first
 }
 
-func TestGateDoesNotSlowAServiceWithoutLimits(t *testing.T) {
+func TestLimiterDoesNotSlowAServiceWithoutLimits(t *testing.T) {
 	const calls, goroutines = 20_000, 200
 	ungated := time.Duration(calls/goroutines) * roundTrip
 	synctest.Test(t, func(t *testing.T) {
@@ -301,7 +301,7 @@ func TestGateDoesNotSlowAServiceWithoutLimits(t *testing.T) {
 	})
 }
 
-func TestGateTurnsAwayWhoCannotWait(t *testing.T) {
+func TestLimiterTurnsAwayWhoCannotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.SetLimits(tokenpatchtest.V2, window(1))
@@ -323,9 +323,9 @@ func TestGateTurnsAwayWhoCannotWait(t *testing.T) {
 	})
 }
 
-// A call that waits in the queue is turned away when the gate learns that it
+// A call that waits in the queue is turned away when the limiter learns that it
 // opens too late, not when its context ends.
-func TestGateTurnsAwayWaiters(t *testing.T) {
+func TestLimiterTurnsAwayWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.SetLatency(roundTrip)
@@ -342,7 +342,7 @@ func TestGateTurnsAwayWaiters(t *testing.T) {
 	})
 }
 
-func TestGateRefusesADeclaredWaitThatIsTooLong(t *testing.T) {
+func TestLimiterRefusesADeclaredWaitThatIsTooLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxRateLimitWait: time.Minute}))
 		service.Inject(tokenpatchtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"3600"}},
@@ -361,7 +361,7 @@ func TestGateRefusesADeclaredWaitThatIsTooLong(t *testing.T) {
 	})
 }
 
-func TestGateGivesUpThePlacesOfCancelledWaiters(t *testing.T) {
+func TestLimiterGivesUpThePlacesOfCancelledWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.SetLatency(roundTrip)
@@ -404,12 +404,12 @@ func TestGateGivesUpThePlacesOfCancelledWaiters(t *testing.T) {
 	})
 }
 
-func TestGateIgnoresStaleAnswers(t *testing.T) {
+func TestLimiterIgnoresStaleAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.SetLatency(roundTrip)
 		service.SetLimits(tokenpatchtest.V2, window(10))
-		// The answers of every window arrive out of order, some after the reset.
+		// The responses of every window arrive out of order, some after the reset.
 		delays := []time.Duration{0, 300 * time.Millisecond, 10 * time.Millisecond, 11 * time.Second, 0, 150 * time.Millisecond}
 		for i := range 120 {
 			service.Inject(tokenpatchtest.Fault{DelayAfter: delays[i%len(delays)]})
@@ -419,8 +419,8 @@ func TestGateIgnoresStaleAnswers(t *testing.T) {
 	})
 }
 
-func TestGateScouts(t *testing.T) {
-	t.Run("who has little time still waits for its answer", func(t *testing.T) {
+func TestLimiterProbes(t *testing.T) {
+	t.Run("who has little time still waits for its response", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			service, client := newPair(t)
 			service.SetLatency(500 * time.Millisecond)
@@ -429,7 +429,7 @@ func TestGateScouts(t *testing.T) {
 			assert.NoError(t, callAll(ctx, client, 4))
 		})
 	})
-	t.Run("the next one scouts at once where a connection breaks", func(t *testing.T) {
+	t.Run("the next one probes at once where a connection breaks", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			service, client := newPair(t)
 			service.SetLatency(roundTrip)
@@ -460,8 +460,8 @@ func TestGateScouts(t *testing.T) {
 	})
 }
 
-// A service whose round trip is longer than the patience with a scout.
-func TestGateWithASlowService(t *testing.T) {
+// A service whose round trip is longer than a probe is waited for.
+func TestLimiterWithASlowService(t *testing.T) {
 	for name, test := range map[string]struct {
 		limits tokenpatchtest.Limits
 		most   time.Duration
@@ -483,7 +483,7 @@ func TestGateWithASlowService(t *testing.T) {
 	}
 }
 
-func TestGateServesInOrder(t *testing.T) {
+func TestLimiterServesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.SetLatency(roundTrip)
@@ -512,11 +512,11 @@ func headers(header http.Header, sent *atomic.Int64) roundTripper {
 		if sent.Add(1) == 1 {
 			return &http.Response{StatusCode: 429, Header: header, Body: io.NopCloser(strings.NewReader(""))}, nil
 		}
-		return answer(200, "application/json", tokenJSON), nil
+		return respond(200, "application/json", tokenJSON), nil
 	}
 }
 
-func TestGateBoundsAbsurdHeaders(t *testing.T) {
+func TestLimiterBoundsAbsurdHeaders(t *testing.T) {
 	for _, name := range []string{"Retry-After", "X-Ratelimit-Reset"} {
 		for _, values := range [][]string{
 			{"1000000000000000000"}, {"99999999999999999999999999"}, {"1e308"}, {"-5"}, {"0.25"}, {"0"}, {"NaN"}, {"Inf"}, {""}, {"soon"},
@@ -544,7 +544,7 @@ func TestGateBoundsAbsurdHeaders(t *testing.T) {
 	}
 }
 
-func TestGatesAreOneAService(t *testing.T) {
+func TestLimitersAreOneAService(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.RefuseFor(tokenpatchtest.V2, time.Minute)
@@ -584,7 +584,7 @@ func TestRateLimitTellsWhatIsKnown(t *testing.T) {
 }
 
 // What hooks tell of waits is enough to draw a metric from.
-func TestGateTellsOfWaits(t *testing.T) {
+func TestLimiterTellsOfWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		waited := map[tokenpatch.WaitReason]time.Duration{}
@@ -613,9 +613,9 @@ func TestGateTellsOfWaits(t *testing.T) {
 	})
 }
 
-// A deadline that comes before another scout would go is no reason to give up:
-// the scout that is under way may be back in time.
-func TestGateLetsShortDeadlinesWaitForTheScout(t *testing.T) {
+// A deadline that comes before another probe would go is no reason to give up:
+// the probe that is under way may be back in time.
+func TestLimiterLetsShortDeadlinesWaitForTheProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.SetLatency(100 * time.Millisecond)

@@ -267,7 +267,7 @@ func TestTokensWhileTheListChanges(t *testing.T) {
 	pages := func(bodies ...string) (listed []string, sent int, err error) {
 		_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
 			sent++
-			return answer(200, "application/json", bodies[min(sent, len(bodies))-1]), nil
+			return respond(200, "application/json", bodies[min(sent, len(bodies))-1]), nil
 		}))
 		listed, err = ids(client, tokenpatch.TokensOptions{})
 		return listed, sent, err
@@ -304,7 +304,7 @@ func TestTokensWhileTheListChanges(t *testing.T) {
 func TestTokensRefusesWhatIsNoList(t *testing.T) {
 	for _, body := range []string{`{}`, `null`, `[]`, `<html>`, `{"items": null}`, `{"items": [null]}`, `{"items": [{"name": "x"}]}`, `{"items": {}}`} {
 		_, client := newPair(t, retries(once), through(func(*http.Request) (*http.Response, error) {
-			return answer(200, "application/json", body), nil
+			return respond(200, "application/json", body), nil
 		}))
 		got, err := ids(client, tokenpatch.TokensOptions{})
 		assert.Empty(t, got)
@@ -318,7 +318,7 @@ func TestTokensBehindAPrefix(t *testing.T) {
 	_, client := newPair(t, func(c *tokenpatch.Config) { c.V2.BaseURL = "https://proxy.example.com/a%2Fb" },
 		through(func(r *http.Request) (*http.Response, error) {
 			got = r.URL
-			return answer(200, "application/json", `{"items": []}`), nil
+			return respond(200, "application/json", `{"items": []}`), nil
 		}))
 	_, err := ids(client, tokenpatch.TokensOptions{ShowAll: true, PageSize: 7})
 	require.NoError(t, err)

@@ -26,7 +26,7 @@ var (
 	unsafe     = appendRole
 )
 
-func answers(statuses ...int) (faults []tokenpatchtest.Fault) {
+func responses(statuses ...int) (faults []tokenpatchtest.Fault) {
 	for _, status := range statuses {
 		faults = append(faults, tokenpatchtest.Fault{Status: status})
 	}
@@ -40,7 +40,7 @@ func cuts(where ...tokenpatchtest.Cut) (faults []tokenpatchtest.Fault) {
 	return faults
 }
 
-// refusing is an answer 429 with a header, or without one.
+// refusing is a response with 429 with a header, or without one.
 func refusing(header ...string) tokenpatchtest.Fault {
 	fault := tokenpatchtest.Fault{Status: 429}
 	if len(header) > 0 {
@@ -69,55 +69,55 @@ func TestTryAgain(t *testing.T) {
 		changes     int
 		least, most time.Duration
 	}{
-		{name: "V1 500", call: v1, faults: answers(500), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
-		{name: "V1 502", call: v1, faults: answers(502), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
-		{name: "V1 503", call: v1, faults: answers(503), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
-		{name: "V1 504", call: v1, faults: answers(504), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
-		{name: "V1 409", call: v1, faults: answers(409), types: []string{"Conflict"}, outcome: notApplied, sent: 1},
+		{name: "V1 500", call: v1, faults: responses(500), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "V1 502", call: v1, faults: responses(502), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "V1 503", call: v1, faults: responses(503), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "V1 504", call: v1, faults: responses(504), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "V1 409", call: v1, faults: responses(409), types: []string{"Conflict"}, outcome: notApplied, sent: 1},
 		{name: "V1 cut before", call: v1, faults: cuts(before), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
 		{name: "V1 cut after", call: v1, faults: cuts(after), outcome: applied, sent: 2, changes: 2, least: 125 * ms, most: 250 * ms},
 
-		{name: "500", call: idempotent, faults: answers(500), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
-		{name: "502, 503, 504", call: idempotent, faults: answers(502, 503, 504), outcome: applied, sent: 4, changes: 1, least: 875 * ms, most: 1750 * ms},
-		{name: "503 four times", call: idempotent, faults: answers(503, 503, 503, 503), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 4, least: 875 * ms, most: 1750 * ms},
+		{name: "500", call: idempotent, faults: responses(500), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "502, 503, 504", call: idempotent, faults: responses(502, 503, 504), outcome: applied, sent: 4, changes: 1, least: 875 * ms, most: 1750 * ms},
+		{name: "503 four times", call: idempotent, faults: responses(503, 503, 503, 503), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 4, least: 875 * ms, most: 1750 * ms},
 		{name: "cut before", call: idempotent, faults: cuts(before), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
 		{name: "cut after", call: idempotent, faults: cuts(after), outcome: applied, sent: 2, changes: 2, least: 125 * ms, most: 250 * ms},
 		{name: "cut four times", call: idempotent, faults: cuts(before, after, before, after), types: []string{"OutcomeUnknown"}, outcome: unknown, sent: 4, changes: 2, least: 875 * ms, most: 1750 * ms},
 
-		{name: "unsafe 500", call: unsafe, faults: answers(500), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
-		{name: "unsafe 502", call: unsafe, faults: answers(502), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
-		{name: "unsafe 503", call: unsafe, faults: answers(503), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
-		{name: "unsafe 504", call: unsafe, faults: answers(504), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
+		{name: "unsafe 500", call: unsafe, faults: responses(500), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
+		{name: "unsafe 502", call: unsafe, faults: responses(502), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
+		{name: "unsafe 503", call: unsafe, faults: responses(503), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
+		{name: "unsafe 504", call: unsafe, faults: responses(504), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
 		{name: "unsafe cut before", call: unsafe, faults: cuts(before), types: []string{"OutcomeUnknown"}, outcome: unknown, sent: 1},
 		{name: "unsafe cut after", call: unsafe, faults: cuts(after), types: []string{"OutcomeUnknown"}, outcome: unknown, sent: 1, changes: 1},
-		{name: "unsafe 409", call: unsafe, faults: answers(409), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
-		{name: "unsafe 429", call: unsafe, faults: answers(429), outcome: applied, sent: 2, changes: 1, least: 10 * time.Second, most: 11 * time.Second},
-		{name: "unsafe 409, 503", call: unsafe, faults: answers(409, 503), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
+		{name: "unsafe 409", call: unsafe, faults: responses(409), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "unsafe 429", call: unsafe, faults: responses(429), outcome: applied, sent: 2, changes: 1, least: 10 * time.Second, most: 11 * time.Second},
+		{name: "unsafe 409, 503", call: unsafe, faults: responses(409, 503), types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
 
-		{name: "409", call: idempotent, faults: answers(409), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
-		{name: "409 four times", call: idempotent, faults: answers(409, 409, 409, 409), types: []string{"Conflict"}, outcome: notApplied, sent: 4, least: 875 * ms, most: 1750 * ms},
+		{name: "409", call: idempotent, faults: responses(409), outcome: applied, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "409 four times", call: idempotent, faults: responses(409, 409, 409, 409), types: []string{"Conflict"}, outcome: notApplied, sent: 4, least: 875 * ms, most: 1750 * ms},
 
-		{name: "429 without headers", call: idempotent, faults: answers(429), outcome: applied, sent: 2, changes: 1, least: 10 * time.Second, most: 11 * time.Second},
-		{name: "429 twice", call: idempotent, faults: answers(429, 429), outcome: applied, sent: 3, changes: 1, least: 20 * time.Second, most: 22 * time.Second},
-		{name: "429 on V1", call: v1, faults: answers(429), outcome: applied, sent: 2, changes: 1, least: 10 * time.Second, most: 11 * time.Second},
+		{name: "429 without headers", call: idempotent, faults: responses(429), outcome: applied, sent: 2, changes: 1, least: 10 * time.Second, most: 11 * time.Second},
+		{name: "429 twice", call: idempotent, faults: responses(429, 429), outcome: applied, sent: 3, changes: 1, least: 20 * time.Second, most: 22 * time.Second},
+		{name: "429 on V1", call: v1, faults: responses(429), outcome: applied, sent: 2, changes: 1, least: 10 * time.Second, most: 11 * time.Second},
 		{name: "429 and Retry-After", call: idempotent, faults: []tokenpatchtest.Fault{refusing("Retry-After", "7")}, outcome: applied, sent: 2, changes: 1, least: 7 * time.Second, most: 7700 * ms},
 		{name: "429 and a long Retry-After", call: idempotent, faults: []tokenpatchtest.Fault{refusing("Retry-After", "300")}, outcome: applied, sent: 2, changes: 1, least: 300 * time.Second, most: 305 * time.Second},
-		{name: "429 does not count as an attempt", call: idempotent, faults: answers(429, 429, 429), policy: tokenpatch.RetryPolicy{MaxAttempts: 1}, outcome: applied, sent: 4, changes: 1, least: 30 * time.Second, most: 33 * time.Second},
+		{name: "429 does not count as an attempt", call: idempotent, faults: responses(429, 429, 429), policy: tokenpatch.RetryPolicy{MaxAttempts: 1}, outcome: applied, sent: 4, changes: 1, least: 30 * time.Second, most: 33 * time.Second},
 		{name: "503 and Retry-After", call: idempotent, faults: []tokenpatchtest.Fault{{Status: 503, Header: http.Header{"Retry-After": {"20"}}}}, outcome: applied, sent: 2, changes: 1, least: 20 * time.Second, most: 22 * time.Second},
 
-		{name: "only once", call: idempotent, faults: answers(503), policy: tokenpatch.RetryPolicy{MaxAttempts: 1}, types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
-		{name: "twice", call: idempotent, faults: answers(503, 503), policy: tokenpatch.RetryPolicy{MaxAttempts: 2}, types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
-		{name: "a backoff of its own", call: idempotent, faults: answers(503, 503, 503), policy: tokenpatch.RetryPolicy{MinBackoff: 2 * time.Second, MaxBackoff: 3 * time.Second}, outcome: applied, sent: 4, changes: 1, least: 4 * time.Second, most: 8 * time.Second},
-		{name: "a least backoff above the longest", call: idempotent, faults: answers(503), policy: tokenpatch.RetryPolicy{MinBackoff: time.Hour, MaxBackoff: time.Second}, outcome: applied, sent: 2, changes: 1, least: 500 * ms, most: time.Second},
+		{name: "only once", call: idempotent, faults: responses(503), policy: tokenpatch.RetryPolicy{MaxAttempts: 1}, types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
+		{name: "twice", call: idempotent, faults: responses(503, 503), policy: tokenpatch.RetryPolicy{MaxAttempts: 2}, types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
+		{name: "a backoff of its own", call: idempotent, faults: responses(503, 503, 503), policy: tokenpatch.RetryPolicy{MinBackoff: 2 * time.Second, MaxBackoff: 3 * time.Second}, outcome: applied, sent: 4, changes: 1, least: 4 * time.Second, most: 8 * time.Second},
+		{name: "a least backoff above the longest", call: idempotent, faults: responses(503), policy: tokenpatch.RetryPolicy{MinBackoff: time.Hour, MaxBackoff: time.Second}, outcome: applied, sent: 2, changes: 1, least: 500 * ms, most: time.Second},
 
-		{name: "403 after 503", call: idempotent, faults: answers(503, 403), types: []string{"Forbidden", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
-		{name: "V1 422 after a cut", call: v1, faults: append(cuts(after), answers(422)...), types: []string{"Validation", "OutcomeUnknown"}, outcome: unknown, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
-		{name: "422 after a cut", call: idempotent, faults: append(cuts(before), answers(422)...), types: []string{"PatchFailed", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
-		{name: "400 after 503", call: idempotent, faults: answers(503, 400), types: []string{"InvalidRequest", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
-		{name: "a redirect after 503", call: idempotent, faults: answers(503, 302), types: []string{"OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
-		{name: "409 after 503, then success", call: idempotent, faults: answers(503, 409), outcome: applied, sent: 3, changes: 1, least: 375 * ms, most: 750 * ms},
-		{name: "409 after 503 to the end", call: idempotent, faults: answers(503, 409, 409, 409), types: []string{"Conflict", "OutcomeUnknown"}, outcome: unknown, sent: 4, least: 875 * ms, most: 1750 * ms},
-		{name: "429 after 503, then success", call: idempotent, faults: answers(503, 429), outcome: applied, sent: 3, changes: 1, least: 10125 * ms, most: 11250 * ms},
+		{name: "403 after 503", call: idempotent, faults: responses(503, 403), types: []string{"Forbidden", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
+		{name: "V1 422 after a cut", call: v1, faults: append(cuts(after), responses(422)...), types: []string{"Validation", "OutcomeUnknown"}, outcome: unknown, sent: 2, changes: 1, least: 125 * ms, most: 250 * ms},
+		{name: "422 after a cut", call: idempotent, faults: append(cuts(before), responses(422)...), types: []string{"PatchFailed", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
+		{name: "400 after 503", call: idempotent, faults: responses(503, 400), types: []string{"InvalidRequest", "OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
+		{name: "a redirect after 503", call: idempotent, faults: responses(503, 302), types: []string{"OutcomeUnknown"}, outcome: unknown, sent: 2, least: 125 * ms, most: 250 * ms},
+		{name: "409 after 503, then success", call: idempotent, faults: responses(503, 409), outcome: applied, sent: 3, changes: 1, least: 375 * ms, most: 750 * ms},
+		{name: "409 after 503 to the end", call: idempotent, faults: responses(503, 409, 409, 409), types: []string{"Conflict", "OutcomeUnknown"}, outcome: unknown, sent: 4, least: 875 * ms, most: 1750 * ms},
+		{name: "429 after 503, then success", call: idempotent, faults: responses(503, 429), outcome: applied, sent: 3, changes: 1, least: 10125 * ms, most: 11250 * ms},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -304,11 +304,11 @@ func TestContextEnds(t *testing.T) {
 		{"in an attempt", idempotent, slow, tokenpatch.RetryPolicy{}, []string{"OutcomeUnknown"}, unknown, 1, 0},
 		{"in an attempt that was applied", idempotent, late, tokenpatch.RetryPolicy{}, []string{"OutcomeUnknown"}, unknown, 1, 1},
 		{"V1 in an attempt", v1, slow, tokenpatch.RetryPolicy{}, []string{"OutcomeUnknown"}, unknown, 1, 0},
-		{"in a backoff after 503", idempotent, answers(503), long, []string{"Server", "OutcomeUnknown"}, unknown, 1, 0},
-		{"in a backoff after 409", idempotent, answers(409), long, []string{"Conflict"}, notApplied, 1, 0},
-		{"waiting for the rate limit", idempotent, answers(429), tokenpatch.RetryPolicy{}, []string{"RateLimited"}, notApplied, 1, 0},
-		{"V1 waiting for the rate limit", v1, answers(429), tokenpatch.RetryPolicy{}, []string{"RateLimited"}, notApplied, 1, 0},
-		{"waiting for the rate limit after doubt", idempotent, answers(503, 429), tokenpatch.RetryPolicy{}, []string{"RateLimited", "OutcomeUnknown"}, unknown, 2, 0},
+		{"in a backoff after 503", idempotent, responses(503), long, []string{"Server", "OutcomeUnknown"}, unknown, 1, 0},
+		{"in a backoff after 409", idempotent, responses(409), long, []string{"Conflict"}, notApplied, 1, 0},
+		{"waiting for the rate limit", idempotent, responses(429), tokenpatch.RetryPolicy{}, []string{"RateLimited"}, notApplied, 1, 0},
+		{"V1 waiting for the rate limit", v1, responses(429), tokenpatch.RetryPolicy{}, []string{"RateLimited"}, notApplied, 1, 0},
+		{"waiting for the rate limit after doubt", idempotent, responses(503, 429), tokenpatch.RetryPolicy{}, []string{"RateLimited", "OutcomeUnknown"}, unknown, 2, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -374,7 +374,7 @@ func TestAttemptTimeout(t *testing.T) {
 		{"backoffs do not count", func(c *tokenpatch.Config) {
 			c.HTTPClient.Timeout = timeout
 			c.Retry = tokenpatch.RetryPolicy{MinBackoff: time.Minute, MaxBackoff: time.Minute}
-		}, answers(503), idempotent, applied, 2, 30 * time.Second, time.Minute},
+		}, responses(503), idempotent, applied, 2, 30 * time.Second, time.Minute},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -414,7 +414,7 @@ func (s *stalled) Read(p []byte) (int, error) {
 	return 0, s.ctx.Err()
 }
 
-// An attempt lasts until the last byte of its answer.
+// An attempt lasts until the last byte of its response.
 func TestAttemptTimeoutOfBody(t *testing.T) {
 	for _, test := range []struct {
 		status  int
@@ -423,7 +423,7 @@ func TestAttemptTimeoutOfBody(t *testing.T) {
 		t.Run(strconv.Itoa(test.status), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
-					response := answer(test.status, "application/json", "")
+					response := respond(test.status, "application/json", "")
 					response.Body, response.ContentLength = &stalled{ctx: r.Context()}, -1
 					return response, nil
 				}), func(c *tokenpatch.Config) { c.HTTPClient.Timeout = 5 * time.Second })
@@ -468,7 +468,7 @@ func TestDeadlineBeforeBackoffEnds(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var r record
 				service, client := newPair(t, retries(long), r.hooks)
-				service.Inject(answers(test.status)...)
+				service.Inject(responses(test.status)...)
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				defer cancel()
 				began := time.Now()
@@ -748,7 +748,7 @@ func TestGuardedPatchIsSentAgain(t *testing.T) {
 	}
 }
 
-// A context that ends while an answer is looked at is part of the error, where
+// A context that ends while a response is looked at is part of the error, where
 // there would have been another attempt.
 func TestContextEndsBetweenAttempts(t *testing.T) {
 	for _, status := range []int{429, 503, 409} {

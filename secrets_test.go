@@ -275,7 +275,7 @@ func TestNoSecretFromRedirects(t *testing.T) {
 	var s spill
 	_, client := newPair(t, s.tap, func(c *tokenpatch.Config) { c.V1.APIKey, c.V2.AccessToken = marker, marker },
 		through(func(*http.Request) (*http.Response, error) {
-			response := answer(307, "text/plain", "")
+			response := respond(307, "text/plain", "")
 			response.Header.Set("Location", "https://"+marker+".example/")
 			return response, nil
 		}))
@@ -283,7 +283,7 @@ func TestNoSecretFromRedirects(t *testing.T) {
 	s.assertClean(t)
 }
 
-// An answer can break off in the middle of what it echoes.
+// A response can break off in the middle of what it echoes.
 func TestNoSecretFromResponsesThatBreakOff(t *testing.T) {
 	var s spill
 	for n := range len(credential) {
@@ -371,7 +371,7 @@ func rawServer(t *testing.T, serve func(conn net.Conn, sent string)) string {
 	return "http://" + l.Addr().String()
 }
 
-// Calls that never get an answer.
+// Calls that never get a response.
 func TestNoSecretWithoutResponses(t *testing.T) {
 	t.Run("a certificate that nobody trusts", func(t *testing.T) {
 		var s spill
@@ -436,7 +436,7 @@ func TestNoSecretFromTokens(t *testing.T) {
 		`"unknown":"` + tokenValue + `","_links":{},"_member":{"_id":"m","unknown":"` + tokenValue + `"}}`
 	send := func(status int, body string) {
 		client := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {
-			return answer(status, "application/json", body), nil
+			return respond(status, "application/json", body), nil
 		}))
 		patch := tokenpatch.NewPatch().Test("/token", tokenValue).SetName("x")
 		fmt.Fprintf(&s, "%v\n%+v\n%s\n%q\n", patch, patch, patch, patch)
@@ -524,7 +524,7 @@ func TestNoSecretFromPanics(t *testing.T) {
 	var s spill
 	for name, change := range map[string]func(*tokenpatch.Config){
 		"transport": through(func(*http.Request) (*http.Response, error) { panic("broken") }),
-		"answer": through(func(*http.Request) (*http.Response, error) {
+		"response": through(func(*http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 200, Body: panics{}}, nil
 		}),
 		"hook": func(c *tokenpatch.Config) {
@@ -616,7 +616,7 @@ func FuzzEcho(f *testing.F) {
 		_, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1, MaxRateLimitWait: 1}),
 			func(c *tokenpatch.Config) { c.V2.AccessToken = tokenpatch.Secret(secret.String()) },
 			through(func(*http.Request) (*http.Response, error) {
-				return answer(status, "text/"+echo.String(), before+echo.String()+after), nil
+				return respond(status, "text/"+echo.String(), before+echo.String()+after), nil
 			}))
 		err := patchName(t.Context(), client)
 		var api *tokenpatch.APIError

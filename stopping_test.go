@@ -43,10 +43,10 @@ func TestCancelGrace(t *testing.T) {
 		{"finishes at the last moment", 1001 * time.Millisecond, nil, nil, applied, latency, false},
 		{"takes too long", 500 * time.Millisecond, nil, []string{"OutcomeUnknown"}, unknown, ends + 500*time.Millisecond, true},
 		{"none", 0, nil, []string{"OutcomeUnknown"}, unknown, ends, true},
-		{"refused", 5 * time.Second, answers(403), []string{"Forbidden"}, notApplied, latency, false},
-		{"no other attempt after a 503", 5 * time.Second, answers(503), []string{"Server", "OutcomeUnknown"}, unknown, latency, true},
-		{"no other attempt after a 409", 5 * time.Second, answers(409), []string{"Conflict"}, notApplied, latency, true},
-		{"no other attempt after a 429", 5 * time.Second, answers(429), []string{"RateLimited"}, notApplied, latency, true},
+		{"refused", 5 * time.Second, responses(403), []string{"Forbidden"}, notApplied, latency, false},
+		{"no other attempt after a 503", 5 * time.Second, responses(503), []string{"Server", "OutcomeUnknown"}, unknown, latency, true},
+		{"no other attempt after a 409", 5 * time.Second, responses(409), []string{"Conflict"}, notApplied, latency, true},
+		{"no other attempt after a 429", 5 * time.Second, responses(429), []string{"RateLimited"}, notApplied, latency, true},
 		{"an attempt's timeout is as it was", time.Hour, []tokenpatchtest.Fault{{Delay: time.Hour}}, []string{"OutcomeUnknown"}, unknown, 30 * time.Second, true},
 	}
 	for _, test := range tests {
@@ -84,8 +84,8 @@ func TestCancelGraceIsNotForWaits(t *testing.T) {
 		faults []tokenpatchtest.Fault
 		types  []string
 	}{
-		"a backoff":      {answers(409), []string{"Conflict"}},
-		"the rate limit": {answers(429), []string{"RateLimited"}},
+		"a backoff":      {responses(409), []string{"Conflict"}},
+		"the rate limit": {responses(429), []string{"RateLimited"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -43,7 +43,7 @@ func TestPatchTokenRequest(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			service, client := newPair(t)
-			// The answer of the service is no matter here: it refuses a description of null.
+			// The response of the service is no matter here: it refuses a description of null.
 			service.Inject(tokenpatchtest.Fault{Status: 200, Body: tokenJSON})
 
 			_, err := client.V2.PatchToken(t.Context(), idV2, test.patch)
