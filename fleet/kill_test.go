@@ -288,3 +288,17 @@ func (s *scene) freeze(t *testing.T, p *process) {
 		time.Sleep(5 * time.Millisecond)
 	}
 }
+
+// Two processes work on the same run in the same file.
+func TestTwoProcessesOnOneFile(t *testing.T) {
+	t.Parallel()
+	s := newScene(t, filepath.Join(t.TempDir(), "run.db"), *killChanges, "append", "want", "V1", "guarded", "idempotent")
+	processes := []*process{start(t, s.child), start(t, s.child)}
+	for _, p := range processes {
+		p.wait(t, 2*time.Minute)
+	}
+	s.judgeAllApplied(t, "")
+	for id := range s.kinds {
+		assert.Equal(t, 1, s.service.Changes(id), id)
+	}
+}

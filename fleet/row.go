@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/tokenpatch/tokenpatch"
@@ -102,7 +103,7 @@ func encode[T any](value *T) (text sql.NullString, err error) {
 // became of it, and how long ago the latest of them was written down.
 func (r *row) unsettled() (age time.Duration, found bool) {
 	for _, a := range r.attempts {
-		if a.outcome == StateNotApplied {
+		if a.outcome == StateNotApplied || a.outcome == overtaken {
 			continue
 		}
 		if !found || a.age < age {
@@ -111,6 +112,14 @@ func (r *row) unsettled() (age time.Duration, found bool) {
 		found = true
 	}
 	return age, found
+}
+
+// overtaken is the outcome of an attempt that can be applied no more, since
+// somebody else has changed what it is guarded by.
+const overtaken State = "overtaken"
+
+func (r *row) wasOvertaken() bool {
+	return slices.ContainsFunc(r.attempts, func(a attempt) bool { return a.outcome == overtaken })
 }
 
 // hold is the condition for whatever is written for a row: that nobody else has

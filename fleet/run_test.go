@@ -78,6 +78,11 @@ func (b *bench) progress(run string) fleet.Progress {
 	return p
 }
 
+// isPatch matches what changes a token.
+func isPatch(id string) func(*http.Request) bool {
+	return func(r *http.Request) bool { return r.Method == http.MethodPatch && filepath.Base(r.URL.Path) == id }
+}
+
 func TestResults(t *testing.T) {
 	onEach(t, func(t *testing.T, source string) {
 		b := newBench(t, source)
@@ -316,9 +321,6 @@ func TestRetry(t *testing.T) {
 		b.options.ServiceTime = 100 * time.Millisecond
 		patch := tokenpatch.NewPatch().AddCustomRoleID("second")
 		b.add("run", fleet.Change{ID: b.token("never arrives"), Patch: patch}, fleet.Change{ID: b.token("arrives"), Patch: patch}, rename("missing", "new"))
-		isPatch := func(path string) func(*http.Request) bool {
-			return func(r *http.Request) bool { return r.Method == http.MethodPatch && filepath.Base(r.URL.Path) == path }
-		}
 		b.service.Inject(tokenpatchtest.Fault{Match: isPatch("never arrives"), Cut: tokenpatchtest.CutBefore},
 			tokenpatchtest.Fault{Match: isPatch("arrives"), Cut: tokenpatchtest.CutAfter})
 		require.NoError(t, b.run("run"))
@@ -368,6 +370,35 @@ func TestAWantYieldsToOtherWriters(t *testing.T) {
 	assert.Equal(t, fleet.StateApplied, result.State)
 	assert.Equal(t, 2, result.Attempts)
 	assert.Equal(t, []string{"first", "theirs"}, result.Before.CustomRoleIDs.Or(nil))
+}
+
+// What somebody else has written over since may have been applied before.
+func TestAPatchThatWasOvertakenIsUnknown(t *testing.T) {
+	for name, change := range map[string]fleet.Change{
+		"guarded patch": {ID: "a", Patch: tokenpatch.NewPatch().Test(tokenpatch.PathName, "old").SetName("new")},
+		"want":          rename("a", "new"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
+			b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
+			b.options.Client.Retry.MaxAttempts = 1
+			b.options.ServiceTime = 100 * time.Millisecond
+			b.token("a")
+			b.add("run", change)
+			b.service.Inject(
+				tokenpatchtest.Fault{Match: isPatch("a"), Cut: tokenpatchtest.CutAfter},
+				tokenpatchtest.Fault{Match: func(r *http.Request) bool { // the read that settles
+					return b.service.Changes("a") == 1 && assert.NoError(t, b.service.AddV2(`{"_id": "a", "name": "theirs"}`))
+				}},
+				tokenpatchtest.Fault{Match: isPatch("a"), Times: -1, Status: http.StatusForbidden},
+			)
+			require.NoError(t, b.run("run"))
+			result := b.results("run")["a"]
+			assert.Equal(t, fleet.StateUnknown, result.State)
+			assert.NotEmpty(t, result.Err)
+			assert.Equal(t, 1, b.service.Changes("a"))
+		})
+	}
 }
 
 func TestPlanSendsNoChange(t *testing.T) {

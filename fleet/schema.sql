@@ -43,7 +43,7 @@ CREATE TABLE fleet_attempt (
 	seq     BIGINT NOT NULL,
 	number  BIGINT NOT NULL,          -- from 1
 	started BIGINT NOT NULL,
-	outcome TEXT   NOT NULL DEFAULT '', -- empty: not known, or not yet
+	outcome TEXT   NOT NULL DEFAULT '', -- empty: not known, or not yet; overtaken: it can be applied no more
 	status  BIGINT NOT NULL DEFAULT 0,
 	PRIMARY KEY (run, seq, number)
 );

@@ -139,8 +139,8 @@ func (s *sending) write(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	if s.resets {
-		_, err := tx.ExecContext(ctx, store.sql(`UPDATE fleet_attempt SET outcome = 'not_applied'
-			WHERE run = $1 AND seq = $2 AND number < $3`), s.row.run, s.row.seq, s.first())
+		_, err := tx.ExecContext(ctx, store.sql(`UPDATE fleet_attempt SET outcome = 'overtaken'
+			WHERE run = $1 AND seq = $2 AND number < $3 AND outcome <> 'not_applied'`), s.row.run, s.row.seq, s.first())
 		if err != nil {
 			return err
 		}

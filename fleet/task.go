@@ -34,18 +34,22 @@ type verdict struct {
 }
 
 // decide sends what has to be sent, and settles what was sent before.
-func (t *task) decide(ctx context.Context) verdict {
+func (t *task) decide(ctx context.Context) (v verdict) {
 	change := t.row.change
 	switch {
 	case change.Update != nil:
-		return t.update(ctx, *change.Update)
+		v = t.update(ctx, *change.Update)
 	case !t.unsettled:
-		return t.fresh(ctx)
+		v = t.fresh(ctx)
 	case change.Patch != nil && change.Patch.Replay() == tokenpatch.ReplayIdempotent:
-		return t.patch(ctx, t.row.before, change.Patch)
+		v = t.patch(ctx, t.row.before, change.Patch)
 	default:
-		return t.settle(ctx)
+		v = t.settle(ctx)
 	}
+	if v.state == StateNotApplied && (t.resets || t.row.wasOvertaken()) {
+		v.state = StateUnknown // an earlier patch may have been applied, and written over since
+	}
+	return v
 }
 
 const maxConflicts = 5 // other writers that one try of a Want puts up with
@@ -91,7 +95,7 @@ func (t *task) settle(ctx context.Context) verdict {
 		t.unsettled, t.resets = false, true
 		return t.fresh(ctx)
 	case outcome == tokenpatch.OutcomeNotApplied:
-		return verdict{state: StateNotApplied, err: errOvertaken}
+		return verdict{state: StateUnknown, err: errOvertaken}
 	case patch.Replay() == tokenpatch.ReplayUnsafe:
 		return verdict{state: StateUnknown, err: errUnsettled}
 	default:
@@ -102,7 +106,7 @@ func (t *task) settle(ctx context.Context) verdict {
 // What a read says of a patch whose attempts had no outcome.
 var (
 	errUnsettled = errors.New("fleet: the patch may have been applied and may not be sent again, and a read does not show it")
-	errOvertaken = errors.New("fleet: somebody else has changed what the patch is guarded by, so that it was not applied")
+	errOvertaken = errors.New("fleet: somebody else has changed what the patch is guarded by: it will not be applied any more, and may have been before")
 )
 
 // errNoTime is the error of a read for which a worker has no time.
