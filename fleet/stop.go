@@ -86,10 +86,11 @@ func (f *refusals) observe(err error) bool {
 	switch {
 	case errors.As(err, new(*tokenpatch.UnauthorizedError)):
 		f.count++
+		return f.count == maxRefusals
 	case err == nil || errors.As(err, &api) && api.Attempts > 0:
 		f.count = 0
 	}
-	return f.count == maxRefusals
+	return false
 }
 
 // failures counts how many changes failed.
