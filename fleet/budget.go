@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/tokenpatch/tokenpatch"
 )
 
-// Update replaces the state under key by what f returns, atomically, so that a
-// Store is a Budget of tokenpatch: programs that share a store share a rate limit
-// by it. state is nil where there is none, and once ttl has passed; now is the
+var _ tokenpatch.Budget = (*Store)(nil)
+
+// Update replaces the state under key by what f returns, atomically: a Store is a
+// [tokenpatch.Budget], by which programs that share it share a rate limit. state is nil where there is none, and once ttl has passed; now is the
 // store's own clock. f may be called more than once. An error of f leaves the
 // state as it was, and is returned.
 func (s *Store) Update(ctx context.Context, key string, f func(state []byte, now time.Time) (next []byte, ttl time.Duration, err error)) error {

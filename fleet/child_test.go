@@ -34,6 +34,7 @@ type child struct {
 	Service  time.Duration
 	Wait     time.Duration
 	Record   time.Duration
+	Account  string        // whose rate limit is shared through the store; empty is none
 	Add      int           // changes that it adds to the run before
 	For      time.Duration // after which it stops by itself; 0 is never
 	Memory   string        // file that gets how long the adding took, and the process's peak of memory
@@ -105,12 +106,12 @@ func (c child) run(ctx context.Context) error {
 	return err
 }
 
-func (c child) options(*fleet.Store) fleet.Options {
+func (c child) options(store *fleet.Store) fleet.Options {
 	level := slog.LevelError + 1
 	if os.Getenv("FLEET_TEST_LOG") != "" {
 		level = slog.LevelWarn
 	}
-	return fleet.Options{
+	options := fleet.Options{
 		Workers: c.Workers, ServiceTime: c.Service,
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 		Client: tokenpatch.Config{
@@ -120,24 +121,32 @@ func (c child) options(*fleet.Store) fleet.Options {
 			V2:         tokenpatch.V2Config{BaseURL: c.URL, AccessToken: tokenpatchtest.AccessToken},
 		},
 	}
+	if c.Account != "" {
+		options.Client.Budget, options.Client.V1.Account, options.Client.V2.Account = store, c.Account, c.Account
+	}
+	return options
 }
 
 // process is a child that runs.
 type process struct {
 	cmd   *exec.Cmd
-	ended chan error
+	ended chan struct{}
+	err   error // once it has ended
 }
 
 func start(t testing.TB, c child) *process {
 	t.Helper()
 	given, err := json.Marshal(c)
 	require.NoError(t, err)
-	p := &process{cmd: exec.Command(os.Args[0]), ended: make(chan error, 1)}
+	p := &process{cmd: exec.Command(os.Args[0]), ended: make(chan struct{})}
 	p.cmd.Env = append(os.Environ(), childEnv+"="+string(given))
 	p.cmd.Stdout, p.cmd.Stderr = os.Stdout, os.Stderr
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	require.NoError(t, p.cmd.Start())
-	go func() { p.ended <- p.cmd.Wait() }()
+	go func() {
+		p.err = p.cmd.Wait()
+		close(p.ended)
+	}()
 	return p
 }
 
@@ -146,8 +155,8 @@ func start(t testing.TB, c child) *process {
 func (p *process) killAfter(t testing.TB, d time.Duration) bool {
 	t.Helper()
 	select {
-	case err := <-p.ended:
-		require.NoError(t, err)
+	case <-p.ended:
+		require.NoError(t, p.err)
 		return false
 	case <-time.After(d):
 		require.NoError(t, p.cmd.Process.Kill())
@@ -160,8 +169,8 @@ func (p *process) killAfter(t testing.TB, d time.Duration) bool {
 func (p *process) wait(t testing.TB, limit time.Duration) {
 	t.Helper()
 	select {
-	case err := <-p.ended:
-		require.NoError(t, err)
+	case <-p.ended:
+		require.NoError(t, p.err)
 	case <-time.After(limit):
 		_ = p.cmd.Process.Kill()
 		require.FailNow(t, "the run did not end", "within %v", limit)

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/riverqueue/river"
 )
@@ -26,15 +27,23 @@ func (jobArgs) Kind() string { return "tokenpatch_fleet_change" }
 // queue is where the jobs of a run are.
 func (r run) queue() string { return fmt.Sprintf("fleet_run_%d", r.id) }
 
-// live are the states of jobs that River will still work on, or does.
-const live = "('available', 'pending', 'retryable', 'running', 'scheduled')"
+// live says whether a job is one that River will still work on, or does: not
+// where the process that works on it is dead. River itself rescues such a job
+// minutes later, and then it has nothing to do any more.
+const live = `(j.state IN ('available', 'pending', 'retryable', 'scheduled') OR j.state = 'running'
+	AND EXISTS (SELECT 1 FROM fleet_process p WHERE p.id = {worker} AND p.seen > {now} - {dead}))`
+
+// deadAfter is how long nothing was seen of a process that is taken for dead. One
+// that is not dead, but slow, has lost its changes, and finds that it may not
+// write any more.
+const deadAfter = 5 * time.Second
 
 // feed makes jobs for changes that are not decided and have none: because their
-// turn has come, or because River has completed, discarded or forgotten the one
-// that they had. Our rows say what is to be done, not River's.
+// turn has come, because River has completed, discarded or forgotten the one that
+// they had, or because the process that works on it is dead. Our rows say what is to be done, not River's.
 func (r *runner) feed(ctx context.Context) error {
 	var jobs int
-	query := "SELECT count(*) FROM river_job WHERE queue = $1 AND state IN " + live
+	query := "SELECT count(*) FROM river_job j WHERE j.queue = $1 AND " + live
 	if err := r.store.reads.QueryRowContext(ctx, r.store.sql(query), r.run.queue()).Scan(&jobs); err != nil {
 		return err
 	}
@@ -60,7 +69,7 @@ func (r *runner) feed(ctx context.Context) error {
 // idle are the first changes that are not decided and have no live job.
 func (r *runner) idle(ctx context.Context, db queryer, limit int) (seqs []int64, err error) {
 	rows, err := db.QueryContext(ctx, r.store.sql(`SELECT c.seq FROM fleet_change c
-		LEFT JOIN river_job j ON j.id = c.job AND j.state IN `+live+`
+		LEFT JOIN river_job j ON j.id = c.job AND `+live+`
 		WHERE c.run = $1 AND c.outcome = 'pending' AND j.id IS NULL ORDER BY c.seq LIMIT $2`), r.run.id, limit)
 	if err != nil {
 		return nil, err
@@ -104,4 +113,23 @@ func (r *runner) insertJobs(ctx context.Context, tx *sql.Tx, seqs []int64) error
 		}
 	}
 	return nil
+}
+
+// beat says that this process lives.
+func (r *runner) beat(ctx context.Context) error {
+	if time.Since(r.beaten) < deadAfter/5 {
+		return nil
+	}
+	r.beaten = time.Now()
+	_, err := r.store.db.ExecContext(ctx, r.store.sql(`INSERT INTO fleet_process (id, seen) VALUES ($1, {now})
+		ON CONFLICT (id) DO UPDATE SET seen = excluded.seen`), r.river.ID())
+	return err
+}
+
+// endBeat says that this process does not work on a run any more, and forgets
+// those that have been dead for a day.
+func (r *runner) endBeat(ctx context.Context) error {
+	day := (24 * time.Hour).Microseconds()
+	_, err := r.store.db.ExecContext(ctx, r.store.sql("DELETE FROM fleet_process WHERE id = $1 OR seen < {now} - $2"), r.river.ID(), day)
+	return err
 }

@@ -230,7 +230,7 @@ func TestKilledOnPostgres(t *testing.T) {
 	}
 	for kills < *killTimes {
 		victim := s.random.IntN(len(processes))
-		if !processes[victim].killAfter(t, time.Duration(500+s.random.IntN(1500))*time.Millisecond) {
+		if !processes[victim].killAfter(t, time.Duration(200+s.random.IntN(1200))*time.Millisecond) {
 			break
 		}
 		kills++

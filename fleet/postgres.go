@@ -32,6 +32,7 @@ func openPostgres(ctx context.Context, source string) (*Store, error) {
 		db: db, reads: db, driver: riverdatabasesql.New(db),
 		now:    "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)",
 		lock:   "FOR UPDATE",
+		worker: "to_json(j.attempted_by) ->> -1",
 		rebind: func(statement string) string { return statement },
 		whole:  func() error { return nil },
 	}, nil

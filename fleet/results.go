@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/tokenpatch/tokenpatch"
@@ -32,9 +33,10 @@ type Result struct {
 const page = 500 // results that are read at once
 
 // Results iterates over the changes of a run in the order in which they were
-// added, with what became of them so far. It holds no transaction: what is
-// written meanwhile may or may not be seen. An error is the last that it yields.
-func (s *Store) Results(ctx context.Context, run string) iter.Seq2[Result, error] {
+// added, with what became of them so far: those that are in one of the states, or
+// all of them where none is given. It holds no transaction: what is written
+// meanwhile may or may not be seen. An error is the last that it yields.
+func (s *Store) Results(ctx context.Context, run string, states ...State) iter.Seq2[Result, error] {
 	return func(yield func(Result, error) bool) {
 		r, err := s.find(ctx, run)
 		if err != nil {
@@ -43,7 +45,7 @@ func (s *Store) Results(ctx context.Context, run string) iter.Seq2[Result, error
 		}
 		var after int64
 		for {
-			results, last, err := s.results(ctx, r.id, after)
+			results, last, err := s.results(ctx, r.id, after, states)
 			for _, result := range results {
 				if !yield(result, nil) {
 					return
@@ -61,11 +63,39 @@ func (s *Store) Results(ctx context.Context, run string) iter.Seq2[Result, error
 	}
 }
 
+// Slowest returns the n results of a run that took the longest from the first
+// attempt to the end, the slowest first.
+func (s *Store) Slowest(ctx context.Context, run string, n int) ([]Result, error) {
+	r, err := s.find(ctx, run)
+	if err != nil {
+		return nil, err
+	}
+	results, _, err := s.query(ctx, "run = $1 AND ended IS NOT NULL ORDER BY ended - started DESC, seq LIMIT $2", r.id, n)
+	if err != nil {
+		return nil, fmt.Errorf("fleet: slowest of run %q: %w", run, err)
+	}
+	return results, nil
+}
+
 // results reads a page of them, behind seq after.
-func (s *Store) results(ctx context.Context, run, after int64) (results []Result, last int64, err error) {
+func (s *Store) results(ctx context.Context, run, after int64, states []State) (results []Result, last int64, err error) {
+	condition, args := "run = $1 AND seq > $2", []any{run, after, page}
+	if len(states) > 0 {
+		given := make([]string, len(states))
+		for i, state := range states {
+			args = append(args, state)
+			given[i] = fmt.Sprintf("$%d", len(args))
+		}
+		condition += " AND outcome IN (" + strings.Join(given, ", ") + ")"
+	}
+	return s.query(ctx, condition+" ORDER BY seq LIMIT $3", args...)
+}
+
+// query reads the changes that a condition names, and the seq of the last.
+func (s *Store) query(ctx context.Context, where string, args ...any) (results []Result, last int64, err error) {
 	rows, err := s.reads.QueryContext(ctx, s.sql(`SELECT seq, body, outcome, coalesce(before, ''), coalesce(after, ''), error, error_type, code, status,
 		coalesce(started, 0), coalesce(ended, 0), (SELECT count(*) FROM fleet_attempt a WHERE a.run = c.run AND a.seq = c.seq)
-		FROM fleet_change c WHERE run = $1 AND seq > $2 ORDER BY seq LIMIT $3`), run, after, page)
+		FROM fleet_change c WHERE `+where), args...)
 	if err != nil {
 		return nil, 0, err
 	}

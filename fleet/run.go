@@ -74,7 +74,8 @@ type runner struct {
 	timing   timing
 	log      *slog.Logger
 	river    *river.Client[*sql.Tx]
-	started  bool // the river client
+	started  bool      // the river client
+	beaten   time.Time // when the store was last told that this process lives
 	commits  *commits
 	stopping stopping
 	refusals map[api]*refusals
@@ -193,7 +194,7 @@ func (r *runner) supervise(ctx context.Context) error {
 // lookAfter starts River where it is not running, sees to it that it has jobs,
 // and reports whether every change is decided.
 func (r *runner) lookAfter(ctx context.Context) (over bool, err error) {
-	if err := r.store.whole(); err != nil {
+	if err := errors.Join(r.store.whole(), r.beat(ctx)); err != nil {
 		return false, err
 	}
 	now, err := r.store.find(ctx, r.run.name)
@@ -232,5 +233,8 @@ func (r *runner) drain() {
 	defer cancel()
 	if err := r.river.Stop(ctx); err != nil {
 		r.log.Warn("fleet: workers did not end in time", "run", r.run.name, "error", err)
+	}
+	if err := r.endBeat(ctx); err != nil {
+		r.log.Warn("fleet: other processes could not be told that this one has ended", "run", r.run.name, "error", err)
 	}
 }

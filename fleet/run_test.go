@@ -131,6 +131,19 @@ func TestResults(t *testing.T) {
 		p := b.progress("run")
 		p.Created = time.Time{}
 		assert.Equal(t, fleet.Progress{Run: "run", Applied: 4, NotApplied: 2}, p)
+
+		var failed []string
+		for result, err := range b.store.Results(context.Background(), "run", fleet.StateNotApplied, fleet.StateUnknown) {
+			require.NoError(t, err)
+			failed = append(failed, result.Change.ID)
+		}
+		assert.Equal(t, []string{"refused", "missing"}, failed)
+		slowest, err := b.store.Slowest(context.Background(), "run", 3)
+		require.NoError(t, err)
+		require.Len(t, slowest, 3)
+		for i, result := range slowest[1:] {
+			assert.LessOrEqual(t, result.Ended.Sub(result.Started), slowest[i].Ended.Sub(slowest[i].Started))
+		}
 	})
 }
 

@@ -48,6 +48,12 @@ CREATE TABLE fleet_attempt (
 	PRIMARY KEY (run, seq, number)
 );
 
+-- A process that works on runs, as long as it lives.
+CREATE TABLE fleet_process (
+	id   TEXT   PRIMARY KEY, -- of its River client
+	seen BIGINT NOT NULL
+);
+
 -- The state of a rate limit that many programs share.
 CREATE TABLE fleet_budget (
 	name    TEXT   PRIMARY KEY,

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/riverqueue/river/riverdriver"
@@ -19,6 +20,7 @@ type Store struct {
 	driver driver
 	now    string // the store's own clock in SQL: microseconds since 1970
 	lock   string // what locks the rows that a SELECT finds
+	worker string // who works on job j of River's
 	rebind func(string) string
 	whole  func() error // that the database still is the one that was opened; asked around each transaction
 }
@@ -80,9 +82,11 @@ func (s *Store) tx(ctx context.Context, do func(*sql.Tx) error) error {
 }
 
 // sql is a statement, written with Postgres's placeholders, in the words of
-// the store: {now} is the store's clock.
+// the store: {now} is the store's clock, {lock} locks what a SELECT finds, and
+// {worker} and {dead} are for [live].
 func (s *Store) sql(statement string) string {
-	return s.rebind(strings.NewReplacer("{now}", s.now, "{lock}", s.lock).Replace(statement))
+	return s.rebind(strings.NewReplacer("{now}", s.now, "{lock}", s.lock, "{worker}", s.worker,
+		"{dead}", strconv.FormatInt(deadAfter.Microseconds(), 10)).Replace(statement))
 }
 
 func newFence() string { return rand.Text() }

@@ -58,7 +58,7 @@ func (b *bench) onceEach(n int) {
 func TestALockedFileIsWaitedFor(t *testing.T) {
 	source := filepath.Join(t.TempDir(), "run.db")
 	b := newBench(t, source)
-	b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
+	b.options.Client.HTTPClient.Timeout = 2 * time.Second
 	b.options.ServiceTime = 100 * time.Millisecond
 	db, err := sql.Open("sqlite", "file:"+source+"?_txlock=immediate&_pragma=busy_timeout(10000)")
 	require.NoError(t, err)
@@ -73,7 +73,7 @@ func TestALockedFileIsWaitedFor(t *testing.T) {
 		}
 		time.Sleep(100 * time.Millisecond) // what was sent comes to its end
 		before = b.service.RequestCount()
-		time.Sleep(time.Second)
+		time.Sleep(2500 * time.Millisecond) // longer than what may lie between writing an attempt down and sending it
 		after = b.service.RequestCount()
 		assert.NoError(t, tx.Rollback())
 	})
@@ -95,7 +95,7 @@ func TestAFullDisk(t *testing.T) {
 	t.Cleanup(func() { _ = exec.Command("umount", "-l", dir).Run() })
 	b := newBench(t, filepath.Join(dir, "run.db"))
 	b.options.ServiceTime = 100 * time.Millisecond
-	b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
+	b.options.Client.HTTPClient.Timeout = 2 * time.Second
 	filler := filepath.Join(dir, "filler")
 	b.appends(300, 50, func() {
 		_ = os.WriteFile(filler, make([]byte, 8<<20), 0o600) // as much as there is
