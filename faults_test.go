@@ -169,13 +169,13 @@ func (y *tally) judge(service *tokenpatchtest.Service, c faultCall, outcome toke
 }
 
 // faultRun makes calls of every kind through an intermediary, and returns the
-// tallies by kind. It logs what was wrong.
-func faultRun(t *testing.T, calls int, http2 bool, fates []func(*exchange), run func(*tokenpatchtest.Service, *http.Client, string, int) (faultCall, tokenpatch.Outcome)) map[string]*tally {
+// tallies by kind. It logs what was wrong. The timeout is that of an attempt.
+func faultRun(t *testing.T, calls int, timeout time.Duration, http2 bool, fates []func(*exchange), run func(*tokenpatchtest.Service, *http.Client, string, int) (faultCall, tokenpatch.Outcome)) map[string]*tally {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
-	between := &intermediary{origin: service, random: drawn(), faulty: faulty, hold: 2 * attemptTimeout, fates: fates}
+	between := &intermediary{origin: service, random: drawn(), faulty: faulty, hold: 2 * timeout, fates: fates}
 	server, transport := serve(t, between, http2)
-	client := &http.Client{Transport: refusingDials(transport), Timeout: attemptTimeout}
+	client := &http.Client{Transport: refusingDials(transport), Timeout: timeout}
 
 	made := make([]faultCall, calls)
 	outcomes := make([]tokenpatch.Outcome, calls)
@@ -237,7 +237,7 @@ func TestNothingIsAppliedTwice(t *testing.T) {
 			"odd proxies":      slices.Concat(brokenNetwork, oddIntermediaries, oddIntermediaries),
 		} {
 			t.Run(name+"/"+between, func(t *testing.T) {
-				tallies := faultRun(t, *faultCalls, http2, fates, ofOurs(t))
+				tallies := faultRun(t, *faultCalls, attemptTimeout, http2, fates, ofOurs(t))
 				for kind, y := range tallies {
 					assert.Zero(t, y.twice, kind)
 					assert.Zero(t, y.wrong, kind)
@@ -257,7 +257,7 @@ func TestProxyThatDuplicates(t *testing.T) {
 		func(e *exchange) { e.forward(); e.respond(e.forward()) },
 		func(e *exchange) { response := e.forward(); e.forward(); e.respond(response) },
 	}
-	tallies := faultRun(t, 1000, false, twice, ofOurs(t))
+	tallies := faultRun(t, 1000, time.Minute, false, twice, ofOurs(t))
 	for _, kind := range []string{"idempotent", "V1"} {
 		assert.Zero(t, tallies[kind].wrong, kind)
 		assert.Equal(t, tallies[kind].calls, tallies[kind].applied, kind)
@@ -277,7 +277,7 @@ func TestFaultsWithRetryablehttp(t *testing.T) {
 	client := retryablehttp.NewClient()
 	client.Logger, client.RetryWaitMin, client.RetryWaitMax = nil, time.Millisecond, 10*time.Millisecond
 	var once sync.Once
-	faultRun(t, *faultCalls, false, brokenNetwork, func(service *tokenpatchtest.Service, carrier *http.Client, server string, n int) (faultCall, tokenpatch.Outcome) {
+	faultRun(t, *faultCalls, attemptTimeout, false, brokenNetwork, func(service *tokenpatchtest.Service, carrier *http.Client, server string, n int) (faultCall, tokenpatch.Outcome) {
 		once.Do(func() { client.HTTPClient = carrier })
 		c := newFaultCall(t, service, nil, n)
 		return c, sendRetryable(client, server, c)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -86,10 +87,9 @@ func TestAStoreIsNeverTheReason(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var n atomic.Int64
-			var began time.Time
+			began := sync.OnceValue(time.Now) // when the store is first asked
 			s := ten(100)
-			s.during = func() { began = time.Now() }
-			store := &tokenpatchtest.Budget{Before: func(context.Context) error { return before(int(n.Add(1)), time.Since(began)) }}
+			store := &tokenpatchtest.Budget{Before: func(context.Context) error { return before(int(n.Add(1)), time.Since(began())) }}
 			r := sharing(t, 4, 1950, s, store)
 			t.Logf("%d 429s at %.3f; without a store %d at %.3f", r.refused, r.ratio(1950, s.window), alone.refused, alone.ratio(1950, s.window))
 			assert.Zero(t, r.failed)
