@@ -1,4 +1,4 @@
-// Ratelimit runs a fleet of goroutines against a rate limit, on loopback and in
+// Ratelimit runs a fleet of goroutines against a rate limit, in fair weather and foul, on loopback and in
 // real time, with this library and with what a program would use without it. All
 // of them run at the same time, each against a service of its own.
 //
@@ -7,11 +7,13 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"io"
 	"log"
+	"math/rand/v2"
 	"net/http"
 	"strconv"
 	"sync"
@@ -34,65 +36,107 @@ const (
 	roundTrip = 50 * time.Millisecond
 )
 
-// fleet is a number of calls from a number of goroutines.
+// fleet is a number of calls from a number of goroutines, in fair weather or foul.
 type fleet struct {
 	name                       string
 	calls, goroutines, clients int
 	limit                      int // calls a window
+	latency                    time.Duration
+	spoil                      func(*tokenpatchtest.Service) // nil in fair weather
 }
 
 // caller makes one call.
 type caller func(context.Context) error
 
-// contestants make a caller for a base URL. Callers share nothing.
+// contestants make a caller for a base URL. Callers share nothing but the budget,
+// where they use it.
 var contestants = []struct {
-	name string
-	make func(baseURL string) caller
+	name   string
+	shared bool // whether it is only for several programs
+	make   func(baseURL string, budget tokenpatch.Budget) caller
 }{
-	{"tokenpatch", newTokenpatch},
-	{"go-retryablehttp, defaults", func(baseURL string) caller { return newRetryable(baseURL, func(*retryablehttp.Client) {}) }},
-	{"go-retryablehttp, waits for the reset, 12 retries", func(baseURL string) caller {
+	{"tokenpatch", false, func(baseURL string, _ tokenpatch.Budget) caller { return newTokenpatch(baseURL, nil) }},
+	{"tokenpatch, one `Budget`", true, newTokenpatch},
+	{"go-retryablehttp, defaults", false, func(baseURL string, _ tokenpatch.Budget) caller {
+		return newRetryable(baseURL, func(*retryablehttp.Client) {})
+	}},
+	{"go-retryablehttp, waits for the reset, 12 retries", false, func(baseURL string, _ tokenpatch.Budget) caller {
 		return newRetryable(baseURL, func(c *retryablehttp.Client) { c.RetryMax, c.Backoff = 12, untilReset })
 	}},
-	{"net/http", newPlain},
+	{"net/http", false, newPlain},
 }
 
 func main() {
-	calls := flag.Int("calls", 1000, "calls of each contestant in each case")
+	calls := flag.Int("calls", 1000, "calls of each contestant in each case of fair weather, and half of them in foul")
 	flag.Parse()
-	for _, f := range []fleet{
-		{fmt.Sprintf("%d calls from 200 goroutines, 10 a second", *calls), *calls, 200, 1, 10},
-		{fmt.Sprintf("%d calls from 4 programs of 50 goroutines that share 40 a second", *calls), *calls, 200, 4, 40},
-	} {
-		run(f)
+	fair := []fleet{
+		{name: "%d calls from 200 goroutines, 10 a second", calls: *calls, goroutines: 200, clients: 1, limit: 10},
+		{name: "%d calls from 4 programs of 50 goroutines that spend from the same 40 a second", calls: *calls, goroutines: 200, clients: 4, limit: 40},
 	}
+	for _, f := range append(fair, foul(*calls/2)...) {
+		f.run()
+	}
+}
+
+// foul is the cases in which something goes wrong.
+func foul(calls int) []fleet {
+	one := func(name string, spoil func(*tokenpatchtest.Service)) fleet {
+		return fleet{name: "%d calls from 200 goroutines, 40 a second: " + name, calls: calls, goroutines: 200, clients: 1, limit: 40, spoil: spoil}
+	}
+	long := one("round trips of one second", nil)
+	long.latency = time.Second
+	return []fleet{
+		one("three responses in ten are lost", sometimes(0.3, tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter})),
+		one("one response in a hundred hangs for 5 s", sometimes(0.01, tokenpatchtest.Fault{DelayAfter: 5 * time.Second})),
+		one("half of the responses have no limit headers", sometimes(0.5, tokenpatchtest.Fault{Header: http.Header{
+			"X-Ratelimit-Route-Remaining": nil, "X-Ratelimit-Reset": nil,
+		}})),
+		one("one response in twenty is a 503 without headers", sometimes(0.05, tokenpatchtest.Fault{Status: 503, Header: http.Header{
+			"X-Ratelimit-Route-Remaining": nil, "X-Ratelimit-Reset": nil,
+		}})),
+		one("the service's clock is 25 h ahead", func(s *tokenpatchtest.Service) { s.SetClockOffset(25 * time.Hour) }),
+		long,
+	}
+}
+
+// sometimes lets a part of the requests meet a fault.
+func sometimes(part float64, fault tokenpatchtest.Fault) func(*tokenpatchtest.Service) {
+	fault.Times, fault.Match = -1, func(*http.Request) bool { return rand.Float64() < part }
+	return func(s *tokenpatchtest.Service) { s.Inject(fault) }
 }
 
 // run prints a table with a line for every contestant.
-func run(f fleet) {
-	fmt.Printf("\n%s\n\n| client | calls | failed | answers 429 | time / least possible |\n|---|---|---|---|---|\n", f.name)
+func (f fleet) run() {
+	fmt.Printf("\n"+f.name+"\n\n| client | failed | responses with 429 | time / least possible |\n|---|---|---|---|\n", f.calls)
 	lines := make([]string, len(contestants))
 	var wg sync.WaitGroup
 	for i, c := range contestants {
-		wg.Go(func() { lines[i] = fmt.Sprintf("| %s | %s |", c.name, f.run(c.make)) })
+		if c.shared && f.clients == 1 {
+			continue
+		}
+		wg.Go(func() { lines[i] = fmt.Sprintf("| %s | %s |\n", c.name, f.measure(c.make)) })
 	}
 	wg.Wait()
 	for _, line := range lines {
-		fmt.Println(line)
+		fmt.Print(line)
 	}
 }
 
-func (f fleet) run(newCaller func(string) caller) string {
+func (f fleet) measure(newCaller func(string, tokenpatch.Budget) caller) string {
 	service := tokenpatchtest.New()
 	defer service.Close()
 	if err := service.AddV2(token); err != nil {
 		log.Fatal(err)
 	}
-	service.SetLatency(roundTrip)
+	latency := cmp.Or(f.latency, roundTrip)
+	service.SetLatency(latency)
 	service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: window, Route: f.limit})
 	baseURL, err := service.Listen()
 	if err != nil {
 		log.Fatal(err)
+	}
+	if f.spoil != nil {
+		f.spoil(service)
 	}
 	// The least possible time counts from the beginning of a window.
 	time.Sleep(time.Until(time.Now().Truncate(window).Add(window)))
@@ -100,19 +144,22 @@ func (f fleet) run(newCaller func(string) caller) string {
 	failed := f.send(baseURL, newCaller)
 	took := time.Since(began)
 
-	refused := 0
+	admitted, refused := 0, 0
 	for _, w := range service.Windows(tokenpatchtest.V2) {
+		admitted += w.Admitted
 		refused += w.Refused
 	}
-	least := time.Duration((f.calls+f.limit-1)/f.limit-1)*window + roundTrip
-	return fmt.Sprintf("%d | %d | %d | %.2f", f.calls, failed, refused, float64(took)/float64(least))
+	// Of what the service let in: a response that was lost has cost a request.
+	least := time.Duration((max(admitted, f.calls)+f.limit-1)/f.limit-1)*window + latency
+	return fmt.Sprintf("%d | %d | %.2f", failed, refused, float64(took)/float64(least))
 }
 
-func (f fleet) send(baseURL string, newCaller func(string) caller) (failures int64) {
+func (f fleet) send(baseURL string, newCaller func(string, tokenpatch.Budget) caller) (failures int64) {
 	var begun, failed atomic.Int64
 	var wg sync.WaitGroup
+	budget := new(tokenpatchtest.Budget)
 	for range f.clients {
-		call := newCaller(baseURL)
+		call := newCaller(baseURL, budget)
 		for range f.goroutines / f.clients {
 			wg.Go(func() {
 				for begun.Add(1) <= int64(f.calls) {
@@ -127,9 +174,11 @@ func (f fleet) send(baseURL string, newCaller func(string) caller) (failures int
 	return failed.Load()
 }
 
-func newTokenpatch(baseURL string) caller {
+func newTokenpatch(baseURL string, budget tokenpatch.Budget) caller {
 	client, err := tokenpatch.NewClient(tokenpatch.Config{
-		V2: tokenpatch.V2Config{BaseURL: baseURL, AccessToken: tokenpatchtest.AccessToken},
+		V2:     tokenpatch.V2Config{BaseURL: baseURL, AccessToken: tokenpatchtest.AccessToken, Account: "acme"},
+		Retry:  tokenpatch.RetryPolicy{MaxAttempts: 12},
+		Budget: budget,
 	})
 	if err != nil {
 		log.Fatal(err)
@@ -166,7 +215,7 @@ func untilReset(low, high time.Duration, attempt int, response *http.Response) t
 	return retryablehttp.DefaultBackoff(low, high, attempt, response)
 }
 
-func newPlain(baseURL string) caller {
+func newPlain(baseURL string, _ tokenpatch.Budget) caller {
 	client := &http.Client{Transport: http.DefaultTransport.(*http.Transport).Clone()}
 	return func(ctx context.Context) error {
 		request, err := http.NewRequestWithContext(ctx, http.MethodPatch, baseURL+"/api/v2/tokens/"+tokenID, bytes.NewReader([]byte(body)))

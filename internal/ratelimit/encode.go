@@ -92,11 +92,13 @@ func (c *codec) quota(q *quota) {
 		field(c, &q.inFlight[i])
 	}
 	field(c, &q.maxInFlight)
+	field(c, &q.threshold)
 	field(c, &q.phase)
 	field(c, &q.meaning)
 	field(c, &q.limit)
 	field(c, &q.length)
 	field(c, &q.missing)
+	field(c, &q.denied)
 	c.float(&q.peers)
 	field(c, &q.serial)
 	field(c, &q.programs)
@@ -198,6 +200,7 @@ func (q *quota) limitTo(s *state, now instant) {
 		q.inFlight[i] = between(q.inFlight[i], 0, maxRemaining)
 	}
 	q.maxInFlight, q.limit = between(q.maxInFlight, 0, maxRemaining), between(q.limit, 0, maxRemaining)
+	q.threshold, q.denied = between(q.threshold, 0, maxRemaining), between(q.denied, 0, 10)
 	q.missing, q.programs = between(q.missing, 0, windowsRemembered), between(q.programs, 0, maxRemaining)
 	q.length, q.peers = between(q.length, 0, 24*time.Hour), between(q.peers, 0, maxPeers)
 	for _, n := range []*int{&w.sent, &w.number, &w.start, &w.before, &w.answered, &w.asked, &w.wanted, &q.wanted, &w.lost.older.n, &w.lost.newer.n} {
@@ -207,7 +210,7 @@ func (q *quota) limitTo(s *state, now instant) {
 		*at = between(*at, 0, now)
 	}
 	w.ends = between(w.ends, 0, now+s.maxWait)
-	w.next = between(w.next, w.ends, w.ends+5*time.Second)
+	w.next = between(w.next, w.ends, w.ends+2*defaultWindow)
 	w.declared = min(w.declared, now+s.maxWait)
 	w.reset = between(w.reset, 0, maxReset*time.Millisecond)
 }

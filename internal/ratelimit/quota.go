@@ -30,12 +30,14 @@ const (
 type quota struct {
 	inFlight    inFlight
 	maxInFlight int // in slow start; 0 is 1
+	threshold   int // how many responses came in before a 429 that told of nothing: from half of it on, slow start is slower
 
 	phase    phase
 	meaning  meaning
 	limit    int           // what a window admits, as far as it was seen
 	length   time.Duration // of a window; 0 where not known
 	missing  int           // windows in a row whose responses had no headers
+	denied   int           // windows in a row that began with a 429
 	peers    float64       // programs that seem to spend from it, this one included; from 1
 	serial   int           // of the window
 	programs int           // that asked for permits in the last window, where programs share the state
@@ -217,6 +219,9 @@ func (q *quota) observe(s *state, a attempt, n int, r response, now instant) boo
 	}
 	q.inFlight.finish(&s.generations, a)
 	q.count(s, a, n)
+	if !r.refused() {
+		q.denied = 0
+	}
 	q.bound(s, a, r, now)
 	return true
 }
@@ -325,7 +330,7 @@ func (q *quota) boundClock(s *state, a attempt, r response, now instant) {
 	case q.length == 0 && r.date > 0 && s.clock.low < high:
 		s.clock.bound(s.clock.low, high, now)
 	default:
-		s.clock.observeReset(r.reset, q.lengthOr(defaultWindow), a.admitted, now)
+		s.clock.observeReset(r.reset, q.guess(), a.admitted, now)
 	}
 }
 
@@ -359,8 +364,10 @@ func (q *quota) learnLimit(n int) {
 	q.limit = max(q.limit, n)
 }
 
-// refuse takes in a 429 that told of the window.
-func (q *quota) refuse() {
+// refuse takes in a 429 that told of the window. Where the first word on a window
+// is a 429, the last one may not have been over, whatever the server declared: the
+// wait for the next one doubles then.
+func (q *quota) refuse(s *state, now instant) {
 	w := &q.window
 	switch {
 	case w.number > 0 && w.fell:
@@ -368,7 +375,34 @@ func (q *quota) refuse() {
 	case w.number > 0 && w.answered > 1:
 		q.meaning = constant
 	}
-	w.shut = true
+	if w.shut = true; w.answered == 1 {
+		q.denied = min(q.denied+1, 10)
+		w.next = max(w.next, now+min(defaultWindow, minGeneration<<q.denied))
+	}
+}
+
+// guess is how long a window lasts of which nothing tells how long it is.
+func (q *quota) guess() time.Duration {
+	return q.lengthOr(defaultWindow << min(q.denied, 3))
+}
+
+// grow lets more be in flight in slow start.
+func (q *quota) grow() {
+	q.window.answered++
+	n := max(q.maxInFlight, 1)
+	if q.threshold > 0 && n > q.threshold/4 {
+		q.maxInFlight = min(n+1, maxRemaining)
+		return
+	}
+	q.maxInFlight = min(2*n, maxRemaining)
+}
+
+// restart begins slow start again after a 429 that told of nothing.
+func (q *quota) restart() {
+	if q.phase == slowStart {
+		q.threshold = max(2, q.window.answered)
+		q.maxInFlight, q.window.answered = 0, 0
+	}
 }
 
 // unsaid settles an attempt whose response had no number, although it was not
@@ -377,14 +411,14 @@ func (q *quota) unsaid(s *state, a attempt, now instant) {
 	switch q.phase {
 	case slowStart:
 		q.inFlight.finish(&s.generations, a)
-		q.maxInFlight = min(2*max(q.maxInFlight, 1), maxRemaining)
+		q.grow()
 	case probing:
 		q.spend(s, a)
 		if a.seq <= q.window.openedBy {
 			return // of the last window
 		}
 		if q.missing++; q.missing > windowsRemembered {
-			*q = quota{inFlight: q.inFlight, maxInFlight: 2}
+			*q = quota{inFlight: q.inFlight, maxInFlight: 2, threshold: q.threshold}
 			return
 		}
 		q.pass(s, now, max(1, q.window.sent))

@@ -151,13 +151,14 @@ func (s *state) observe(a attempt, r response, now instant) {
 	own := s.say(route, a, r.route, r, now)
 	if r.refused() {
 		none := r.global.said && r.global.n == 0 || r.route.said && r.route.n == 0
-		s.refuse(&s.global, r.global, global, none)
-		s.refuse(route, r.route, own, none)
+		s.refuse(&s.global, r.global, global, none, now)
+		s.refuse(route, r.route, own, none, now)
 	}
 	switch {
 	case r.retryAfter > 0 && (r.refused() || r.status == http.StatusServiceUnavailable):
 		s.pause(r.retryAfter, now)
 	case r.refused() && r.reset == 0 && !r.limited():
+		route.restart()
 		s.pause(defaultWindow, now)
 	}
 }
@@ -178,9 +179,9 @@ func (s *state) say(q *quota, a attempt, n parsed, r response, now instant) bool
 
 // refuse shuts a quota of whose current window a 429 has told, if it was what
 // the 429 was about: it has nothing left, or none of those that were told of has.
-func (s *state) refuse(q *quota, n parsed, current, none bool) {
+func (s *state) refuse(q *quota, n parsed, current, none bool, now instant) {
 	if current && (n.n == 0 || !none) {
-		q.refuse()
+		q.refuse(s, now)
 	}
 }
 
