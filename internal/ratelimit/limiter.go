@@ -3,8 +3,11 @@
 //
 // [Limiter] is a thin shell of a lock, a queue, a timer and a clock around the
 // state that knows how much may be sent: see state.go for the events that
-// change it, quota.go for what is known of a limit, and pace.go for how much of
-// it may be used at once.
+// change it, quota.go for what is known of a limit, window.go for its windows,
+// and pace.go for how much of them may be used at once.
+//
+// Programs may share a state through a [Store]: see shared.go for what they ask
+// of it, and store.go for the limiter's side of that.
 package ratelimit
 
 import (

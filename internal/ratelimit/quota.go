@@ -45,32 +45,6 @@ type quota struct {
 	window   window
 }
 
-// window is one window of a quota.
-type window struct {
-	reset    time.Duration // its name: what X-Ratelimit-Reset said; while nobody has told of it, that of the last one
-	openedBy uint64        // the latest attempt that was admitted when it was opened
-	opened   instant
-	ends     instant // when it is over for certain
-	next     instant // when attempts of the next one may go: ends, and some jitter
-	declared instant // ends, before it was bounded
-
-	sent int  // attempts that it counts or may count
-	lost lost // those that number may not include, and that nothing more will be heard of
-	shut bool // whether a 429 has ended it early
-	out  bool // whether the rest of it is left to others
-
-	number   int     // the latest word on what remains
-	asked    int     // programs that asked for permits
-	wanted   int     // permits that they asked for
-	since    uint64  // the latest attempt that was admitted when it came
-	start    int     // the first word
-	before   int     // attempts that the first word may include
-	answered int     // responses with a number
-	fell     bool    // whether the number was seen to fall
-	first    instant // when the earliest attempt that it counted was sent
-	last     instant // when the latest one was
-}
-
 const (
 	// defaultWindow is what a 429 or a Remaining without a reset stands for.
 	defaultWindow = 10 * time.Second
@@ -133,73 +107,6 @@ func (q *quota) spend(s *state, a attempt) {
 	}
 }
 
-// roll ends the window. Where round trips are as long as windows, what was
-// said of it may be spent once in the next one, as a burst; else one attempt
-// has to ask what remains in it.
-func (q *quota) roll(s *state, now instant) {
-	w := q.window
-	burst := q.phase == told && q.bursts(s) && !w.shut
-	q.learnPeers(s)
-	q.turn()
-	q.window = window{
-		reset: w.reset, first: w.first, last: w.last,
-		openedBy: s.latest, opened: now, sent: q.inFlight.total(),
-	}
-	q.phase = probing
-	if burst {
-		q.pass(s, now, q.window.sent)
-	}
-}
-
-// turn takes note of what programs asked for in the window that is over.
-func (q *quota) turn() {
-	w := &q.window
-	q.serial++
-	q.programs, q.wanted = w.asked, max(0, w.wanted-w.sent)
-	w.asked, w.wanted = 0, 0
-}
-
-// pass lets a window of which nobody has told pass at the last limit and length.
-func (q *quota) pass(s *state, now instant, sent int) {
-	q.phase = passing
-	q.window.sent = sent
-	q.window.close(s, now, now+q.lengthOr(defaultWindow))
-	q.window.declared = q.window.ends // by nobody
-}
-
-// close sets when the window ends.
-func (w *window) close(s *state, now, ends instant) {
-	w.declared = ends
-	w.ends = min(max(ends, now), now+s.maxWait)
-	if w.next = w.ends; !s.shared { // programs that share a state spread what they ask by themselves
-		w.next += s.jitter(w.ends-now, 100)
-	}
-}
-
-func (q *quota) lengthOr(otherwise time.Duration) time.Duration {
-	if q.length > 0 {
-		return q.length
-	}
-	return otherwise
-}
-
-// bursts reports whether round trips are so long that asking first would leave
-// most of a window unused.
-func (q *quota) bursts(s *state) bool { return q.length > 0 && s.quickest > q.length/4 }
-
-// rolls is when the window is over.
-//
-// An attempt that is sent a window's length after one that the window counted
-// is handled in a later one, where both take equally long to arrive. Without
-// bursts nothing is sent before the window is over for certain.
-func (q *quota) rolls(s *state) instant {
-	w := &q.window
-	if q.phase == told && q.bursts(s) && !w.shut && q.left(s) <= 0 {
-		return min(w.next, w.first+q.length)
-	}
-	return w.next
-}
-
 // observe takes in what the response to an attempt says remains, and reports
 // whether that is about the current window.
 func (q *quota) observe(s *state, a attempt, n int, r response, now instant) bool {
@@ -224,114 +131,6 @@ func (q *quota) observe(s *state, a attempt, n int, r response, now instant) boo
 	}
 	q.bound(s, a, r, now)
 	return true
-}
-
-// when is where a response belongs, seen from the current window.
-type when int
-
-const (
-	earlier when = iota - 1
-	current
-	later
-)
-
-// locate says which window the response to an attempt tells of.
-func (q *quota) locate(a attempt, r response) when {
-	w := &q.window
-	isTold := q.phase == told
-	switch {
-	case q.phase == slowStart, r.reset > w.reset && r.reset > 0:
-		return later
-	case r.reset == 0 && isTold, r.reset == w.reset && isTold:
-		return current
-	case r.reset < w.reset && a.seq > w.openedBy, r.reset == 0:
-		return later // the server's clock was set back, or it gives no names
-	case r.reset == w.reset && a.admitted >= w.opened:
-		return later // the window was not over yet
-	default:
-		return earlier
-	}
-}
-
-// open begins the window that a response tells of. Attempts in flight may be
-// counted in it.
-func (q *quota) open(s *state, a attempt, n int, r response, now instant) {
-	if q.phase == told {
-		q.learnPeers(s)
-		q.turn()
-	}
-	if r.reset > 0 && r.reset == q.window.reset {
-		q.unlearn(s, a, r, now)
-	}
-	q.learnLength(r)
-	waits := q.inFlight.total()
-	if a.overdue(&s.generations) {
-		waits++
-	}
-	q.window = window{
-		reset: r.reset, openedBy: s.latest, opened: now,
-		sent: waits, before: waits, asked: q.window.asked, wanted: q.window.wanted, start: n, number: n, since: s.latest, first: a.admitted, last: a.admitted,
-	}
-	q.phase, q.missing, q.maxInFlight, q.limit = told, 0, 0, 0
-}
-
-// unlearn forgets what said that the window was over, which it was not.
-func (q *quota) unlearn(s *state, a attempt, r response, now instant) {
-	q.length = 0
-	s.clock = serverClock{}
-	if r.date > 0 {
-		s.clock.observeDate(r.date, a.admitted, now)
-	}
-}
-
-// learnLength takes in how far the resets of two windows are apart, where
-// the first was over before the second one was told of: a server whose
-// reset moves with every response has no windows of that length.
-func (q *quota) learnLength(r response) {
-	w := &q.window
-	length := r.reset - w.reset
-	switch {
-	case w.reset == 0 || r.reset == 0 || length <= 0:
-		return
-	case r.date > 0 && r.date+time.Second <= w.reset:
-		return
-	case r.date < w.reset && w.last-w.first < 5*time.Millisecond:
-		return
-	case r.date == 0 && length > max(defaultWindow, 2*(w.last-w.first)), r.date > 0 && length > max(defaultWindow, 2*(r.reset-r.date)):
-		return // windows have passed of which nobody told
-	case q.length == 0 || length < q.length:
-		q.length = length
-	}
-}
-
-// bound takes in what a response of the current window says of its end.
-func (q *quota) bound(s *state, a attempt, r response, now instant) {
-	w := &q.window
-	w.first, w.last = min(w.first, a.admitted), max(w.last, a.admitted)
-	jitter := w.next - w.ends
-	switch {
-	case r.reset > r.date:
-		q.boundClock(s, a, r, now)
-		w.close(s, now, s.clock.reaches(r.reset))
-	case w.answered == 1: // no reset, or one that lies in the server's own past
-		w.close(s, now, now+q.lengthOr(defaultWindow))
-		w.declared = w.ends
-	}
-	if w.answered > 1 {
-		w.next = w.ends + jitter
-	}
-}
-
-// boundClock takes in that the server handled an attempt before the reset, and
-// within the window's length of it.
-func (q *quota) boundClock(s *state, a attempt, r response, now instant) {
-	switch high := r.reset - a.admitted; {
-	case s.isVague(a):
-	case q.length == 0 && r.date > 0 && s.clock.low < high:
-		s.clock.bound(s.clock.low, high, now)
-	default:
-		s.clock.observeReset(r.reset, q.guess(), a.admitted, now)
-	}
 }
 
 // count takes in a number.
@@ -379,11 +178,6 @@ func (q *quota) refuse(s *state, now instant) {
 		q.denied = min(q.denied+1, 10)
 		w.next = max(w.next, now+min(defaultWindow, minGeneration<<q.denied))
 	}
-}
-
-// guess is how long a window lasts of which nothing tells how long it is.
-func (q *quota) guess() time.Duration {
-	return q.lengthOr(defaultWindow << min(q.denied, 3))
 }
 
 // grow lets more be in flight in slow start.
