@@ -100,6 +100,7 @@ func (c *codec) quota(q *quota) {
 	field(c, &q.missing)
 	field(c, &q.denied)
 	c.float(&q.peers)
+	c.float(&q.backoffFactor)
 	field(c, &q.serial)
 	field(c, &q.programs)
 	field(c, &q.wanted)
@@ -203,6 +204,7 @@ func (q *quota) limitTo(s *state, now instant) {
 	q.threshold, q.denied = between(q.threshold, 0, maxRemaining), between(q.denied, 0, 10)
 	q.missing, q.programs = between(q.missing, 0, windowsRemembered), between(q.programs, 0, maxRemaining)
 	q.length, q.peers = between(q.length, 0, 24*time.Hour), between(q.peers, 0, maxPeers)
+	q.backoffFactor = between(q.backoffFactor, 0, maxBackoffFactor)
 	for _, n := range []*int{&w.sent, &w.number, &w.start, &w.before, &w.answered, &w.asked, &w.wanted, &q.wanted, &w.lost.older.n, &w.lost.newer.n} {
 		*n = between(*n, 0, maxRemaining)
 	}

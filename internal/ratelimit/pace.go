@@ -75,7 +75,7 @@ func (q *quota) pace(s *state, left int, now instant) verdict {
 	case s.shared || t.most(now) >= 1:
 	case company <= fewPeers:
 		at = max(at, min(t.reaches(1), t.follows(w.last, s.rtt)))
-	case float64(left) < company*s.random():
+	case float64(left) < company*max(q.backoffFactor, 1)*s.random():
 		w.out = true
 		return q.closed(s)
 	}
@@ -88,6 +88,9 @@ func (q *quota) pace(s *state, left int, now instant) verdict {
 // fewPeers is how many programs can wait for each other: of more than that, each
 // leaves the last permits of a window to the others at random.
 const fewPeers = 4
+
+// maxBackoffFactor keeps a program among many others from giving up its part.
+const maxBackoffFactor = 4
 
 // tempo is how fast the rest of a window may be used.
 //
@@ -112,6 +115,8 @@ func (q *quota) tempo(s *state, left int) tempo {
 	t := tempo{steady: min(remains/4, float64(2*w.answered)), urge: 2 * remains * float64(s.rtt) / company, ends: w.ends}
 	if t.steady /= company; company <= 1 {
 		t.steady = max(1, t.steady)
+	} else {
+		t.steady, t.urge = t.steady/max(q.backoffFactor, 1), t.urge/max(q.backoffFactor, 1)
 	}
 	if w.reset > 0 {
 		t.ends -= (t.ends - min(t.ends, s.clock.mayReach(w.reset))) / 2

@@ -24,4 +24,9 @@ func (q *quota) learnPeers(s *state) {
 		before = 1 // those seen are programs of ours that went on alone for a while
 	}
 	q.peers = max(1, min(maxPeers, q.seen()), before)
+	if q.window.shut {
+		q.backoffFactor = min(maxBackoffFactor, 2*max(q.backoffFactor, 1))
+	} else {
+		q.backoffFactor = max(1, q.backoffFactor*7/8)
+	}
 }

@@ -1,7 +1,6 @@
 package ratelimit
 
 import (
-	"math"
 	"time"
 )
 
@@ -32,17 +31,18 @@ type quota struct {
 	maxInFlight int // in slow start; 0 is 1
 	threshold   int // how many responses came in before a 429 that told of nothing: from half of it on, slow start is slower
 
-	phase    phase
-	meaning  meaning
-	limit    int           // what a window admits, as far as it was seen
-	length   time.Duration // of a window; 0 where not known
-	missing  int           // windows in a row whose responses had no headers
-	denied   int           // windows in a row that began with a 429
-	peers    float64       // programs that seem to spend from it, this one included; from 1
-	serial   int           // of the window
-	programs int           // that asked for permits in the last window, where programs share the state
-	wanted   int           // permits that they asked for and did not get in it
-	window   window
+	phase         phase
+	meaning       meaning
+	limit         int           // what a window admits, as far as it was seen
+	length        time.Duration // of a window; 0 where not known
+	missing       int           // windows in a row whose responses had no headers
+	denied        int           // windows in a row that began with a 429
+	peers         float64       // programs that seem to spend from it, this one included; from 1
+	backoffFactor float64       // from 1: how much slower it is used among other programs, who were overlooked in windows before
+	serial        int           // of the window
+	programs      int           // that asked for permits in the last window, where programs share the state
+	wanted        int           // permits that they asked for and did not get in it
+	window        window
 }
 
 const (
@@ -56,35 +56,6 @@ const (
 	// enough is how many equal numbers in a row show that a header is constant.
 	enough = 5
 )
-
-// remaining is what remains in the window, as far as it is known.
-func (q *quota) remaining() int {
-	if q.meaning == constant {
-		return max(0, q.window.number-q.window.sent)
-	}
-	return max(0, q.window.number-q.inFlight.total()-q.window.lost.total())
-}
-
-// left is how many more attempts the window lets be sent.
-func (q *quota) left(s *state) int {
-	w := &q.window
-	switch remains := w.number - q.inFlight.total() - w.lost.total(); {
-	case q.phase == probing:
-		return 1 - q.inFlight.total()
-	case q.phase == passing:
-		return int(math.Ceil(float64(q.limit)/q.company())) - w.sent // the others do the same
-	case q.meaning == counting && s.shared && q.peers <= 1:
-		// Programs tell late of what they sent: as long as there are no others, the
-		// first word and what was sent since then tell as much.
-		return max(remains, min(w.number, w.start-(w.sent-w.before)))
-	case q.meaning == counting:
-		return remains
-	case q.meaning == lagging:
-		return min(remains, q.limit-w.sent)
-	default:
-		return min(remains, w.number-w.sent)
-	}
-}
 
 // admit counts one more attempt.
 func (q *quota) admit() {

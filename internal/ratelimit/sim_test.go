@@ -371,8 +371,12 @@ func (s *simulation) silence(p *program) time.Duration {
 		window = 2 * s.MaxWait // a clock that is set may declare anything, and again
 	case s.Headers < 1:
 		window = 3*window + 12*time.Second // windows pass as the last one did, and a 429 without headers is a pause
-	case !s.Date, s.Kind != "fixed" && s.Global > 0 && s.Route > 0:
-		window *= 2 // it is not known when a window began, or one header tells of the ends of two
+	}
+	if !s.Date {
+		window *= 2 // it is not known when a window began
+	}
+	if s.Kind != "fixed" && s.Global > 0 && s.Route > 0 {
+		window *= 2 // one header tells of the ends of several
 	}
 	trips := 4 * max(s.RTT*2, 60*time.Millisecond) * time.Duration(max(1, p.state.generations.slack))
 	return window*102/100 + 2*time.Second + s.RTT*2 + trips

@@ -1,6 +1,9 @@
 package ratelimit
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // window is one window of a quota.
 type window struct {
@@ -26,6 +29,35 @@ type window struct {
 	fell     bool    // whether the number was seen to fall
 	first    instant // when the earliest attempt that it counted was sent
 	last     instant // when the latest one was
+}
+
+// remaining is what remains in the window, as far as it is known.
+func (q *quota) remaining() int {
+	if q.meaning == constant {
+		return max(0, q.window.number-q.window.sent)
+	}
+	return max(0, q.window.number-q.inFlight.total()-q.window.lost.total())
+}
+
+// left is how many more attempts the window lets be sent.
+func (q *quota) left(s *state) int {
+	w := &q.window
+	switch remains := w.number - q.inFlight.total() - w.lost.total(); {
+	case q.phase == probing:
+		return 1 - q.inFlight.total()
+	case q.phase == passing:
+		return int(math.Ceil(float64(q.limit)/q.company())) - w.sent // the others do the same
+	case q.meaning == counting && s.shared && q.peers <= 1:
+		// Programs tell late of what they sent: as long as there are no others, the
+		// first word and what was sent since then tell as much.
+		return max(remains, min(w.number, w.start-(w.sent-w.before)))
+	case q.meaning == counting:
+		return remains
+	case q.meaning == lagging:
+		return min(remains, q.limit-w.sent)
+	default:
+		return min(remains, w.number-w.sent)
+	}
 }
 
 // roll ends the window. Where round trips are as long as windows, what was
