@@ -1,8 +1,6 @@
 package ratelimit
 
-import (
-	"time"
-)
+import "time"
 
 // phase is what is known of a quota's current window.
 type phase uint8
