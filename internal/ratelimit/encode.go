@@ -117,6 +117,7 @@ func (c *codec) window(w *window) {
 		field(c, &b.n)
 		field(c, &b.seq)
 	}
+	c.flag(&w.soon)
 	c.flag(&w.shut)
 	c.flag(&w.out)
 	c.flag(&w.fell)

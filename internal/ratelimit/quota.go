@@ -79,7 +79,7 @@ func (q *quota) spend(s *state, a attempt) {
 // observe takes in what the response to an attempt says remains, and reports
 // whether that is about the current window.
 func (q *quota) observe(s *state, a attempt, n int, r response, now instant) bool {
-	switch q.locate(a, r) {
+	switch q.locate(s, a, r) {
 	case earlier:
 		// It had been counted here because it might have been.
 		if q.inFlight.finish(&s.generations, a) {
@@ -133,8 +133,8 @@ func (q *quota) learnLimit(n int) {
 }
 
 // refuse takes in a 429 that told of the window. Where the first word on a window
-// is a 429, the last one may not have been over, whatever the server declared: the
-// wait for the next one doubles then.
+// is a 429, and it began soon after the last one, that was not over yet, whatever
+// the server declared: the wait for the next one doubles then.
 func (q *quota) refuse(s *state, now instant) {
 	w := &q.window
 	switch {
@@ -143,7 +143,7 @@ func (q *quota) refuse(s *state, now instant) {
 	case w.number > 0 && w.answered > 1:
 		q.meaning = constant
 	}
-	if w.shut = true; w.answered == 1 {
+	if w.shut = true; w.answered == 1 && w.soon {
 		q.denied = min(q.denied+1, 10)
 		w.next = max(w.next, now+min(defaultWindow, minGeneration<<q.denied))
 	}

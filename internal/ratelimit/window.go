@@ -16,6 +16,7 @@ type window struct {
 
 	sent int  // attempts that it counts or may count
 	lost lost // those that number may not include, and that nothing more will be heard of
+	soon bool // whether it began when the last one may not have been over
 	shut bool // whether a 429 has ended it early
 	out  bool // whether the rest of it is left to others
 
@@ -137,7 +138,7 @@ const (
 )
 
 // locate says which window the response to an attempt tells of.
-func (q *quota) locate(a attempt, r response) when {
+func (q *quota) locate(s *state, a attempt, r response) when {
 	w := &q.window
 	isTold := q.phase == told
 	switch {
@@ -147,7 +148,7 @@ func (q *quota) locate(a attempt, r response) when {
 		return current
 	case r.reset < w.reset && a.seq > w.openedBy, r.reset == 0:
 		return later // the server's clock was set back, or it gives no names
-	case r.reset == w.reset && a.admitted >= w.opened:
+	case r.reset == w.reset && a.admitted >= w.opened && !a.overdue(&s.generations):
 		return later // the window was not over yet
 	default:
 		return earlier
@@ -161,9 +162,11 @@ func (q *quota) open(s *state, a attempt, n int, r response, now instant) {
 		q.learnPeers(s)
 		q.turn()
 	}
-	if r.reset > 0 && r.reset == q.window.reset {
+	again := r.reset > 0 && r.reset == q.window.reset
+	if again {
 		q.unlearn(s, a, r, now)
 	}
+	soon := again || q.window.last > 0 && a.admitted-q.window.last < minGeneration<<(q.denied+1)
 	q.learnLength(r)
 	waits := q.inFlight.total()
 	if a.overdue(&s.generations) {
@@ -171,7 +174,7 @@ func (q *quota) open(s *state, a attempt, n int, r response, now instant) {
 	}
 	q.window = window{
 		reset: r.reset, openedBy: s.latest, opened: now,
-		sent: waits, before: waits, asked: q.window.asked, wanted: q.window.wanted, start: n, number: n, since: s.latest, first: a.admitted, last: a.admitted,
+		soon: soon, sent: waits, before: waits, asked: q.window.asked, wanted: q.window.wanted, start: n, number: n, since: s.latest, first: a.admitted, last: a.admitted,
 	}
 	q.phase, q.missing, q.maxInFlight, q.limit = told, 0, 0, 0
 }
