@@ -65,15 +65,15 @@ func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay fu
 	if err != nil {
 		return nil, err
 	}
-	token := new(Token)
+	var result oneToken
 	err = t.service.send(ctx, request{
-		endpoint: patchToken, token: id, body: body, result: (*oneToken)(token),
+		endpoint: patchToken, token: id, body: body, result: &result,
 		replay: replay, guarded: patch.hasTest(),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return token, nil
+	return result.token, nil
 }
 
 // RateLimit returns what is known now of the service's rate limit.
@@ -86,7 +86,7 @@ func (t *V2Tokens) RateLimit() RateLimit {
 
 // oneToken is the success of PatchToken: a status 200 with a token. What is not
 // a token may be a proxy's page.
-type oneToken Token
+type oneToken struct{ token *Token } // made late: calls that wait hold little memory
 
 func (t *oneToken) read(r *attempt.Result) (Outcome, error) {
 	if r.Status != http.StatusOK {
@@ -94,10 +94,11 @@ func (t *oneToken) read(r *attempt.Result) (Outcome, error) {
 	}
 	err := r.Err
 	if err == nil {
-		err = (*Token)(t).UnmarshalJSON(r.Body)
+		t.token = new(Token)
+		err = t.token.UnmarshalJSON(r.Body)
 	}
 	switch {
-	case err == nil && t.ID != "":
+	case err == nil && t.token.ID != "":
 		return OutcomeApplied, nil
 	case err == nil:
 		return OutcomeUnknown, errNoID
