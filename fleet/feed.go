@@ -74,15 +74,20 @@ func (r *runner) idle(ctx context.Context, db queryer, limit int) (seqs []int64,
 	if err != nil {
 		return nil, err
 	}
+	return numbers(rows)
+}
+
+// numbers reads rows of one number.
+func numbers(rows *sql.Rows) (all []int64, err error) {
 	defer rows.Close()
 	for rows.Next() {
-		var seq int64
-		if err := rows.Scan(&seq); err != nil {
+		var n int64
+		if err := rows.Scan(&n); err != nil {
 			return nil, err
 		}
-		seqs = append(seqs, seq)
+		all = append(all, n)
 	}
-	return seqs, rows.Err()
+	return all, rows.Err()
 }
 
 // queryer is a pool or a transaction.

@@ -76,6 +76,7 @@ type runner struct {
 	river    *river.Client[*sql.Tx]
 	started  bool      // the river client
 	beaten   time.Time // when the store was last told that this process lives
+	jobs     jobs
 	commits  *commits
 	stopping stopping
 	refusals map[api]*refusals
@@ -102,6 +103,7 @@ func (s *Store) newRunner(ctx context.Context, name string, o Options) (*runner,
 	r := &runner{
 		store: s, run: found, client: client, workers: cmp.Or(o.Workers, 32), timing: newTiming(o),
 		log:      cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
+		jobs:     jobs{active: make(map[int64]bool)},
 		commits:  &commits{store: s, queue: make(chan write), ended: make(chan struct{})},
 		stopping: stopping{done: make(chan struct{})},
 		refusals: map[api]*refusals{v1: {turn: make(chan struct{}, 1)}, v2: {turn: make(chan struct{}, 1)}},
@@ -211,7 +213,7 @@ func (r *runner) lookAfter(ctx context.Context) (over bool, err error) {
 	if err := r.store.reads.QueryRowContext(ctx, r.store.sql(query), r.run.id).Scan(&pending); err != nil || !pending {
 		return err == nil, err
 	}
-	if err := r.feed(ctx); err != nil {
+	if err := errors.Join(r.disown(ctx), r.feed(ctx)); err != nil {
 		return false, err
 	}
 	if !r.started {

@@ -250,15 +250,11 @@ func TestTooManyFailuresStopTheRun(t *testing.T) {
 func TestADrainWaitsForWhatWasSent(t *testing.T) {
 	onEach(t, func(t *testing.T, source string) {
 		b := newBench(t, source)
-		b.service.SetLatency(500 * time.Millisecond)
-		for i := range 100 {
-			b.add("run", fleet.Change{ID: b.token(fmt.Sprint("token-", i)), Patch: tokenpatch.NewPatch().AddCustomRoleID("second")})
-		}
-		ctx, cancel := context.WithTimeout(context.Background(), 1200*time.Millisecond)
+		b.service.SetLatency(300 * time.Millisecond)
+		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		began := time.Now()
-		require.ErrorIs(t, b.store.Run(ctx, "run", b.options), context.DeadlineExceeded)
-		assert.Less(t, time.Since(began), 3*time.Second)
+		b.appends(100, 1, cancel)
+		require.ErrorIs(t, b.store.Run(ctx, "run", b.options), context.Canceled)
 		requests := b.service.RequestCount()
 		p := b.progress("run")
 		assert.Positive(t, p.Applied)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,15 +20,15 @@ import (
 	"github.com/tokenpatch/tokenpatch/fleet/internal/postgrestest"
 )
 
-// appends adds n appends, which may not be sent twice, and returns what calls a
-// function when so many attempts have ended.
+// appends adds n appends, which may not be sent twice, and calls a function when
+// so many of them have been sent.
 func (b *bench) appends(n, after int, do func()) {
 	for i := range n {
 		b.add("run", fleet.Change{ID: b.token(fmt.Sprint("token-", i)), Patch: tokenpatch.NewPatch().AddCustomRoleID("second")})
 	}
 	var attempts atomic.Int64
-	b.options.Client.Hooks.AttemptEnd = func(context.Context, tokenpatch.AttemptResult) {
-		if attempts.Add(1) == int64(after) {
+	b.options.Client.Hooks.AttemptEnd = func(_ context.Context, attempt tokenpatch.AttemptResult) {
+		if attempt.Method == http.MethodPatch && attempts.Add(1) == int64(after) {
 			go do()
 		}
 	}

@@ -19,6 +19,7 @@ type worker struct {
 // nil where the change is decided, and that is written down.
 func (w *worker) Work(ctx context.Context, job *river.Job[jobArgs]) error {
 	r := w.runner
+	defer r.jobs.begin(job.ID)()
 	t, err := r.take(ctx, job)
 	if t == nil || err != nil {
 		return err

@@ -1,0 +1,71 @@
+package fleet
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// jobs are the jobs that the workers of this process work on.
+type jobs struct {
+	mu     sync.Mutex
+	active map[int64]bool
+	idle   map[int64]bool // those that River said were worked on at the last look, and were not
+	looked time.Time      // when that was
+}
+
+// begin says that a worker has taken a job. end must be called when it is done.
+func (j *jobs) begin(id int64) (end func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.active[id] = true
+	return func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		delete(j.active, id)
+	}
+}
+
+// lost returns those of some jobs that nobody has worked on at two looks.
+func (j *jobs) lost(running []int64) (lost []int64) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	idle := make(map[int64]bool)
+	for _, id := range running {
+		if j.active[id] {
+			continue
+		}
+		idle[id] = true
+		if j.idle[id] {
+			lost = append(lost, id)
+		}
+	}
+	j.idle = idle
+	return lost
+}
+
+// disown gives up jobs of this process that River takes for running although no
+// worker has them: it forgets what became of a job where the store is away for
+// some seconds, and rescues it only minutes later.
+func (r *runner) disown(ctx context.Context) error {
+	if time.Since(r.jobs.looked) < deadAfter {
+		return nil
+	}
+	r.jobs.looked = time.Now()
+	rows, err := r.store.reads.QueryContext(ctx, r.store.sql(`SELECT j.id FROM fleet_change c JOIN river_job j ON j.id = c.job
+		WHERE c.run = $1 AND c.outcome = 'pending' AND j.state = 'running' AND {worker} = $2`), r.run.id, r.river.ID())
+	if err != nil {
+		return err
+	}
+	running, err := numbers(rows)
+	if err != nil {
+		return err
+	}
+	for _, id := range r.jobs.lost(running) {
+		_, err := r.store.db.ExecContext(ctx, r.store.sql("UPDATE fleet_change SET job = NULL WHERE run = $1 AND job = $2 AND outcome = 'pending'"), r.run.id, id)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
