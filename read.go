@@ -67,11 +67,12 @@ type TokensOptions struct {
 //
 // The list may change between two pages: no token is seen twice, but one that
 // appears, vanishes or moves may be missed. An error, with a nil Token, is the
-// last thing that the loop gets: that of a page, or an [*InputError] about an
-// option.
+// last thing that the loop gets: that of a page, an [*InputError] about an
+// option, or an [*APIError] where 10 pages in a row have nothing new.
 func (t *V2Tokens) Tokens(ctx context.Context, options TokensOptions) iter.Seq2[*Token, error] {
 	return func(yield func(*Token, error) bool) {
 		seen := make(map[string]bool)
+		repeats := 0 // pages in a row that have nothing new
 		for offset, more := 0, true; more; {
 			page, err := t.page(ctx, options, offset)
 			if err != nil {
@@ -88,15 +89,27 @@ func (t *V2Tokens) Tokens(ctx context.Context, options TokensOptions) iter.Seq2[
 			}
 			offset += len(page.Items)
 			more = len(page.Items) > 0 && offset < page.TotalCount.Or(offset+1)
-			if more && len(seen) == known { // or a server could keep the loop going for ever
-				yield(nil, &ReadError{CallInfo: t.service.info(listTokens, ""), Err: errRepeats})
+			if repeats++; len(seen) > known {
+				repeats = 0
+			}
+			if more && repeats == maxRepeats { // or a server could keep the loop going for ever
+				yield(nil, t.errRepeats())
 				return
 			}
 		}
 	}
 }
 
-var errRepeats = errors.New("a page of the list has only tokens that were on earlier pages")
+// maxRepeats is how many pages in a row without anything new end the list. A few
+// are no sign of a broken server: tokens that appear push others to later pages.
+const maxRepeats = 10
+
+func (t *V2Tokens) errRepeats() error {
+	return &APIError{
+		CallInfo: t.service.info(listTokens, ""), StatusCode: http.StatusOK, Code: statusName(http.StatusOK), Attempts: 1,
+		Message: fmt.Sprintf("%d pages in a row have only tokens that were on earlier pages", maxRepeats),
+	}
+}
 
 // page reads one page of the list.
 func (t *V2Tokens) page(ctx context.Context, options TokensOptions, offset int) (page readPage, err error) {
@@ -181,8 +194,8 @@ func readOutcome(r *attempt.Result, decode func([]byte) error) (Outcome, error) 
 	return OutcomeApplied, nil
 }
 
-// ReadError is the error of a read that got no response, or no end of the list.
-// A read changes nothing: its outcome is [OutcomeNotApplied].
+// ReadError is the error of a read that got no response. A read changes nothing:
+// its outcome is [OutcomeNotApplied].
 type ReadError struct {
 	CallInfo
 	Attempts int   // how many attempts were made; 0 where the call ended before the first
