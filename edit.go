@@ -143,7 +143,7 @@ func (e *editor) end(err error) error {
 	if err == nil || e.unknown == nil || OutcomeOf(err) != OutcomeNotApplied {
 		return err
 	}
-	return &OutcomeUnknownError{CallInfo: e.info(), Err: after(e.unknown, err)}
+	return after(e.unknown, err)
 }
 
 // change is a difference to send.
@@ -186,7 +186,7 @@ func (e *editor) write(ctx context.Context, c change) (token, newer *Token, err 
 		if !refused && OutcomeOf(err) == OutcomeNotApplied && (e.unknown == nil || !mayPass(ctx, err)) {
 			return nil, nil, err
 		}
-		if refused || len(c.unguarded) > 0 {
+		if refused || len(c.unguarded) > 0 || e.settling > 0 { // sending it again has told nothing
 			current, readErr := e.read(ctx, err)
 			switch {
 			case readErr != nil:
