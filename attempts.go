@@ -52,6 +52,9 @@ func (c *call) sendWatched(ctx context.Context) {
 	header := c.service.header
 	if events.hooks.AttemptStart != nil {
 		header = header.Clone()
+		if len(c.request.body) == 0 {
+			delete(header, "Content-Type")
+		}
 		info.Header = header
 		ctx = events.attemptStart(ctx, &info)
 		delete(header, "Authorization") // which is not theirs to set

@@ -111,6 +111,23 @@ func TestAttemptStartAddsHeaders(t *testing.T) {
 	}
 }
 
+// A read has no content, and says none of its type.
+func TestAttemptStartOfARead(t *testing.T) {
+	var seen http.Header
+	service, client := newPair(t, func(c *tokenpatch.Config) {
+		c.Hooks.AttemptStart = func(ctx context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
+			seen = attempt.Header.Clone()
+			return ctx
+		}
+	})
+	_, err := client.V2.GetToken(t.Context(), idV2)
+	require.NoError(t, err)
+	sent := service.Requests()[0].Header.Clone()
+	sent.Del("Authorization")
+	sent.Del("Accept-Encoding") // net/http's
+	assert.Equal(t, sent, seen)
+}
+
 // What is known at the end of an attempt and of a call.
 func TestHooksTellOfTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
