@@ -17,6 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/tokenpatchotel"
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
@@ -122,6 +124,29 @@ func TestReadmeListsEveryValue(t *testing.T) {
 			}
 		}
 	})
+}
+
+// readme is the README's Go block.
+func readme() error {
+	config, err := tokenpatchotel.Instrument(tokenpatch.ConfigFromEnv(), tokenpatchotel.Options{})
+	if err != nil {
+		return err
+	}
+	client, err := tokenpatch.NewClient(config)
+	_ = client
+	return err
+}
+
+func TestReadmeShowsWhatCompiles(t *testing.T) {
+	t.Setenv("LAUNCHDARKLY_ACCESS_TOKEN", tokenpatchtest.AccessToken)
+	require.NoError(t, readme())
+	document, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	source, err := os.ReadFile("golden_test.go")
+	require.NoError(t, err)
+	_, block, _ := strings.Cut(string(document), "```go\n")
+	block, _, _ = strings.Cut(block, "\n```")
+	assert.Contains(t, strings.ReplaceAll(string(source), "\n\t", "\n"), block)
 }
 
 // No secret and no id is where it must not be.
