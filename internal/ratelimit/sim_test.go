@@ -383,7 +383,11 @@ func (s *simulation) silence(p *program) time.Duration {
 	if s.Kind != "fixed" && s.Global > 0 && s.Route > 0 {
 		window *= 2 // one header tells of the ends of several
 	}
-	trips := 4 * max(s.RTT*2, 60*time.Millisecond) * time.Duration(max(1, p.state.generations.slack))
+	slack := max(1, p.state.generations.slack)
+	if s.Lost+s.Never > 0 {
+		slack = maxSlack // it has been longer in the meantime
+	}
+	trips := min(4*max(s.RTT*2, minGeneration)*time.Duration(slack), 4*maxGeneration)
 	return window*102/100 + 2*time.Second + s.RTT*2 + trips
 }
 
