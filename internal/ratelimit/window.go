@@ -234,11 +234,6 @@ func (q *quota) boundClock(s *state, a attempt, r response, now instant) {
 	case q.length == 0 && r.date > 0 && s.clock.low < high:
 		s.clock.bound(s.clock.low, high, now)
 	default:
-		s.clock.observeReset(r.reset, q.guess(), a.admitted, now)
+		s.clock.observeReset(r.reset, q.lengthOr(defaultWindow), a.admitted, now)
 	}
-}
-
-// guess is how long a window lasts of which nothing tells how long it is.
-func (q *quota) guess() time.Duration {
-	return q.lengthOr(defaultWindow << min(q.denied, 3))
 }
