@@ -112,15 +112,6 @@ func TestErrorsThatProveNothingWasSent(t *testing.T) {
 			assertOutcome(t, notApplied, err)
 		})
 	}
-	t.Run("a context that ended before", func(t *testing.T) {
-		service, client := newPair(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		err := appendRole(ctx, client)
-		assert.Zero(t, assertAs[*tokenpatch.NotSentError](t, err).Attempts)
-		require.ErrorIs(t, err, context.Canceled)
-		assert.Zero(t, service.RequestCount())
-	})
 }
 
 // Frames of HTTP/2, RFC 9113 section 6, and the codes of its section 7.

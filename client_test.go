@@ -483,19 +483,6 @@ func TestHTTPClientIsNotChanged(t *testing.T) {
 	assert.Equal(t, 2, service.RequestCount())
 }
 
-// A change of the configuration after NewClient has no effect.
-func TestConfigIsCopied(t *testing.T) {
-	service := tokenpatchtest.New()
-	t.Cleanup(service.Close)
-	require.NoError(t, service.AddV1(`{"id": "`+idV1+`"}`))
-	config := tokenpatch.Config{V1: tokenpatch.V1Config{APIKey: tokenpatchtest.APIKey}, HTTPClient: service.Client()}
-	client, err := tokenpatch.NewClient(config)
-	require.NoError(t, err)
-	config.V1.APIKey = "changed"
-	config.HTTPClient.Transport = roundTripper(func(*http.Request) (*http.Response, error) { return nil, io.EOF })
-	require.NoError(t, updateName(t.Context(), client))
-}
-
 // What net/http must not do by itself: send a request again. It asks for the
 // body between the request's header and the response; whoever asks for it before
 // or after, to sign it or to authenticate by a digest, gets it.

@@ -701,24 +701,6 @@ func TestCutsOverHTTP2(t *testing.T) {
 	}
 }
 
-// A transport that panics panics out of the call, and the client goes on.
-func TestTransportPanics(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var panics func()
-		_, client := newPair(t, func(c *tokenpatch.Config) {
-			next := c.HTTPClient.Transport
-			c.HTTPClient = &http.Client{Transport: roundTripper(func(r *http.Request) (*http.Response, error) {
-				panics()
-				return next.RoundTrip(r)
-			})}
-		})
-		panics = func() { panic("broken") }
-		assert.PanicsWithValue(t, "broken", func() { _ = patchName(t.Context(), client) })
-		panics = func() {}
-		require.NoError(t, patchName(t.Context(), client))
-	})
-}
-
 // A guarded patch is sent again: what the first attempt applied makes the
 // second fail, and the error says so without taking it for certain.
 func TestGuardedPatchIsSentAgain(t *testing.T) {
