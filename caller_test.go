@@ -78,7 +78,7 @@ func TestConfigChangedAfterwards(t *testing.T) {
 			require.NoError(t, a.call(t.Context(), client))
 		}
 		for _, r := range service.Requests() {
-			assert.Equal(t, "tokenpatch/0.1.0", r.Header.Get("User-Agent"))
+			assert.Equal(t, "tokenpatch/"+tokenpatch.Version, r.Header.Get("User-Agent"))
 		}
 	})
 }

@@ -22,7 +22,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 )
 
-const version = "0.1.0"
+// version is what the User-Agent says: that of the release to come with -dev, until the release itself. RELEASING.md.
+const version = "0.2.0-dev"
 
 // The base URLs that the two providers document. The first of each is its
 // service's default.

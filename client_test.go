@@ -179,9 +179,9 @@ func TestConfigFromEnv(t *testing.T) {
 
 func TestUserAgent(t *testing.T) {
 	for _, test := range []struct{ agent, want string }{
-		{"", "tokenpatch/0.1.0"},
-		{"fleet/1.4", "fleet/1.4 tokenpatch/0.1.0"},
-		{"fleet/1.4 (ci; linux)", "fleet/1.4 (ci; linux) tokenpatch/0.1.0"},
+		{"", "tokenpatch/" + tokenpatch.Version},
+		{"fleet/1.4", "fleet/1.4 tokenpatch/" + tokenpatch.Version},
+		{"fleet/1.4 (ci; linux)", "fleet/1.4 (ci; linux) tokenpatch/" + tokenpatch.Version},
 	} {
 		service, client := newPair(t, func(c *tokenpatch.Config) { c.UserAgent = test.agent })
 		for _, a := range apis {

@@ -56,7 +56,7 @@ func TestUpdateTokenRequest(t *testing.T) {
 				"Authorization":   {"Bearer " + tokenpatchtest.APIKey},
 				"Content-Length":  {strconv.Itoa(len(test.body))},
 				"Content-Type":    {"application/json"},
-				"User-Agent":      {"tokenpatch/0.1.0"},
+				"User-Agent":      {"tokenpatch/" + tokenpatch.Version},
 			}, got.Header)
 			assert.Equal(t, 204, got.Status)
 			assert.Equal(t, 1, service.Changes(idV1))

@@ -61,7 +61,7 @@ func TestPatchTokenRequest(t *testing.T) {
 				"Content-Length":  {strconv.Itoa(len(test.body))},
 				"Content-Type":    {"application/json"},
 				"Ld-Api-Version":  {"20240415"},
-				"User-Agent":      {"tokenpatch/0.1.0"},
+				"User-Agent":      {"tokenpatch/" + tokenpatch.Version},
 			}, got.Header)
 		})
 	}

@@ -162,3 +162,17 @@ func TestLinksLeadSomewhere(t *testing.T) {
 		}
 	}
 }
+
+// Between releases the version ends with -dev, and what is new is in the changelog's section Unreleased; a release has a
+// section of its own on top.
+func TestChangelogHasTheVersion(t *testing.T) {
+	found := regexp.MustCompile(`(?m)^const version = "(.+)"$`).FindStringSubmatch(text(t, "client.go"))
+	require.NotNil(t, found)
+	first := regexp.MustCompile(`(?m)^## \[(.+?)\]`).FindStringSubmatch(text(t, "CHANGELOG.md"))
+	require.NotNil(t, first)
+	if strings.HasSuffix(found[1], "-dev") {
+		assert.Equal(t, "Unreleased", first[1])
+	} else {
+		assert.Equal(t, found[1], first[1])
+	}
+}

@@ -1,0 +1,4 @@
+package tokenpatch
+
+// Version is what the User-Agent says.
+const Version = version
