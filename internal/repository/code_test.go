@@ -21,10 +21,13 @@ var mayImport = map[string][]string{
 	"internal/ratelimit":  {},
 	"internal/rawjson":    {},
 	"tokenpatchtest":      {"github.com/evanphx/json-patch/v5", "github.com/google/uuid"},
+	"examples/addrole":    {"."},
 	"examples/edit":       {".", "tokenpatchtest"},
 	"examples/quickstart": {".", "tokenpatchtest", "github.com/google/uuid"},
+	"examples/readonly":   {"."},
 	"examples/review":     {".", "tokenpatchtest"},
 	"examples/stopping":   {".", "tokenpatchtest"},
+	"examples/takerole":   {"."},
 }
 
 func TestImportRules(t *testing.T) {

@@ -1,0 +1,65 @@
+// Package examples_test runs the programs of the recipes as their readers do, against a service on the loopback interface.
+package examples_test
+
+import (
+	"encoding/json"
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// newService has three tokens, the first two of them service tokens, and what a program needs in its environment to reach it.
+func newService(t *testing.T) (*tokenpatchtest.Service, []string) {
+	service := tokenpatchtest.New()
+	t.Cleanup(service.Close)
+	for _, token := range []string{
+		`{"_id": "a1", "serviceToken": true, "customRoleIds": ["ci"]}`,
+		`{"_id": "a2", "serviceToken": true, "customRoleIds": ["ops", "ci"]}`,
+		`{"_id": "a3", "serviceToken": false, "customRoleIds": ["qa"]}`,
+	} {
+		require.NoError(t, service.AddV2(token))
+	}
+	base, err := service.Listen()
+	require.NoError(t, err)
+	return service, append(os.Environ(), "LAUNCHDARKLY_API_HOST="+base, "LAUNCHDARKLY_ACCESS_TOKEN="+tokenpatchtest.AccessToken)
+}
+
+func goRun(t *testing.T, environment []string, arguments ...string) string {
+	command := exec.Command("go", append([]string{"run"}, arguments...)...)
+	command.Env, command.Stderr = environment, os.Stderr
+	printed, err := command.Output()
+	require.NoError(t, err)
+	return string(printed)
+}
+
+func TestAddRole(t *testing.T) {
+	service, environment := newService(t)
+	assert.Equal(t, "a1: applied\na2: applied\n", goRun(t, environment, "./addrole", "ops"))
+	assertRoles(t, service, "a1", `["ci","ops"]`, 1)
+	assertRoles(t, service, "a2", `["ops","ci"]`, 0)
+	assertRoles(t, service, "a3", `["qa"]`, 0)
+}
+
+func TestTakeRole(t *testing.T) {
+	service, environment := newService(t)
+	assert.Equal(t, "a1: applied\na2: applied\n", goRun(t, environment, "./takerole", "ci"))
+	assertRoles(t, service, "a1", `[]`, 1)
+	assertRoles(t, service, "a2", `["ops"]`, 1)
+	assertRoles(t, service, "a3", `["qa"]`, 0)
+}
+
+func assertRoles(t *testing.T, service *tokenpatchtest.Service, id, roles string, changes int) {
+	t.Helper()
+	document, _ := service.V2(id)
+	var token struct {
+		CustomRoleIDs json.RawMessage `json:"customRoleIds"`
+	}
+	require.NoError(t, json.Unmarshal(document, &token))
+	assert.JSONEq(t, roles, string(token.CustomRoleIDs), id)
+	assert.Equal(t, changes, service.Changes(id), "changes of %s", id)
+}

@@ -1,0 +1,23 @@
+// Package readonly stands for code of your own that changes tokens. Its test is the recipe: it runs the code against a service
+// that is in the test.
+package readonly
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tokenpatch/tokenpatch"
+)
+
+// Make makes the tokens read-only, and goes on with the others where one cannot be changed.
+func Make(ctx context.Context, client *tokenpatch.Client, ids ...string) error {
+	patch := tokenpatch.NewPatch().SetRole(tokenpatch.RoleReader)
+	var errs []error
+	for _, id := range ids {
+		if _, err := client.V2.PatchToken(ctx, id, patch); err != nil {
+			errs = append(errs, fmt.Errorf("%s is %s: %w", id, tokenpatch.OutcomeOf(err), err))
+		}
+	}
+	return errors.Join(errs...)
+}

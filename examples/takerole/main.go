@@ -1,0 +1,49 @@
+// Takerole takes a custom role away from every token of the account that has it.
+//
+//	LAUNCHDARKLY_ACCESS_TOKEN=... go run github.com/tokenpatch/tokenpatch/examples/takerole@latest ci
+package main
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"os"
+	"slices"
+
+	"github.com/tokenpatch/tokenpatch"
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		log.Fatal("want one argument: the key of a custom role")
+	}
+	if err := takeRole(context.Background(), os.Args[1]); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func takeRole(ctx context.Context, role string) error {
+	client, err := tokenpatch.NewClient(tokenpatch.ConfigFromEnv())
+	if err != nil {
+		return err
+	}
+	options := tokenpatch.EditOptions{Comment: "nobody has " + role + " any more"}
+	for token, err := range client.V2.Tokens(ctx, tokenpatch.TokensOptions{ShowAll: true}) {
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(token.CustomRoleIDs.Or(nil), role) {
+			continue
+		}
+		_, err = client.V2.EditToken(ctx, token.ID, options, func(token *tokenpatch.Token) error {
+			others := slices.DeleteFunc(token.CustomRoleIDs.Or(nil), func(one string) bool { return one == role })
+			token.CustomRoleIDs = tokenpatch.Set(others)
+			return nil
+		})
+		fmt.Printf("%s: %s\n", token.ID, tokenpatch.OutcomeOf(err))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

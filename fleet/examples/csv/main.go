@@ -1,0 +1,87 @@
+// Csv changes the tokens that a file lists: the id, the name and the role that each shall have. Interrupted or killed, it goes
+// on where it was when it is started again with the same file.
+//
+//	LAUNCHDARKLY_ACCESS_TOKEN=... go run github.com/tokenpatch/tokenpatch/fleet/examples/csv@latest tokens.csv
+package main
+
+import (
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/fleet"
+)
+
+func main() {
+	if len(os.Args) != 2 {
+		log.Fatal("want one argument: a CSV file with the columns id, name and role")
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := change(ctx, os.Args[1]); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func change(ctx context.Context, file string) error {
+	store, err := fleet.Open(ctx, file+".db")
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	if _, err := store.Add(ctx, file, changes(file)); err != nil {
+		return err
+	}
+	if err := store.Run(ctx, file, fleet.Options{Client: tokenpatch.ConfigFromEnv(), StopAfter: 0.1}); err != nil {
+		return err // what was sent has been waited for: start it again to go on
+	}
+	for result, err := range store.Results(ctx, file) {
+		if err != nil {
+			return err
+		}
+		fmt.Println(result.Change.ID, result.State, result.Err)
+	}
+	return nil
+}
+
+// changes reads the file row by row.
+func changes(file string) func(yield func(fleet.Change, error) bool) {
+	return func(yield func(fleet.Change, error) bool) {
+		source, err := os.Open(file)
+		if err != nil {
+			yield(fleet.Change{}, err)
+			return
+		}
+		defer source.Close()
+		rows := csv.NewReader(source)
+		rows.FieldsPerRecord = 3
+		for {
+			row, err := rows.Read()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if err == nil && row[0] == "id" {
+				continue // the head
+			}
+			if !yield(changeOf(row), err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+func changeOf(row []string) fleet.Change {
+	if row == nil {
+		return fleet.Change{}
+	}
+	return fleet.Change{ID: row[0], Want: &fleet.Want{
+		Name: tokenpatch.Set(row[1]), Role: tokenpatch.Set(tokenpatch.Role(row[2])), Comment: "from the list",
+	}}
+}

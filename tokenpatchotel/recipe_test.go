@@ -1,0 +1,32 @@
+package tokenpatchotel_test
+
+import (
+	"os"
+	"os/exec"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// The trace explains a call of which the first attempt met a conflict.
+func TestTraceRecipe(t *testing.T) {
+	service := tokenpatchtest.New()
+	t.Cleanup(service.Close)
+	require.NoError(t, service.AddV2(`{"_id": "a1", "role": "writer"}`))
+	service.Inject(tokenpatchtest.Fault{Status: 409})
+	base, err := service.Listen()
+	require.NoError(t, err)
+	command := exec.Command("go", "run", "./examples/trace", "a1")
+	command.Env = append(os.Environ(), "LAUNCHDARKLY_API_HOST="+base, "LAUNCHDARKLY_ACCESS_TOKEN="+tokenpatchtest.AccessToken)
+	command.Stderr = os.Stderr
+	printed, err := command.Output()
+	require.NoError(t, err)
+	assert.Equal(t, `PATCH /api/v2/tokens/{id} Error
+tokenpatch wait Unset
+PATCH /api/v2/tokens/{id} Unset
+tokenpatch PATCH /api/v2/tokens/{id} Unset
+`, string(printed))
+}
