@@ -1,16 +1,15 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"log/slog"
-	"net/http"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/changefile"
@@ -20,116 +19,86 @@ import (
 
 // apply makes the changes of a file, or goes on with those of a run.
 func apply(ctx context.Context, a *app) error {
-	file, err := a.openFile()
+	if len(a.args) == 0 {
+		return a.goOn(ctx)
+	}
+	if a.args[0] == "-" && a.runName == "" {
+		return usageError{"standard input has no name: want -run with one"}
+	}
+	file, err := changefile.Open(a.args[0], a.stdin)
 	if err != nil {
 		return err
 	}
-	if file != nil {
-		defer file.Close()
-		if a.runName == "" {
-			a.runName = filepath.Base(file.Name)
-		}
-	}
-	config, err := a.config(file)
-	if err != nil {
+	defer file.Close()
+	a.runName = cmp.Or(a.runName, filepath.Base(file.Name))
+	config := a.config()
+	if _, err := clientFor(config, file); err != nil {
 		return err
 	}
-	open := fleet.Open
-	if file == nil {
-		open = func(ctx context.Context, _ string) (*fleet.Store, error) { return a.openStore(ctx) }
-	}
-	store, err := open(ctx, a.db)
+	store, err := fleet.Open(ctx, a.db)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	if file != nil {
-		if err := a.addFile(ctx, store, file); err != nil {
-			return err
-		}
-	} else if err := a.needs(ctx, store, config); err != nil {
+	if err := a.addFile(ctx, store, file); err != nil {
 		return err
 	}
 	return a.work(ctx, store, config)
 }
 
-// openFile opens FILE; nil where there is none, and a run goes on.
-func (a *app) openFile() (*changefile.File, error) {
-	switch {
-	case len(a.args) == 0 && a.runName == "":
-		return nil, usageError{"want a FILE, or - for standard input, or -run to go on with a run"}
-	case len(a.args) == 0:
-		return nil, nil
-	case a.args[0] == "-" && a.runName == "":
-		return nil, usageError{"standard input has no name: want -run with one"}
+// goOn goes on with a run whose file is not given.
+func (a *app) goOn(ctx context.Context) error {
+	if a.runName == "" {
+		return usageError{"want a FILE, or - for standard input, or -run to go on with a run"}
 	}
-	return changefile.Open(a.args[0], a.stdin)
-}
-
-// config is how to reach the services that a file is about.
-func (a *app) config(file *changefile.File) (tokenpatch.Config, error) {
-	config := tokenpatch.ConfigFromEnv()
-	config.HTTPClient = &http.Client{Timeout: a.timeout}
-	config.UserAgent = "tokenpatch-command"
-	if file != nil {
-		if err := credentials(config, file.Name, file.V1, file.V2); err != nil {
-			return config, err
-		}
+	store, err := a.openStore(ctx)
+	if err != nil {
+		return err
 	}
-	_, err := tokenpatch.NewClient(config)
-	return config, err
-}
-
-// credentials sees to it that there is one for each API of which there is a change, in the lines that are given.
-func credentials(config tokenpatch.Config, name string, v1, v2 int) error {
-	if v1 > 0 && config.V1.APIKey == "" {
-		return fmt.Errorf("%s: line %d is about a token of V1: want DEEPSET_API_KEY in the environment", name, v1)
-	}
-	if v2 > 0 && config.V2.AccessToken == "" {
-		return fmt.Errorf("%s: line %d is about a token of V2: want LAUNCHDARKLY_ACCESS_TOKEN in the environment", name, v2)
-	}
-	return nil
-}
-
-// needs sees to it that there is a credential for each API of which something is pending.
-func (a *app) needs(ctx context.Context, store *fleet.Store, config tokenpatch.Config) error {
-	var v1, v2 int
-	line := 0
-	for result, err := range store.Results(ctx, a.runName) {
-		if err != nil {
-			return err
-		}
-		line++
+	defer store.Close()
+	config := a.config()
+	var v1, v2 string
+	for result, err := range store.Results(ctx, a.runName, fleet.StatePending) {
 		switch {
-		case result.State != fleet.StatePending:
+		case err != nil:
+			return err
 		case result.Change.Update != nil:
-			v1 = max(v1, line)
+			v1 = fmt.Sprintf("%s of run %q is a token of V1", result.Change.ID, a.runName)
 		default:
-			v2 = max(v2, line)
+			v2 = fmt.Sprintf("%s of run %q is a token of V2", result.Change.ID, a.runName)
 		}
 	}
-	return credentials(config, "run "+a.runName, v1, v2)
+	if err := credentials(config, v1, v2); err != nil {
+		return err
+	}
+	return a.work(ctx, store, config)
 }
 
-// addFile adds the changes of a file to the run, whose label holds the digests of its files.
+// addFile adds the changes of a file to the run. That they are in it is written down first, so that a process that begins at
+// the same time, or after a crash, knows the file.
 func (a *app) addFile(ctx context.Context, store *fleet.Store, file *changefile.File) error {
 	p, err := store.Progress(ctx, a.runName)
 	if err != nil && !errors.As(err, new(*fleet.UnknownRunError)) {
 		return err
 	}
-	digests := strings.Fields(p.Label)
-	known := slices.Contains(digests, file.Digest)
-	if p.Total() > 0 && !known && !a.add {
-		return fmt.Errorf("run %q holds the changes of another file than %s as it is now: want that file, another -run, or -add", a.runName, file.Name)
-	}
-	added, err := store.Add(ctx, a.runName, iter.Seq2[fleet.Change, error](file.All()))
+	err = updateKept(ctx, store, a.runName, func(k *kept) error {
+		if p.Total() == 0 {
+			k.Files = nil
+		}
+		switch {
+		case slices.Contains(k.Files, file.Digest):
+			return nil
+		case p.Total() > 0 && !a.add:
+			return fmt.Errorf("run %q holds other changes than those of %s as it is now: want another -run, or -add", a.runName, file.Name)
+		}
+		k.Files = append(k.Files, file.Digest)
+		return nil
+	})
 	if err != nil {
 		return err
 	}
-	if !known {
-		err = store.SetLabel(ctx, a.runName, strings.Join(append(digests, file.Digest), " "))
-	}
-	if p.Total() > 0 && added == 0 {
+	added, err := store.Add(ctx, a.runName, iter.Seq2[fleet.Change, error](file.All()))
+	if err == nil && added == 0 && p.Total() > 0 {
 		fmt.Fprintf(a.stderr, "%s: going on, %d of %d are decided\n", printable(a.runName), p.Total()-p.Pending, p.Total())
 	}
 	return err

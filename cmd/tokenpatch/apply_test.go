@@ -125,7 +125,7 @@ func TestARunKeepsItsFile(t *testing.T) {
 	s.run(0, "apply", "a.jsonl")
 	s.file("a.jsonl", `{"api":"v2","id":"token1","want":{"role":"reader"}}`)
 	e := s.run(1, "apply", "a.jsonl")
-	assert.Contains(t, e.stderr, `run "a.jsonl" holds the changes of another file`)
+	assert.Contains(t, e.stderr, `run "a.jsonl" holds other changes than those of a.jsonl as it is now`)
 	assert.Zero(t, s.service.Changes("token1"))
 	s.run(0, "apply", "-add", "a.jsonl")
 	assert.Equal(t, 1, s.service.Changes("token1"))
@@ -161,6 +161,9 @@ func TestCredentials(t *testing.T) {
 	assert.Less(t, s.service.RequestCount(), 30)
 	s.service.SetCredentials(tokenpatchtest.APIKey, tokenpatchtest.AccessToken)
 	s.run(0, "retry")
+	all, s.env = s.env, s.env[:3]
+	assert.Contains(t, s.run(1, "apply", "-run", "many.jsonl").stderr, ` of run "many.jsonl" is a token of V2: want LAUNCHDARKLY_ACCESS_TOKEN`)
+	s.env = all
 	s.run(0, "apply", "many.jsonl")
 }
 

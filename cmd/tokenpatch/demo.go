@@ -17,7 +17,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-const demoTokens = 90
+const demoTokens = 150
 
 // demo shows the commands on real processes of this program, against a service inside of it that limits and breaks things.
 func demo(ctx context.Context, a *app) (err error) {
@@ -75,7 +75,7 @@ func (d *demonstration) prepare() error {
 	return nil
 }
 
-// misbehave has the service allow 30 requests in two seconds, and break connections before and after it has done what was asked.
+// misbehave has the service allow 40 requests in two seconds, and break connections before and after it has done what was asked.
 func (d *demonstration) misbehave() {
 	d.service.SetLatency(40 * time.Millisecond)
 	d.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 2 * time.Second, Global: 40})

@@ -11,48 +11,58 @@ import (
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// kept is what the processes that worked on a run have met with their requests, as the store keeps it: the run's page can
-// be written when they have long ended.
+// kept is what the store keeps of a run for this command: the files whose changes it holds, and what the processes that
+// worked on it have met with their requests, so that its page can be written when they have long ended.
 type kept struct {
+	Files   []string                 `json:"files"`   // digests
 	Windows map[string][]page.Window `json:"windows"` // by process
 	Refused map[string]int           `json:"refused"`
 }
 
 const forever = 100 * 365 * 24 * time.Hour
 
-// updateKept changes what is kept of a run. A store keeps small states under keys, and updates them atomically.
-func updateKept(ctx context.Context, store *fleet.Store, run string, change func(*kept)) error {
-	return store.Update(ctx, "cmd/tokenpatch: requests of run "+run, func(state []byte, _ time.Time) ([]byte, time.Duration, error) {
+// updateKept changes what is kept of a run, unless change returns an error. A store keeps small states under keys, and
+// updates them atomically.
+func updateKept(ctx context.Context, store *fleet.Store, run string, change func(*kept) error) error {
+	var refused error
+	err := store.Update(ctx, "cmd/tokenpatch: run "+run, func(state []byte, _ time.Time) ([]byte, time.Duration, error) {
 		k := kept{Windows: map[string][]page.Window{}, Refused: map[string]int{}}
 		if len(state) > 0 {
 			if err := json.Unmarshal(state, &k); err != nil {
 				return nil, 0, err
 			}
 		}
-		change(&k)
+		if refused = change(&k); refused != nil {
+			return nil, 0, refused
+		}
 		next, err := json.Marshal(k)
 		return next, forever, err
 	})
+	return cmp.Or(refused, err)
 }
 
 // keep keeps what this process has met so far. Of all windows the last ones are kept.
 func (t *traffic) keep(ctx context.Context, store *fleet.Store, run string) error {
-	return updateKept(ctx, store, run, func(k *kept) {
+	return updateKept(ctx, store, run, func(k *kept) error {
 		k.Windows[t.process], k.Refused[t.process] = t.snapshot()
 		all, _ := k.all()
 		if len(all) <= page.MaxWindows {
-			return
+			return nil
 		}
 		oldest := all[len(all)-page.MaxWindows].Ends
 		for process, windows := range k.Windows {
 			k.Windows[process] = slices.DeleteFunc(windows, func(w page.Window) bool { return w.Ends.Before(oldest) })
 		}
+		return nil
 	})
 }
 
 // keptRequests is what all processes have met that have written it down.
 func keptRequests(ctx context.Context, store *fleet.Store, run string) (windows []page.Window, refused int, err error) {
-	err = updateKept(ctx, store, run, func(k *kept) { windows, refused = k.all() })
+	err = updateKept(ctx, store, run, func(k *kept) error {
+		windows, refused = k.all()
+		return nil
+	})
 	return windows, refused, err
 }
 

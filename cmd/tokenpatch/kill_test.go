@@ -16,9 +16,6 @@ import (
 // The process is killed with kill -9 in the middle of a run, with requests in flight and connections that break. Then the
 // same command goes on, and the report is the service's own history.
 func TestKillAndGoOn(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it waits until nothing can be on its way any more")
-	}
 	s := newShell(t)
 	const n = 120
 	s.many(n)

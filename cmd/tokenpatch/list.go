@@ -9,7 +9,11 @@ import (
 
 // list writes the tokens of V2, without their values.
 func list(ctx context.Context, a *app) error {
-	client, err := a.client()
+	config := a.config()
+	if err := credentials(config, "", "it lists tokens of V2"); err != nil {
+		return err
+	}
+	client, err := tokenpatch.NewClient(config)
 	if err != nil {
 		return err
 	}
@@ -26,13 +30,4 @@ func list(ctx context.Context, a *app) error {
 		}
 		return nil
 	})
-}
-
-// client is a client for what needs no store.
-func (a *app) client() (*tokenpatch.Client, error) {
-	config, err := a.config(nil)
-	if err != nil {
-		return nil, err
-	}
-	return tokenpatch.NewClient(config)
 }

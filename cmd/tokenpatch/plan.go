@@ -12,6 +12,7 @@ import (
 	"slices"
 
 	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/changefile"
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
@@ -29,17 +30,12 @@ func plan(ctx context.Context, a *app) error {
 		defer store.Close()
 		planned = reverted(store.Results(ctx, a.revert))
 	default:
-		a.runName = "of no run: nothing is stored"
-		file, err := a.openFile()
+		file, err := changefile.Open(a.args[0], a.stdin)
 		if err != nil {
 			return err
 		}
 		defer file.Close()
-		config, err := a.config(file)
-		if err != nil {
-			return err
-		}
-		client, err := tokenpatch.NewClient(config)
+		client, err := clientFor(a.config(), file)
 		if err != nil {
 			return err
 		}

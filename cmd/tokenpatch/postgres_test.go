@@ -52,9 +52,6 @@ func postgres(t *testing.T) (source string) {
 
 // Two processes share a run on Postgres. One of them is killed.
 func TestTwoProcessesOnPostgres(t *testing.T) {
-	if testing.Short() {
-		t.Skip("it waits until nothing can be on its way any more")
-	}
 	source := postgres(t)
 	s := newShell(t)
 	s.env = append(s.env, "PGPASSWORD="+os.Getenv("PGPASSWORD"))

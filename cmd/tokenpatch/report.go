@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -193,24 +192,19 @@ func writePage(ctx context.Context, w io.Writer, store *fleet.Store, p fleet.Pro
 
 // details are the failures of a run, and the slowest of its changes.
 func details(ctx context.Context, store *fleet.Store, name string) (run page.Run, err error) {
-	for result, err := range store.Results(ctx, name) {
+	for result, err := range store.Results(ctx, name, fleet.StateNotApplied, fleet.StateUnknown) {
 		if err != nil {
 			return run, err
 		}
-		if result.State == fleet.StatePending {
-			continue
-		}
-		change := newChange(result)
-		if result.State != fleet.StateApplied && len(run.Failures) < page.MaxFailures {
-			run.Failures = append(run.Failures, change)
-		}
-		i, _ := slices.BinarySearchFunc(run.Slowest, change, func(a, b page.Change) int { return cmp.Compare(b.Seconds, a.Seconds) })
-		if i < page.MaxSlowest {
-			run.Slowest = slices.Insert(run.Slowest, i, change)
-			run.Slowest = run.Slowest[:min(len(run.Slowest), page.MaxSlowest)]
+		if run.Failures = append(run.Failures, newChange(result)); len(run.Failures) == page.MaxFailures {
+			break
 		}
 	}
-	return run, nil
+	slowest, err := store.Slowest(ctx, name, page.MaxSlowest)
+	for _, result := range slowest {
+		run.Slowest = append(run.Slowest, newChange(result))
+	}
+	return run, err
 }
 
 func newChange(r fleet.Result) page.Change {
