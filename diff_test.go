@@ -321,7 +321,7 @@ func (s *source) token() string {
 	add("role", `"reader"`, `"writer"`, `""`)
 	add("customRoleIds", `[]`, `["a"]`, `["a","b"]`, `["b","a"]`, `["a","b","b"]`, `["c"]`)
 	add("inlineRole", `[]`, `[`+statement()+`]`, `[`+statement()+`,`+statement()+`]`)
-	add("defaultApiVersion", `0`, `20240415`, `9007199254740993`)
+	add("defaultApiVersion", `0`, `20240415`, `2147483647`)
 	add("token", `"1234"`)
 	add("_links", `{}`, `{"self":{"href":"/","x":1}}`)
 	add("x", `{"y":[1.0,{}]}`, `1`)

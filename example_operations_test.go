@@ -81,7 +81,7 @@ func ExamplePatch_Remove() {
 
 // Text shows the values of the settings that are known, and of nothing else: it may go to a log.
 func ExamplePatch_Replace() {
-	patch := tokenpatch.NewPatch().Replace(tokenpatch.PathRole, tokenpatch.RoleReader).Replace("/expiry", 1790000000000)
+	patch := tokenpatch.NewPatch().Replace(tokenpatch.PathRole, tokenpatch.RoleReader).Replace("/expiry", int64(1790000000000))
 	fmt.Println(patch)
 	// Output:
 	// replace /role "reader"

@@ -1,6 +1,8 @@
 package jsonpatch_test
 
 import (
+	"math"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -89,8 +91,8 @@ func TestPointerAppend(t *testing.T) {
 
 func TestIsElement(t *testing.T) {
 	for token, want := range map[string]bool{
-		"0": true, "7": true, "10": true, "-": true, "9223372036854775807": true,
-		"": false, "00": false, "01": false, "+1": false, "-1": false, "1a": false, "a": false, " 1": false, "9223372036854775808": false,
+		"0": true, "7": true, "10": true, "-": true, strconv.Itoa(math.MaxInt): true,
+		"": false, "00": false, "01": false, "+1": false, "-1": false, "1a": false, "a": false, " 1": false, strconv.FormatUint(math.MaxInt+1, 10): false,
 	} {
 		assert.Equal(t, want, jsonpatch.IsElement(token), token)
 	}
