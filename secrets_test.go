@@ -573,7 +573,7 @@ func TestNoSecretFromTheQuickstart(t *testing.T) {
 		t.Parallel()
 		out, err := exec.Command(program).CombinedOutput()
 		require.NoError(t, err, string(out))
-		assert.Contains(t, string(out), "RateLimitedError")
+		assert.Contains(t, string(out), "12 changes at once")
 		assert.NotContains(t, string(out), tokenpatchtest.APIKey)
 		assert.NotContains(t, string(out), tokenpatchtest.AccessToken)
 	})
