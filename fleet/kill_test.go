@@ -26,10 +26,17 @@ import (
 
 var (
 	killSeed    = flag.Uint64("kill.seed", uint64(time.Now().UnixNano()), "seed of the kill tests")
-	killChanges = flag.Int("kill.changes", 600, "changes of each kill test")
-	killTimes   = flag.Int("kill.times", 8, "how often a process is killed in each kill test")
+	killChanges = flag.Int("kill.changes", unlessRace(600, 120), "changes of each kill test")
+	killTimes   = flag.Int("kill.times", unlessRace(8, 4), "how often a process is killed in each kill test")
 	freezeFor   = flag.Duration("kill.freeze", 12*time.Second, "how long a process is frozen")
 )
+
+func unlessRace(n, race int) int {
+	if underRace {
+		return race
+	}
+	return n
+}
 
 // scene is a service with tokens, and a run with a change for each.
 type scene struct {
@@ -40,7 +47,7 @@ type scene struct {
 	random  *rand.Rand
 }
 
-const attemptTimeout = 500 * time.Millisecond
+const attemptTimeout = 1500 * time.Millisecond
 
 // newScene adds n changes to a run, of these kinds in turn.
 func newScene(t *testing.T, source string, n int, kinds ...string) *scene {
