@@ -387,7 +387,8 @@ func (s *simulation) silence(p *program) time.Duration {
 	if s.Lost+s.Never > 0 {
 		slack = maxSlack // it has been longer in the meantime
 	}
-	trips := min(4*max(s.RTT*2, minGeneration)*time.Duration(slack), 4*maxGeneration)
+	rtt := max(s.RTT*2, p.state.rtt) // or what late responses make it seem
+	trips := min(4*max(rtt, minGeneration)*time.Duration(slack), 4*maxGeneration)
 	return window*102/100 + 2*time.Second + s.RTT*2 + trips
 }
 
