@@ -227,7 +227,7 @@ func TestTransportThatExits(t *testing.T) {
 	assert.False(t, returned)
 }
 
-// A credential function that never returns holds no place of the rate limit for
+// A credential function that never returns holds no permit of the rate limit for
 // longer than an attempt may last, and its call sends nothing.
 func TestCredentialFuncThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -257,7 +257,7 @@ func tight(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Cli
 }
 
 // A panic of the caller's code goes through its call, and leaves everything
-// else as it was: the place that its attempt had is free for the next one.
+// else as it was: the permit that its attempt had is there for the next one.
 func TestPanicsLeaveTheLimiterIntact(t *testing.T) {
 	var broken bool
 	breakNow := func() {

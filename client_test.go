@@ -435,7 +435,7 @@ func TestNoSecretFromRotatedCredentials(t *testing.T) {
 	s.assertClean(t)
 }
 
-// A credential that could not be had costs none of the rate limit's places.
+// A credential that could not be had costs no permit of the rate limit.
 func TestCredentialFuncFailsAndKeepsItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fail error

@@ -520,7 +520,7 @@ func TestOutcomeOf(t *testing.T) {
 		{"a refusal", forbidden, notApplied},
 		{"a refusal, wrapped", fmt.Errorf("renaming: %w", forbidden), notApplied},
 		{"a refusal among others", errors.Join(io.EOF, forbidden), notApplied},
-		{"a refusal after doubt", &tokenpatch.OutcomeUnknownError{Err: forbidden}, unknown},
+		{"a refusal after an unknown outcome", &tokenpatch.OutcomeUnknownError{Err: forbidden}, unknown},
 		{"nothing sent", &tokenpatch.NotSentError{Err: io.EOF}, notApplied},
 		{"a wrong input", &tokenpatch.InputError{}, notApplied},
 		{"a wrong patch", &tokenpatch.PatchError{Err: io.EOF}, notApplied},
@@ -541,7 +541,7 @@ func TestOutcomeOfJoinedErrors(t *testing.T) {
 	elsewhere := error(io.EOF)
 	refused := error(&tokenpatch.ForbiddenError{APIError: tokenpatch.APIError{StatusCode: 403}})
 	done := error(&tokenpatch.APIError{StatusCode: 200})
-	doubt := error(&tokenpatch.OutcomeUnknownError{Err: refused})
+	maybe := error(&tokenpatch.OutcomeUnknownError{Err: refused})
 	for _, test := range []struct {
 		errs []error
 		want tokenpatch.Outcome
@@ -552,9 +552,9 @@ func TestOutcomeOfJoinedErrors(t *testing.T) {
 		{[]error{refused, refused}, notApplied},
 		{[]error{done, done}, applied},
 		{[]error{refused, done}, unknown},
-		{[]error{refused, doubt}, unknown},
-		{[]error{done, doubt}, unknown},
-		{[]error{elsewhere, doubt}, unknown},
+		{[]error{refused, maybe}, unknown},
+		{[]error{done, maybe}, unknown},
+		{[]error{elsewhere, maybe}, unknown},
 		{[]error{refused, elsewhere, done}, unknown},
 	} {
 		forward, backward := slices.Clone(test.errs), slices.Clone(test.errs)

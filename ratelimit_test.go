@@ -382,7 +382,7 @@ func TestLimiterGivesUpThePlacesOfCancelledWaiters(t *testing.T) {
 					stayed.Add(1)
 				case is[*tokenpatch.NotSentError](err):
 					unsent.Add(1)
-				default: // cancelled on its way: its place is spent
+				default: // cancelled on its way: its permit is spent
 					assertOutcome(t, tokenpatch.OutcomeUnknown, err)
 					cut.Add(1)
 				}
@@ -400,7 +400,7 @@ func TestLimiterGivesUpThePlacesOfCancelledWaiters(t *testing.T) {
 		for _, w := range service.Windows(tokenpatchtest.V2)[:windows-1] {
 			admitted += w.Admitted
 		}
-		assert.GreaterOrEqual(t, admitted+int(cut.Load()), int(windows-1)*50, "no place is lost")
+		assert.GreaterOrEqual(t, admitted+int(cut.Load()), int(windows-1)*50, "no permit is lost")
 	})
 }
 

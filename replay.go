@@ -44,10 +44,10 @@ func (r Replay) String() string {
 // Replay says what sending the patch a second time can do. What it says
 // is of the patch as a whole, and holds for every token that it can be applied to.
 //
-// In doubt a patch is unsafe: one with a mistake, one that can never succeed,
-// one that inserts, appends or removes where an array may be, one whose
-// pointers or values servers read differently, and one that needs more steps
-// to be followed than some tens of thousands and a few for each operation.
+// A patch is unsafe where that is not certain: one with a mistake, one that can
+// never succeed, one that inserts, appends or removes where an array may be, one
+// whose pointers or values servers read differently, and one that needs more
+// steps to be followed than some tens of thousands and a few for each operation.
 func (p *Patch) Replay() Replay {
 	switch {
 	case p.Err() != nil:

@@ -141,8 +141,8 @@ func TestTryAgain(t *testing.T) {
 	}
 }
 
-// The whole text of an error after doubt, and what can be found in it.
-func TestRefusalAfterDoubt(t *testing.T) {
+// The whole text of an error after an attempt whose outcome was unknown, and what can be found in it.
+func TestRefusalAfterAnUnknownOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.Inject(
@@ -154,9 +154,9 @@ func TestRefusalAfterDoubt(t *testing.T) {
 
 		require.EqualError(t, err, "tokenpatch: PATCH "+pathV2+": outcome unknown: "+
 			"403 forbidden_code: Not you. (id abc) (2 attempts)")
-		doubt := assertAs[*tokenpatch.OutcomeUnknownError](t, err)
-		assert.Equal(t, apiV2.info(), doubt.CallInfo)
-		assert.Equal(t, 2, doubt.Attempts)
+		unknown := assertAs[*tokenpatch.OutcomeUnknownError](t, err)
+		assert.Equal(t, apiV2.info(), unknown.CallInfo)
+		assert.Equal(t, 2, unknown.Attempts)
 		assert.Equal(t, "Not you.", assertAs[*tokenpatch.ForbiddenError](t, err).Message)
 		assert.Equal(t, 1, service.Changes(idV2))
 	})
@@ -275,7 +275,7 @@ func TestRateLimitOpensAfterDeadline(t *testing.T) {
 }
 
 // A wait that is too long does not settle an attempt before it.
-func TestRateLimitedTooLongAfterDoubt(t *testing.T) {
+func TestRateLimitedTooLongAfterAnUnknownOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.Inject(tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}, refusing("Retry-After", "3600"))
@@ -308,7 +308,7 @@ func TestContextEnds(t *testing.T) {
 		{"in a backoff after 409", idempotent, responses(409), long, []string{"Conflict"}, notApplied, 1, 0},
 		{"waiting for the rate limit", idempotent, responses(429), tokenpatch.RetryPolicy{}, []string{"RateLimited"}, notApplied, 1, 0},
 		{"V1 waiting for the rate limit", v1, responses(429), tokenpatch.RetryPolicy{}, []string{"RateLimited"}, notApplied, 1, 0},
-		{"waiting for the rate limit after doubt", idempotent, responses(503, 429), tokenpatch.RetryPolicy{}, []string{"RateLimited", "OutcomeUnknown"}, unknown, 2, 0},
+		{"waiting for the rate limit after an unknown outcome", idempotent, responses(503, 429), tokenpatch.RetryPolicy{}, []string{"RateLimited", "OutcomeUnknown"}, unknown, 2, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -578,7 +578,7 @@ func TestConnectionRefusedAtFirst(t *testing.T) {
 }
 
 // A connection that cannot be made does not settle an attempt before it.
-func TestConnectionRefusedAfterDoubt(t *testing.T) {
+func TestConnectionRefusedAfterAnUnknownOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t, flaky(nil, noListener, noListener, noListener))
 		service.Inject(cuts(tokenpatchtest.CutAfter)...)

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by run: the services that tests of modules talk to. One that answers on its usual port is used as it is; otherwise
+# Sourced by run: the services that tests of modules talk to. One that listens on its usual port is used as it is; otherwise
 # a new one is started there, from Debian's packages where it is not installed, and ended with the run. Its files are in $tmp.
 
 services_started=()
@@ -20,7 +20,7 @@ services_for() {
 }
 
 need_redis() {
-	! answers 6379 || return 0
+	! listens 6379 || return 0
 	command -v redis-server >/dev/null || install redis-server
 	mkdir -p "$tmp/redis"
 	redis-server --bind 127.0.0.1 --port 6379 --save '' --appendonly no --dir "$tmp/redis" --daemonize yes >/dev/null
@@ -32,7 +32,7 @@ stop_redis() { redis-cli -p 6379 shutdown nosave; }
 
 # need_postgres sees to a server that lets everybody on this machine in as postgres, with a database named test.
 need_postgres() {
-	! answers 5432 || return 0
+	! listens 5432 || return 0
 	[ -n "$(find_initdb)" ] || install postgresql
 	postgres_bin=$(dirname "$(find_initdb)")
 	mkdir -p "$tmp/postgres"
@@ -75,14 +75,14 @@ install() {
 	[ -z "${policy_is_ours:-}" ] || rm -f "$policy"
 }
 
-# answers tells whether something listens on local port $1.
-answers() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+# listens tells whether something listens on local port $1.
+listens() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
 wait_for() {
 	local tries
 	for ((tries = 0; tries < 100; tries++)); do
-		! answers "$1" || return 0
+		! listens "$1" || return 0
 		sleep 0.1
 	done
-	fail "nothing answers on port $1"
+	fail "nothing listens on port $1"
 }

@@ -85,7 +85,7 @@ const (
 	deepsetID = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 )
 
-// newServer answers every request as fast as it can: what is measured is the client.
+// newServer responds to every request as fast as it can: what is measured is the client.
 func newServer(b *testing.B) (string, *http.Transport) {
 	body := []byte(fullToken)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -147,12 +147,12 @@ func plainPatchToken(b *testing.B, patch []plainOperation) func() error {
 		if err != nil {
 			return err
 		}
-		answer, err := send(client, http.MethodPatch, base+"/api/v2/tokens/"+tokenID, body)
+		received, err := send(client, http.MethodPatch, base+"/api/v2/tokens/"+tokenID, body)
 		if err != nil {
 			return err
 		}
 		var token plainToken
-		return json.Unmarshal(answer, &token)
+		return json.Unmarshal(received, &token)
 	}
 }
 
@@ -217,11 +217,11 @@ func send(client *http.Client, method, url string, body []byte) ([]byte, error) 
 		return nil, err
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
+	received, err := io.ReadAll(response.Body)
 	if err == nil && response.StatusCode >= 300 {
 		err = fmt.Errorf("status %d", response.StatusCode)
 	}
-	return answer, err
+	return received, err
 }
 
 func run(b *testing.B, call func() error) {

@@ -19,10 +19,10 @@ const (
 // says what the second time can do: for every document that they can be applied
 // to, and whatever its members called volatile are by then.
 //
-// In doubt a patch is [Unsafe]: one that can never be applied, one that writes
-// the whole document, one that inserts, appends or removes where an array may
-// be, one whose pointers or values servers read differently, and one whose
-// following takes too long.
+// A patch is [Unsafe] where that is not certain: one that can never be applied,
+// one that writes the whole document, one that inserts, appends or removes where
+// an array may be, one whose pointers or values servers read differently, and one
+// whose following takes too long.
 func Analyze(ops []Operation, volatile ...string) Replay {
 	x := execution{root: new(symbol), budget: budgetFor(ops)}
 	if x.run(ops); x.fails || x.lost {

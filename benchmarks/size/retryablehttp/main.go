@@ -40,12 +40,12 @@ func call(id string) error {
 		return err
 	}
 	defer response.Body.Close()
-	answer, err := io.ReadAll(response.Body)
+	received, err := io.ReadAll(response.Body)
 	if err != nil {
 		return err
 	}
 	var token struct {
 		ID string `json:"_id"`
 	}
-	return json.Unmarshal(answer, &token)
+	return json.Unmarshal(received, &token)
 }
