@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -353,7 +354,10 @@ func decode(data []byte) (any, error) {
 	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
 	var value any
-	if err := decoder.Decode(&value); err != nil {
+	switch err := decoder.Decode(&value); {
+	case errors.Is(err, io.EOF):
+		return nil, errors.New("there is no JSON value")
+	case err != nil:
 		return nil, err
 	}
 	if len(bytes.TrimSpace(data[decoder.InputOffset():])) > 0 {

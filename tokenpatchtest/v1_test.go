@@ -100,7 +100,7 @@ func TestV1Validation(t *testing.T) {
 func TestAddV1(t *testing.T) {
 	service, _ := newService(t)
 	for wrong, want := range map[string]string{
-		``:                                      "EOF",
+		``:                                      "there is no JSON value",
 		`[]`:                                    "want an object",
 		`{}`:                                    "id: <nil>: want a UUID",
 		`{"id": "x"}`:                           "id: x: want a UUID",

@@ -229,7 +229,7 @@ func TestAddV2FillsIn(t *testing.T) {
 func TestAddV2(t *testing.T) {
 	service, _ := newService(t)
 	for wrong, want := range map[string]string{
-		``:                                   "EOF",
+		``:                                   "there is no JSON value",
 		`[]`:                                 "want an object",
 		`{} {}`:                              "more than one",
 		`{}`:                                 "_id: want a string",

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 )
 
@@ -70,7 +71,10 @@ func readQuery(c *call, names ...string) (map[string]string, error) {
 		}
 	}
 	for name := range values {
-		return nil, fmt.Errorf("%q is not a parameter of this read, or is there twice", name)
+		if slices.Contains(names, name) {
+			return nil, fmt.Errorf("%s: want it once", name)
+		}
+		return nil, fmt.Errorf("%q is not a parameter of this read", name)
 	}
 	return query, nil
 }
@@ -95,19 +99,25 @@ func newPage(query map[string]string, version string) (page, error) {
 		p.limit = math.MaxInt
 		return p, nil
 	}
-	for name, into := range map[string]*int{"limit": &p.limit, "offset": &p.offset} {
-		text, set := query[name]
-		if !set {
-			continue
-		}
-		n, err := strconv.Atoi(text)
-		if err != nil || n < 0 || name == "limit" && n == 0 || strconv.Itoa(n) != text {
-			return p, fmt.Errorf("%s %q: want a number, of at least 1 for limit", name, text)
-		}
-		*into = n
+	err := readNumber(query, "limit", &p.limit, 1)
+	if err == nil {
+		err = readNumber(query, "offset", &p.offset, 0)
 	}
 	p.limit = min(p.limit, largestPage)
-	return p, nil
+	return p, err
+}
+
+// readNumber reads a parameter into n, where it is there.
+func readNumber(query map[string]string, name string, n *int, least int) (err error) {
+	text, set := query[name]
+	if !set {
+		return nil
+	}
+	*n, err = strconv.Atoi(text)
+	if err != nil || *n < least || strconv.Itoa(*n) != text {
+		return fmt.Errorf("%s %q: want a number of at least %d", name, text, least)
+	}
+	return nil
 }
 
 // list returns the tokens of a page, in the order in which they were added, and

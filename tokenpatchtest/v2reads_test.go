@@ -119,6 +119,19 @@ func TestReadsAreStrict(t *testing.T) {
 	}
 }
 
+// What is wrong with a read is said in words that are about it.
+func TestReadsSayWhatIsWrong(t *testing.T) {
+	_, client := newService(t)
+	for query, want := range map[string]string{
+		"limit=0":         `limit \"0\": want a number of at least 1`,
+		"offset=-1":       `offset \"-1\": want a number of at least 0`,
+		"limit=1&limit=2": `limit: want it once`,
+		"sort=name":       `\"sort\" is not a parameter of this read`,
+	} {
+		assert.Contains(t, read(t, client, "/api/v2/tokens?"+query).body, `"message":"`+want+`"`)
+	}
+}
+
 // list reads a page and returns the ids on it, and how many tokens there are.
 func list(t *testing.T, client *http.Client, query string, edits ...edit) (ids []string, total int) {
 	t.Helper()
