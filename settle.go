@@ -13,7 +13,7 @@ import (
 //
 //   - [OutcomeApplied]: what the patch writes is as the patch makes it of before,
 //     whoever wrote it. Replacing a member that before does not have adds it, as
-//     V2 does.
+//     V2 does. Of a patch that only tests, what it tests is as in before.
 //   - [OutcomeNotApplied]: it is not, and the patch cannot be applied any more,
 //     unless somebody puts the old value back: a setting that it tests ([Patch.Guard])
 //     is neither as in before nor as the patch makes it.
@@ -61,6 +61,9 @@ func (p *Patch) settled(before, after, current Token) Outcome {
 			from, _ := memberOf(op.From)
 			written = append(written, from)
 		}
+	}
+	if len(written) == 0 { // it has tests alone
+		written = tested
 	}
 	if sameMembers(written, after, current) {
 		return OutcomeApplied

@@ -49,6 +49,8 @@ func TestSettle(t *testing.T) {
 		{"guarded by what the server writes, applied", patch().Test(lastModified, 1).SetName("b"), false, true, "", applied},
 		{"an unknown member", patch().Replace("/future/x", 2), true, true, "", applied},
 		{"an unknown member, as before", patch().Replace("/future/x", 2), true, false, "", unknown},
+		{"tests alone, that succeed", patch().Test(tokenpatch.PathName, "a"), false, true, "", applied},
+		{"tests alone, of which one fails now", patch().Test(tokenpatch.PathName, "a"), false, false, `[{"op": "replace", "path": "/name", "value": "c"}]`, notApplied},
 		{"a move", patch().Move(tokenpatch.PathName, tokenpatch.PathDescription), true, true, "", applied},
 	}
 	for _, test := range tests {
