@@ -113,7 +113,7 @@ type AttemptResult struct {
 // CallResult is a call that is over.
 type CallResult struct {
 	CallInfo
-	Outcome  Outcome
+	Outcome  Outcome       // what became of the change; of a read, applied where it succeeded and not applied where it failed
 	Attempts int           // how many attempts were made
 	Duration time.Duration // of all of it
 	Waited   time.Duration // how much of it was spent waiting
