@@ -203,7 +203,11 @@ type ReadError struct {
 }
 
 func (e *ReadError) Error() string {
-	return errorText(e.CallInfo, "no response: "+reason(e.Err), e.Attempts)
+	what := "no response: "
+	if e.Attempts == 0 {
+		what = "request not sent: "
+	}
+	return errorText(e.CallInfo, what+reason(e.Err), e.Attempts)
 }
 
 // Unwrap returns Err.

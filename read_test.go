@@ -115,6 +115,7 @@ func TestReadThatTheContextEnds(t *testing.T) {
 	cancel()
 	_, err := client.V2.GetToken(ctx, idV2)
 	require.ErrorIs(t, err, context.Canceled)
+	require.EqualError(t, err, "tokenpatch: GET "+pathV2+": request not sent: context canceled")
 	assertAs[*tokenpatch.ReadError](t, err)
 	assertOutcome(t, notApplied, err)
 	assert.Zero(t, service.RequestCount())
