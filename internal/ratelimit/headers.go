@@ -26,7 +26,7 @@ type parsed struct {
 
 // Numbers beyond these are nonsense, and would overflow what is computed from them.
 const (
-	maxRemaining = 1 << 30
+	maxRemaining = 1 << 28
 	maxReset     = 9e12 // ms: in the year 2255
 	maxSeconds   = 9e9
 )
