@@ -27,6 +27,7 @@ var lines = []struct{ benchmark, what string }{
 	{"Apply", "`ApplyJSON` on a full token"},
 	{"Diff", "`Diff` of two full tokens"},
 	{"Limiter/waiting=100", "an attempt through the limiter, 100 waiting"},
+	{"Limiter/waiting=1000", "an attempt through the limiter, 1,000 waiting"},
 	{"Limiter/waiting=10000", "an attempt through the limiter, 10,000 waiting"},
 }
 

@@ -15,7 +15,7 @@ import (
 // What the limiter costs an attempt, by how many others wait: every response
 // opens a window with one permit, which goes to the first of them.
 func BenchmarkLimiter(b *testing.B) {
-	for _, waiting := range []int{1, 100, 10_000} {
+	for _, waiting := range []int{1, 100, 1_000, 10_000} {
 		b.Run(fmt.Sprintf("waiting=%d", waiting), func(b *testing.B) {
 			b.ReportAllocs()
 			l := ratelimit.New(ratelimit.Options{MaxWait: time.Hour})
