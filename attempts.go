@@ -25,7 +25,7 @@ func (c *call) attempt(ctx context.Context) {
 	case c.service.events.watchAttempts():
 		c.sendWatched(ctx)
 	default:
-		c.send(ctx, c.service.authorized())
+		c.send(ctx, c.service.header(c.request.endpoint))
 	}
 }
 
@@ -49,15 +49,13 @@ func (c *call) askForCredential(ctx context.Context) (string, error) {
 func (c *call) sendWatched(ctx context.Context) {
 	events := &c.service.events
 	info := AttemptInfo{CallInfo: c.info(), Number: c.attempts + 1, URL: c.secrets.Clean(c.url.String())}
-	header := c.service.header
+	header := c.service.header(c.request.endpoint)
 	if events.hooks.AttemptStart != nil {
 		header = header.Clone()
-		if len(c.request.body) == 0 {
-			delete(header, "Content-Type")
-		}
+		delete(header, "Authorization") // which is not theirs to see
 		info.Header = header
 		ctx = events.attemptStart(ctx, &info)
-		delete(header, "Authorization") // which is not theirs to set
+		delete(header, "Authorization") // nor to set
 	}
 	began := time.Now()
 	c.send(ctx, header)

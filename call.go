@@ -49,6 +49,7 @@ type call struct {
 	renewed    string           // the same of the next one, where a 401 led to another
 	hasRenewed bool             // whether that was tried
 	secrets    *attempt.Secrets // that must not come out
+	shown      shown
 
 	attempts int            // that were made
 	failures int            // those of them that ended badly, refusals aside

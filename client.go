@@ -217,7 +217,7 @@ func (c *Client) CloseIdleConnections() {
 
 // shared is what both services have in common.
 type shared struct {
-	header  http.Header // of every request, its credential aside
+	headers http.Header // of every request that has content, its credential aside
 	sender  *attempt.Sender
 	retries *retryablehttp.Client
 	retry   RetryPolicy
@@ -248,7 +248,7 @@ func newShared(config Config) (shared, error) {
 		return shared{}, err
 	}
 	return shared{
-		header:  http.Header{"User-Agent": {agent}, "Content-Type": {"application/json"}, "Accept": {"application/json"}},
+		headers: http.Header{"User-Agent": {agent}, "Content-Type": {"application/json"}, "Accept": {"application/json"}},
 		sender:  sender,
 		retries: newRetryLoop(),
 		retry:   config.Retry.withDefaults(),
@@ -382,9 +382,9 @@ type service struct {
 	api              string // "V1" or "V2"
 	field            string // where its credential is configured, for the error of a call without one
 	base             *url.URL
-	credential       credential         // nil where none is configured
-	authorized       func() http.Header // of every request, with its credential where that is fixed; fmt does not look into a function
-	retriesConflicts bool               // whether a 409 may not recur
+	credential       credential                  // nil where none is configured
+	header           func(*endpoint) http.Header // of every request, with its credential where that is fixed; fmt does not look into a function
+	retriesConflicts bool                        // whether a 409 may not recur
 	limiter          *ratelimit.Limiter
 
 	known       atomic.Pointer[attempt.Secrets] // the credentials of which something must not come out
@@ -397,7 +397,7 @@ func (s *service) configure(base string, config Config, scheme string, fixed Sec
 	if s.base, err = parseBase("Config."+s.api+".BaseURL", base, config.AllowInsecureHTTP); err != nil {
 		return err
 	}
-	headers := s.header
+	writes := s.headers
 	switch {
 	case supply != nil && fixed != "":
 		return &InputError{Field: s.field, Want: "either a fixed credential or a function that supplies it"}
@@ -409,10 +409,17 @@ func (s *service) configure(base string, config Config, scheme string, fixed Sec
 			return err
 		}
 		s.credential = func(context.Context) (string, error) { return header, nil }
-		headers = s.header.Clone()
-		headers["Authorization"] = []string{header}
+		writes = writes.Clone()
+		writes["Authorization"] = []string{header}
 	}
-	s.authorized = func() http.Header { return headers }
+	reads := writes.Clone()
+	delete(reads, "Content-Type") // they have no content
+	s.header = func(e *endpoint) http.Header {
+		if e.reads() {
+			return reads
+		}
+		return writes
+	}
 	s.known.Store(s.secrets)
 	return nil
 }

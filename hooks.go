@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/tokenpatch/tokenpatch/internal/attempt"
 )
 
 // Hooks are functions that are called while a call is under way, so that a
@@ -63,9 +65,19 @@ func (c CallInfo) path() string {
 	return before + url.PathEscape(c.Token)
 }
 
-// info says what the call is about. An id can be a credential by mistake.
+// shown is the token's id without what secrets has: an id can be a credential by
+// mistake. Each hook is told of it, and looking through it takes its time.
+type shown struct {
+	token   string
+	secrets *attempt.Secrets
+}
+
+// info says what the call is about.
 func (c *call) info() CallInfo {
-	return c.service.info(c.request.endpoint, c.secrets.Clean(c.request.token))
+	if c.shown.token == "" || c.shown.secrets != c.secrets {
+		c.shown = shown{c.secrets.Clean(c.request.token), c.secrets}
+	}
+	return c.service.info(c.request.endpoint, c.shown.token)
 }
 
 // info says what a call of an endpoint is about.

@@ -27,8 +27,8 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 		return nil, &InputError{Field: "Config.V2.APIVersion", Value: strconv.Itoa(config.V2.APIVersion), Want: "a version such as 20240415, or 0 for that one"}
 	}
 	s := &service{shared: shared, api: "V2", field: "Config.V2.AccessToken", retriesConflicts: true}
-	s.header = s.header.Clone()
-	s.header["Ld-Api-Version"] = []string{strconv.Itoa(cmp.Or(config.V2.APIVersion, defaultAPIVersion))}
+	s.headers = s.headers.Clone()
+	s.headers["Ld-Api-Version"] = []string{strconv.Itoa(cmp.Or(config.V2.APIVersion, defaultAPIVersion))}
 	err := s.configure(cmp.Or(config.V2.BaseURL, V2BaseURL), config, "", config.V2.AccessToken, config.V2.AccessTokenFunc)
 	if err != nil {
 		return nil, err
