@@ -127,7 +127,11 @@ func writeText(w io.Writer, l line) error {
 	if l.Error != "" {
 		why = "  " + printable(l.Error)
 	}
-	_, err := fmt.Fprintf(w, "%-11s  %s  %-24s  %d attempts%s\n", strings.ReplaceAll(string(l.Outcome), "_", " "), l.API, printable(l.ID), l.Attempts, why)
+	attempts := "attempts"
+	if l.Attempts == 1 {
+		attempts = "attempt"
+	}
+	_, err := fmt.Fprintf(w, "%-11s  %s  %-24s  %d %s%s\n", strings.ReplaceAll(string(l.Outcome), "_", " "), l.API, printable(l.ID), l.Attempts, attempts, why)
 	return err
 }
 
