@@ -147,6 +147,12 @@ func (y *loadTally) outcome(id uuid.UUID) tokenpatch.Outcome {
 // Every call is accounted for, and nothing is left behind: no goroutine, no
 // connection, no memory.
 func TestLoad(t *testing.T) {
+	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
+		t.Run(name, func(t *testing.T) { testLoad(t, http2) })
+	}
+}
+
+func testLoad(t *testing.T, http2 bool) {
 	goroutines, files := runtime.NumGoroutine(), openFiles()
 	heap := heapInUse()
 	server := &loadServer{changes: make(map[uuid.UUID]int)}
@@ -156,11 +162,17 @@ func TestLoad(t *testing.T) {
 	listener := httptest.NewUnstartedServer(between)
 	listener.Config.ErrorLog = log.New(io.Discard, "", 0)
 	listener.Config.ConnState = server.count
-	listener.Start()
+	listener.EnableHTTP2 = http2
+	if http2 {
+		listener.StartTLS()
+	} else {
+		listener.Start()
+	}
 	defer listener.Close()
 
 	y := loadTally{outcomes: make([][]tokenpatch.Outcome, *loadCalls)}
-	transport := &http.Transport{MaxIdleConnsPerHost: 256, MaxConnsPerHost: 512}
+	transport := listener.Client().Transport.(*http.Transport)
+	transport.MaxIdleConnsPerHost, transport.MaxConnsPerHost = 256, 512
 	client, err := tokenpatch.NewClient(tokenpatch.Config{
 		V1:         tokenpatch.V1Config{BaseURL: listener.URL, APIKey: "key"},
 		V2:         tokenpatch.V2Config{BaseURL: listener.URL, AccessToken: "token"},
