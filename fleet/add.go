@@ -10,31 +10,33 @@ import (
 
 const chunk = 1000 // changes that are added in one statement
 
-// DuplicateError is the error for two changes of one token in one run.
+// DuplicateError is the error for two different changes of one token in one run.
 type DuplicateError struct {
 	Run  string
 	ID   string // of the token
 	Have string // the change that the run has, as JSON, shortened
-	New  string // the one that was to be added
+	New  string // the one that was to be added, likewise
 }
 
 func (e *DuplicateError) Error() string {
-	return fmt.Sprintf("fleet: run %q has a change for token %s: %s; want no other one: %s", e.Run, e.ID, e.Have, e.New)
+	return fmt.Sprintf("fleet: run %q: token %s: want one change, not both %s and %s", e.Run, e.ID, e.Have, e.New)
 }
 
 // Add adds changes to the run of this name, and makes the run where there is
-// none. It adds all of them or, with an error, none: one that cannot be right, a
-// second change for a token that the run has already (a [*DuplicateError]), or
-// an error that changes yields. Those that the run has already, word for word,
-// are left as they are, so that adding the same again adds nothing. added is how
-// many were new.
+// none. It adds all of them or, with an error, none. What the run has already, it
+// leaves as it is, so that adding the same again adds nothing. added is how many
+// were new.
 //
-// It is one transaction. On SQLite nothing else can be written meanwhile.
+// The error is one that changes yields, a [*DuplicateError] for a second, different
+// change of one token, or tells what is wrong with a change, often as a
+// [*tokenpatch.InputError] or a [*tokenpatch.PatchError].
+//
+// Add is one transaction: on SQLite nothing else can be written meanwhile.
 func (s *Store) Add(ctx context.Context, run string, changes iter.Seq2[Change, error]) (added int, err error) {
-	if run == "" {
-		return 0, errNoName
-	}
 	err = s.tx(ctx, func(tx *sql.Tx) error {
+		if run == "" {
+			return errNoName
+		}
 		a := adding{store: s, tx: tx, name: run}
 		if err := a.begin(ctx); err != nil {
 			return err
@@ -52,12 +54,10 @@ func (s *Store) Add(ctx context.Context, run string, changes iter.Seq2[Change, e
 		return err
 	})
 	if err != nil {
-		return 0, fmt.Errorf("fleet: add to run %q: %w", run, err)
+		return 0, failed("add to run", run, err)
 	}
 	return added, nil
 }
-
-var errNoName = fmt.Errorf("fleet: run %q: want a name", "")
 
 // adding is one transaction of [Store.Add].
 type adding struct {

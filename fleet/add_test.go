@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -64,8 +65,12 @@ func TestAddRefusesASecondChangeForAToken(t *testing.T) {
 			_, err := store.Add(ctx, "run", all(rename("b", "new"), change))
 			var duplicate *fleet.DuplicateError
 			require.ErrorAs(t, err, &duplicate, name)
-			assert.Contains(t, err.Error(), `"name":"new"`, name)
-			assert.Contains(t, err.Error(), `other`, name)
+			assert.EqualError(t, err, duplicate.Error(), "each thing once")
+			given, err := json.Marshal(change)
+			require.NoError(t, err, name)
+			assert.Equal(t, string(given), duplicate.New, name)
+			assert.Contains(t, duplicate.Have, `"name":"new"`, name)
+			assert.EqualError(t, duplicate, fmt.Sprintf(`fleet: run "run": token %s: want one change, not both %s and %s`, duplicate.ID, duplicate.Have, duplicate.New))
 			assert.Equal(t, "run", duplicate.Run)
 			assert.Equal(t, 2, total(t, store, "run"), "%s: all or nothing", name)
 		}

@@ -13,9 +13,10 @@ import (
 var _ tokenpatch.Budget = (*Store)(nil)
 
 // Update replaces the state under key by what f returns, atomically: a Store is a
-// [tokenpatch.Budget], by which programs that share it share a rate limit. state is nil where there is none, and once ttl has passed; now is the
-// store's own clock. f may be called more than once. An error of f leaves the
-// state as it was, and is returned.
+// [tokenpatch.Budget], by which programs share a rate limit. state is nil where
+// there is none, or ttl has passed since it was written; now is the store's own
+// clock. f may be called more than once. An error of f leaves the state as it was,
+// and is wrapped in the one that Update returns.
 func (s *Store) Update(ctx context.Context, key string, f func(state []byte, now time.Time) (next []byte, ttl time.Duration, err error)) error {
 	err := s.tx(ctx, func(tx *sql.Tx) error {
 		state, now, err := s.budget(ctx, tx, key)

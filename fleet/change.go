@@ -17,13 +17,17 @@ import (
 // Change is what a run does to one token. Exactly one of Want, Patch and Update
 // is not nil.
 //
-// As JSON it is an object: {"api":"v2","id":"...","want":{...},"comment":"..."}
-// with a patch as RFC 6902 has it, or an update of V1, in the place of want.
+// As JSON it is an object, in which api is v1 or v2, and comment, for the audit log
+// of V2, may be left out:
+//
+//	{"api":"v2","id":"...","want":{"role":"reader"},"comment":"..."}
+//	{"api":"v2","id":"...","patch":[{"op":"replace","path":"/name","value":"ci"}]}
+//	{"api":"v1","id":"...","update":{"name":"ci"}}
 type Change struct {
-	ID     string                  // of the token: V2's, or a UUID of V1
-	Want   *Want                   // of a token of V2: how its settings shall be
-	Patch  *tokenpatch.Patch       // of a token of V2: what is done to it
-	Update *tokenpatch.TokenUpdate // of a token of V1
+	ID     string                  // of the token; V1 has UUIDs
+	Want   *Want                   // how the settings of a token of V2 shall be
+	Patch  *tokenpatch.Patch       // what is done to a token of V2
+	Update *tokenpatch.TokenUpdate // what is done to a token of V1
 }
 
 // api is the API that the token is of.
@@ -51,7 +55,8 @@ type wireChange struct {
 	Comment string                  `json:"comment,omitempty"`
 }
 
-// MarshalJSON returns c as JSON. A change that could not be made is an error.
+// MarshalJSON returns c as JSON, its id in canonical form. What [Store.Add] would
+// refuse is an error.
 func (c Change) MarshalJSON() ([]byte, error) {
 	c, err := c.checked()
 	if err != nil {
@@ -83,7 +88,8 @@ func splitComment(patch *tokenpatch.Patch) (operations json.RawMessage, comment 
 	return commented.Patch, commented.Comment, err
 }
 
-// UnmarshalJSON reads a change, and checks it. Unknown members are an error.
+// UnmarshalJSON reads a change. An unknown member is an error, and so is what
+// [Store.Add] would refuse.
 func (c *Change) UnmarshalJSON(data []byte) error {
 	var wire wireChange
 	decoder := json.NewDecoder(bytes.NewReader(data))

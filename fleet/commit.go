@@ -20,7 +20,8 @@ type commits struct {
 	ended chan struct{}
 }
 
-// errEnded is the error of a worker that did not end with its run.
+// errEnded is the error of a write after the run's end: of a worker that the drain
+// did not wait for any longer.
 var errEnded = errors.New("the run has ended")
 
 type write struct {
@@ -28,8 +29,8 @@ type write struct {
 	done chan error
 }
 
-// write does what do says in a transaction, perhaps together with others, and
-// returns once it is durable. do may be called again, where a transaction failed.
+// write calls do in a transaction, maybe one that it shares with other writes, and
+// returns once that is durable. do is called again where the shared one failed.
 func (c *commits) write(do func(*sql.Tx) error) error {
 	w := write{do: do, done: make(chan error, 1)}
 	select {
@@ -61,7 +62,7 @@ func (c *commits) run() {
 	}
 }
 
-// gather adds to a write those that wait as well.
+// gather returns a write, and those that wait behind it.
 func (c *commits) gather(first write) []write {
 	group := []write{first}
 	for len(group) < maxGroup {

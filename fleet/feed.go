@@ -40,7 +40,8 @@ const deadAfter = 5 * time.Second
 
 // feed makes jobs for changes that are not decided and have none: because their
 // turn has come, because River has completed, discarded or forgotten the one that
-// they had, or because the process that works on it is dead. Our rows say what is to be done, not River's.
+// they had, or because the process that works on it is dead. Our rows say what is to
+// be done, not River's.
 func (r *runner) feed(ctx context.Context) error {
 	var jobs int
 	query := "SELECT count(*) FROM river_job j WHERE j.queue = $1 AND " + live
@@ -74,18 +75,18 @@ func (r *runner) idle(ctx context.Context, db queryer, limit int) (seqs []int64,
 	if err != nil {
 		return nil, err
 	}
-	return numbers(rows)
+	return column[int64](rows)
 }
 
-// numbers reads rows of one number.
-func numbers(rows *sql.Rows) (all []int64, err error) {
+// column reads rows of one value each, and closes them.
+func column[T any](rows *sql.Rows) (all []T, err error) {
 	defer rows.Close()
 	for rows.Next() {
-		var n int64
-		if err := rows.Scan(&n); err != nil {
+		var value T
+		if err := rows.Scan(&value); err != nil {
 			return nil, err
 		}
-		all = append(all, n)
+		all = append(all, value)
 	}
 	return all, rows.Err()
 }

@@ -3,6 +3,8 @@ package fleet_test
 import (
 	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/fleet"
 	"github.com/tokenpatch/tokenpatch/fleet/internal/postgrestest"
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
@@ -26,7 +29,7 @@ func TestARunUsesTheWholeLimit(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, source)
 			b.service.SetLatency(20 * time.Millisecond)
-			b.limit()
+			b.limit(limits, limited)
 			began := time.Now()
 			require.NoError(t, b.store.Run(context.Background(), "run", b.options))
 			share, refused := b.ofTheBound(time.Since(began))
@@ -41,7 +44,7 @@ func TestMeasureSharedLimit(t *testing.T) {
 	measured(t)
 	source := postgrestest.URL(t)
 	b := newBench(t, source)
-	b.limit()
+	b.limit(limits, limited)
 	url, err := b.service.Listen()
 	require.NoError(t, err)
 	began := time.Now()
@@ -58,25 +61,64 @@ func TestMeasureSharedLimit(t *testing.T) {
 	assert.LessOrEqual(t, share, 1.05)
 }
 
-// limit limits the service, and adds changes.
-func (b *bench) limit() {
+// Four programs share a limit through the Postgres that has their run: in one window
+// they send what it admits, and nothing more. It is longer than the test, so that no
+// machine is too slow for it.
+func TestProgramsShareALimit(t *testing.T) {
+	source := postgrestest.URL(t)
+	b := newBench(t, source)
+	b.limit(tokenpatchtest.Limits{Window: time.Hour, Global: 100, Floating: true}, 200)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var programs sync.WaitGroup
+	waits := make([]atomic.Int64, 4)
+	for i := range waits {
+		program := open(t, source)
+		options := b.options
+		options.Client.Budget, options.Client.V1.Account, options.Client.V2.Account = program, "shared", "shared"
+		options.Client.Hooks.WaitStart = func(context.Context, tokenpatch.WaitInfo) { waits[i].Add(1) }
+		programs.Go(func() { assert.ErrorIs(t, program.Run(ctx, "run", options), context.Canceled) })
+	}
+	assert.Eventually(t, func() bool {
+		admitted, _ := b.requests()
+		for i := range waits {
+			if waits[i].Load() == 0 {
+				return false
+			}
+		}
+		return admitted == 100
+	}, time.Minute, 10*time.Millisecond)
+	cancel()
+	programs.Wait()
+	admitted, refused := b.requests()
+	assert.Equal(t, 100, admitted)
+	assert.Zero(t, refused)
+}
+
+// limit limits the service, and adds n changes.
+func (b *bench) limit(limits tokenpatchtest.Limits, n int) {
 	b.service.SetLimits(tokenpatchtest.V2, limits)
-	changes := make([]fleet.Change, limited)
+	changes := make([]fleet.Change, n)
 	for i := range changes {
 		changes[i] = rename(b.token(fmt.Sprint("token-", i)), "new")
 	}
 	b.add("run", changes...)
 }
 
+// requests counts those that the service has admitted, and those that it has refused.
+func (b *bench) requests() (admitted, refused int) {
+	for _, w := range b.service.Windows(tokenpatchtest.V2) {
+		admitted += w.Admitted
+		refused += w.Refused
+	}
+	return admitted, refused
+}
+
 // ofTheBound says how long a run took, as a share of the least possible time.
 func (b *bench) ofTheBound(took time.Duration) (share float64, refused int) {
 	b.Helper()
 	assert.Equal(b, limited, b.progress("run").Applied)
-	requests := 0
-	for _, w := range b.service.Windows(tokenpatchtest.V2) {
-		requests += w.Admitted
-		refused += w.Refused
-	}
+	requests, refused := b.requests()
 	bound := time.Duration((requests-1)/limits.Global) * limits.Window
 	share = took.Seconds() / bound.Seconds()
 	b.Logf("%d changes, %d requests in %v: %.3f of the bound; %d responses with 429", limited, requests, took, share, refused)

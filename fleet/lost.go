@@ -10,7 +10,7 @@ import (
 type jobs struct {
 	mu     sync.Mutex
 	active map[int64]bool
-	idle   map[int64]bool // those that River said were worked on at the last look, and were not
+	idle   map[int64]bool // those that no worker had at the last look, although River took them for running
 	looked time.Time      // when that was
 }
 
@@ -26,7 +26,8 @@ func (j *jobs) begin(id int64) (end func()) {
 	}
 }
 
-// lost returns those of some jobs that nobody has worked on at two looks.
+// lost returns those of the running jobs that no worker had at two looks: at one, a
+// worker may just be taking its job.
 func (j *jobs) lost(running []int64) (lost []int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -45,8 +46,8 @@ func (j *jobs) lost(running []int64) (lost []int64) {
 }
 
 // disown gives up jobs of this process that River takes for running although no
-// worker has them: it forgets what became of a job where the store is away for
-// some seconds, and rescues it only minutes later.
+// worker has them. River loses a job's end where the store is away for some
+// seconds, and rescues the job only minutes later.
 func (r *runner) disown(ctx context.Context) error {
 	if time.Since(r.jobs.looked) < deadAfter {
 		return nil
@@ -57,7 +58,7 @@ func (r *runner) disown(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	running, err := numbers(rows)
+	running, err := column[int64](rows)
 	if err != nil {
 		return err
 	}

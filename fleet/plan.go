@@ -12,21 +12,22 @@ import (
 type Planned struct {
 	Change Change
 
-	// Before and After are the token as it is and as it would be. Patch is what
-	// would be sent, for a Want with its guard; it has no operations where the
-	// token is as wanted. All are nil for V1, which cannot be read, and where Err
-	// is not.
+	// Before and After are the token as it is and as it would be, without its value.
+	// Patch is what would be sent: for a Want it has a guard, and no operations where
+	// the token is as wanted. All three are nil for V1, which cannot be read, and
+	// where Err is not.
 	Before, After *tokenpatch.Token
 	Patch         *tokenpatch.Patch
 
 	Err error // why the token could not be read, or could not be changed like this
 }
 
-const planned = 16 // tokens that a plan reads at once
+const readAhead = 16 // tokens that a plan reads at once
 
-// Plan reads the token of each change, and yields what the change would do to
-// it, in the order of the changes. It sends no change, and needs no store. An
-// error that changes yields is the last that it yields.
+// Plan reads the token of each change, up to 16 at once, and yields what the change
+// would do to it, in the order of the changes. It sends no change, and needs no
+// store. It ends with an error that changes yields; what is wrong with one change is
+// in its [Planned].
 func Plan(ctx context.Context, client *tokenpatch.Client, changes iter.Seq2[Change, error]) iter.Seq2[Planned, error] {
 	return func(yield func(Planned, error) bool) {
 		var readers sync.WaitGroup
@@ -39,7 +40,7 @@ func Plan(ctx context.Context, client *tokenpatch.Client, changes iter.Seq2[Chan
 		var ahead []chan Planned // what is being read, in order
 		var last error
 		for more := true; more || len(ahead) > 0; {
-			for more && len(ahead) < planned {
+			for more && len(ahead) < readAhead {
 				change, err, ok := next()
 				if more = ok && err == nil; !more {
 					last = err

@@ -34,6 +34,6 @@ func openPostgres(ctx context.Context, source string) (*Store, error) {
 		lock:   "FOR UPDATE",
 		worker: "to_json(j.attempted_by) ->> -1",
 		rebind: func(statement string) string { return statement },
-		whole:  func() error { return nil },
+		intact: func() error { return nil },
 	}, nil
 }

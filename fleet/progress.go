@@ -11,13 +11,13 @@ import (
 // Progress is how far a run is.
 type Progress struct {
 	Run        string
-	Created    time.Time
-	Pending    int // not yet decided
+	Created    time.Time // by the store's clock
+	Pending    int       // not yet decided
 	Applied    int
 	NotApplied int
 	Unknown    int
 	Label      string // as set by [Store.SetLabel]
-	Stopped    string // why it stopped by itself when it last did; empty where it did not
+	Stopped    string // why it last stopped by itself, even if it went on since; empty where it never did
 }
 
 // Total is how many changes the run has.
@@ -28,27 +28,31 @@ type UnknownRunError struct{ Run string }
 
 func (e *UnknownRunError) Error() string { return fmt.Sprintf("fleet: there is no run %q", e.Run) }
 
-// Progress counts what became of the changes of a run so far. It may be asked
-// from another process than the one that runs it.
-func (s *Store) Progress(ctx context.Context, run string) (Progress, error) {
-	r, err := s.find(ctx, run)
-	if err != nil {
-		return Progress{}, err
-	}
-	return s.progress(ctx, r)
-}
+var errNoName = errors.New("want a name")
 
-// SetLabel keeps a text with a run, for the caller's own use: a digest of what it
-// was made from, say.
-func (s *Store) SetLabel(ctx context.Context, run, label string) error {
-	r, err := s.find(ctx, run)
-	if err != nil {
+// failed adds to an error what failed of which run, unless the error says so itself.
+func failed(what, run string, err error) error {
+	if err == nil || errors.As(err, new(*UnknownRunError)) || errors.As(err, new(*DuplicateError)) || errors.As(err, new(*StoppedError)) {
 		return err
 	}
-	if _, err := s.db.ExecContext(ctx, s.sql("UPDATE fleet_run SET label = $2 WHERE id = $1"), r.id, label); err != nil {
-		return fmt.Errorf("fleet: label of run %q: %w", run, err)
+	return fmt.Errorf("fleet: %s %q: %w", what, run, err)
+}
+
+// Progress counts what became of the changes of a run so far, also while another
+// process works on it. Without such a run it is an [*UnknownRunError].
+func (s *Store) Progress(ctx context.Context, run string) (Progress, error) {
+	p, err := s.progress(ctx, run)
+	return p, failed("progress of run", run, err)
+}
+
+// SetLabel keeps a text with a run, in place of the one before, for the caller's
+// own use: a digest of what it was made from, say.
+func (s *Store) SetLabel(ctx context.Context, run, label string) error {
+	r, err := s.find(ctx, run)
+	if err == nil {
+		_, err = s.db.ExecContext(ctx, s.sql("UPDATE fleet_run SET label = $2 WHERE id = $1"), r.id, label)
 	}
-	return nil
+	return failed("label of run", run, err)
 }
 
 // Runs returns the progress of every run, the oldest first.
@@ -57,16 +61,8 @@ func (s *Store) Runs(ctx context.Context) ([]Progress, error) {
 	if err != nil {
 		return nil, fmt.Errorf("fleet: runs: %w", err)
 	}
-	defer rows.Close()
-	var names []string
-	for rows.Next() {
-		var name string
-		if err := rows.Scan(&name); err != nil {
-			return nil, fmt.Errorf("fleet: runs: %w", err)
-		}
-		names = append(names, name)
-	}
-	if err := rows.Err(); err != nil {
+	names, err := column[string](rows)
+	if err != nil {
 		return nil, fmt.Errorf("fleet: runs: %w", err)
 	}
 	var runs []Progress
@@ -102,27 +98,28 @@ func (s *Store) find(ctx context.Context, name string) (run, error) {
 	err := s.reads.QueryRowContext(ctx, s.sql("SELECT id, created, stops, stop_reason, label FROM fleet_run WHERE name = $1"), name).
 		Scan(&r.id, &created, &r.stops, &r.reason, &r.label)
 	if errors.Is(err, sql.ErrNoRows) {
-		return run{}, &UnknownRunError{name}
-	}
-	if err != nil {
-		return run{}, fmt.Errorf("fleet: run %q: %w", name, err)
+		err = &UnknownRunError{name}
 	}
 	r.created = time.UnixMicro(created)
-	return r, nil
+	return r, err
 }
 
-func (s *Store) progress(ctx context.Context, r run) (Progress, error) {
+func (s *Store) progress(ctx context.Context, name string) (Progress, error) {
+	r, err := s.find(ctx, name)
+	if err != nil {
+		return Progress{}, err
+	}
 	p := Progress{Run: r.name, Created: r.created, Label: r.label, Stopped: r.reason}
 	rows, err := s.reads.QueryContext(ctx, s.sql("SELECT outcome, count(*) FROM fleet_change WHERE run = $1 GROUP BY outcome"), r.id)
 	if err != nil {
-		return p, fmt.Errorf("fleet: progress of run %q: %w", r.name, err)
+		return Progress{}, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var state State
 		var n int
 		if err := rows.Scan(&state, &n); err != nil {
-			return p, fmt.Errorf("fleet: progress of run %q: %w", r.name, err)
+			return Progress{}, err
 		}
 		switch state {
 		case StatePending:

@@ -22,25 +22,25 @@ type Result struct {
 	// value; nil where they are not known. V1 has none.
 	Before, After *tokenpatch.Token
 
-	Err     string // why it was not applied, or is not known; empty where it was, and while it is pending
-	ErrType string // the name of Err's type: "NotFoundError"
-	Code    string // the API's code, or the status's name in the same form: "not_found"
-	Status  int    // of the last response; 0 where there was none
-	Started time.Time
-	Ended   time.Time // zero while it is pending
+	Err     string    // why it was not applied, or is not known; empty where it was, and while it is pending
+	ErrType string    // the name of Err's type: "NotFoundError"
+	Code    string    // the API's code, or the status's name in the same form: "not_found"
+	Status  int       // of the response that Err is about; 0 where there was none
+	Started time.Time // when its first attempt began, or as Ended where none was made; zero before
+	Ended   time.Time // when it was decided; zero while it is pending. Both are by the store's clock
 }
 
 const page = 500 // results that are read at once
 
 // Results iterates over the changes of a run in the order in which they were
-// added, with what became of them so far: those that are in one of the states, or
-// all of them where none is given. It holds no transaction: what is written
-// meanwhile may or may not be seen. An error is the last that it yields.
+// added, with what became of them so far: those in one of the states, or all of them
+// where none is given. What is written meanwhile may or may not be seen. An error,
+// such as an [*UnknownRunError], is the last that it yields.
 func (s *Store) Results(ctx context.Context, run string, states ...State) iter.Seq2[Result, error] {
 	return func(yield func(Result, error) bool) {
 		r, err := s.find(ctx, run)
 		if err != nil {
-			yield(Result{}, err)
+			yield(Result{}, failed("results of run", run, err))
 			return
 		}
 		var after int64
@@ -52,7 +52,7 @@ func (s *Store) Results(ctx context.Context, run string, states ...State) iter.S
 				}
 			}
 			if err != nil {
-				yield(Result{}, fmt.Errorf("fleet: results of run %q: %w", run, err))
+				yield(Result{}, failed("results of run", run, err))
 				return
 			}
 			if len(results) < page {
@@ -63,21 +63,21 @@ func (s *Store) Results(ctx context.Context, run string, states ...State) iter.S
 	}
 }
 
-// Slowest returns the n results of a run that took the longest from the first
-// attempt to the end, the slowest first.
+// Slowest returns the results of a run that took the longest from their first
+// attempt to their end, n at most, the slowest first.
 func (s *Store) Slowest(ctx context.Context, run string, n int) ([]Result, error) {
 	r, err := s.find(ctx, run)
 	if err != nil {
-		return nil, err
+		return nil, failed("slowest of run", run, err)
 	}
-	results, _, err := s.query(ctx, "run = $1 AND ended IS NOT NULL ORDER BY ended - started DESC, seq LIMIT $2", r.id, n)
+	results, _, err := s.query(ctx, "run = $1 AND ended IS NOT NULL ORDER BY ended - started DESC, seq LIMIT $2", r.id, max(n, 0))
 	if err != nil {
-		return nil, fmt.Errorf("fleet: slowest of run %q: %w", run, err)
+		return nil, failed("slowest of run", run, err)
 	}
 	return results, nil
 }
 
-// results reads a page of them, behind seq after.
+// results reads the page of results that begins behind seq after.
 func (s *Store) results(ctx context.Context, run, after int64, states []State) (results []Result, last int64, err error) {
 	condition, args := "run = $1 AND seq > $2", []any{run, after, page}
 	if len(states) > 0 {

@@ -3,26 +3,27 @@ package fleet
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"slices"
 	"strconv"
 
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// Retry puts the changes of a run back that ended in one of the states: it makes
-// them pending again, for the next [Store.Run], and returns how many there were.
+// Retry makes the changes of a run pending again that ended in one of the states,
+// for the next [Store.Run], and returns how many there were. The states are
+// [StateNotApplied] and [StateUnknown]: another one is a [*tokenpatch.InputError],
+// and without any state there is nothing to do.
 //
-// One whose outcome is unknown is settled by a read before anything is sent; if
-// it is a patch that may not be sent twice, and the read does not show it, it
-// ends unknown again. Its attempts are kept.
+// The next run settles an unknown change by a read before it sends anything. A
+// patch that may not be sent twice, and that the read does not show, ends unknown
+// again. What is known of earlier attempts is kept.
 func (s *Store) Retry(ctx context.Context, run string, states ...State) (int, error) {
 	return s.putBack(ctx, run, "", states)
 }
 
-// RetryEvenIfApplied is [Store.Retry] for changes of which somebody has made sure
-// that sending them again does no harm: they are sent as if they never had been,
-// and an unknown one may then be applied twice.
+// RetryEvenIfApplied is [Store.Retry] for changes that somebody has looked at, and
+// that do no harm when they are applied twice: they are sent as if they never had
+// been.
 func (s *Store) RetryEvenIfApplied(ctx context.Context, run string, states ...State) (int, error) {
 	forget := `UPDATE fleet_attempt SET outcome = 'not_applied' WHERE run = $1
 		AND EXISTS (SELECT 1 FROM fleet_change c WHERE c.run = fleet_attempt.run AND c.seq = fleet_attempt.seq AND c.outcome = $2)`
@@ -38,7 +39,7 @@ func (s *Store) putBack(ctx context.Context, name, before string, states []State
 	}
 	r, err := s.find(ctx, name)
 	if err != nil {
-		return 0, err
+		return 0, failed("retry of run", name, err)
 	}
 	var n int64
 	err = s.tx(ctx, func(tx *sql.Tx) error {
@@ -62,17 +63,17 @@ func (s *Store) putBack(ctx context.Context, name, before string, states []State
 		return nil
 	})
 	if err != nil {
-		return 0, fmt.Errorf("fleet: retry of run %q: %w", name, err)
+		return 0, failed("retry of run", name, err)
 	}
 	return int(n), nil
 }
 
-// Delete forgets a run with all its changes, and what became of them. A process
-// that works on it ends with an [*UnknownRunError].
+// Delete forgets a run, its changes and what became of them. A process that works
+// on it ends with an [*UnknownRunError], as does Delete where there is no such run.
 func (s *Store) Delete(ctx context.Context, run string) error {
 	r, err := s.find(ctx, run)
 	if err != nil {
-		return err
+		return failed("delete run", run, err)
 	}
 	err = s.tx(ctx, func(tx *sql.Tx) error {
 		for _, statement := range []string{
@@ -86,8 +87,5 @@ func (s *Store) Delete(ctx context.Context, run string) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("fleet: delete run %q: %w", run, err)
-	}
-	return nil
+	return failed("delete run", run, err)
 }

@@ -42,7 +42,7 @@ type attempt struct {
 	age     time.Duration // since it was written down, by the store's clock
 	outcome State         // empty where nothing is known
 	status  int           // 0 where there was no response
-	never   bool          // it was written down and, for certain, not sent
+	unsent  bool          // it was written down and, for certain, not sent
 }
 
 // load reads a change with its attempts; nil where there is none.
@@ -81,7 +81,7 @@ func (s *Store) attempts(ctx context.Context, run, seq int64) ([]attempt, error)
 	return attempts, rows.Err()
 }
 
-// decode reads what may not be there.
+// decode decodes JSON into a new value, and leaves into nil where text is empty.
 func decode[T any](text string, into **T) error {
 	if text == "" {
 		return nil
@@ -90,7 +90,7 @@ func decode[T any](text string, into **T) error {
 	return json.Unmarshal([]byte(text), *into)
 }
 
-// encode is what decode reads.
+// encode is the reverse of decode: NULL for nil.
 func encode[T any](value *T) (text sql.NullString, err error) {
 	if value == nil {
 		return text, nil
@@ -99,8 +99,8 @@ func encode[T any](value *T) (text sql.NullString, err error) {
 	return sql.NullString{String: string(data), Valid: true}, err
 }
 
-// unsettled reports whether an attempt was made of which nobody knows what
-// became of it, and how long ago the latest of them was written down.
+// unsettled reports whether some attempt has no outcome yet that rules out that it
+// was applied, and how long ago the latest of those was written down.
 func (r *row) unsettled() (age time.Duration, found bool) {
 	for _, a := range r.attempts {
 		if a.outcome == StateNotApplied || a.outcome == overtaken {
@@ -122,11 +122,11 @@ func (r *row) wasOvertaken() bool {
 	return slices.ContainsFunc(r.attempts, func(a attempt) bool { return a.outcome == overtaken })
 }
 
-// hold is the condition for whatever is written for a row: that nobody else has
-// written since it was read. It has the parameters $1 to $4.
-const hold = "run = $1 AND seq = $2 AND fence IN ($3, $4)"
+// fenced is the condition of whatever is written for a row: that nobody else has
+// written since it was read. It takes $1 to $4, which [row.fencing] returns.
+const fenced = "run = $1 AND seq = $2 AND fence IN ($3, $4)"
 
-func (r *row) holder() []any { return []any{r.run, r.seq, r.seen, r.fence} }
+func (r *row) fencing() []any { return []any{r.run, r.seq, r.seen, r.fence} }
 
 // writeAttempts writes what became of attempts. Those that were never sent are
 // forgotten.
@@ -134,7 +134,7 @@ func writeAttempts(ctx context.Context, tx *sql.Tx, s *Store, r *row, attempts [
 	for _, a := range attempts {
 		var err error
 		switch {
-		case a.never:
+		case a.unsent:
 			_, err = tx.ExecContext(ctx, s.sql("DELETE FROM fleet_attempt WHERE run = $1 AND seq = $2 AND number = $3"), r.run, r.seq, a.number)
 		case a.outcome != "":
 			_, err = tx.ExecContext(ctx, s.sql("UPDATE fleet_attempt SET outcome = $4, status = $5 WHERE run = $1 AND seq = $2 AND number = $3"),

@@ -18,24 +18,25 @@ import (
 
 // Options say how a run is worked on. Client is all that must be set.
 type Options struct {
-	// Client is how to reach the services. Its hooks are called as ever.
+	// Client configures the client that Run makes. The timeout of its HTTPClient,
+	// or 30 s, is what an attempt may take. Its hooks are called as for any client.
 	Client tokenpatch.Config
 
 	// Workers is how many changes are worked on at once, at most 1000. 0 means 32.
 	Workers int
 
-	// StopAfter is the share of changes that may fail: where more of those that
-	// this call has finished are not applied or unknown, 20 at least, the run
-	// stops by itself. 0 never stops it; otherwise it is less than 1.
+	// StopAfter is the share of changes that may fail, from 0 to less than 1. The
+	// run stops by itself where more of those that this call has finished are not
+	// applied or unknown, once 20 have finished. 0 never stops it.
 	StopAfter float64
 
-	// ServiceTime is how long after a client has given a request up a service
-	// may still apply it. What became of such a request is asked no sooner. 0
-	// means 30 s.
+	// ServiceTime is how long a service may still apply a request after the client
+	// has given it up. Run asks no sooner what became of such a request. 0 means
+	// 30 s.
 	ServiceTime time.Duration
 
-	// Logger is told of what goes wrong with the store, and of what River says.
-	// nil is silent.
+	// Logger is told of trouble with the store, and of what River says. nil is
+	// silent.
 	Logger *slog.Logger
 }
 
@@ -44,11 +45,11 @@ type Options struct {
 // were applied. Started again it goes on, and several processes may work on one
 // run at once.
 //
-// When ctx ends it begins nothing new, waits for what was sent, for as long as
-// the timeout of one attempt, and returns the context's error. A [*StoppedError]
-// is returned where going on would do harm, an [*UnknownRunError] where there is
-// no such run, and an error of the client where its settings are wrong. A store
-// that cannot be reached is waited for.
+// When ctx ends, Run begins nothing new, waits for what was sent, as long as an
+// attempt may take, and returns the context's error. It returns a [*StoppedError]
+// where going on would do harm, an [*UnknownRunError] where there is no such run,
+// and a [*tokenpatch.InputError] where o is wrong. It waits for a store that cannot
+// be reached.
 func (s *Store) Run(ctx context.Context, name string, o Options) error {
 	r, err := s.newRunner(ctx, name, o)
 	if err != nil {
@@ -59,10 +60,7 @@ func (s *Store) Run(ctx context.Context, name string, o Options) error {
 	err = r.supervise(ctx)
 	r.stopping.stop(err)
 	r.drain()
-	if err != nil && !errors.As(err, new(*StoppedError)) {
-		err = fmt.Errorf("fleet: run %q: %w", name, err)
-	}
-	return err
+	return failed("run", name, err)
 }
 
 // runner works on one run in one process.
@@ -94,7 +92,7 @@ func (s *Store) newRunner(ctx context.Context, name string, o Options) (*runner,
 	}
 	found, err := s.find(ctx, name)
 	if err != nil {
-		return nil, err
+		return nil, failed("run", name, err)
 	}
 	client, err := tokenpatch.NewClient(withHooks(o.Client))
 	if err != nil {
@@ -196,7 +194,7 @@ func (r *runner) supervise(ctx context.Context) error {
 // lookAfter starts River where it is not running, sees to it that it has jobs,
 // and reports whether every change is decided.
 func (r *runner) lookAfter(ctx context.Context) (over bool, err error) {
-	if err := errors.Join(r.store.whole(), r.beat(ctx)); err != nil {
+	if err := errors.Join(r.store.intact(), r.beat(ctx)); err != nil {
 		return false, err
 	}
 	now, err := r.store.find(ctx, r.run.name)

@@ -21,18 +21,18 @@ var (
 // sending is one call of the client that may change a token. Each of its
 // attempts is written down before it is sent, and is not sent where that fails.
 type sending struct {
-	runner  *runner
-	row     *row
-	before  sql.NullString // the token as it was read
-	sent    sql.NullString // the patch
-	resets  bool           // that whatever was sent before is known not to have been applied
-	earlier []attempt      // of the same worker, by other calls
-	until   time.Time      // when the last attempt may begin
-	cancel  context.CancelCauseFunc
+	runner    *runner
+	row       *row
+	before    sql.NullString // the token as it was read
+	sent      sql.NullString // the patch
+	overtaken bool           // as of the task: no attempt of an earlier worker can be applied any more
+	earlier   []attempt      // of the same worker, in calls before
+	until     time.Time      // when the last attempt may begin
+	cancel    context.CancelCauseFunc
 
 	mu       sync.Mutex
 	inFlight bool
-	last     int64     // number of the last attempt
+	last     int64     // number of the latest attempt
 	attempts []attempt // of this call
 	refused  error     // why no other attempt may begin; nil where one may
 }
@@ -116,13 +116,13 @@ func (s *sending) begin(ctx context.Context) error {
 	}
 	s.last++
 	if err := s.runner.commits.write(func(tx *sql.Tx) error { return s.write(ctx, tx) }); err != nil {
-		s.attempts = append(s.attempts, attempt{number: s.last, never: true})
+		s.attempts = append(s.attempts, attempt{number: s.last, unsent: true})
 		return err
 	}
 	s.attempts = append(s.attempts, attempt{number: s.last})
 	limit := s.runner.timing.send
 	if time.Since(began) > limit || time.Since(began.Round(0)) > limit || time.Now().Round(0).After(s.until.Round(0)) {
-		s.attempts[len(s.attempts)-1].never = true
+		s.attempts[len(s.attempts)-1].unsent = true
 		return errLate
 	}
 	return nil
@@ -134,11 +134,11 @@ func (s *sending) write(ctx context.Context, tx *sql.Tx) error {
 	ctx = context.WithoutCancel(ctx)
 	store := s.runner.store
 	result, err := tx.ExecContext(ctx, store.sql(`UPDATE fleet_change SET fence = $4, before = $5, sent = $6, started = coalesce(started, {now})
-		WHERE `+hold+` AND outcome = 'pending'`), append(s.row.holder(), s.before, s.sent)...)
+		WHERE `+fenced+` AND outcome = 'pending'`), append(s.row.fencing(), s.before, s.sent)...)
 	if err := oneRow(result, err); err != nil {
 		return err
 	}
-	if s.resets {
+	if s.overtaken {
 		_, err := tx.ExecContext(ctx, store.sql(`UPDATE fleet_attempt SET outcome = 'overtaken'
 			WHERE run = $1 AND seq = $2 AND number < $3 AND outcome <> 'not_applied'`), s.row.run, s.row.seq, s.first())
 		if err != nil {

@@ -15,7 +15,7 @@ import (
 )
 
 // errFileReplaced is why a store's file is not written to any more. SQLite itself
-// goes on writing to a file that has no name, as if nothing had happened.
+// would go on writing to a deleted file, as if nothing had happened.
 var errFileReplaced = errors.New("the database file was deleted or replaced while it was in use")
 
 // openSQLite opens the file at path. All writing goes through one connection:
@@ -23,7 +23,7 @@ var errFileReplaced = errors.New("the database file was deleted or replaced whil
 // which its own busy handler is not.
 func openSQLite(_ context.Context, path string) (*Store, error) {
 	if path == "" || strings.HasPrefix(path, ":") {
-		return nil, fmt.Errorf("the path %q: want that of a file", path)
+		return nil, fmt.Errorf("path %q: want that of a file", path)
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -47,7 +47,7 @@ func openSQLite(_ context.Context, path string) (*Store, error) {
 		now:    "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
 		worker: "j.attempted_by ->> -1",
 		rebind: func(statement string) string { return strings.ReplaceAll(statement, "$", "?") },
-		whole: func() error {
+		intact: func() error {
 			if now, err := os.Stat(path); err != nil || !os.SameFile(opened, now) {
 				return errFileReplaced
 			}

@@ -14,11 +14,11 @@ const (
 	minFinished = 20 // changes before the share of failures counts
 )
 
-// StoppedError is why a run ended by itself although changes are pending: going
-// on would have done harm. Running it again goes on.
+// StoppedError is why a run ended by itself although changes are pending: too many
+// failed, or the credential was refused too often. Another [Store.Run] goes on.
 type StoppedError struct {
 	Run    string
-	Reason string
+	Reason string // for people
 }
 
 func (e *StoppedError) Error() string {

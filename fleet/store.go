@@ -15,23 +15,24 @@ import (
 // machines share. It is made by [Open] and is safe for concurrent use, also by
 // several processes at once.
 type Store struct {
-	db     *sql.DB // of every transaction, and of River
-	reads  *sql.DB // of what is only read
+	db     *sql.DB // for transactions, and for River
+	reads  *sql.DB // for what only reads
 	driver driver
-	now    string // the store's own clock in SQL: microseconds since 1970
-	lock   string // what locks the rows that a SELECT finds
-	worker string // who works on job j of River's
-	rebind func(string) string
-	whole  func() error // that the database still is the one that was opened; asked around each transaction
+	now    string              // the store's own clock in SQL: microseconds since 1970
+	lock   string              // what locks the rows that a SELECT finds
+	worker string              // who works on job j of River's
+	rebind func(string) string // writes Postgres's placeholders as the database wants them
+	intact func() error        // an error where the file is not the one that was opened; asked around each transaction
 }
 
-// Open opens a store, and makes or migrates its tables: fleet's own, whose
-// names begin with fleet_, and those of River, the engine.
+// Open opens a store, and makes or migrates its tables: fleet's own, whose names
+// begin with fleet_, and those of River, the job queue. [Store.Close] it when it is
+// no longer used.
 //
-// source is the path of a SQLite file, which is made where there is none, or a
-// URL that begins with postgres:// or postgresql://. The file is readable by
-// its owner only, and belongs on a local disk. Close the store when it is no
-// longer used.
+// source is the path of a SQLite file, which is made where there is none, or a URL
+// that begins with postgres:// or postgresql://. The file belongs on a local disk;
+// its mode becomes 0600. A file that is no database, a server that cannot be
+// reached, and tables of a newer version are errors.
 func Open(ctx context.Context, source string) (*Store, error) {
 	open := openSQLite
 	if strings.HasPrefix(source, "postgres://") || strings.HasPrefix(source, "postgresql://") {
@@ -48,7 +49,7 @@ func Open(ctx context.Context, source string) (*Store, error) {
 	return s, nil
 }
 
-// Close closes the store. It waits for no run: end those first.
+// Close closes the store. It does not wait for runs: end them first.
 func (s *Store) Close() error {
 	err := s.db.Close()
 	if s.reads != s.db {
@@ -62,9 +63,9 @@ func (s *Store) Close() error {
 // driver is River's, for either database.
 type driver = riverdriver.Driver[*sql.Tx]
 
-// tx runs do in one transaction. What do reads in it is what it writes on.
+// tx calls do in one transaction, which an error of do rolls back.
 func (s *Store) tx(ctx context.Context, do func(*sql.Tx) error) error {
-	if err := s.whole(); err != nil {
+	if err := s.intact(); err != nil {
 		return err
 	}
 	tx, err := s.db.BeginTx(ctx, nil)
@@ -78,12 +79,12 @@ func (s *Store) tx(ctx context.Context, do func(*sql.Tx) error) error {
 	if err := tx.Commit(); err != nil {
 		return err
 	}
-	return s.whole()
+	return s.intact()
 }
 
-// sql is a statement, written with Postgres's placeholders, in the words of
-// the store: {now} is the store's clock, {lock} locks what a SELECT finds, and
-// {worker} and {dead} are for [live].
+// sql translates a statement to the database's dialect. It has Postgres's
+// placeholders; {now} stands for the store's clock, {lock} locks what a SELECT
+// finds, and {worker} and {dead} are for [live].
 func (s *Store) sql(statement string) string {
 	return s.rebind(strings.NewReplacer("{now}", s.now, "{lock}", s.lock, "{worker}", s.worker,
 		"{dead}", strconv.FormatInt(deadAfter.Microseconds(), 10)).Replace(statement))

@@ -15,17 +15,17 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// task is what a worker does about one change.
+// task is a worker's work on one change.
 type task struct {
 	*runner
 	row       *row
-	unsettled bool      // that an earlier attempt may have been applied
-	resets    bool      // that a read has shown that none was
+	unsettled bool      // whether an earlier attempt may have been applied, or may be yet
+	overtaken bool      // whether a read has shown that no earlier attempt can be applied any more
 	until     time.Time // when the last attempt may begin
-	attempts  []attempt // that were made
+	attempts  []attempt // that this worker made
 }
 
-// verdict is what a task comes to.
+// verdict is how a task ends.
 type verdict struct {
 	state State
 	later time.Duration     // where it is pending: when to look again
@@ -40,34 +40,34 @@ func (t *task) decide(ctx context.Context) (v verdict) {
 	case change.Update != nil:
 		v = t.update(ctx, *change.Update)
 	case !t.unsettled:
-		v = t.fresh(ctx)
+		v = t.readAndSend(ctx)
 	case change.Patch != nil && change.Patch.Replay() == tokenpatch.ReplayIdempotent:
 		v = t.patch(ctx, t.row.before, change.Patch)
 	default:
 		v = t.settle(ctx)
 	}
-	if v.state == StateNotApplied && (t.resets || t.row.wasOvertaken()) {
+	if v.state == StateNotApplied && (t.overtaken || t.row.wasOvertaken()) {
 		v.state = StateUnknown // an earlier patch may have been applied, and written over since
 	}
 	return v
 }
 
-const maxConflicts = 5 // other writers that one try of a Want puts up with
+const maxConflicts = 5 // how often a Want is made again because somebody else was quicker
 
-// fresh reads the token, and sends what changes it.
-func (t *task) fresh(ctx context.Context) verdict {
+// readAndSend reads the token, and sends what changes it.
+func (t *task) readAndSend(ctx context.Context) verdict {
 	for conflicts := 0; ; conflicts++ {
 		before, err := t.read(ctx)
 		if err != nil {
-			return t.unread(err)
+			return t.readFailed(err)
 		}
 		patch := t.row.change.patchOf(*before)
 		if patch.Len() == 0 {
 			return verdict{state: StateApplied, after: before}
 		}
 		v := t.patch(ctx, before, patch)
-		overtaken := t.row.change.Want != nil && v.state == StateNotApplied && errors.As(v.err, new(*tokenpatch.PatchFailedError))
-		if !overtaken || conflicts == maxConflicts || t.sameAs(ctx, before) {
+		conflict := t.row.change.Want != nil && v.state == StateNotApplied && errors.As(v.err, new(*tokenpatch.PatchFailedError))
+		if !conflict || conflicts == maxConflicts || t.sameAs(ctx, before) {
 			return v
 		}
 	}
@@ -88,12 +88,12 @@ func (t *task) settle(ctx context.Context) verdict {
 	})
 	switch {
 	case err != nil:
-		return t.unread(err)
+		return t.readFailed(err)
 	case outcome == tokenpatch.OutcomeApplied:
 		return verdict{state: StateApplied, after: token}
 	case outcome == tokenpatch.OutcomeNotApplied && t.row.change.Want != nil:
-		t.unsettled, t.resets = false, true
-		return t.fresh(ctx)
+		t.unsettled, t.overtaken = false, true
+		return t.readAndSend(ctx)
 	case outcome == tokenpatch.OutcomeNotApplied:
 		return verdict{state: StateUnknown, err: errOvertaken}
 	case patch.Replay() == tokenpatch.ReplayUnsafe:
@@ -103,13 +103,13 @@ func (t *task) settle(ctx context.Context) verdict {
 	}
 }
 
-// What a read says of a patch whose attempts had no outcome.
+// Why a patch whose attempts have no outcome is left unknown after a read.
 var (
 	errUnsettled = errors.New("fleet: the patch may have been applied and may not be sent again, and a read does not show it")
 	errOvertaken = errors.New("fleet: somebody else has changed what the patch is guarded by: it will not be applied any more, and may have been before")
 )
 
-// errNoTime is the error of a read for which a worker has no time.
+// errNoTime is the error of a read that a worker's time was too short for.
 var errNoTime = errors.New("no time is left for a read")
 
 // read reads the token.
@@ -121,7 +121,7 @@ func (t *task) read(ctx context.Context) (token *tokenpatch.Token, err error) {
 	return token, err
 }
 
-// reading calls the client for something that changes nothing.
+// reading makes a call that only reads, in what is left of the worker's time.
 func (t *task) reading(ctx context.Context, call func(context.Context) error) error {
 	ctx, cancel := context.WithDeadline(ctx, t.until)
 	defer cancel()
@@ -134,13 +134,13 @@ func (t *task) reading(ctx context.Context, call func(context.Context) error) er
 	return err
 }
 
-// unread says what a read that failed comes to. A token that cannot be read
-// cannot be settled either.
-func (t *task) unread(err error) verdict {
+// readFailed says what a change comes to whose token could not be read. A change
+// that is to be settled cannot be then.
+func (t *task) readFailed(err error) verdict {
 	switch {
 	case errors.Is(err, errNoTime):
 		return verdict{state: StatePending, later: time.Second}
-	case t.mayPass(err):
+	case t.retryable(err):
 		return verdict{state: StatePending, later: t.pause(err)}
 	case t.unsettled:
 		return verdict{state: StateUnknown, err: err}
@@ -188,14 +188,14 @@ func (t *task) patch(ctx context.Context, before *tokenpatch.Token, patch *token
 }
 
 func (t *task) newSending(before, sent sql.NullString) *sending {
-	s := &sending{runner: t.runner, row: t.row, before: before, sent: sent, resets: t.resets, earlier: t.attempts, until: t.until}
+	s := &sending{runner: t.runner, row: t.row, before: before, sent: sent, overtaken: t.overtaken, earlier: t.attempts, until: t.until}
 	for _, a := range slices.Concat(t.row.attempts, t.attempts) {
 		s.last = max(s.last, a.number)
 	}
 	return s
 }
 
-// judge says what a call comes to.
+// judge takes in how a call that sends ended, and returns what the change comes to.
 func (t *task) judge(ctx context.Context, s *sending, after *tokenpatch.Token, err error) verdict {
 	t.attempts = append(t.attempts, s.attempts...)
 	t.observe(ctx, err)
@@ -204,21 +204,21 @@ func (t *task) judge(ctx context.Context, s *sending, after *tokenpatch.Token, e
 	switch {
 	case outcome == StateApplied:
 		return verdict{state: StateApplied, after: after}
-	case s.maybeSent(), t.unsettled && (guarded || t.mayPass(err)):
+	case s.maybeSent(), t.unsettled && (guarded || t.retryable(err)):
 		return t.undecided(err)
 	case s.refused != nil || ctx.Err() != nil:
 		return verdict{state: StatePending, later: time.Second}
 	case t.unsettled || outcome == StateUnknown:
 		return verdict{state: StateUnknown, err: err}
-	case t.mayPass(err):
+	case t.retryable(err):
 		return verdict{state: StatePending, later: t.pause(err)}
 	default:
 		return verdict{state: StateNotApplied, err: err}
 	}
 }
 
-// undecided has the change settled once nothing of it can be on its way, unless
-// that was tried often enough.
+// undecided has the change settled later, once nothing of it can be on its way;
+// after maxAttempts it is unknown.
 func (t *task) undecided(err error) verdict {
 	if len(t.row.attempts)+len(t.attempts) >= maxAttempts {
 		return verdict{state: StateUnknown, err: err}
@@ -236,7 +236,7 @@ func (t *task) observe(ctx context.Context, err error) {
 // maybeSent reports whether an attempt of the call may have been applied.
 func (s *sending) maybeSent() bool {
 	for _, a := range s.attempts {
-		if !a.never && a.outcome != StateNotApplied {
+		if !a.unsent && a.outcome != StateNotApplied {
 			return true
 		}
 	}
@@ -245,8 +245,8 @@ func (s *sending) maybeSent() bool {
 
 const maxAttempts = 32 // of one change: what is not decided after them will not be
 
-// mayPass reports whether another try, later, may end otherwise.
-func (t *task) mayPass(err error) bool {
+// retryable reports whether another try, later, may end otherwise.
+func (t *task) retryable(err error) bool {
 	var response *tokenpatch.APIError
 	switch {
 	case errors.As(err, new(*tokenpatch.RateLimitedError)):

@@ -7,9 +7,9 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// Want says how a token of V2 shall be. A field that is absent stays as it is,
-// one that is set gets its value, and of one that is null the token shall have
-// none. A token that is as wanted already is not written.
+// Want says how a token of V2 shall be. A setting whose field is absent stays as it
+// is, one whose field is set gets that value, and one whose field is null is taken
+// away. A token that is as wanted already is not written.
 type Want struct {
 	Name              tokenpatch.Field[string]                 `json:"name,omitzero"`
 	Description       tokenpatch.Field[string]                 `json:"description,omitzero"`

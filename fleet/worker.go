@@ -64,7 +64,7 @@ func (r *runner) enter(ctx context.Context, t *task) (leave func(), err error) {
 func (r *runner) postpone(ctx context.Context, t *task, v verdict) error {
 	if len(t.attempts) > 0 {
 		err := r.persist(ctx, func(ctx context.Context, tx *sql.Tx) error {
-			held, err := tx.ExecContext(ctx, r.store.sql("UPDATE fleet_change SET fence = $4 WHERE "+hold), t.row.holder()...)
+			held, err := tx.ExecContext(ctx, r.store.sql("UPDATE fleet_change SET fence = $4 WHERE "+fenced), t.row.fencing()...)
 			if err := oneRow(held, err); err != nil {
 				return err
 			}
@@ -86,9 +86,9 @@ func (r *runner) record(ctx context.Context, t *task, v verdict) error {
 	}
 	e := describe(v.err)
 	err = r.persist(ctx, func(ctx context.Context, tx *sql.Tx) error {
-		args := append(t.row.holder(), v.state, after, e.text, e.kind, e.code, e.status)
+		args := append(t.row.fencing(), v.state, after, e.text, e.kind, e.code, e.status)
 		written, err := tx.ExecContext(ctx, r.store.sql(`UPDATE fleet_change SET fence = $4, outcome = $5, after = $6, error = $7, error_type = $8, code = $9,
-			status = $10, started = coalesce(started, {now}), ended = {now} WHERE `+hold+" AND outcome = 'pending'"), args...)
+			status = $10, started = coalesce(started, {now}), ended = {now} WHERE `+fenced+" AND outcome = 'pending'"), args...)
 		if err := oneRow(written, err); err != nil {
 			return err
 		}

@@ -23,7 +23,7 @@ func redisServer(t testing.TB) string {
 		return options.Addr
 	}
 	const usual = "127.0.0.1:6379"
-	if answers(usual) {
+	if listens(usual) {
 		return usual
 	}
 	server := newServer(t)
@@ -31,7 +31,7 @@ func redisServer(t testing.TB) string {
 	return server.address
 }
 
-func answers(address string) bool {
+func listens(address string) bool {
 	conn, err := net.DialTimeout("tcp", address, time.Second)
 	if err != nil {
 		return false
@@ -76,7 +76,7 @@ func (s *server) start(t testing.TB) {
 	s.command = exec.Command(binary(), "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", s.folder)
 	require.NoError(t, s.command.Start())
 	t.Cleanup(s.stop)
-	require.Eventually(t, func() bool { return answers(s.address) }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return listens(s.address) }, 10*time.Second, 10*time.Millisecond)
 }
 
 func (s *server) stop() {

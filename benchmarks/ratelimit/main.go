@@ -34,7 +34,7 @@ const (
 
 	window    = time.Second
 	roundTrip = 50 * time.Millisecond
-	patience  = 3 * time.Minute // with a case; what is not done by then has failed
+	caseLimit = 3 * time.Minute // for each case: calls that have not ended by then have failed
 )
 
 // fleet is a number of calls from a number of goroutines, in fair weather or foul.
@@ -160,7 +160,7 @@ func (f fleet) send(baseURL string, newCaller func(string, tokenpatch.Budget) ca
 	var wg sync.WaitGroup
 	budget := new(tokenpatchtest.Budget)
 	// Whoever believes a clock that is a day ahead would wait for a day.
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), caseLimit)
 	defer cancel()
 	for range f.clients {
 		call := newCaller(baseURL, budget)

@@ -74,16 +74,16 @@ func (a *app) goOn(ctx context.Context) error {
 	return a.work(ctx, store, config)
 }
 
-// addFile adds the changes of a file to the run. That they are in it is written down first, so that a process that begins at
-// the same time, or after a crash, knows the file.
+// addFile adds the changes of a file to the run. It first writes down that the run is this file's, for a process that begins
+// at the same time, or after a crash.
 func (a *app) addFile(ctx context.Context, store *fleet.Store, file *changefile.File) error {
 	p, err := store.Progress(ctx, a.runName)
 	if err != nil && !errors.As(err, new(*fleet.UnknownRunError)) {
 		return err
 	}
 	err = updateKept(ctx, store, a.runName, func(k *kept) error {
-		if p.Total() == 0 {
-			k.Files = nil
+		if p.Total() == 0 { // a new run, or one that was deleted and is made again
+			*k = newKept()
 		}
 		switch {
 		case slices.Contains(k.Files, file.Digest):
@@ -126,7 +126,7 @@ func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Co
 		Client: config, Workers: a.workers, StopAfter: a.stopAfter, ServiceTime: a.timeout,
 		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
-	err = errors.Join(ended(ctx, err), done())
+	err = errors.Join(unexpected(ctx, err), done())
 	if err != nil {
 		return err
 	}
@@ -147,9 +147,9 @@ func (a *app) serve(ctx context.Context, w *watcher) (err error) {
 	return nil
 }
 
-// ended is an error of the program's own: not that it was interrupted, and not that the run stopped by itself, of which
-// the summary tells.
-func ended(ctx context.Context, err error) error {
+// unexpected is the error of a run, but nil where the run was interrupted, as somebody asked, or stopped by itself, which the
+// summary tells.
+func unexpected(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) || errors.As(err, new(*fleet.StoppedError)) {
 		return nil
 	}

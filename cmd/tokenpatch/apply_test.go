@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tokenpatch/tokenpatch/fleet"
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
@@ -137,6 +139,23 @@ func TestARunKeepsItsFile(t *testing.T) {
 	assert.Contains(t, s.run(2, "report").stderr, "want -run with one of a.jsonl, b")
 }
 
+// A run that is made again after it was deleted shows nothing of the one before.
+func TestADeletedRunIsForgotten(t *testing.T) {
+	s := newShell(t)
+	s.tokens(1)
+	s.file("a.jsonl", `{"api":"v2","id":"token0","want":{"role":"reader"}}`)
+	s.service.Inject(tokenpatchtest.Fault{Match: patches, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"1"}}})
+	s.run(0, "apply", "a.jsonl")
+	assert.Contains(t, s.run(0, "report", "-format", "html").stdout, `"refused":1`)
+
+	store, err := fleet.Open(t.Context(), filepath.Join(s.dir, "tokenpatch.db"))
+	require.NoError(t, err)
+	require.NoError(t, store.Delete(t.Context(), "a.jsonl"))
+	require.NoError(t, store.Close())
+	s.run(0, "apply", "a.jsonl")
+	assert.Contains(t, s.run(0, "report", "-format", "html").stdout, `"refused":0`)
+}
+
 func TestCredentials(t *testing.T) {
 	s := newShell(t)
 	s.mixed()
@@ -176,7 +195,9 @@ func TestUsage(t *testing.T) {
 		`"b": want one FILE after the flags`:                        {"apply", "a", "b"},
 		`"a": want nothing after the flags`:                         {"status", "a"},
 		"flag provided but not defined: -x":                         {"apply", "-x"},
-		"-workers 0.5":                                              {"apply", "-workers", "2000", "a"},
+		"-workers 2000: want 1 to 1000":                             {"apply", "-workers", "2000", "a"},
+		"-workers 0: want 1 to 1000":                                {"apply", "-workers", "0", "a"},
+		"-timeout 0s: want a time such as 30s":                      {"plan", "-timeout", "0", "a"},
 		`-progress "fast": want one of auto, bar, plain, none`:      {"apply", "-progress", "fast", "a"},
 		`-format "xml": want one of text, csv, json, html`:          {"report", "-format", "xml"},
 		`-outcome "applied": want one of not_applied, unknown`:      {"retry", "-outcome", "applied"},
@@ -188,7 +209,6 @@ func TestUsage(t *testing.T) {
 		"-db: the URL has a password: want it in PGPASSWORD, or ":   {"status", "-db", "postgres://a@b/c?password=Xyzzy"},
 		"-db: want a file, or a URL such as postgres://user@host":   {"status", "-db", "postgres://a:Xyzzy@b:c"},
 	} {
-		want, _, _ = strings.Cut(want, "-workers 0.5")
 		e := s.run(2, args...)
 		assert.Contains(t, e.stderr, want, args)
 		assert.NotContains(t, e.stderr, "Xyzzy")

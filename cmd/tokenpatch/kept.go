@@ -12,11 +12,16 @@ import (
 )
 
 // kept is what the store keeps of a run for this command: the files whose changes it holds, and what the processes that
-// worked on it have met with their requests, so that its page can be written when they have long ended.
+// worked on it saw of the rate limit, so that its page can be written when they have long ended. It outlives a run that is
+// deleted; a run that is made again under its name begins anew.
 type kept struct {
 	Files   []string                 `json:"files"`   // digests
 	Windows map[string][]page.Window `json:"windows"` // by process
 	Refused map[string]int           `json:"refused"`
+}
+
+func newKept() kept {
+	return kept{Windows: map[string][]page.Window{}, Refused: map[string]int{}}
 }
 
 const forever = 100 * 365 * 24 * time.Hour
@@ -26,7 +31,7 @@ const forever = 100 * 365 * 24 * time.Hour
 func updateKept(ctx context.Context, store *fleet.Store, run string, change func(*kept) error) error {
 	var refused error
 	err := store.Update(ctx, "cmd/tokenpatch: run "+run, func(state []byte, _ time.Time) ([]byte, time.Duration, error) {
-		k := kept{Windows: map[string][]page.Window{}, Refused: map[string]int{}}
+		k := newKept()
 		if len(state) > 0 {
 			if err := json.Unmarshal(state, &k); err != nil {
 				return nil, 0, err
@@ -41,7 +46,7 @@ func updateKept(ctx context.Context, store *fleet.Store, run string, change func
 	return cmp.Or(refused, err)
 }
 
-// keep keeps what this process has met so far. Of all windows the last ones are kept.
+// keep keeps what this process has seen so far. Of the windows of all processes it keeps the last page.MaxWindows.
 func (t *traffic) keep(ctx context.Context, store *fleet.Store, run string) error {
 	return updateKept(ctx, store, run, func(k *kept) error {
 		k.Windows[t.process], k.Refused[t.process] = t.snapshot()
@@ -57,7 +62,7 @@ func (t *traffic) keep(ctx context.Context, store *fleet.Store, run string) erro
 	})
 }
 
-// keptRequests is what all processes have met that have written it down.
+// keptRequests is what all processes have written down of the rate limit.
 func keptRequests(ctx context.Context, store *fleet.Store, run string) (windows []page.Window, refused int, err error) {
 	err = updateKept(ctx, store, run, func(k *kept) error {
 		windows, refused = k.all()
@@ -66,7 +71,7 @@ func keptRequests(ctx context.Context, store *fleet.Store, run string) (windows 
 	return windows, refused, err
 }
 
-// all is what all processes have met, in the order of time.
+// all is what all processes have seen, in the order of time.
 func (k *kept) all() (windows []page.Window, refused int) {
 	for process := range k.Windows {
 		windows = append(windows, k.Windows[process]...)

@@ -50,7 +50,7 @@ var flags = map[string]func(*flag.FlagSet, *options){
 		f.Float64Var(&o.stopAfter, "stop-after", 0, "stop where more than this `SHARE` fails, 0 to 1 (0: never)")
 	},
 	"add": func(f *flag.FlagSet, o *options) {
-		f.BoolVar(&o.add, "add", false, "add FILE to the run, which has others' changes")
+		f.BoolVar(&o.add, "add", false, "add FILE to a run that was made of another file")
 	},
 	"all": func(f *flag.FlagSet, o *options) {
 		f.BoolVar(&o.all, "all", false, "other members' personal tokens too")
@@ -90,7 +90,7 @@ func (c command) parse(a *app, args []string) error {
 	if most := strings.Count(c.args, "FILE"); len(a.args) > most {
 		return usageError{fmt.Sprintf("%q: want %s after the flags", a.args[most], [...]string{"nothing", "one FILE"}[most])}
 	}
-	return a.check()
+	return a.check(set)
 }
 
 func (c command) flagSet(o *options) *flag.FlagSet {
@@ -102,8 +102,8 @@ func (c command) flagSet(o *options) *flag.FlagSet {
 	return set
 }
 
-// check refuses what no flag may be. A flag that a command does not have is as it is by itself, and right.
-func (o *options) check() error {
+// check refuses values that a flag may not have. A flag that the command does not have is left as it is.
+func (o *options) check(set *flag.FlagSet) error {
 	oneOf := func(name, value string, values ...string) error {
 		if value == "" || slices.Contains(values, value) {
 			return nil
@@ -111,9 +111,9 @@ func (o *options) check() error {
 		return usageError{fmt.Sprintf("-%s %q: want one of %s", name, value, strings.Join(values, ", "))}
 	}
 	switch {
-	case o.workers < 0 || o.workers > 1000:
+	case set.Lookup("workers") != nil && (o.workers < 1 || o.workers > 1000):
 		return usageError{fmt.Sprintf("-workers %d: want 1 to 1000", o.workers)}
-	case o.timeout < 0:
+	case set.Lookup("timeout") != nil && o.timeout <= 0:
 		return usageError{fmt.Sprintf("-timeout %v: want a time such as 30s", o.timeout)}
 	case !(o.stopAfter >= 0 && o.stopAfter < 1):
 		return usageError{fmt.Sprintf("-stop-after %v: want a share such as 0.1, less than 1", o.stopAfter)}

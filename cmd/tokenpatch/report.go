@@ -35,30 +35,32 @@ type line struct {
 }
 
 func newLine(r fleet.Result) line {
-	l := line{API: "v2", ID: r.Change.ID, Outcome: r.State, Attempts: r.Attempts, Status: r.Status, Code: r.Code, Error: r.Err}
+	api := "v2"
 	if r.Change.Update != nil {
-		l.API = "v1"
+		api = "v1"
 	}
-	for from, to := range map[*time.Time]**time.Time{&r.Started: &l.Started, &r.Ended: &l.Ended} {
-		if !from.IsZero() {
-			utc := from.UTC()
-			*to = &utc
-		}
+	return line{
+		API: api, ID: r.Change.ID, Outcome: r.State, Attempts: r.Attempts, Status: r.Status, Code: r.Code, Error: r.Err,
+		Started: utc(r.Started), Ended: utc(r.Ended),
 	}
-	return l
+}
+
+// utc is a time in UTC; nil for the zero time.
+func utc(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
 }
 
 // writeReport tells what became of each change.
 func writeReport(ctx context.Context, a *app) error {
-	store, err := a.openStore(ctx)
+	store, run, err := a.openRun(ctx)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	run, err := a.theRun(ctx, store)
-	if err != nil {
-		return err
-	}
 	p, err := store.Progress(ctx, run)
 	if err != nil {
 		return err

@@ -49,15 +49,11 @@ func writeProgress(w io.Writer, p fleet.Progress) {
 
 // retry puts changes back that failed.
 func retry(ctx context.Context, a *app) error {
-	store, err := a.openStore(ctx)
+	store, run, err := a.openRun(ctx)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
-	run, err := a.theRun(ctx, store)
-	if err != nil {
-		return err
-	}
 	var states []fleet.State
 	for _, one := range strings.Split(a.outcome, ",") {
 		states = append(states, fleet.State(one))

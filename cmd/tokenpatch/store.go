@@ -63,7 +63,18 @@ func (a *app) openStore(ctx context.Context) (*fleet.Store, error) {
 	return fleet.Open(ctx, a.db)
 }
 
-// theRun is the run that is asked for: by its name or, where it is the only one, without.
+// openRun opens a store that is there, and finds the run that is asked for in it.
+func (a *app) openRun(ctx context.Context) (store *fleet.Store, run string, err error) {
+	if store, err = a.openStore(ctx); err != nil {
+		return nil, "", err
+	}
+	if run, err = a.theRun(ctx, store); err != nil {
+		return nil, "", errors.Join(err, store.Close())
+	}
+	return store, run, nil
+}
+
+// theRun is the name of the run that is asked for: that of -run or, without it, of the only run.
 func (a *app) theRun(ctx context.Context, store *fleet.Store) (string, error) {
 	if a.runName != "" {
 		return a.runName, nil

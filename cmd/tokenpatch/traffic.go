@@ -13,7 +13,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
 )
 
-// traffic is what this program's requests have met: windows of the rate limit, and what calls wait for now.
+// traffic is what this process has seen of the rate limit: its windows, and what calls wait for now.
 type traffic struct {
 	process  string // names this process
 	mu       sync.Mutex

@@ -33,7 +33,7 @@ func main() {
 	flag.Parse()
 	run := embedded
 	if *id != "" {
-		run = func(ctx context.Context, add, remove string) error { return real(ctx, *id, add, remove) }
+		run = func(ctx context.Context, add, remove string) error { return remote(ctx, *id, add, remove) }
 	}
 	if err := run(context.Background(), *add, *remove); err != nil {
 		fmt.Fprintln(os.Stderr, "edit:", err)
@@ -41,7 +41,8 @@ func main() {
 	}
 }
 
-func real(ctx context.Context, id, add, remove string) error {
+// remote edits a token of the real service.
+func remote(ctx context.Context, id, add, remove string) error {
 	client, err := tokenpatch.NewClient(tokenpatch.ConfigFromEnv())
 	if err != nil {
 		return err

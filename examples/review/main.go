@@ -51,7 +51,7 @@ func main() {
 	flag.Parse()
 	run := func(ctx context.Context) error { return embedded(ctx, *token, *want, *dryRun) }
 	if *id != "" {
-		run = func(ctx context.Context) error { return real(ctx, *id, *want, *dryRun) }
+		run = func(ctx context.Context) error { return remote(ctx, *id, *want, *dryRun) }
 	}
 	if err := run(context.Background()); err != nil {
 		fmt.Fprintln(os.Stderr, "review:", err)
@@ -59,7 +59,8 @@ func main() {
 	}
 }
 
-func real(ctx context.Context, id, want string, dryRun bool) error {
+// remote reviews a token of the real service.
+func remote(ctx context.Context, id, want string, dryRun bool) error {
 	client, err := tokenpatch.NewClient(tokenpatch.ConfigFromEnv())
 	if err != nil {
 		return err

@@ -52,7 +52,11 @@ func TestEveryFunctionHasAnExample(t *testing.T) {
 }
 
 func TestEveryExportedNameIsDocumented(t *testing.T) {
-	for _, folder := range []string{".", "tokenpatchtest"} {
+	folders := []string{".", "tokenpatchtest"}
+	if isWhole() {
+		folders = append(folders, "tokenpatchotel", "tokenpatchredis", "fleet")
+	}
+	for _, folder := range folders {
 		p := documented(t, folder)
 		check := func(name, text string) {
 			text = strings.TrimPrefix(strings.TrimPrefix(text, "A "), "An ")

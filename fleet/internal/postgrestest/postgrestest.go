@@ -149,7 +149,7 @@ func start(dir string) (*Server, error) {
 	return s, s.Start()
 }
 
-// own gives the folder to the user that Postgres runs as.
+// own makes the folder that of the user that Postgres runs as, who has to get into it.
 func (s *Server) own(dir string) error {
 	if os.Getuid() != 0 {
 		return nil
@@ -166,7 +166,7 @@ func (s *Server) own(dir string) error {
 	return os.Chown(dir, int(id.Uid), int(id.Gid))
 }
 
-// Start starts the server again after Stop, and waits until it answers.
+// Start starts the server again after Stop, and waits until it accepts connections.
 func (s *Server) Start() error {
 	s.cmd = s.command(context.Background(), "postgres", "-D", s.dir, "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1",
 		"-c", "unix_socket_directories=")
@@ -178,7 +178,7 @@ func (s *Server) Start() error {
 			return nil
 		}
 	}
-	return errors.New("postgres did not answer within 30 s")
+	return errors.New("postgres accepted no connection within 30 s")
 }
 
 // Stop ends the server at once, as a crash would.
