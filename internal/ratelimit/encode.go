@@ -21,8 +21,8 @@ const (
 )
 
 var (
-	errForeign = errors.New("the stored state has another version of the format")
-	errGarbage = errors.New("the stored state cannot be read")
+	errOtherVersion = errors.New("the stored state has another version of the format")
+	errUnreadable   = errors.New("the stored state cannot be read")
 )
 
 // encode returns the state as it is stored. A pause is by address, and not part
@@ -40,14 +40,14 @@ func decode(data []byte, r rules, now instant) (*state, error) {
 	case len(data) == 0:
 		return s, nil
 	case len(data) <= len(magic) || len(data) > maxEncoded || string(data[:len(magic)]) != magic:
-		return nil, errGarbage
+		return nil, errUnreadable
 	case data[len(magic)] != Version:
-		return nil, errForeign
+		return nil, errOtherVersion
 	}
 	c := codec{data: data[len(magic)+1:], reading: true}
 	c.state(s)
 	if c.broken || len(c.data) > 0 || !s.isPlausible(now) {
-		return nil, errGarbage
+		return nil, errUnreadable
 	}
 	s.limitTo(now)
 	return s, nil
@@ -99,7 +99,7 @@ func (c *codec) quota(q *quota) {
 	field(c, &q.length)
 	field(c, &q.missing)
 	field(c, &q.denied)
-	c.float(&q.peers)
+	c.float(&q.clients)
 	c.float(&q.backoffFactor)
 	field(c, &q.serial)
 	field(c, &q.programs)
@@ -119,9 +119,9 @@ func (c *codec) window(w *window) {
 	}
 	c.flag(&w.soon)
 	c.flag(&w.shut)
-	c.flag(&w.out)
+	c.flag(&w.leftToOthers)
 	c.flag(&w.fell)
-	for _, n := range []*int{&w.sent, &w.number, &w.start, &w.before, &w.answered, &w.asked, &w.wanted} {
+	for _, n := range []*int{&w.sent, &w.number, &w.start, &w.before, &w.responses, &w.asked, &w.wanted} {
 		field(c, n)
 	}
 	field(c, &w.since)
@@ -172,12 +172,12 @@ func (c *codec) name(v *string) {
 	}
 }
 
-// isPlausible reports whether each window ends as soon as one that was learned
-// from headers does.
+// isPlausible reports whether each window ends as soon as one that is known from
+// headers does.
 func (s *state) isPlausible(now instant) bool {
 	plausible := true
 	s.quotas(func(q *quota) {
-		plausible = plausible && q.phase <= told && q.meaning <= lagging && q.window.ends <= now+s.maxWait+time.Minute
+		plausible = plausible && q.phase <= reported && q.meaning <= lagging && q.window.ends <= now+s.maxWait+time.Minute
 	})
 	return plausible
 }
@@ -204,9 +204,9 @@ func (q *quota) limitTo(s *state, now instant) {
 	q.maxInFlight, q.limit = between(q.maxInFlight, 0, maxRemaining), between(q.limit, 0, maxRemaining)
 	q.threshold, q.denied = between(q.threshold, 0, maxRemaining), between(q.denied, 0, 10)
 	q.missing, q.programs = between(q.missing, 0, windowsRemembered), between(q.programs, 0, maxRemaining)
-	q.length, q.peers = between(q.length, 0, 24*time.Hour), between(q.peers, 0, maxPeers)
+	q.length, q.clients = between(q.length, 0, 24*time.Hour), between(q.clients, 0, maxClients)
 	q.backoffFactor = between(q.backoffFactor, 0, maxBackoffFactor)
-	for _, n := range []*int{&w.sent, &w.number, &w.start, &w.before, &w.answered, &w.asked, &w.wanted, &q.wanted, &w.lost.older.n, &w.lost.newer.n} {
+	for _, n := range []*int{&w.sent, &w.number, &w.start, &w.before, &w.responses, &w.asked, &w.wanted, &q.wanted, &w.lost.older.n, &w.lost.newer.n} {
 		*n = between(*n, 0, maxRemaining)
 	}
 	for _, at := range []*instant{&w.opened, &w.first, &w.last} {

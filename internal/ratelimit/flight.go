@@ -7,7 +7,7 @@ import "time"
 //
 // An overdue attempt does not keep others waiting any more. Each time that
 // attempts become overdue the next ones are given twice the time, until a
-// response comes in: that the service has become slow must not look like losses.
+// response comes in: a service that has become slow must not seem to lose them.
 type generations struct {
 	number uint64 // of the current one
 	began  instant
@@ -82,11 +82,11 @@ func (f *inFlight) age() int {
 	return overdue
 }
 
-// lost counts attempts that ended without a word on what remains, and of
-// which it is not known whether the latest number includes them. A response to
-// an attempt that was admitted after they had ended does include them. Those
-// who are lost while the others wait for such a response are a second batch, so
-// that steady losses cannot put it off for ever.
+// lost counts attempts that ended without a Remaining, and of which it is not
+// known whether the latest Remaining includes them. A response to an attempt that
+// was admitted after they had ended does include them. Those that are lost while
+// the others wait for such a response are a second batch, so that steady losses
+// cannot put it off for ever.
 type lost struct{ older, newer batch }
 
 type batch struct {

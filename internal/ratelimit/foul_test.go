@@ -382,7 +382,7 @@ func TestLongRoundTrips(t *testing.T) {
 	}
 }
 
-func TestStrangers(t *testing.T) {
+func TestOtherClients(t *testing.T) {
 	for _, goroutines := range []int{16 * 10, 16 * 50} {
 		t.Run(fmt.Sprint(goroutines), func(t *testing.T) {
 			s := ten(100)

@@ -56,10 +56,10 @@ func FuzzEvents(f *testing.F) {
 func fuzzedResponse(op, which, n byte, now instant) response {
 	r := response{status: []int{200, 429, 404, 503}[which%4]}
 	if op&8 > 0 {
-		r.global = parsed{n: int(n) % 16, said: true}
+		r.global = parsed{n: int(n) % 16, present: true}
 	}
 	if op&16 > 0 {
-		r.route = parsed{n: int(n), said: true}
+		r.route = parsed{n: int(n), present: true}
 	}
 	if op&32 > 0 {
 		r.reset = now.Truncate(time.Second) + time.Duration(which)*time.Second
@@ -101,7 +101,7 @@ func FuzzDecode(f *testing.F) {
 			require.LessOrEqual(t, v.until, now+2*time.Minute)
 		}
 		a := s.admit("a", now)
-		s.observe(a, response{status: 200, route: parsed{n: 3, said: true}, reset: 2 * time.Hour, date: time.Hour}, now+time.Second)
+		s.observe(a, response{status: 200, route: parsed{n: 3, present: true}, reset: 2 * time.Hour, date: time.Hour}, now+time.Second)
 		s.advance(now + time.Second)
 		_ = s.encode()
 	})

@@ -8,20 +8,21 @@ import (
 	"time"
 )
 
-// response is what one response says of the rate limit: the three families of
-// headers of V2's API document. Times of the server are times since 1970.
+// response is what one response says of the rate limit, in the headers that V2
+// documents: those of the global quota, those of the route's, and Retry-After.
+// Times of the server are times since 1970.
 type response struct {
 	status        int
 	global, route parsed
-	reset         time.Duration // the server's clock when the window ends; 0 where nothing usable was said
-	date          time.Duration // the server's clock, in whole seconds; 0 where nothing usable was said
-	retryAfter    time.Duration // 0 where nothing usable was said
+	reset         time.Duration // the server's clock when the window ends; 0 where there is none that can be used
+	date          time.Duration // the server's clock, in whole seconds; 0 likewise
+	retryAfter    time.Duration // 0 likewise
 }
 
 // parsed is a Remaining header; the zero value is one that was not there.
 type parsed struct {
-	n    int
-	said bool
+	n       int
+	present bool
 }
 
 // Numbers beyond these are nonsense, and would overflow what is computed from them.
@@ -59,10 +60,10 @@ func parseResponse(status int, header http.Header) response {
 	return r
 }
 
-// limited reports whether the response tells what remains.
-func (r response) limited() bool { return r.global.said || r.route.said }
+// limited reports whether the response says what remains.
+func (r response) limited() bool { return r.global.present || r.route.present }
 
-// refused reports whether the rate limit let the request not pass.
+// refused reports whether the rate limit refused the request.
 func (r response) refused() bool { return r.status == http.StatusTooManyRequests }
 
 // parseRemaining reads a Remaining header. Of several values the smallest counts.
@@ -75,7 +76,7 @@ func parseRemaining(values []string) parsed {
 	if !ok {
 		return parsed{}
 	}
-	return parsed{n: int(min(-n, maxRemaining)), said: true}
+	return parsed{n: int(min(-n, maxRemaining)), present: true}
 }
 
 // largest reads the first few values of a header, and returns the largest one

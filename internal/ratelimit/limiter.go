@@ -4,7 +4,8 @@
 // [Limiter] is a thin shell of a lock, a queue, a timer and a clock around the
 // state that knows how much may be sent: see state.go for the events that
 // change it, quota.go for what is known of a limit, window.go for its windows,
-// and pace.go for how much of them may be used at once.
+// clients.go for who else spends from it, and pace.go for how much of a window may
+// be used at once.
 //
 // Programs may share a state through a [Store]: see shared.go for what they ask
 // of it, and store.go for the limiter's side of that.
@@ -26,7 +27,7 @@ type Options struct {
 
 	Store Store                           // of the state that programs share; nil for this limiter alone
 	Key   string                          // of that state
-	Warn  func(message string, err error) // if not nil, told what is wrong with the store or with what is in it
+	Warn  func(message string, err error) // if not nil, called with what is wrong with the store or with what is in it
 }
 
 // State is what is known of a service's rate limit at one moment.
@@ -39,7 +40,7 @@ type State struct {
 // Quota is what remains of one limit in its current window.
 type Quota struct {
 	Remaining int       // where Known
-	Known     bool      // whether a response told what remains
+	Known     bool      // whether a response has said what remains
 	Reset     time.Time // when the window ends, by this machine's clock; zero where not known
 }
 
@@ -48,15 +49,14 @@ type Reason string
 
 // The reasons for waiting.
 const (
-	RetryAfter Reason = "retry_after" // a pause that the server asked for, or a 429 that said nothing
+	RetryAfter Reason = "retry_after" // a pause that the server asked for, or one after a 429 without headers
 	RateLimit  Reason = "rate_limit"  // a window that is used up
 	Probe      Reason = "probe"       // the response to the one attempt that goes ahead
 	Turn       Reason = "turn"        // those who came before, in a window that is open
 )
 
 // Limiter admits the attempts of one service, so that the service's rate limit
-// is used up and not overrun. It learns from the headers of every response, and
-// from nothing else.
+// is used up and not overrun. All that it knows is from the headers of responses.
 //
 // Those who wait for a route are served in the order in which their calls came.
 // A route that has to wait does not hold another one up.
@@ -82,9 +82,9 @@ type Permit struct {
 	limiter *Limiter
 	ticket  ticket // of its call
 	attempt attempt
-	shared  attempt // of the state that programs share; zero where it is not of it
-	known   bool    // whether what remains was known when that was taken
-	open    bool    // whether the attempt is admitted, and not settled yet
+	shared  attempt // the same in the state that programs share; zero where the permit is not from there
+	known   bool    // whether what remains was known when the permit was taken from there
+	open    bool    // whether the attempt has been admitted and has not ended
 }
 
 // ClosedError is the error of a call that the limit keeps from being sent: it
@@ -158,7 +158,7 @@ func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, 
 	q := l.queue(route)
 	v, next := l.look(p, q, now)
 	if !next && p.Waiting != nil {
-		l.tell(p, v.reason)
+		l.callWaiting(p, v.reason)
 		now = l.now()
 		l.state.advance(now)
 		v, next = l.look(p, q, now)
@@ -172,7 +172,7 @@ func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, 
 	}
 	w := newWaiter(ctx, p, q, now)
 	q.push(w)
-	l.release(now)
+	l.admitWaiting(now)
 	return w, nil
 }
 
@@ -182,9 +182,9 @@ func (l *Limiter) look(p *Permit, q *queue, now instant) (verdict, bool) {
 	return v, v.goes() && (q.front == nil || p.ticket < q.front.permit.ticket)
 }
 
-// tell tells a call that it has to wait. It does so without the lock, since
-// what it calls may take its time, and before the call has a place in the queue.
-func (l *Limiter) tell(p *Permit, reason Reason) {
+// callWaiting tells a call that it has to wait. It does so without the lock, since
+// what it calls may take its time, and before the call is in the queue.
+func (l *Limiter) callWaiting(p *Permit, reason Reason) {
 	l.mu.Unlock()
 	defer l.mu.Lock()
 	p.Waiting(cmp.Or(reason, Turn))
@@ -204,16 +204,16 @@ func (l *Limiter) queue(route string) *queue {
 
 // admits says whether an attempt on a route may go now.
 func (l *Limiter) admits(route string, now instant) verdict {
-	if now < l.state.paused.until || !l.shared.isIn(l, route, now) {
+	if now < l.state.paused.until || !l.shared.inUse(l, route, now) {
 		return l.state.admits(route, now)
 	}
-	return l.shared.admits(l.shared.hand(route), now)
+	return l.shared.admits(l.shared.block(route), now)
 }
 
 func (l *Limiter) admit(p *Permit, route string, now instant) {
 	p.attempt, p.shared, p.open = l.state.admit(route, now), attempt{}, true
-	if h := l.shared.hand(route); h.n > 0 && now < h.expires {
-		p.shared, p.known = h.use(), h.known
+	if b := l.shared.block(route); b.n > 0 && now < b.expires {
+		p.shared, p.known = b.use(), b.known
 	}
 }
 
@@ -232,14 +232,14 @@ func (l *Limiter) withdraw(w *waiter) bool {
 	default:
 		w.queue.remove(w)
 	}
-	l.release(now)
+	l.admitWaiting(now)
 	return true
 }
 
-// release admits those who wait for as long as the limit lets them, and then
-// sees to it that the next one is looked at in time. Of several routes that may
-// go the one whose call came first is next.
-func (l *Limiter) release(now instant) {
+// admitWaiting admits those who wait for as long as the limit lets them, and sets
+// the timer for the next one. Of several routes that may go, the one whose call
+// came first is next.
+func (l *Limiter) admitWaiting(now instant) {
 	l.state.advance(now)
 	for {
 		var next *queue
@@ -251,7 +251,7 @@ func (l *Limiter) release(now instant) {
 			v := l.admits(q.route, now)
 			switch {
 			case !v.goes():
-				q.hold(v.reason, now)
+				q.heldBy(v.reason, now)
 				l.turnAway(q, v, now)
 				if q.front != nil && (wake == 0 || v.until < wake) {
 					wake = v.until
@@ -275,8 +275,8 @@ func (l *Limiter) release(now instant) {
 
 // turnAway ends the wait of those whose context ends before the limit opens.
 func (l *Limiter) turnAway(q *queue, v verdict, now instant) {
-	tooLong := v.sure && v.declared-now > l.state.maxWait
-	if !v.sure || !tooLong && (q.earliest == 0 || q.earliest >= v.until) {
+	tooLong := v.onlyTime && v.declared-now > l.state.maxWait
+	if !v.onlyTime || !tooLong && (q.earliest == 0 || q.earliest >= v.until) {
 		return
 	}
 	q.earliest = 0
@@ -291,9 +291,9 @@ func (l *Limiter) turnAway(q *queue, v verdict, now instant) {
 }
 
 // tooLate returns why a call need not wait: its context ends before the limit
-// opens, or the server has declared a wait that is longer than calls bear.
+// opens, or the server declares a wait that is longer than the longest allowed.
 func (l *Limiter) tooLate(ctx context.Context, v verdict, now instant) *ClosedError {
-	if !v.sure {
+	if !v.onlyTime {
 		return nil
 	}
 	if v.declared-now > l.state.maxWait {
@@ -324,7 +324,7 @@ func (l *Limiter) tick() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.wakeUps++
-	l.release(l.now())
+	l.admitWaiting(l.now())
 }
 
 // Cancel takes the permit back: nothing can have been sent.
@@ -336,7 +336,7 @@ func (l *Limiter) cancel(p *Permit) {
 	p.open = false
 	l.state.cancel(p.attempt)
 	if p.shared.seq > 0 {
-		l.shared.note(settlement{attempt: p.shared, n: 1}, p.known)
+		l.shared.record(settlement{attempt: p.shared, n: 1}, p.known)
 	}
 }
 
@@ -345,7 +345,7 @@ func (l *Limiter) cancel(p *Permit) {
 func (p *Permit) Abandon() {
 	p.settle(func(l *Limiter, now instant) {
 		l.state.abandon(p.attempt)
-		l.shared.note(p.settlement(response{}, now), p.known)
+		l.shared.record(p.settlement(response{}, now), p.known)
 	})
 }
 
@@ -355,7 +355,7 @@ func (p *Permit) Observe(status int, header http.Header) {
 	r := parseResponse(status, header)
 	p.settle(func(l *Limiter, now instant) {
 		l.state.observe(p.attempt, r, now)
-		l.shared.note(p.settlement(r, now), p.known)
+		l.shared.record(p.settlement(r, now), p.known)
 	})
 }
 
@@ -381,7 +381,7 @@ func (p *Permit) settle(end func(l *Limiter, now instant)) {
 	now := l.now()
 	l.state.advance(now)
 	end(l, now)
-	l.release(now)
+	l.admitWaiting(now)
 }
 
 // State returns what is known now.
@@ -404,7 +404,7 @@ func (l *Limiter) State() State {
 }
 
 func (l *Limiter) quota(q *quota, now instant) Quota {
-	if q.phase != told || now >= q.window.ends {
+	if q.phase != reported || now >= q.window.ends {
 		return Quota{}
 	}
 	return Quota{Remaining: q.remaining(), Known: true, Reset: l.timeOf(q.window.ends)}

@@ -20,8 +20,8 @@ import (
 
 const getRoute = "GET /api/v2/tokens/{id}"
 
-// told is the headers of a response in a window that ends in a while.
-func told(global, route int, ends time.Duration) http.Header {
+// remaining is the headers of a response in a window that ends in a while.
+func remaining(global, route int, ends time.Duration) http.Header {
 	now := time.Now().Truncate(time.Second)
 	h := http.Header{"Date": {now.UTC().Format(http.TimeFormat)}, "X-Ratelimit-Reset": {strconv.FormatInt(now.Add(ends).UnixMilli(), 10)}}
 	if global >= 0 {
@@ -55,7 +55,7 @@ func TestAZeroPermitIsReady(t *testing.T) {
 func TestARouteThatWaitsDoesNotHoldAnotherOneUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiter()
-		take(t, l, patchRoute).Observe(200, told(50, 0, 10*time.Second))
+		take(t, l, patchRoute).Observe(200, remaining(50, 0, 10*time.Second))
 		waiting := make(chan ratelimit.Reason)
 		go func() {
 			reason, err := l.Wait(t.Context(), patchRoute, new(ratelimit.Permit))
@@ -63,7 +63,7 @@ func TestARouteThatWaitsDoesNotHoldAnotherOneUp(t *testing.T) {
 			waiting <- reason
 		}()
 		synctest.Wait()
-		take(t, l, getRoute).Observe(200, told(49, 5, 10*time.Second))
+		take(t, l, getRoute).Observe(200, remaining(49, 5, 10*time.Second))
 		take(t, l, getRoute)
 		began := time.Now()
 		assert.Equal(t, ratelimit.RateLimit, <-waiting)
@@ -74,7 +74,7 @@ func TestARouteThatWaitsDoesNotHoldAnotherOneUp(t *testing.T) {
 func TestTheGlobalQuotaIsForEveryRoute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiter()
-		take(t, l, patchRoute).Observe(200, told(0, 50, 10*time.Second))
+		take(t, l, patchRoute).Observe(200, remaining(0, 50, 10*time.Second))
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		var closed *ratelimit.ClosedError
@@ -110,14 +110,14 @@ func TestOrderIsKeptAcrossAttempts(t *testing.T) {
 				mu.Lock()
 				order = append(order, i)
 				mu.Unlock()
-				p.Observe(200, told(-1, 1, 10*time.Second))
+				p.Observe(200, remaining(-1, 1, 10*time.Second))
 			})
 			synctest.Wait()
 		}
 		for i := 1; i <= 5; i++ {
 			wait(i, new(ratelimit.Permit))
 		}
-		first.Observe(429, told(-1, 0, 10*time.Second))
+		first.Observe(429, remaining(-1, 0, 10*time.Second))
 		wait(0, first)
 		done.Wait()
 		assert.Equal(t, []int{0, 1, 2, 3, 4, 5}, order)
@@ -214,14 +214,14 @@ func TestAPanicHoldsNobodyUp(t *testing.T) {
 func TestWakeUps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiter()
-		take(t, l, patchRoute).Observe(429, told(-1, 0, 10*time.Second))
+		take(t, l, patchRoute).Observe(429, remaining(-1, 0, 10*time.Second))
 		var done sync.WaitGroup
 		for range 100 {
 			done.Go(func() {
 				p := new(ratelimit.Permit)
 				_, err := l.Wait(t.Context(), patchRoute, p)
 				assert.NoError(t, err)
-				p.Observe(200, told(-1, 200, 10*time.Second))
+				p.Observe(200, remaining(-1, 200, 10*time.Second))
 			})
 		}
 		done.Wait()

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// ticket is a call's place in the order of arrival; zero before it has one.
+// ticket is a call's number in the order of arrival, from 1; 0 before it has one.
 type ticket uint64
 
 // waiter is a call that waits to be admitted.
@@ -30,17 +30,17 @@ func newWaiter(ctx context.Context, p *Permit, q *queue, now instant) *waiter {
 	return w
 }
 
-// byGravity are the reasons for waiting in the queue. A call that met several
+// byPriority are the reasons for waiting in the queue. A call that met several
 // waited for the first of them.
-var byGravity = [...]Reason{RetryAfter, RateLimit, Probe, Turn}
+var byPriority = [...]Reason{RetryAfter, RateLimit, Probe, Turn}
 
 // queue is the calls that wait for one route, in their order of arrival.
 type queue struct {
 	route       string
 	front, back *waiter
 	n           int
-	held        [len(byGravity)]instant // when each of the reasons last held the queue
-	earliest    instant                 // no waiter's context ends before; 0 where none is known to end
+	held        [len(byPriority)]instant // when each of the reasons last held the queue
+	earliest    instant                  // no waiter's context ends before; 0 where none is known to end
 }
 
 // push puts a waiter behind those who came before it. A call that was refused
@@ -82,7 +82,7 @@ func (q *queue) remove(w *waiter) {
 		w.next.prev = w.prev
 	}
 	w.reason = Turn
-	for i, reason := range byGravity {
+	for i, reason := range byPriority {
 		if q.held[i] >= w.since {
 			w.reason = reason
 			return
@@ -90,9 +90,9 @@ func (q *queue) remove(w *waiter) {
 	}
 }
 
-// hold notes what holds the queue.
-func (q *queue) hold(reason Reason, now instant) {
-	for i, r := range byGravity {
+// heldBy notes what holds the queue.
+func (q *queue) heldBy(reason Reason, now instant) {
+	for i, r := range byPriority {
 		if r == reason {
 			q.held[i] = now
 		}

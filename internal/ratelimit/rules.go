@@ -18,8 +18,8 @@ func (r *rules) portion(taken, left int) int {
 	return min(left, int(r.share*float64(taken+left))-taken)
 }
 
-// jitter is a random time of up to one part in so many of a wait, so that
-// programs that wait for the same moment do not all start on it.
+// jitter is a random time of up to a wait divided by parts, so that programs that
+// wait for the same moment do not all start on it.
 func (r *rules) jitter(wait time.Duration, parts int64) time.Duration {
 	spread := min(max(int64(wait)/parts, int64(time.Millisecond)), int64(5*time.Second))
 	return time.Duration(r.random() * float64(spread))

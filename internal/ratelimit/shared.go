@@ -29,8 +29,8 @@ type grant struct {
 	rest    time.Duration // after the window's end, until the program asks again
 }
 
-// take takes permits. The first ones of a program in a window are its fair part
-// alone, until all programs have had the time to ask.
+// take takes permits. A program gets no more than its fair share of a window until
+// all programs have had the time to ask.
 func (s *state) take(d demand, now instant) grant {
 	s.advance(now)
 	q := s.lead(d.route)
@@ -39,11 +39,11 @@ func (s *state) take(d demand, now instant) grant {
 		q.window.wanted += d.want
 		d.taken = 0
 	}
-	g := grant{serial: q.serial, known: q.phase == told, rest: s.rest(q), expires: now + time.Second}
-	if q.phase >= passing {
+	g := grant{serial: q.serial, known: q.phase == reported, rest: s.rest(q), expires: now + time.Second}
+	if q.phase >= assumed {
 		g.expires = q.window.ends
 	}
-	most := min(d.want, s.part(q, d, now))
+	most := min(d.want, s.allowed(q, d, now))
 	for ; g.n < most; g.n++ {
 		if g.verdict = s.admits(d.route, now); !g.verdict.goes() {
 			break
@@ -54,15 +54,15 @@ func (s *state) take(d demand, now instant) grant {
 	}
 	switch {
 	case g.verdict.reason == Probe:
-		g.verdict.until = min(g.verdict.until, now+s.comesBack())
+		g.verdict.until = min(g.verdict.until, now+s.probeTime())
 	case g.verdict.goes() && g.n < d.want:
 		g.verdict = s.afterOthers(q, d, now)
 	}
 	return g
 }
 
-// lead is the quota whose windows a route's programs go by: the global one,
-// where there is one.
+// lead is the quota by whose windows programs ask for a route's permits: the global
+// one, where there is one.
 func (s *state) lead(route string) *quota {
 	if s.global.phase != slowStart {
 		return &s.global
@@ -70,11 +70,12 @@ func (s *state) lead(route string) *quota {
 	return s.route(route)
 }
 
-// least is the least of what f says of the quotas that are told of and that a route spends from.
+// least is the least of what f says of the quotas that a route spends from and whose
+// current window is known.
 func (s *state) least(route string, f func(*quota) int) int {
 	least := maxRemaining
 	for _, q := range []*quota{&s.global, s.route(route)} {
-		if q.phase == told {
+		if q.phase == reported {
 			least = min(least, f(q))
 		}
 	}
@@ -86,8 +87,8 @@ func (s *state) left(route string) int {
 	return s.least(route, func(q *quota) int { return q.left(s) })
 }
 
-// comesBack is how long it takes a probe of another program to come back.
-func (s *state) comesBack() time.Duration {
+// probeTime is how long another program's probe takes.
+func (s *state) probeTime() time.Duration {
 	if s.rtt == 0 {
 		return minGeneration
 	}
@@ -102,14 +103,14 @@ func (q *quota) spreadOfAsking() time.Duration {
 }
 
 // rest is how long a program waits after the end of a window before it asks
-// again: one or two at once, to probe, the others when the probe has come back.
+// again: one or two ask at once, to probe, the others once the probe is over.
 func (s *state) rest(q *quota) time.Duration {
 	const early = 2
 	rest := time.Duration(s.random() * float64(q.spreadOfAsking()))
 	if s.random()*float64(max(q.programs, 1)) < early {
 		return rest / 8
 	}
-	return s.comesBack() + rest
+	return s.probeTime() + rest
 }
 
 // everyoneAsked is when every program has had the time to ask.
@@ -117,26 +118,26 @@ func (s *state) everyoneAsked(q *quota) instant {
 	return q.window.opened + q.spreadOfAsking() + s.rtt*3/2
 }
 
-// part is how many permits a program may take now.
-func (s *state) part(q *quota, d demand, now instant) int {
+// allowed is how many permits a program may take now.
+func (s *state) allowed(q *quota, d demand, now instant) int {
 	most := maxRemaining
-	if q.phase == told && q.programs > 1 && q.wanted > q.limit && now < s.everyoneAsked(q) {
+	if q.phase == reported && q.programs > 1 && q.wanted > q.limit && now < s.everyoneAsked(q) {
 		most = s.fair(q, d.route) - d.taken
 	}
 	left := s.left(d.route)
 	return max(0, min(most, s.portion(d.taken, left)))
 }
 
-// fair is a program's fair part of a window.
+// fair is a program's fair share of a window.
 func (s *state) fair(q *quota, route string) int {
 	return s.least(route, func(of *quota) int {
 		return int(math.Ceil(float64(of.limit) / float64(max(q.programs, 1))))
 	})
 }
 
-// afterOthers is the verdict for a program that has its part and wants more. It
-// asks again when everyone has asked, if something will be left then. That is known only
-// where all programs are still there: a few ask in any case.
+// afterOthers is the verdict for a program that has its share and wants more. It
+// asks again when everyone has asked, if something will be left then. That is
+// known only where all programs are still there: a few ask in any case.
 func (s *state) afterOthers(q *quota, d demand, now instant) verdict {
 	const few = 16
 	at := s.everyoneAsked(q)
@@ -147,11 +148,11 @@ func (s *state) afterOthers(q *quota, d demand, now instant) verdict {
 	return verdict{reason: Turn, until: at + time.Duration(s.random()*float64(q.spreadOfAsking()))}
 }
 
-// settlement is how an attempt with a shared permit ended, or that of another
-// one with news of the limit. Its times are on the program's own clock.
+// settlement is how an attempt ended that had a shared permit, or whose response
+// says something of the limit. Its times are on the program's own clock.
 type settlement struct {
 	attempt  attempt  // its admitted is when it was sent
-	n        int      // permits from it on that come back unused; 0 for one that was used
+	n        int      // permits from it on that are cancelled; 0 for one that was used
 	response response // its status is 0 where there was none
 	at       instant
 }

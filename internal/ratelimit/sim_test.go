@@ -47,7 +47,7 @@ type world struct {
 	Never   float64 // that never arrive
 	Late    float64 // whose response comes very late
 	Cancel  float64 // that are cancelled before they are sent
-	Bad     float64 // answered by a 404 or a 503 without headers
+	Bad     float64 // that get a 404 or a 503 without headers
 	Steps   float64 // with which the server's clock is set
 	Pauses  float64 // with which the server asks for a pause
 	Hang    time.Duration
@@ -177,7 +177,7 @@ func (s *simulation) wait(p *program, route int) {
 	if p.waiting[route]++; p.total() == 1 {
 		p.last = s.now
 	}
-	s.release(p)
+	s.admitWaiting(p)
 }
 
 func (p *program) total() (n int) {
@@ -187,8 +187,8 @@ func (p *program) total() (n int) {
 	return n
 }
 
-// release does what the limiter does.
-func (s *simulation) release(p *program) {
+// admitWaiting does what the limiter does.
+func (s *simulation) admitWaiting(p *program) {
 	p.state.advance(s.now)
 	for {
 		next, wake := -1, instant(0)
@@ -221,7 +221,7 @@ func (s *simulation) wake(p *program, at instant) {
 		return // the timer was set anew
 	}
 	p.woken = 0
-	s.release(p)
+	s.admitWaiting(p)
 }
 
 // way is how long one way of a round trip takes.
@@ -250,7 +250,7 @@ func (s *simulation) send(p *program, route int) {
 		s.after(wait, func() {
 			p.inFlight--
 			settle()
-			s.release(p)
+			s.admitWaiting(p)
 			s.after(time.Duration(s.random.Float64()*float64(s.Think)), func() { s.wait(p, route) })
 		})
 	}
@@ -279,7 +279,7 @@ func (s *simulation) send(p *program, route int) {
 		case s.fault(s.Bad):
 			r = response{status: []int{404, 503}[s.random.IntN(2)]}
 		}
-		if r.status < 400 && (!r.global.said || !r.route.said) {
+		if r.status < 400 && (!r.global.present || !r.route.present) {
 			p.good++
 		}
 		end(back, func() {
@@ -304,11 +304,11 @@ func (s *simulation) check(p *program) {
 		switch {
 		case total > p.inFlight:
 			fail("%d in flight, the state has %d", p.inFlight, total)
-		case w.sent < 0 || w.lost.total() < 0 || w.answered < 0:
+		case w.sent < 0 || w.lost.total() < 0 || w.responses < 0:
 			fail("a count below zero: %+v", *w)
-		case q.phase == told && q.meaning == counting && q.left(st) > w.number:
+		case q.phase == reported && q.meaning == counting && q.left(st) > w.number:
 			fail("%d left of %d", q.left(st), w.number)
-		case q.phase >= passing && w.ends > s.now+s.MaxWait:
+		case q.phase >= assumed && w.ends > s.now+s.MaxWait:
 			fail("a window ends in %v", w.ends-s.now)
 		}
 	})
@@ -388,8 +388,8 @@ func (s *simulation) silence(p *program) time.Duration {
 		slack = maxSlack // it has been longer in the meantime
 	}
 	rtt := max(s.RTT*2, p.state.rtt) // or what late responses make it seem
-	trips := min(4*max(rtt, minGeneration)*time.Duration(slack), 4*maxGeneration)
-	return window*102/100 + 2*time.Second + s.RTT*2 + trips
+	roundTrips := min(4*max(rtt, minGeneration)*time.Duration(slack), 4*maxGeneration)
+	return window*102/100 + 2*time.Second + s.RTT*2 + roundTrips
 }
 
 // shrink makes a world that fails as simple as it can be, so that it still does.

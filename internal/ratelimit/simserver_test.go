@@ -216,13 +216,13 @@ func (s *simServer) handle(now instant, route int) response {
 		}
 	}
 	if s.random.Float64() < s.w.Headers {
-		s.tell(&r, at, route)
+		s.setHeaders(&r, at, route)
 	}
 	return r
 }
 
-func (s *simServer) tell(r *response, at time.Duration, route int) {
-	tell := func(c counter, limit int) parsed {
+func (s *simServer) setHeaders(r *response, at time.Duration, route int) {
+	remaining := func(c counter, limit int) parsed {
 		n := min(limit, max(0, c.left(at))+s.w.Lag)
 		if s.w.Constant {
 			n = limit
@@ -230,12 +230,12 @@ func (s *simServer) tell(r *response, at time.Duration, route int) {
 		if s.w.Reset {
 			r.reset = c.reset(at).Truncate(time.Millisecond)
 		}
-		return parsed{n: n, said: true}
+		return parsed{n: n, present: true}
 	}
 	if s.global != nil {
-		r.global = tell(s.global, s.w.Global)
+		r.global = remaining(s.global, s.w.Global)
 	}
 	if len(s.routes) > 0 {
-		r.route = tell(s.routes[route], s.w.Route)
+		r.route = remaining(s.routes[route], s.w.Route)
 	}
 }

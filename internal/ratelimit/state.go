@@ -70,7 +70,7 @@ func (s *state) quotas(f func(*quota)) {
 func (s *state) advance(now instant) {
 	s.age(now)
 	s.quotas(func(q *quota) {
-		if q.phase >= passing && now >= q.rolls(s) {
+		if q.phase >= assumed && now >= q.rolls(s) {
 			q.roll(s, now)
 		}
 	})
@@ -104,14 +104,14 @@ func (s *state) age(now instant) {
 // admits says whether an attempt on a route may go now.
 func (s *state) admits(route string, now instant) verdict {
 	if now < s.paused.until {
-		return verdict{reason: RetryAfter, until: s.paused.until, declared: s.paused.declared, sure: true}
+		return verdict{reason: RetryAfter, until: s.paused.until, declared: s.paused.declared, onlyTime: true}
 	}
 	own := s.route(route).admits(s, now)
 	if s.global.phase == slowStart {
 		return own
 	}
 	all := s.global.admits(s, now)
-	if own.goes() || all.sure && !own.sure || all.sure == own.sure && all.until > own.until {
+	if own.goes() || all.onlyTime && !own.onlyTime || all.onlyTime == own.onlyTime && all.until > own.until {
 		return all
 	}
 	return own
@@ -144,15 +144,15 @@ func (s *state) observe(a attempt, r response, now instant) {
 		s.clock.observeDate(r.date, a.admitted, now)
 	}
 	if r.refused() && !r.limited() && r.reset > 0 {
-		r.route.said = true // a window is used up: most likely that of the route
+		r.route.present = true // a window is used up: most likely that of the route
 	}
 	route := s.route(a.route)
-	global := s.say(&s.global, a, r.global, r, now)
-	own := s.say(route, a, r.route, r, now)
+	global := s.observeQuota(&s.global, a, r.global, r, now)
+	own := s.observeQuota(route, a, r.route, r, now)
 	if r.refused() {
-		none := r.global.said && r.global.n == 0 || r.route.said && r.route.n == 0
-		s.refuse(&s.global, r.global, global, none, now)
-		s.refuse(route, r.route, own, none, now)
+		usedUp := r.global.present && r.global.n == 0 || r.route.present && r.route.n == 0
+		s.refuse(&s.global, r.global, global, usedUp, now)
+		s.refuse(route, r.route, own, usedUp, now)
 	}
 	switch {
 	case r.retryAfter > 0 && (r.refused() || r.status == http.StatusServiceUnavailable):
@@ -163,24 +163,25 @@ func (s *state) observe(a attempt, r response, now instant) {
 	}
 }
 
-// say takes in what a response says of one quota, if anything, and reports
-// whether it is about the current window.
-func (s *state) say(q *quota, a attempt, n parsed, r response, now instant) bool {
+// observeQuota takes in what a response says of one quota, if anything, and
+// reports whether that is about the current window.
+func (s *state) observeQuota(q *quota, a attempt, n parsed, r response, now instant) bool {
 	switch {
-	case n.said:
+	case n.present:
 		return q.observe(s, a, n.n, r, now)
 	case r.status >= http.StatusBadRequest:
-		q.spend(s, a) // a bad response says nothing of limits
+		q.spend(s, a) // an error says nothing of limits
 	default:
-		q.unsaid(s, a, now)
+		q.observeNoHeader(s, a, now)
 	}
 	return false
 }
 
-// refuse shuts a quota of whose current window a 429 has told, if it was what
-// the 429 was about: it has nothing left, or none of those that were told of has.
-func (s *state) refuse(q *quota, n parsed, current, none bool, now instant) {
-	if current && (n.n == 0 || !none) {
+// refuse shuts the current window of a quota that a 429 reports on, if that is the
+// quota that refused: nothing remains of it, or the 429 names none of which
+// nothing remains.
+func (s *state) refuse(q *quota, n parsed, current, usedUp bool, now instant) {
+	if current && (n.n == 0 || !usedUp) {
 		q.refuse(s, now)
 	}
 }
@@ -199,7 +200,7 @@ func (s *state) time(a attempt, now instant) {
 	}
 }
 
-// pause stops the whole service, up to the longest wait that calls bear. After
+// pause stops the whole service, for the longest allowed wait at most. After
 // it, one attempt has to ask again.
 func (s *state) pause(wait time.Duration, now instant) {
 	until := now + min(wait, s.maxWait)
@@ -210,7 +211,7 @@ func (s *state) pause(wait time.Duration, now instant) {
 	s.paused = pause{until: until, declared: now + wait}
 	s.quotas(func(q *quota) {
 		q.maxInFlight = 0
-		if q.phase >= passing {
+		if q.phase >= assumed {
 			q.window.shut = true // a pause is no time for bursts
 			q.roll(s, now)
 		}

@@ -22,11 +22,11 @@ const (
 	// A store may take half of a window, within these bounds. After that the
 	// limiter goes on alone, by the headers, and asks again later, ever more
 	// seldom.
-	minPatience = 250 * time.Millisecond
-	maxPatience = time.Second
-	minAlone    = 100 * time.Millisecond
-	maxAlone    = 5 * time.Second
-	firstRetry  = 5 * time.Millisecond
+	minStoreTimeout = 250 * time.Millisecond
+	maxStoreTimeout = time.Second
+	minAlone        = 100 * time.Millisecond
+	maxAlone        = 5 * time.Second
+	firstRetry      = 5 * time.Millisecond
 
 	// maxSettlements is how many attempts may have ended since the store was told.
 	maxSettlements = 512
@@ -39,75 +39,77 @@ type shared struct {
 	key   string
 	warn  func(message string, err error) // never changed
 
-	hands       []*hand
-	settlements []settlement // that the store has not been told of
-	urgent      bool         // whether other programs wait for them
-	ahead       time.Duration
+	blocks      []*block
+	settlements []settlement  // that the store has not been told of
+	urgent      bool          // whether other programs wait for them
+	ahead       time.Duration // the store's clock less the limiter's
 	asking      bool
 	asked       instant // since when
-	patience    time.Duration
+	timeout     time.Duration
 	alone       instant // until when the store is not asked
 	failures    int     // in a row
 }
 
-// hand is what a program has of the shared budget for one route.
-type hand struct {
+// block is the permits that a program has taken of the shared budget for one
+// route, and has not used yet.
+type block struct {
 	route   string
-	next    attempt // the first permit that is not used yet
-	n       int     // permits
+	next    attempt // the first of them
+	n       int     // how many there are
 	known   bool    // whether what remains was known when they were taken
 	expires instant
 	verdict verdict // why there are no more
-	serial  int     // of the window in which it asked last
-	taken   int     // permits that it took in it
+	serial  int     // of the window in which the program asked last
+	taken   int     // permits that it took in that window
 }
 
-func (s *shared) hand(route string) *hand {
-	for _, h := range s.hands {
-		if h.route == route {
-			return h
+// block returns the block of a route.
+func (s *shared) block(route string) *block {
+	for _, b := range s.blocks {
+		if b.route == route {
+			return b
 		}
 	}
-	h := &hand{route: route}
-	s.hands = append(s.hands, h)
-	return h
+	b := &block{route: route}
+	s.blocks = append(s.blocks, b)
+	return b
 }
 
-// isIn reports whether the store is to be asked for a route's permits: it
-// answers, and the service has limits, as far as is known.
-func (s *shared) isIn(l *Limiter, route string, now instant) bool {
-	if s.store == nil || s.failures > 0 || s.asking && now-s.asked >= s.patience {
+// inUse reports whether the store is to be asked for a route's permits: it
+// responds, and the service has limits, as far as is known.
+func (s *shared) inUse(l *Limiter, route string, now instant) bool {
+	if s.store == nil || s.failures > 0 || s.asking && now-s.asked >= s.timeout {
 		return false
 	}
 	q := l.state.route(route)
 	return l.state.global.phase != slowStart || q.phase != slowStart || q.maxInFlight <= 1
 }
 
-// admits says whether an attempt may go, by what the program has in hand.
-func (s *shared) admits(h *hand, now instant) verdict {
+// admits says whether an attempt may go, by what is left of a block.
+func (s *shared) admits(b *block, now instant) verdict {
 	switch {
-	case h.n > 0 && now < h.expires:
+	case b.n > 0 && now < b.expires:
 		return verdict{}
-	case now < h.verdict.until:
-		return h.verdict
+	case now < b.verdict.until:
+		return b.verdict
 	case s.asking:
-		return verdict{reason: Turn, until: s.asked + s.patience}
+		return verdict{reason: Turn, until: s.asked + s.timeout}
 	default:
-		return verdict{reason: Turn, until: now + maxPatience}
+		return verdict{reason: Turn, until: now + maxStoreTimeout}
 	}
 }
 
-// use takes a permit out of the hand.
-func (h *hand) use() attempt {
-	a := h.next
-	h.next.seq++
-	h.n--
+// use takes a permit out of the block.
+func (b *block) use() attempt {
+	a := b.next
+	b.next.seq++
+	b.n--
 	return a
 }
 
-// note keeps how an attempt ended until the store is told. News of another
-// program's doing is in it as well, where the attempt had no shared permit.
-func (s *shared) note(e settlement, known bool) {
+// record keeps how an attempt ended until the store is told. An attempt without a
+// shared permit counts too, where a response says what others have spent.
+func (s *shared) record(e settlement, known bool) {
 	if s.store == nil || e.attempt.seq == 0 && e.response.status == 0 {
 		return
 	}
@@ -129,32 +131,32 @@ func (l *Limiter) ask(now instant) {
 	if len(demands) == 0 && !s.urgent && s.failures == 0 {
 		return
 	}
-	s.asking, s.asked, s.urgent, s.patience = true, now, false, l.state.patience()
-	u := &update{limiter: l, demands: demands, settlements: s.settlements, rules: l.state.rules, patience: s.patience}
+	s.asking, s.asked, s.urgent, s.timeout = true, now, false, l.state.storeTimeout()
+	u := &update{limiter: l, demands: demands, settlements: s.settlements, rules: l.state.rules, timeout: s.timeout}
 	u.rules.shared = true
 	s.settlements = nil
 	go u.run(s.store, s.key)
 }
 
-// patience is how long a store may take.
-func (s *state) patience() time.Duration {
-	length := 2 * maxPatience
+// storeTimeout is how long a store may take.
+func (s *state) storeTimeout() time.Duration {
+	length := 2 * maxStoreTimeout
 	s.quotas(func(q *quota) { length = min(length, q.lengthOr(length)) })
-	return max(minPatience, length/2)
+	return max(minStoreTimeout, length/2)
 }
 
 // demands is what those who wait need of the store. Permits for which nobody
-// waits any more go back.
+// waits any more are cancelled.
 func (l *Limiter) demands(now instant) (all []demand) {
 	s := &l.shared
 	for _, q := range l.queues {
-		h := s.hand(q.route)
-		if h.n > 0 && (q.n == 0 || now >= h.expires) {
-			s.note(settlement{attempt: h.next, n: h.n}, h.known)
-			h.n = 0
+		b := s.block(q.route)
+		if b.n > 0 && (q.n == 0 || now >= b.expires) {
+			s.record(settlement{attempt: b.next, n: b.n}, b.known)
+			b.n = 0
 		}
-		if q.n > 0 && h.n == 0 && now >= max(h.verdict.until, l.state.paused.until) && (s.failures > 0 || s.isIn(l, q.route, now)) {
-			all = append(all, demand{route: q.route, want: q.n, serial: h.serial, taken: h.taken})
+		if q.n > 0 && b.n == 0 && now >= max(b.verdict.until, l.state.paused.until) && (s.failures > 0 || s.inUse(l, q.route, now)) {
+			all = append(all, demand{route: q.route, want: q.n, serial: b.serial, taken: b.taken})
 		}
 	}
 	return all
@@ -166,7 +168,7 @@ type update struct {
 	rules       rules
 	demands     []demand
 	settlements []settlement
-	patience    time.Duration
+	timeout     time.Duration
 
 	ahead    time.Duration // the store's clock less the limiter's
 	grants   []grant
@@ -175,10 +177,10 @@ type update struct {
 
 // run asks the store. Whatever the store does, those who wait go on.
 func (u *update) run(store Store, key string) {
-	ctx, cancel := context.WithTimeout(context.Background(), u.patience)
+	ctx, cancel := context.WithTimeout(context.Background(), u.timeout)
 	defer cancel()
 	err := u.call(ctx, store, key)
-	first := u.limiter.answered(u, err)
+	first := u.limiter.finishUpdate(u, err)
 	switch warn := u.limiter.shared.warn; {
 	case warn == nil:
 	case err != nil && first:
@@ -188,12 +190,12 @@ func (u *update) run(store Store, key string) {
 	}
 }
 
-// call asks until the store answers or its time is up: one refusal is no reason
+// call asks until the store succeeds or its time is up: one failure is no reason
 // to go on alone.
 func (u *update) call(ctx context.Context, store Store, key string) error {
 	for wait := firstRetry; ; wait *= 2 {
 		err := u.try(ctx, store, key)
-		if err == nil || errors.Is(err, errForeign) {
+		if err == nil || errors.Is(err, errOtherVersion) {
 			return err
 		}
 		select {
@@ -204,7 +206,7 @@ func (u *update) call(ctx context.Context, store Store, key string) error {
 	}
 }
 
-// try makes an error of all that a store can do wrong.
+// try asks once. It makes an error of all that a store can do wrong.
 func (u *update) try(ctx context.Context, store Store, key string) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -216,7 +218,7 @@ func (u *update) try(ctx context.Context, store Store, key string) (err error) {
 	case err == nil && len(u.grants) != len(u.demands):
 		return errors.New("the store did not call the function that it was given")
 	case err == nil && ctx.Err() != nil:
-		return fmt.Errorf("%w than %v", errLate, u.patience)
+		return fmt.Errorf("%w than %v", errLate, u.timeout)
 	}
 	return err
 }
@@ -228,7 +230,7 @@ func (u *update) apply(data []byte, at time.Time) ([]byte, time.Duration, error)
 	now := instant(at.UnixNano())
 	s, err := decode(data, u.rules, now)
 	switch {
-	case errors.Is(err, errForeign):
+	case errors.Is(err, errOtherVersion):
 		return nil, 0, err
 	case err != nil:
 		s = newState(u.rules)
@@ -242,9 +244,9 @@ func (u *update) apply(data []byte, at time.Time) ([]byte, time.Duration, error)
 	return s.encode(), stored, nil
 }
 
-// answered takes in how an update ended, and lets those who wait go on. It
-// reports whether the store failed after it had answered before.
-func (l *Limiter) answered(u *update, err error) (first bool) {
+// finishUpdate takes in how an update ended, and lets those who wait go on. It
+// reports whether the update failed where the one before had not.
+func (l *Limiter) finishUpdate(u *update, err error) (first bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
@@ -257,15 +259,15 @@ func (l *Limiter) answered(u *update, err error) (first bool) {
 	} else {
 		s.failures, s.ahead = 0, u.ahead
 		for i, g := range u.grants {
-			l.hold(s.hand(u.demands[i].route), g)
+			l.accept(s.block(u.demands[i].route), g)
 		}
 	}
-	l.release(now)
+	l.admitWaiting(now)
 	return s.failures == 1
 }
 
-// keep keeps what a failed update was to tell for the next one. One that came too
-// late has told it, and has permits that go back.
+// keep keeps for the next update what a failed one was to tell the store. One that
+// came too late has told it, and has taken permits that are to be cancelled.
 func (s *shared) keep(u *update, err error) {
 	untold := u.settlements
 	if errors.Is(err, errLate) {
@@ -280,18 +282,18 @@ func (s *shared) keep(u *update, err error) {
 	s.settlements = s.settlements[max(0, len(s.settlements)-maxSettlements):]
 }
 
-// hold takes a grant into the hand.
-func (l *Limiter) hold(h *hand, g grant) {
+// accept takes a grant as a program's block.
+func (l *Limiter) accept(b *block, g grant) {
 	ahead := l.shared.ahead
-	if g.serial != h.serial {
-		h.taken = 0
+	if g.serial != b.serial {
+		b.taken = 0
 	}
-	h.serial, h.taken, h.known = g.serial, h.taken+g.n, g.known
-	h.next, h.n, h.expires = g.first, g.n, g.expires-ahead
-	h.verdict = g.verdict
-	h.verdict.until -= ahead
-	h.verdict.declared -= ahead
-	if h.verdict.sure {
-		h.verdict.until += g.rest
+	b.serial, b.taken, b.known = g.serial, b.taken+g.n, g.known
+	b.next, b.n, b.expires = g.first, g.n, g.expires-ahead
+	b.verdict = g.verdict
+	b.verdict.until -= ahead
+	b.verdict.declared -= ahead
+	if b.verdict.onlyTime {
+		b.verdict.until += g.rest
 	}
 }

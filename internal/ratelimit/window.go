@@ -7,7 +7,7 @@ import (
 
 // window is one window of a quota.
 type window struct {
-	reset    time.Duration // its name: what X-Ratelimit-Reset said; while nobody has told of it, that of the last one
+	reset    time.Duration // its name: its X-Ratelimit-Reset; that of the last window until a response reports on it
 	openedBy uint64        // the latest attempt that was admitted when it was opened
 	opened   instant
 	ends     instant // when it is over for certain
@@ -18,18 +18,20 @@ type window struct {
 	lost lost // those that number may not include, and that nothing more will be heard of
 	soon bool // whether it began when the last one may not have been over
 	shut bool // whether a 429 has ended it early
-	out  bool // whether the rest of it is left to others
 
-	number   int     // the latest word on what remains
-	asked    int     // programs that asked for permits
-	wanted   int     // permits that they asked for
-	since    uint64  // the latest attempt that was admitted when it came
-	start    int     // the first word
-	before   int     // attempts that the first word may include
-	answered int     // responses with a number
-	fell     bool    // whether the number was seen to fall
-	first    instant // when the earliest attempt that it counted was sent
-	last     instant // when the latest one was
+	leftToOthers bool // whether the rest of it is
+
+	number    int     // the latest Remaining
+	since     uint64  // the latest attempt that was admitted when that came
+	start     int     // the first Remaining
+	before    int     // attempts that the first Remaining may include
+	responses int     // that had a Remaining; in slow start, those that had none
+	fell      bool    // whether Remaining was seen to fall
+	first     instant // when the earliest attempt that it counted was sent
+	last      instant // when the latest one was
+
+	asked  int // programs that asked for permits, where they share the state
+	wanted int // permits that they asked for
 }
 
 // remaining is what remains in the window, as far as it is known.
@@ -46,11 +48,11 @@ func (q *quota) left(s *state) int {
 	switch remains := w.number - q.inFlight.total() - w.lost.total(); {
 	case q.phase == probing:
 		return 1 - q.inFlight.total()
-	case q.phase == passing:
-		return int(math.Ceil(float64(q.limit)/q.company())) - w.sent // the others do the same
-	case q.meaning == counting && s.shared && q.peers <= 1:
-		// Programs tell late of what they sent: as long as there are no others, the
-		// first word and what was sent since then tell as much.
+	case q.phase == assumed:
+		return int(math.Ceil(float64(q.limit)/q.activeClients())) - w.sent // the others do the same
+	case q.meaning == counting && s.shared && q.clients <= 1:
+		// Programs report late what they sent: as long as there are no other clients,
+		// the first Remaining less what was sent since says as much.
 		return max(remains, min(w.number, w.start-(w.sent-w.before)))
 	case q.meaning == counting:
 		return remains
@@ -61,38 +63,39 @@ func (q *quota) left(s *state) int {
 	}
 }
 
-// roll ends the window. Where round trips are as long as windows, what was
-// said of it may be spent once in the next one, as a burst; else one attempt
-// has to ask what remains in it.
+// roll ends the window. Where round trips are as long as windows, what a response
+// said of it may be spent once in the next one, as a burst; else one attempt has
+// to ask what remains in that.
 func (q *quota) roll(s *state, now instant) {
 	w := q.window
-	burst := q.phase == told && q.bursts(s) && !w.shut
-	q.learnPeers(s)
-	q.turn()
+	burst := q.phase == reported && q.bursts(s) && !w.shut
+	q.rememberClients(s)
+	q.countDemand()
 	q.window = window{
 		reset: w.reset, first: w.first, last: w.last,
 		openedBy: s.latest, opened: now, sent: q.inFlight.total(),
 	}
 	q.phase = probing
 	if burst {
-		q.pass(s, now, q.window.sent)
+		q.assume(s, now, q.window.sent)
 	}
 }
 
-// turn takes note of what programs asked for in the window that is over.
-func (q *quota) turn() {
+// countDemand keeps what programs asked for in the window that is over.
+func (q *quota) countDemand() {
 	w := &q.window
 	q.serial++
 	q.programs, q.wanted = w.asked, max(0, w.wanted-w.sent)
 	w.asked, w.wanted = 0, 0
 }
 
-// pass lets a window of which nobody has told pass at the last limit and length.
-func (q *quota) pass(s *state, now instant, sent int) {
-	q.phase = passing
+// assume begins a window without waiting for a response that reports on it: it is
+// taken to have the last limit and length.
+func (q *quota) assume(s *state, now instant, sent int) {
+	q.phase = assumed
 	q.window.sent = sent
 	q.window.close(s, now, now+q.lengthOr(defaultWindow))
-	q.window.declared = q.window.ends // by nobody
+	q.window.declared = q.window.ends // no server did
 }
 
 // close sets when the window ends.
@@ -122,7 +125,7 @@ func (q *quota) bursts(s *state) bool { return q.length > 0 && s.quickest > q.le
 // bursts nothing is sent before the window is over for certain.
 func (q *quota) rolls(s *state) instant {
 	w := &q.window
-	if q.phase == told && q.bursts(s) && !w.shut && q.left(s) <= 0 {
+	if q.phase == reported && q.bursts(s) && !w.shut && q.left(s) <= 0 {
 		return min(w.next, w.first+q.length)
 	}
 	return w.next
@@ -137,14 +140,14 @@ const (
 	later
 )
 
-// locate says which window the response to an attempt tells of.
+// locate says which window the response to an attempt reports on.
 func (q *quota) locate(s *state, a attempt, r response) when {
 	w := &q.window
-	isTold := q.phase == told
+	isReported := q.phase == reported
 	switch {
 	case q.phase == slowStart, r.reset > w.reset && r.reset > 0:
 		return later
-	case r.reset == 0 && isTold, r.reset == w.reset && isTold:
+	case r.reset == 0 && isReported, r.reset == w.reset && isReported:
 		return current
 	case r.reset < w.reset && a.seq > w.openedBy, r.reset == 0:
 		return later // the server's clock was set back, or it gives no names
@@ -155,32 +158,34 @@ func (q *quota) locate(s *state, a attempt, r response) when {
 	}
 }
 
-// open begins the window that a response tells of. Attempts in flight may be
+// open begins the window that a response reports on. Attempts in flight may be
 // counted in it.
 func (q *quota) open(s *state, a attempt, n int, r response, now instant) {
-	if q.phase == told {
-		q.learnPeers(s)
-		q.turn()
+	if q.phase == reported {
+		q.rememberClients(s)
+		q.countDemand()
 	}
 	again := r.reset > 0 && r.reset == q.window.reset
 	if again {
-		q.unlearn(s, a, r, now)
+		q.forgetLength(s, a, r, now)
 	}
 	soon := again || q.window.last > 0 && a.admitted-q.window.last < minGeneration<<(q.denied+1)
-	q.learnLength(r)
-	waits := q.inFlight.total()
+	q.observeLength(r)
+	sent := q.inFlight.total()
 	if a.overdue(&s.generations) {
-		waits++
+		sent++
 	}
 	q.window = window{
-		reset: r.reset, openedBy: s.latest, opened: now,
-		soon: soon, sent: waits, before: waits, asked: q.window.asked, wanted: q.window.wanted, start: n, number: n, since: s.latest, first: a.admitted, last: a.admitted,
+		reset: r.reset, openedBy: s.latest, opened: now, soon: soon,
+		sent: sent, before: sent, start: n, number: n, since: s.latest, first: a.admitted, last: a.admitted,
+		asked: q.window.asked, wanted: q.window.wanted,
 	}
-	q.phase, q.missing, q.maxInFlight, q.limit = told, 0, 0, 0
+	q.phase, q.missing, q.maxInFlight, q.limit = reported, 0, 0, 0
 }
 
-// unlearn forgets what said that the window was over, which it was not.
-func (q *quota) unlearn(s *state, a attempt, r response, now instant) {
+// forgetLength forgets the length and the clock by which the window seemed to be
+// over, which it was not.
+func (q *quota) forgetLength(s *state, a attempt, r response, now instant) {
 	q.length = 0
 	s.clock = serverClock{}
 	if r.date > 0 {
@@ -188,10 +193,10 @@ func (q *quota) unlearn(s *state, a attempt, r response, now instant) {
 	}
 }
 
-// learnLength takes in how far the resets of two windows are apart, where
-// the first was over before the second one was told of: a server whose
-// reset moves with every response has no windows of that length.
-func (q *quota) learnLength(r response) {
+// observeLength takes in how far the resets of two windows are apart, where the
+// first was over before a response reported on the second: a server whose reset
+// moves with every response has no windows of that length.
+func (q *quota) observeLength(r response) {
 	w := &q.window
 	length := r.reset - w.reset
 	switch {
@@ -202,7 +207,7 @@ func (q *quota) learnLength(r response) {
 	case r.date < w.reset && w.last-w.first < 5*time.Millisecond:
 		return
 	case r.date == 0 && length > max(defaultWindow, 2*(w.last-w.first)), r.date > 0 && length > max(defaultWindow, 2*(r.reset-r.date)):
-		return // windows have passed of which nobody told
+		return // there were windows in between on which no response has reported
 	case q.length == 0 || length < q.length:
 		q.length = length
 	}
@@ -217,11 +222,11 @@ func (q *quota) bound(s *state, a attempt, r response, now instant) {
 	case r.reset > r.date:
 		q.boundClock(s, a, r, now)
 		w.close(s, now, s.clock.reaches(r.reset))
-	case w.answered == 1: // no reset, or one that lies in the server's own past
+	case w.responses == 1: // no reset, or one that lies in the server's own past
 		w.close(s, now, now+q.lengthOr(defaultWindow))
 		w.declared = w.ends
 	}
-	if w.answered > 1 {
+	if w.responses > 1 {
 		w.next = w.ends + jitter
 	}
 }
