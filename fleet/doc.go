@@ -32,6 +32,12 @@
 // Workers wait for the client's limiter before they write anything. Processes
 // share one budget where the store is the client's Budget.
 //
+// # Traces and metrics
+//
+// [Hooks] are told of each try of a change, and of how far the run is. Package
+// fleetotel makes traces and metrics of that with OpenTelemetry, which nothing
+// else here depends on.
+//
 // River does the queueing: https://riverqueue.com. Its tables are in the store as
 // well, and what they say of a change counts for nothing.
 package fleet

@@ -5,3 +5,10 @@ import "time"
 // SetTimes shortens what a worker may take, for processes that are killed so
 // often that nothing would ever be taken over.
 func SetTimes(wait, record time.Duration) { waitTime, recordTime = wait, record }
+
+// SetProgressInterval shortens how often the hook is told how far a run is, until restore is called.
+func SetProgressInterval(interval time.Duration) (restore func()) {
+	before := progressInterval
+	progressInterval = interval
+	return func() { progressInterval = before }
+}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
 	"time"
 
@@ -21,6 +22,9 @@ type Options struct {
 	// Client configures the client that Run makes. The timeout of its HTTPClient,
 	// or 30 s, is what an attempt may take. Its hooks are called as for any client.
 	Client tokenpatch.Config
+
+	// Hooks are called while the run is worked on.
+	Hooks Hooks
 
 	// Workers is how many changes are worked on at once, at most 1000. 0 means 32.
 	Workers int
@@ -57,28 +61,30 @@ func (s *Store) Run(ctx context.Context, name string, o Options) error {
 	}
 	go r.commits.run()
 	defer close(r.commits.ended)
-	err = r.supervise(ctx)
-	r.stopping.stop(err)
-	r.drain()
+	err = r.work(ctx)
+	r.tellLast(ctx)
 	return failed("run", name, err)
 }
 
 // runner works on one run in one process.
 type runner struct {
-	store    *Store
-	run      run
-	client   *tokenpatch.Client
-	workers  int
-	timing   timing
-	log      *slog.Logger
-	river    *river.Client[*sql.Tx]
-	started  bool      // the river client
-	beaten   time.Time // when the store was last told that this process lives
-	jobs     jobs
-	commits  *commits
-	stopping stopping
-	refusals map[api]*refusals
-	failures failures
+	store       *Store
+	run         run
+	client      *tokenpatch.Client
+	credentials []string // that are known, of the client
+	workers     int
+	timing      timing
+	hooks       Hooks
+	log         *slog.Logger
+	river       *river.Client[*sql.Tx]
+	started     bool      // the river client
+	beaten      time.Time // when the store was last told that this process lives
+	told        time.Time // when the hook was last told how far the run is
+	jobs        jobs
+	commits     *commits
+	stopping    stopping
+	refusals    map[api]*refusals
+	failures    failures
 }
 
 func (s *Store) newRunner(ctx context.Context, name string, o Options) (*runner, error) {
@@ -99,16 +105,31 @@ func (s *Store) newRunner(ctx context.Context, name string, o Options) (*runner,
 		return nil, err
 	}
 	r := &runner{
-		store: s, run: found, client: client, workers: cmp.Or(o.Workers, 32), timing: newTiming(o),
-		log:      cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
-		jobs:     jobs{active: make(map[int64]bool)},
-		commits:  &commits{store: s, queue: make(chan write), ended: make(chan struct{})},
-		stopping: stopping{done: make(chan struct{})},
-		refusals: map[api]*refusals{v1: {turn: make(chan struct{}, 1)}, v2: {turn: make(chan struct{}, 1)}},
-		failures: failures{limit: o.StopAfter},
+		store: s, run: found, client: client, workers: cmp.Or(o.Workers, 32), timing: newTiming(o), hooks: o.Hooks,
+		credentials: credentialsOf(o.Client),
+		log:         cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
+		jobs:        jobs{active: make(map[int64]bool)},
+		commits:     &commits{store: s, queue: make(chan write), ended: make(chan struct{})},
+		stopping:    stopping{done: make(chan struct{})},
+		refusals:    map[api]*refusals{v1: {turn: make(chan struct{}, 1)}, v2: {turn: make(chan struct{}, 1)}},
+		failures:    failures{limit: o.StopAfter},
 	}
 	r.river, err = river.NewClient(s.driver, r.riverConfig())
 	return r, err
+}
+
+// credentialsOf are the credentials that a client's settings have, not those
+// that a function supplies.
+func credentialsOf(c tokenpatch.Config) []string {
+	return slices.DeleteFunc([]string{string(c.V1.APIKey), string(c.V2.AccessToken)}, func(s string) bool { return s == "" })
+}
+
+// work works on the run until it is over or has to stop, and waits for what was
+// sent, also where a hook panics.
+func (r *runner) work(ctx context.Context) (err error) {
+	defer r.drain()
+	defer func() { r.stopping.stop(err) }()
+	return r.supervise(ctx)
 }
 
 // timing is how long things may take.
@@ -205,6 +226,9 @@ func (r *runner) lookAfter(ctx context.Context) (over bool, err error) {
 		return false, &UnknownRunError{r.run.name} // deleted, and made again
 	case now.stops != r.run.stops:
 		return false, &StoppedError{Run: r.run.name, Reason: now.reason}
+	}
+	if err := r.tellProgress(ctx); err != nil {
+		return false, err
 	}
 	var pending bool
 	query := "SELECT EXISTS (SELECT 1 FROM fleet_change WHERE run = $1 AND outcome = 'pending')"

@@ -100,6 +100,12 @@ var resultsWanted = map[string]struct {
 
 // oneOfEach runs one change of each kind.
 func (b *bench) oneOfEach() map[string]fleet.Result {
+	b.addOneOfEach()
+	require.NoError(b, b.run("run"))
+	return b.results("run")
+}
+
+func (b *bench) addOneOfEach() {
 	require.NoError(b, b.service.AddV1(fmt.Sprintf(`{"id": %q, "name": "old"}`, uuidV1)))
 	b.add("run",
 		renameV1(uuidV1, "new"),
@@ -109,8 +115,6 @@ func (b *bench) oneOfEach() map[string]fleet.Result {
 		fleet.Change{ID: b.token("refused"), Patch: tokenpatch.NewPatch().Test(tokenpatch.PathName, "another").SetName("new")},
 		fleet.Change{ID: "missing", Patch: tokenpatch.NewPatch().SetName("new")},
 	)
-	require.NoError(b, b.run("run"))
-	return b.results("run")
 }
 
 func TestResults(t *testing.T) {

@@ -47,7 +47,7 @@ func withHooks(config tokenpatch.Config) tokenpatch.Config {
 	start, end := config.Hooks.AttemptStart, config.Hooks.AttemptEnd
 	config.Hooks.AttemptStart = func(ctx context.Context, info *tokenpatch.AttemptInfo) context.Context {
 		if start != nil {
-			ctx = start(ctx, info)
+			ctx = orElse(start(ctx, info), ctx)
 		}
 		if s, ok := ctx.Value(sendingKey{}).(*sending); ok {
 			return s.start(ctx)

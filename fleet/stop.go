@@ -73,7 +73,7 @@ func (f *refusals) enter(ctx context.Context) (leave func(), err error) {
 	case f.turn <- struct{}{}:
 		return func() { <-f.turn }, nil
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, context.Cause(ctx)
 	}
 }
 

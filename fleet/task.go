@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -21,6 +22,7 @@ type task struct {
 	row       *row
 	unsettled bool      // whether an earlier attempt may have been applied, or may be yet
 	overtaken bool      // whether a read has shown that no earlier attempt can be applied any more
+	began     time.Time // when the worker took the change
 	until     time.Time // when the last attempt may begin
 	attempts  []attempt // that this worker made
 }
@@ -30,7 +32,7 @@ type verdict struct {
 	state State
 	later time.Duration     // where it is pending: when to look again
 	after *tokenpatch.Token // where it is applied to a token of V2
-	err   error             // where it is neither applied nor pending: why
+	err   error             // where it is not applied: why
 }
 
 // decide sends what has to be sent, and settles what was sent before.
@@ -109,8 +111,13 @@ var (
 	errOvertaken = errors.New("fleet: somebody else has changed what the patch is guarded by: it will not be applied any more, and may have been before")
 )
 
-// errNoTime is the error of a read that a worker's time was too short for.
-var errNoTime = errors.New("no time is left for a read")
+// notReadError is the error of a read that a worker gives up, and not the client.
+type notReadError struct{ why error }
+
+func (e *notReadError) Error() string { return "the token was not read: " + e.why.Error() }
+func (e *notReadError) Unwrap() error { return e.why }
+
+var errNoTime = errors.New("the try has taken too long")
 
 // read reads the token.
 func (t *task) read(ctx context.Context) (token *tokenpatch.Token, err error) {
@@ -121,15 +128,27 @@ func (t *task) read(ctx context.Context) (token *tokenpatch.Token, err error) {
 	return token, err
 }
 
+// untilLate is ctx until the task may begin nothing more: because of the time,
+// of which late tells, or because the run is stopping.
+func (t *task) untilLate(ctx context.Context, late error) (until context.Context, forget func()) {
+	ctx, end := context.WithDeadlineCause(ctx, t.until, late)
+	ctx, drain := context.WithCancelCause(ctx)
+	undo := t.stopping.whenDraining(func() { drain(errDraining) })
+	return ctx, func() {
+		undo()
+		drain(nil)
+		end()
+	}
+}
+
 // reading makes a call that only reads, in what is left of the worker's time.
 func (t *task) reading(ctx context.Context, call func(context.Context) error) error {
-	ctx, cancel := context.WithDeadline(ctx, t.until)
-	defer cancel()
-	defer t.stopping.whenDraining(cancel)()
+	ctx, forget := t.untilLate(ctx, errNoTime)
+	defer forget()
 	err := call(ctx)
 	t.observe(ctx, err)
 	if err != nil && ctx.Err() != nil {
-		return errNoTime
+		return &notReadError{context.Cause(ctx)}
 	}
 	return err
 }
@@ -138,10 +157,10 @@ func (t *task) reading(ctx context.Context, call func(context.Context) error) er
 // that is to be settled cannot be then.
 func (t *task) readFailed(err error) verdict {
 	switch {
-	case errors.Is(err, errNoTime):
-		return verdict{state: StatePending, later: time.Second}
+	case errors.As(err, new(*notReadError)):
+		return verdict{state: StatePending, later: time.Second, err: err}
 	case t.retryable(err):
-		return verdict{state: StatePending, later: t.pause(err)}
+		return verdict{state: StatePending, later: t.pause(err), err: err}
 	case t.unsettled:
 		return verdict{state: StateUnknown, err: err}
 	default:
@@ -207,11 +226,11 @@ func (t *task) judge(ctx context.Context, s *sending, after *tokenpatch.Token, e
 	case s.maybeSent(), t.unsettled && (guarded || t.retryable(err)):
 		return t.undecided(err)
 	case s.refused != nil || ctx.Err() != nil:
-		return verdict{state: StatePending, later: time.Second}
+		return verdict{state: StatePending, later: time.Second, err: cmp.Or(s.refused, err)}
 	case t.unsettled || outcome == StateUnknown:
 		return verdict{state: StateUnknown, err: err}
 	case t.retryable(err):
-		return verdict{state: StatePending, later: t.pause(err)}
+		return verdict{state: StatePending, later: t.pause(err), err: err}
 	default:
 		return verdict{state: StateNotApplied, err: err}
 	}
@@ -223,7 +242,7 @@ func (t *task) undecided(err error) verdict {
 	if len(t.row.attempts)+len(t.attempts) >= maxAttempts {
 		return verdict{state: StateUnknown, err: err}
 	}
-	return verdict{state: StatePending, later: t.timing.quiet}
+	return verdict{state: StatePending, later: t.timing.quiet, err: err}
 }
 
 // observe stops the run where the credential was refused too often.
@@ -281,13 +300,21 @@ func describe(err error) description {
 	if err == nil {
 		return description{}
 	}
-	kind := fmt.Sprintf("%T", err)
-	d := description{text: storable(err.Error(), 2000), kind: kind[strings.LastIndexByte(kind, '.')+1:]}
+	d := description{text: storable(err.Error(), 2000), kind: typeOf(err)}
 	var api *tokenpatch.APIError
 	if errors.As(err, &api) {
 		d.code, d.status = storable(api.Code, 200), api.StatusCode
 	}
 	return d
+}
+
+// typeOf is the name of an error's type: "NotFoundError". It is empty for nil.
+func typeOf(err error) string {
+	if err == nil {
+		return ""
+	}
+	kind := fmt.Sprintf("%T", err)
+	return kind[strings.LastIndexByte(kind, '.')+1:]
 }
 
 // storable is a text that every database takes.

@@ -24,16 +24,35 @@ func (w *worker) Work(ctx context.Context, job *river.Job[jobArgs]) error {
 	if t == nil || err != nil {
 		return err
 	}
+	ctx = t.startChange(ctx)
+	v := verdict{state: StatePending, err: errPanic}
+	defer func() { t.endChange(ctx, v) }()
+	v, err = r.try(ctx, t)
+	return err
+}
+
+// try decides what becomes of a change, and returns what of that is written down.
+func (r *runner) try(ctx context.Context, t *task) (verdict, error) {
 	leave, err := r.enter(ctx, t)
 	if err != nil {
-		return river.JobSnooze(0)
+		return verdict{state: StatePending, err: err}, river.JobSnooze(0)
 	}
-	v := t.decide(ctx)
-	leave()
+	v := func() verdict {
+		defer leave() // a panic must not keep the turn
+		return t.decide(ctx)
+	}()
 	if v.state == StatePending {
-		return r.postpone(ctx, t, v)
+		return v, r.postpone(ctx, t, v)
 	}
-	return r.record(ctx, t, v)
+	err = r.record(ctx, t, v)
+	switch {
+	case err == nil:
+		return v, nil
+	case errors.Is(err, errTakenOver): // whoever took it over, or had written it already, is right
+		return verdict{state: StatePending, err: err}, river.JobSnooze(time.Second)
+	default:
+		return verdict{state: StatePending, err: err}, err
+	}
 }
 
 // take reads the change that a job is for. There is nothing to do where it is
@@ -48,14 +67,13 @@ func (r *runner) take(ctx context.Context, job *river.Job[jobArgs]) (*task, erro
 	if left := r.timing.quiet - age; unsettled && left > 0 {
 		return nil, river.JobSnooze(left)
 	}
-	return &task{runner: r, row: row, unsettled: unsettled, until: began.Add(r.timing.begin)}, nil
+	return &task{runner: r, row: row, unsettled: unsettled, began: began, until: began.Add(r.timing.begin)}, nil
 }
 
 // enter waits for the turn of a change where the credential was refused lately.
 func (r *runner) enter(ctx context.Context, t *task) (leave func(), err error) {
-	ctx, cancel := context.WithDeadline(ctx, t.until)
-	defer cancel()
-	defer r.stopping.whenDraining(cancel)()
+	ctx, forget := t.untilLate(ctx, errNoTurn)
+	defer forget()
 	return r.refusals[t.row.change.api()].enter(ctx)
 }
 
@@ -94,10 +112,7 @@ func (r *runner) record(ctx context.Context, t *task, v verdict) error {
 		}
 		return writeAttempts(ctx, tx, r.store, t.row, t.attempts)
 	})
-	switch {
-	case errors.Is(err, errTakenOver):
-		return river.JobSnooze(time.Second) // whoever took it over, or had written it already, is right
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	if reason := r.failures.observe(v.state, e.text); reason != "" {

@@ -1,0 +1,141 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+)
+
+// Hooks are functions that are called while [Store.Run] works on a run, so that
+// a program can count, time and trace it without wrapping anything. Each may be
+// nil, and costs nothing then. Package fleetotel makes them for OpenTelemetry.
+//
+// ChangeStart and ChangeEnd are called by the worker that has the change, at the
+// same time for changes at the same time. One that blocks holds up its own
+// change; one that panics puts it off: a second later a worker looks at the
+// change again, as if the process had died there. Progress is called in the
+// goroutine that called Run, which feeds the workers: if it blocks for some
+// seconds, other processes take this one for dead. A panic of it is Run's, which
+// first waits for what was sent.
+//
+// They tell what this process does, and keep no record: what became of each
+// token is in [Store.Results], although a process that was killed told of none.
+// What hooks are given holds no credential and no token's value.
+type Hooks struct {
+	// ChangeStart is called when a worker begins to try a change. The worker goes
+	// on with the context that it returns, which has to be made from the given
+	// one; nil stands for that one itself. The client's calls are made with it,
+	// and so the client's hooks are called with it. It has the values of the
+	// context that Run was given.
+	ChangeStart func(ctx context.Context, change ChangeInfo) context.Context
+
+	// ChangeEnd is called when what became of the change is written down, or when
+	// it is put off for another try: once for each ChangeStart that has returned,
+	// with the context of that. A change that is put off again and again is a
+	// try, and a ChangeEnd, each time.
+	ChangeEnd func(ctx context.Context, change ChangeResult)
+
+	// Progress is called with how far the run is, by the work of all processes:
+	// when Run begins, every few seconds, and once more when this process has
+	// stopped working on it, for whatever reason. It is not called where the
+	// store cannot tell.
+	Progress func(ctx context.Context, progress Progress)
+}
+
+// ChangeInfo says what a worker is about to do.
+type ChangeInfo struct {
+	Run   string // name of the run
+	API   string // "V1" or "V2", as in [tokenpatch.CallInfo]
+	Token string // id of the token
+}
+
+// ChangeResult is one try of one change, from a worker's taking it to what
+// became of it.
+type ChangeResult struct {
+	ChangeInfo
+	State    State         // as it is written down; pending where the change was put off, or could not be written down
+	Attempts int           // requests of this try that may have changed the token; 0 also where it was as wanted already
+	Duration time.Duration // of the try
+	Err      error         // why the change was not applied, is not known or was put off; nil where it was applied
+	ErrType  string        // the name of Err's type, as in [Result]; empty for nil
+}
+
+// Why a try did not come to its end.
+var (
+	errPanic  = errors.New("a panic ended the try: a hook's, or one of the client's transport")
+	errNoTurn = errors.New("no turn came in time: the credential was refused lately, and changes go one at a time")
+)
+
+// info says what a task is about. An id can be a credential by mistake.
+func (t *task) info() ChangeInfo {
+	id := t.row.change.ID
+	for _, credential := range t.credentials {
+		id = strings.ReplaceAll(id, credential, "[redacted]")
+	}
+	return ChangeInfo{Run: t.run.name, API: strings.ToUpper(string(t.row.change.api())), Token: id}
+}
+
+// startChange returns the context that a worker goes on with.
+func (t *task) startChange(ctx context.Context) context.Context {
+	if t.hooks.ChangeStart == nil {
+		return ctx
+	}
+	return orElse(t.hooks.ChangeStart(ctx, t.info()), ctx)
+}
+
+// endChange tells what a try came to.
+func (t *task) endChange(ctx context.Context, v verdict) {
+	if t.hooks.ChangeEnd == nil {
+		return
+	}
+	result := ChangeResult{ChangeInfo: t.info(), State: v.state, Duration: time.Since(t.began), Err: v.err, ErrType: typeOf(v.err)}
+	for _, a := range t.attempts {
+		if !a.unsent {
+			result.Attempts++
+		}
+	}
+	t.hooks.ChangeEnd(ctx, result)
+}
+
+// progressInterval is how often a hook is told how far a run is: counting costs
+// more, the longer the run is.
+var progressInterval = 5 * time.Second
+
+// tellProgress tells how far the run is, unless it has done so lately.
+func (r *runner) tellProgress(ctx context.Context) error {
+	if r.hooks.Progress == nil || time.Since(r.told) < progressInterval {
+		return nil
+	}
+	p, err := r.store.progress(ctx, r.run.name)
+	if err != nil {
+		return err
+	}
+	r.told = time.Now()
+	r.hooks.Progress(ctx, p)
+	return nil
+}
+
+// tellLast tells how far the run is once nothing is worked on any more.
+func (r *runner) tellLast(ctx context.Context) {
+	if r.hooks.Progress == nil {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	asking, cancel := context.WithTimeout(ctx, progressInterval)
+	defer cancel()
+	p, err := r.store.progress(asking, r.run.name)
+	if err != nil {
+		r.log.WarnContext(ctx, "fleet: how far the run is could not be told in the end", "run", r.run.name, "error", err)
+		return
+	}
+	r.hooks.Progress(ctx, p)
+}
+
+// orElse is ctx, unless a hook that had to return a context returned none.
+func orElse(ctx, otherwise context.Context) context.Context {
+	if ctx == nil {
+		return otherwise
+	}
+	return ctx
+}
