@@ -63,6 +63,19 @@ func TestReadmeRetries(t *testing.T) {
 	}
 }
 
+// The figures that the README begins with are those of its table.
+func TestReadmeBeginsWithFiguresOfItsTable(t *testing.T) {
+	beginning, _, _ := strings.Cut(text(t, "README.md"), "\n## ")
+	_, figures, found := strings.Cut(beginning, "With go-retryablehttp and its defaults, ")
+	require.True(t, found)
+	table := sectionOf(t, "What is sent again")
+	counts := regexp.MustCompile(`\d+,\d+`).FindAllString(figures, -1)
+	require.NotEmpty(t, counts)
+	for _, count := range counts {
+		assert.Contains(t, table, count)
+	}
+}
+
 // api is one of the two, with a call that the service accepts.
 type api struct {
 	name       string

@@ -61,13 +61,17 @@ func run(tree, version, out string) error {
 	return nil
 }
 
+// license is the file that pkg.go.dev wants in each module.
+const license = "LICENSE"
+
 // treeModule is a module of the tree.
 type treeModule struct {
-	path   string // as go.mod has it
-	dir    string // its folder
-	folder string // the same, from the top of the tree
-	gomod  []byte
-	gosum  []byte
+	path    string // as go.mod has it
+	dir     string // its folder
+	folder  string // the same, from the top of the tree
+	gomod   []byte
+	gosum   []byte
+	license string // the file of the top of the tree, which a module below it gets that has none
 }
 
 // find lists the modules in and below tree.
@@ -107,7 +111,7 @@ func read(tree, dir string) (*treeModule, error) {
 	if path == "" {
 		return nil, fmt.Errorf("%s: go.mod names no module", dir)
 	}
-	return &treeModule{path: path, dir: dir, folder: folder, gomod: gomod, gosum: gosum}, nil
+	return &treeModule{path: path, dir: dir, folder: folder, gomod: gomod, gosum: gosum, license: filepath.Join(tree, license)}, nil
 }
 
 // require makes m's go.mod require the others at version, and takes their sums out of its go.sum.
@@ -183,18 +187,21 @@ func (m *treeModule) pack(proxy, version string) error {
 	return os.WriteFile(filepath.Join(dir, version+".zip"), packed.Bytes(), 0o644)
 }
 
-// files lists what belongs to the module: neither what belongs to a module below it nor what git keeps.
+// files lists what belongs to the module: neither what belongs to a module below it nor what git keeps. As the go command
+// does with a repository, it gives the license at the top to a module that has none of its own.
 func (m *treeModule) files() ([]zip.File, error) {
 	checked, err := zip.CheckDir(m.dir)
 	if err != nil {
 		return nil, err
 	}
 	var files []zip.File
+	licensed := false
 	for _, path := range checked.Valid {
 		name, err := filepath.Rel(m.dir, path)
 		if err != nil {
 			return nil, err
 		}
+		licensed = licensed || name == license
 		f := file{name: filepath.ToSlash(name), onDisk: path}
 		switch f.name {
 		case ".git": // of a worktree it is a file
@@ -203,6 +210,9 @@ func (m *treeModule) files() ([]zip.File, error) {
 			f.content = m.gomod
 		}
 		files = append(files, f)
+	}
+	if !licensed {
+		files = append(files, file{name: license, onDisk: m.license})
 	}
 	return files, nil
 }
