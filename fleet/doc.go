@@ -30,7 +30,10 @@
 // # Rate limits
 //
 // Workers wait for the client's limiter before they write anything. Processes
-// share one budget where the store is the client's Budget.
+// share one budget where the store is the client's Budget. Between the limiter's
+// permit and the request lies a commit. On a machine so busy that some commits take
+// far longer than others, a request can come later than the limiter expects, and be
+// refused with a 429. Then the client sends it again.
 //
 // # Traces and metrics
 //

@@ -8,9 +8,12 @@ import (
 	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
 )
 
-// maxConnections to one Postgres server from one store: the transactions of the
-// workers go through one, and River's own queries are few.
-const maxConnections = 8
+// maxConnections is how many connections to Postgres one store has: committers for
+// what workers write, and the others for reads, the budget and River.
+const (
+	maxConnections = 8
+	committers     = 4 // a request waits for its transaction, and several wait less than one after the other
+)
 
 func openPostgres(ctx context.Context, source string) (*Store, error) {
 	config, err := pgx.ParseConfig(source)
@@ -30,10 +33,11 @@ func openPostgres(ctx context.Context, source string) (*Store, error) {
 	}
 	return &Store{
 		db: db, reads: db, driver: riverdatabasesql.New(db),
-		now:    "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)",
-		lock:   "FOR UPDATE",
-		worker: "to_json(j.attempted_by) ->> -1",
-		rebind: func(statement string) string { return statement },
-		intact: func() error { return nil },
+		now:        "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)",
+		lock:       "FOR UPDATE",
+		worker:     "to_json(j.attempted_by) ->> -1",
+		committers: committers,
+		rebind:     func(statement string) string { return statement },
+		intact:     func() error { return nil },
 	}, nil
 }

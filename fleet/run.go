@@ -59,7 +59,9 @@ func (s *Store) Run(ctx context.Context, name string, o Options) error {
 	if err != nil {
 		return err
 	}
-	go r.commits.run()
+	for range s.committers {
+		go r.commits.run()
+	}
 	defer close(r.commits.ended)
 	err = r.work(ctx)
 	r.tellLast(ctx)

@@ -44,9 +44,10 @@ func openSQLite(_ context.Context, path string) (*Store, error) {
 	}
 	return &Store{
 		db: db, reads: reads, driver: riversqlite.New(db),
-		now:    "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
-		worker: "j.attempted_by ->> -1",
-		rebind: func(statement string) string { return strings.ReplaceAll(statement, "$", "?") },
+		now:        "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
+		worker:     "j.attempted_by ->> -1",
+		committers: 1,
+		rebind:     func(statement string) string { return strings.ReplaceAll(statement, "$", "?") },
 		intact: func() error {
 			if now, err := os.Stat(path); err != nil || !os.SameFile(opened, now) {
 				return errFileReplaced

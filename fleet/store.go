@@ -15,14 +15,15 @@ import (
 // machines share. It is made by [Open] and is safe for concurrent use, also by
 // several processes at once.
 type Store struct {
-	db     *sql.DB // for transactions, and for River
-	reads  *sql.DB // for what only reads
-	driver driver
-	now    string              // the store's own clock in SQL: microseconds since 1970
-	lock   string              // what locks the rows that a SELECT finds
-	worker string              // who works on job j of River's
-	rebind func(string) string // writes Postgres's placeholders as the database wants them
-	intact func() error        // an error where the file is not the one that was opened; asked around each transaction
+	db         *sql.DB // for transactions, and for River
+	reads      *sql.DB // for what only reads
+	driver     driver
+	now        string              // the store's own clock in SQL: microseconds since 1970
+	lock       string              // what locks the rows that a SELECT finds
+	worker     string              // who works on job j of River's
+	committers int                 // how many transactions of a run's workers there may be at once
+	rebind     func(string) string // writes Postgres's placeholders as the database wants them
+	intact     func() error        // an error where the file is not the one that was opened; asked around each transaction
 }
 
 // Open opens a store, and makes or migrates its tables: fleet's own, whose names
