@@ -203,7 +203,7 @@ func NewClient(config Config) (*Client, error) {
 		return nil, err
 	}
 	if v1.service.credential == nil && v2.service.credential == nil {
-		return nil, &InputError{Field: "Config", Value: "no credential", Want: "V1.APIKey, V2.AccessToken, or a function that supplies one of them"}
+		return nil, &InputError{Field: "Config", Value: "no credential", Want: "V1.APIKey, V2.AccessToken, or a function that supplies one of them; ConfigFromEnv reads DEEPSET_API_KEY and LAUNCHDARKLY_ACCESS_TOKEN"}
 	}
 	return &Client{V1: v1, V2: v2}, nil
 }

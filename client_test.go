@@ -217,7 +217,7 @@ func TestNewClientWithoutCredential(t *testing.T) {
 	client, err := tokenpatch.NewClient(tokenpatch.Config{})
 	assert.Nil(t, client)
 	assert.Equal(t, "Config", assertAs[*tokenpatch.InputError](t, err).Field)
-	require.EqualError(t, err, "tokenpatch: Config: no credential: want V1.APIKey, V2.AccessToken, or a function that supplies one of them")
+	require.EqualError(t, err, "tokenpatch: Config: no credential: want V1.APIKey, V2.AccessToken, or a function that supplies one of them; ConfigFromEnv reads DEEPSET_API_KEY and LAUNCHDARKLY_ACCESS_TOKEN")
 }
 
 func TestCallWithoutContext(t *testing.T) {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"testing"
 	"time"
 
@@ -257,46 +256,6 @@ func TestKilledOnPostgres(t *testing.T) {
 	}
 	t.Logf("%d changes, killed %d times, Postgres restarted %d times, %v", len(s.kinds), kills, restarts, time.Since(began).Round(time.Second))
 	s.judgeAllApplied(t, "")
-}
-
-// A process is frozen with changes in flight, for longer than anything that it
-// does may take, another one takes its work over, and then it goes on.
-func TestFrozen(t *testing.T) {
-	onEach(t, func(t *testing.T, source string) {
-		t.Parallel()
-		s := newScene(t, source, *killChanges, "append", "want", "V1", "guarded", "idempotent")
-		s.service.SetLatency(20 * time.Millisecond)
-		frozen := start(t, s.child)
-		time.Sleep(700 * time.Millisecond)
-		s.freeze(t, frozen)
-		began := time.Now()
-		start(t, s.child).wait(t, 5*time.Minute)
-		t.Logf("another process was done after %v", time.Since(began).Round(time.Second))
-		time.Sleep(*freezeFor - time.Since(began))
-		requests := s.service.RequestCount()
-		require.NoError(t, frozen.cmd.Process.Signal(syscall.SIGCONT))
-		frozen.wait(t, time.Minute)
-		for _, request := range s.service.Requests()[requests:] {
-			assert.NotEqual(t, http.MethodPatch, request.Method, "sent by a process that had been replaced")
-		}
-		s.judgeAllApplied(t, "append")
-	})
-}
-
-// freeze freezes a process between two transactions: within one it would hold a
-// SQLite file until it goes on.
-func (s *scene) freeze(t *testing.T, p *process) {
-	for {
-		require.NoError(t, p.cmd.Process.Signal(syscall.SIGSTOP))
-		ctx, cancel := context.WithTimeout(context.Background(), 200*time.Millisecond)
-		err := s.store.SetLabel(ctx, "kill", "frozen")
-		cancel()
-		if err == nil {
-			return
-		}
-		require.NoError(t, p.cmd.Process.Signal(syscall.SIGCONT))
-		time.Sleep(5 * time.Millisecond)
-	}
 }
 
 // Two processes work on the same run in the same file.

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -86,12 +85,6 @@ func TestMeasureSpeed(t *testing.T) {
 		t.Logf("%d changes: %.0f a second; PatchToken alone %.0f, with a read before it %.0f: ratio %.2f; added in %v; %v of CPU a change, the service's part included",
 			n, n/running.Seconds(), n/plain.Seconds(), n/reading.Seconds(), reading.Seconds()/running.Seconds(), adding.Round(time.Millisecond), cpu)
 	})
-}
-
-func cpuTime(t *testing.T) time.Duration {
-	var usage syscall.Rusage
-	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &usage))
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 func timed(f func()) time.Duration {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	_ "embed"
-	"errors"
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
@@ -27,7 +26,10 @@ var schemas = []string{schemaV1}
 func (s *Store) migrate(ctx context.Context) error {
 	var err error
 	for range 5 {
-		if err = errors.Join(s.migrateRiver(ctx), s.migrateFleet(ctx)); err == nil {
+		if err = s.migrateRiver(ctx); err == nil {
+			err = s.migrateFleet(ctx)
+		}
+		if err == nil {
 			return nil
 		}
 		select {

@@ -35,7 +35,7 @@ func apply(ctx context.Context, a *app) error {
 	if _, err := clientFor(config, file); err != nil {
 		return err
 	}
-	store, err := fleet.Open(ctx, a.db)
+	store, err := a.makeStore(ctx)
 	if err != nil {
 		return err
 	}
@@ -163,6 +163,9 @@ func (a *app) summary(ctx context.Context, store *fleet.Store) error {
 		return err
 	}
 	writeProgress(a.stdout, p)
+	if p.NotApplied+p.Unknown > 0 {
+		fmt.Fprintf(a.stdout, "tokenpatch report -run %s tells why\n", printable(a.runName))
+	}
 	if p.Pending > 0 {
 		fmt.Fprintln(a.stdout, "the same command goes on")
 	}

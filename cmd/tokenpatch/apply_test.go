@@ -194,7 +194,7 @@ func TestUsage(t *testing.T) {
 		"want either a FILE or -revert":                             {"plan"},
 		`"b": want one FILE after the flags`:                        {"apply", "a", "b"},
 		`"a": want nothing after the flags`:                         {"status", "a"},
-		"flag provided but not defined: -x":                         {"apply", "-x"},
+		"flag provided but not defined: -x: tokenpatch apply -h":    {"apply", "-x"},
 		"-workers 2000: want 1 to 1000":                             {"apply", "-workers", "2000", "a"},
 		"-workers 0: want 1 to 1000":                                {"apply", "-workers", "0", "a"},
 		"-timeout 0s: want a time such as 30s":                      {"plan", "-timeout", "0", "a"},

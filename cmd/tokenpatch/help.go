@@ -81,6 +81,13 @@ func names() string {
 	return strings.Join(names, ", ")
 }
 
+const fileHelp = `FILE has a change a line: as JSON or, where its name ends in .csv, as CSV:
+  {"api": "v2", "id": "61095542756dba551110ae21", "want": {"role": "reader"}}
+
+  id,role,addCustomRoleIds
+  61095542756dba551110ae21,reader,ops;deploy
+`
+
 const environment = `The environment has the credentials: LAUNCHDARKLY_ACCESS_TOKEN (and _API_HOST)
 for V2, DEEPSET_API_KEY (and DEEPSET_API_URL) for V1.
 `
@@ -91,7 +98,7 @@ func writeHelp(w io.Writer) {
 	for _, c := range commands {
 		fmt.Fprintf(w, "  tokenpatch %-13s%s\n", c.name+" "+c.args, c.does)
 	}
-	fmt.Fprint(w, "\ntokenpatch COMMAND -h tells more.\n\n", environment, `
+	fmt.Fprint(w, "\ntokenpatch COMMAND -h tells more, tokenpatch version the version.\n\n", fileHelp, "\n", environment, `
 Exit status: 0 everything applied, 1 an error of the program's own, 2 usage,
 3 something was not applied or is pending, 4 something is unknown.
 `)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -46,8 +47,15 @@ type usageError struct{ text string }
 func (e usageError) Error() string { return e.text }
 
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if len(args) == 0 || slices.Contains([]string{"-h", "-help", "--help", "help"}, args[0]) {
+	if len(args) > 1 && args[0] == "help" {
+		args = []string{args[1], "-h"}
+	}
+	switch {
+	case len(args) == 0 || slices.Contains([]string{"-h", "-help", "--help", "help"}, args[0]):
 		writeHelp(stdout)
+		return 0
+	case slices.Contains([]string{"-version", "--version", "version"}, args[0]):
+		fmt.Fprintln(stdout, "tokenpatch", version())
 		return 0
 	}
 	i := slices.IndexFunc(commands, func(c command) bool { return c.name == args[0] })
@@ -67,6 +75,15 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		err = c.run(ctx, a)
 	}
 	return report(stderr, c.name, err)
+}
+
+// version is that of the module which the program was built from; "(devel)" is a clone of the repository.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "(unknown)"
+	}
+	return info.Main.Version
 }
 
 // report says why a command ended, and returns its exit status.

@@ -80,7 +80,7 @@ func (c command) parse(a *app, args []string) error {
 			if errors.Is(err, flag.ErrHelp) {
 				return err
 			}
-			return usageError{err.Error()}
+			return usageError{fmt.Sprintf("%v: tokenpatch %s -h lists the flags", err, c.name)}
 		}
 		if args = set.Args(); len(args) == 0 {
 			break

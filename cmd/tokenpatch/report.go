@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -94,7 +95,7 @@ func (a *app) output(write func(io.Writer) error) (err error) {
 	}
 	file, err := os.CreateTemp(filepath.Dir(a.out), ".tokenpatch-*")
 	if err != nil {
-		return fmt.Errorf("-o: %w", err)
+		return fmt.Errorf("-o %s: %w", a.out, errors.Unwrap(err)) // the error has the name of another file
 	}
 	defer func() {
 		if err != nil {

@@ -66,6 +66,10 @@ func retry(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	if n == 0 {
+		fmt.Fprintf(a.stdout, "%s: there is nothing to put back\n", printable(run))
+		return nil
+	}
 	fmt.Fprintf(a.stdout, "%s: %d changes are pending again: tokenpatch apply -run %[1]s goes on\n", printable(run), n)
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/url"
 	"os"
@@ -56,11 +57,20 @@ func checkAddress(address string, public bool) error {
 // openStore opens a store that is there.
 func (a *app) openStore(ctx context.Context) (*fleet.Store, error) {
 	if !isPostgres(a.db) {
-		if _, err := os.Stat(a.db); err != nil {
-			return nil, fmt.Errorf("-db: %w", err)
+		if _, err := os.Stat(a.db); errors.Is(err, fs.ErrNotExist) {
+			return nil, fmt.Errorf("there is no database %s here yet: tokenpatch apply makes it, and -db names another", a.db)
 		}
 	}
-	return fleet.Open(ctx, a.db)
+	return a.makeStore(ctx)
+}
+
+// makeStore opens a store, and makes one where there is none.
+func (a *app) makeStore(ctx context.Context) (*fleet.Store, error) {
+	store, err := fleet.Open(ctx, a.db)
+	if err != nil && !isPostgres(a.db) { // a URL is told by Postgres's own errors
+		err = fmt.Errorf("-db %s: %w", a.db, err)
+	}
+	return store, err
 }
 
 // openRun opens a store that is there, and finds the run that is asked for in it.

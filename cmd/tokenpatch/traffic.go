@@ -23,6 +23,7 @@ type traffic struct {
 	inFlight map[*page.Window]int             // requests that were sent since a window was first seen, and have no response yet
 	limits   map[string]tokenpatch.RateLimit  // the last that was seen, by API
 	waits    map[*waiting]tokenpatch.WaitInfo // of calls that wait now
+	trouble  error                            // of the last attempt, where it got no response
 	calls    int                              // under way
 	last     time.Time                        // when a call began or ended
 }
@@ -105,6 +106,7 @@ func (t *traffic) attemptEnd(ctx context.Context, attempt tokenpatch.AttemptResu
 			delete(t.inFlight, w)
 		}
 	}
+	t.trouble = attempt.Err
 	refused := attempt.Status == http.StatusTooManyRequests
 	if refused {
 		t.refused++
@@ -174,6 +176,8 @@ func (t *traffic) waitsFor(now time.Time) string {
 		return "the service, which asked for a pause" + in(limit.PausedUntil, now)
 	case most == tokenpatch.WaitProbe:
 		return "the first response, which tells the rate limit"
+	case most == tokenpatch.WaitBackoff && t.trouble != nil:
+		return "another attempt: " + printable(t.trouble.Error())
 	case most == tokenpatch.WaitBackoff:
 		return "another attempt"
 	default:

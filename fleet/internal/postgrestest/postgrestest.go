@@ -163,7 +163,7 @@ func (s *Server) own(dir string) error {
 			return err
 		}
 	}
-	return os.Chown(dir, int(id.Uid), int(id.Gid))
+	return os.Chown(dir, int(id.uid), int(id.gid))
 }
 
 // Start starts the server again after Stop, and waits until it accepts connections.
@@ -194,21 +194,25 @@ func (s *Server) Stop() error {
 func (s *Server) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, name), args...)
 	cmd.Dir = filepath.Dir(s.dir)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}
+	var as *account
 	if id, err := postgresUser(); err == nil && os.Getuid() == 0 {
-		cmd.SysProcAttr.Credential = id
+		as = id
 	}
+	cmd.SysProcAttr = attributes(as)
 	return cmd
 }
 
-func postgresUser() (*syscall.Credential, error) {
+// account is a user of this machine.
+type account struct{ uid, gid uint32 }
+
+func postgresUser() (*account, error) {
 	u, err := user.Lookup("postgres")
 	if err != nil {
 		return nil, err
 	}
 	uid, uidErr := strconv.ParseUint(u.Uid, 10, 32)
 	gid, gidErr := strconv.ParseUint(u.Gid, 10, 32)
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, errors.Join(uidErr, gidErr)
+	return &account{uint32(uid), uint32(gid)}, errors.Join(uidErr, gidErr)
 }
 
 // binaries is the folder of initdb and postgres.

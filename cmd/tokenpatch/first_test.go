@@ -1,0 +1,45 @@
+package main_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+// Whoever meets the command for the first time is told what to do next.
+func TestFirstSteps(t *testing.T) {
+	s := newShell(t)
+	s.tokens(1)
+	assert.Contains(t, s.run(0, "version").stdout, "tokenpatch ")
+	assert.Equal(t, s.run(0, "plan", "-h").stdout, s.run(0, "help", "plan").stdout)
+	assert.Equal(t, "tokenpatch status: there is no database tokenpatch.db here yet: tokenpatch apply makes it, and -db names another\n",
+		s.run(1, "status").stderr)
+	s.file("no.db", strings.Repeat("no database\n", 100))
+	assert.Equal(t, 1, strings.Count(s.run(1, "status", "-db", "no.db").stderr, "file is not a database"))
+
+	s.file("x.jsonl", `{"api":"v2","id":"token0","want":{"role":"reader"}}
+{"api":"v2","id":"nobody","want":{"role":"reader"}}`)
+	assert.Contains(t, s.run(3, "apply", "x.jsonl").stdout, "\ntokenpatch report -run x.jsonl tells why\n")
+	assert.Contains(t, s.run(3, "report", "-run", "x.jsonl").stdout, "404")
+	assert.Contains(t, s.run(1, "report", "-o", "none/x.html").stderr, "-o none/x.html: no such file or directory")
+	s.run(0, "retry")
+	s.run(3, "apply", "-run", "x.jsonl")
+	assert.Equal(t, "x.jsonl: there is nothing to put back\n", s.run(0, "retry", "-outcome", "unknown").stdout)
+}
+
+// A service that cannot be reached is named while the run waits for it.
+func TestTheReasonForWaiting(t *testing.T) {
+	s := newShell(t)
+	s.tokens(1)
+	s.service.Inject(tokenpatchtest.Fault{Times: -1, Cut: tokenpatchtest.CutBefore})
+	s.file("x.jsonl", `{"api":"v2","id":"token0","want":{"role":"reader"}}`)
+	p := s.start("", "apply", "-progress", "plain", "x.jsonl")
+	require.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "waits for another attempt: ") }, 30*time.Second, 10*time.Millisecond)
+	require.NoError(t, p.Process.Kill())
+	_ = p.Wait()
+}
