@@ -9,17 +9,17 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
-// Apply returns what the patch makes of t: all of it, or an error and the zero
-// Token. It follows RFC 6902 to the letter, which is stricter than V2: replacing
-// a member that t does not have is an error here. t is not changed, and what is
-// returned shares no memory with it that anyone can write.
+// Apply returns what the patch makes of t, or an error and the zero Token: it is
+// applied as a whole or not at all. It follows RFC 6902 to the letter, which is
+// stricter than V2: replacing a member that t does not have is an error here. t is
+// not changed, and a change to what is returned is not seen in t.
 //
-// The document that is patched is the one that encoding t gives, and the result
-// is what decoding it gives: a required property that the patch removes is zero.
+// What is patched is the JSON of t, and the result is decoded from that: a required
+// property that the patch removes is zero.
 //
 // The error is a [*PatchError]: the patch's own mistake ([Patch.Err]), the first
-// operation that cannot be applied, or, with no operation named, that the result
-// is not a Token any more. An empty patch returns a copy of t.
+// operation that cannot be applied, or, without an operation, that the result is
+// not a Token any more. An empty patch returns a copy of t.
 func (p *Patch) Apply(t Token) (Token, error) {
 	if err := p.Err(); err != nil {
 		return Token{}, err
@@ -36,15 +36,16 @@ func (p *Patch) Apply(t Token) (Token, error) {
 	return after, nil
 }
 
-// ApplyJSON returns what the patch makes of any JSON document, by RFC 6902 to
-// the letter: all of it, or an error and nil. document is not changed. What the
-// patch does not reach stays as it was written: space, order, every digit.
+// ApplyJSON returns what the patch makes of any JSON document, or an error and nil:
+// it is applied as a whole or not at all. It follows RFC 6902 to the letter.
+// document is not changed. What the patch does not reach stays as it was written:
+// space, order, every digit.
 //
-// The document must be UTF-8. A name that an object has twice cannot be reached,
-// RFC 6901 section 4. What copy operations add may come to 64 MiB together.
+// The document must be UTF-8. A member whose name its object has twice cannot be
+// reached, RFC 6901 section 4. Copy operations may add 64 MiB in all.
 //
 // The error is a [*PatchError]: an operation that RFC 6902 refuses, or the first
-// that cannot be applied. What V2 lets nobody do to a [Token] may be done to a
+// that cannot be applied. Operations that V2 allows on no [Token] are allowed on a
 // document.
 func (p *Patch) ApplyJSON(document []byte) ([]byte, error) {
 	if err := p.documentErr(); err != nil {

@@ -71,7 +71,7 @@ func TestApplyJSONHasNoTokenRules(t *testing.T) {
 			_, sendErr := patch.MarshalJSON()
 			guarded, _ := patch.Guard(tokenpatch.Token{})
 			for _, err := range []error{patch.Err(), applyErr, sendErr, patch.Clone().Err(), guarded.Err()} {
-				assert.EqualError(t, err, `tokenpatch: patch: operation 0: add "/_id": not editable: it holds a name that begins with an underscore`)
+				assert.EqualError(t, err, `tokenpatch: patch: operation 0: add "/_id": not editable: a name in the path begins with an underscore`)
 			}
 		})
 	}

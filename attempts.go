@@ -41,7 +41,7 @@ func (c *call) authorize(ctx context.Context) (err error) {
 
 func (c *call) askForCredential(ctx context.Context) (string, error) {
 	authorization, err := c.service.credential(ctx)
-	c.secrets = c.service.know(c.secrets, authorization)
+	c.secrets = c.service.withCredential(c.secrets, authorization)
 	return authorization, err
 }
 

@@ -10,24 +10,24 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 )
 
-// Budget is a store in which programs keep one rate budget for an account:
-// see [Config.Budget]. The module tokenpatchredis has one on Redis.
+// Budget is a store in which programs share the rate budget of an account: see
+// [Config.Budget]. The module tokenpatchredis has one on Redis.
 //
 // What is stored is a few hundred bytes: what the service's headers said of the
-// limits, and what was taken of them. It holds no credential and no token. A
-// service without limits is not shared, nor is Retry-After, which is by
-// address.
+// limits, and what the programs have taken of them. It holds no credential and no
+// token. Nothing is shared of a service that sends no limit headers, and
+// Retry-After is not shared either: it is about an address, not an account.
 //
 // A store that is slow or fails never makes a call fail: after half a window, or
 // a second at most, the client goes on alone, by the headers, and asks the store
-// again every few seconds. What is stored and cannot be read is replaced, with a
-// warning to the Logger; what another version of the format wrote is left alone.
+// again every few seconds. A state that cannot be read is replaced, with a warning
+// to the Logger; one of another version of the format is left alone.
 type Budget interface {
-	// Update replaces the state under key by what f returns, atomically; f may
-	// be called more than once, and is given no bytes where there is no state.
-	// now is the store's own clock, read in the same round trip. The state may
-	// be forgotten once nothing has replaced it for ttl. An error of f leaves the
-	// state as it was, and is returned. Update is called by many goroutines.
+	// Update atomically replaces the state under key by what f returns. It may
+	// call f more than once, with an empty state where there is none. now is the
+	// store's own clock, read in the same round trip. The store may forget the
+	// state when nothing has replaced it for ttl. An error of f leaves the state
+	// as it was, and is returned. Many goroutines call Update at once.
 	Update(ctx context.Context, key string, f func(state []byte, now time.Time) (next []byte, ttl time.Duration, err error)) error
 }
 
@@ -35,7 +35,7 @@ type Budget interface {
 func (s *service) limit(config Config, account string, share float64) error {
 	options := ratelimit.Options{MaxWait: s.retry.MaxRateLimitWait, Share: share}
 	if !(share >= 0 && share <= 1) {
-		return &InputError{Field: "Config." + s.api + ".Share", Value: fmt.Sprint(share), Want: "a part from 0 to 1, or 0 for all"}
+		return &InputError{Field: "Config." + s.api + ".Share", Value: fmt.Sprint(share), Want: "a fraction up to 1, or 0 for all"}
 	}
 	if config.Budget != nil && s.credential != nil {
 		if account == "" {

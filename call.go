@@ -46,19 +46,19 @@ type call struct {
 	waited    time.Duration // in all
 
 	credential string           // Authorization of the latest attempt
-	renewed    string           // the same of the next one, where a 401 led to another
-	hasRenewed bool             // whether that was tried
+	renewed    string           // Authorization of the next one, where a function supplied another credential after a 401
+	hasRenewed bool             // whether it was asked for another one
 	secrets    *attempt.Secrets // that must not come out
 	shown      shown
 
 	attempts int            // that were made
 	failures int            // those of them that ended badly, refusals aside
-	refusals int            // responses 429
-	unknown  bool           // whether the outcome of an attempt was
+	refusals int            // responses with status 429
+	unknown  bool           // whether the outcome of an attempt was unknown
 	last     attempt.Result // of the latest attempt
 	outcome  Outcome        // of the latest attempt alone
-	invalid  error          // in which way a success is not what the API documents
-	stopped  error          // why there was no other attempt, where one was due
+	invalid  error          // in which way a success is not as the API documents it
+	stopped  error          // why there was no further attempt, where one was due
 }
 
 // send makes a call: as many attempts as it needs and may make. It returns nil
@@ -110,7 +110,7 @@ func (c *call) err() error {
 	case c.outcome == OutcomeApplied && c.invalid == nil:
 		return nil
 	case c.outcome == OutcomeApplied:
-		return c.unreadable()
+		return c.undocumented()
 	}
 	cause := c.cause()
 	switch {
@@ -169,12 +169,12 @@ func (c *call) hint() string {
 	return ""
 }
 
-// unreadable is the error of a change that the server accepted with a response
-// that is not what its API documents.
-func (c *call) unreadable() error {
+// undocumented is the error of a change that the server accepted with a response
+// that is not as its API documents it.
+func (c *call) undocumented() error {
 	return &APIError{
 		CallInfo: c.info(), StatusCode: c.last.Status, Code: statusName(c.last.Status),
-		Message:  "the change was applied, but the response could not be read",
+		Message:  "the change was applied, but the response is not as documented",
 		Attempts: c.attempts, Err: c.secrets.CleanError(c.invalid),
 	}
 }

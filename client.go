@@ -25,13 +25,12 @@ import (
 // version is what the User-Agent says: that of the release to come with -dev, until the release itself. RELEASING.md.
 const version = "0.2.0-dev"
 
-// The base URLs that the two providers document. The first of each is its
-// service's default.
+// The base URLs that the two providers document.
 const (
-	V1BaseURL   = "https://api.cloud.deepset.ai" // Europe
+	V1BaseURL   = "https://api.cloud.deepset.ai" // Europe; the default
 	V1BaseURLUS = "https://api.us.deepset.ai"
 
-	V2BaseURL        = "https://app.launchdarkly.com"
+	V2BaseURL        = "https://app.launchdarkly.com" // the default
 	V2BaseURLFederal = "https://app.launchdarkly.us"
 	V2BaseURLEU      = "https://app.eu.launchdarkly.com"
 )
@@ -44,75 +43,80 @@ const (
 
 // Client calls both APIs. It is made by [NewClient], is safe for concurrent
 // use, and is meant to be shared: the goroutines that share one share its
-// connections and its rate limiters, one for each service. A call of a zero Client
-// is an [*InputError]; a nil *Client panics, as any nil pointer does.
+// connections and its rate limiters, one for each service. A call through a zero
+// Client returns an [*InputError]; one through a nil *Client panics, as with any
+// nil pointer.
 //
 // A panic in a transport, a hook, a logger or a credential function goes up
-// through the call that it happens in, and affects no other. The outcome of that
-// call is then unknown.
+// through the call in which it happens, and affects no other call. The outcome of
+// the call that panicked is unknown.
 type Client struct {
 	V1 *V1Tokens // deepset
 	V2 *V2Tokens // LaunchDarkly
 }
 
-// Config is everything that a [Client] can be told. A credential for one of
-// the services is enough; the zero value of every other field is a good
-// default. NewClient copies what it needs: a later change has no effect, save
-// for what is changed inside of a Transport, which both then use.
+// Config is how a [Client] is set up. A credential for one of the services is
+// enough; the zero value of every other field is a good default. NewClient copies
+// what it needs: a later change has no effect, except inside of what it cannot
+// copy, such as a Transport.
 //
 // fmt and slog print the credentials redacted.
 type Config struct {
 	V1 V1Config
 	V2 V2Config
 
-	// HTTPClient carries the attempts. It is copied, and never changed. Its
-	// Timeout is that of one attempt, from the connection to the last byte of
-	// the response; 0 means 30 s. An attempt that reaches it counts as one whose
-	// connection broke. Only the context of the call bounds its waits. The
-	// cookie jar and the redirect policy are not used: redirects are never
-	// followed. nil, or a nil Transport, means a transport of the package's own,
-	// with TLS 1.2 or newer, the proxy of the environment, connections that are
-	// kept, and at most 256 KiB of headers in a response.
+	// HTTPClient supplies the Transport and the Timeout. It is copied, and never
+	// changed. Its Timeout is that of one attempt, from the connection to the
+	// last byte of the response; 0 means 30 s. An attempt that exceeds it counts
+	// as one whose connection broke. The waits of a call are not part of it: the
+	// context bounds them. The cookie jar and the redirect policy are not used:
+	// redirects are never followed. nil, or a nil Transport, means a transport of
+	// the package's own, with TLS 1.2 or newer, the environment's proxy, kept
+	// connections, and at most 256 KiB of headers in a response.
 	//
 	// A Transport decides where the credential goes. An [*http.Transport] that
 	// allows TLS 1.1 is refused; which certificates a Transport trusts, and how
-	// many bytes of headers it reads, is up to the caller. One that ignores the
-	// context of its request is abandoned, in a goroutine of its own, a second
-	// after the end of the attempt; the outcome is what is known then. Of one
-	// that is no [*http.Transport] it is known only whether it has read the body
-	// of the request: see [NotSentError].
+	// many bytes of headers it reads, is up to the caller. A Transport that
+	// ignores the context of its request is abandoned, in a goroutine of its own,
+	// a second after the end of the attempt; the outcome is what is known then. Of
+	// a Transport that is not an [*http.Transport] it is known only whether it has
+	// read the body of the request: see [NotSentError].
 	HTTPClient *http.Client
 
-	// CancelGrace is how much longer than the context of its call an attempt may
-	// last that is under way when the context ends, by cancellation or by its
-	// deadline: its outcome then counts, and no other attempt follows. A call
-	// that waits at that time ends at once, since nothing was sent. The timeout
-	// of one attempt is as it is. 0 means that an attempt ends with the context,
-	// and that its outcome is then unknown.
+	// CancelGrace is how long an attempt that is under way when the context of its
+	// call ends, by cancellation or by its deadline, may go on. Its outcome then
+	// counts, and no other attempt follows. The timeout of an attempt still holds.
+	// A call that is waiting when its context ends, ends at once: nothing was
+	// sent. 0 means that an attempt is cut off with the context, which leaves its
+	// outcome unknown.
 	CancelGrace time.Duration
 
-	// UserAgent names the program, in front of the library's own name:
-	// "fleet/1.4". Empty means the library's name alone.
+	// UserAgent names the program in the User-Agent header, in front of the
+	// library's own name: "billing-sync/1.4". It must be printable ASCII. Empty
+	// means the library's name alone.
 	UserAgent string
 
-	// Logger is told of attempts and waits at debug level, and of attempts
-	// that end badly at warn level. nil is silent.
+	// Logger gets a record of each attempt and each wait at debug level, and of
+	// attempts that failed, and of trouble with the Budget, at warn level. nil
+	// means no log.
 	Logger *slog.Logger
 
 	// Retry says how often and how soon to try again.
 	Retry RetryPolicy
 
-	// Budget is where programs that spend from the same account keep one rate
-	// budget: together they use it up, and none of it is wasted on 429s. It
-	// needs the Account of each service that is used. nil means this client
-	// alone: it notices other programs, and leaves them their part.
+	// Budget is a store in which programs that spend from the same account share
+	// one rate budget: together they use it up, and waste none of it on 429s. It
+	// requires the Account of each service that has a credential. nil means that
+	// this client keeps its own: it notices other programs, and leaves them a
+	// share.
 	Budget Budget
 
 	// Hooks are called on every attempt and every wait.
 	Hooks Hooks
 
-	// MaxResponseBytes is how much of a response's body is read, unpacked. A
-	// longer one is a response that could not be read. 0 means 1 MiB.
+	// MaxResponseBytes is how many bytes of a response's body are read, counted
+	// after unpacking. A longer one counts as a response that could not be read. 0
+	// means 1 MiB.
 	MaxResponseBytes int64
 
 	// AllowInsecureHTTP permits base URLs that begin with http:// and name
@@ -121,7 +125,7 @@ type Config struct {
 	AllowInsecureHTTP bool
 }
 
-// V1Config tells how to reach deepset.
+// V1Config is how to reach deepset's API.
 type V1Config struct {
 	// BaseURL is the scheme, the host and, behind a gateway, a path in front of
 	// /api. Empty means [V1BaseURL].
@@ -132,20 +136,20 @@ type V1Config struct {
 	APIKey Secret
 
 	// APIKeyFunc supplies the key for each attempt, for keys that rotate. Many
-	// goroutines call it at once, with a context that ends with the call's, or
-	// when as much time has passed as an attempt may take. Its error ends the
-	// call before anything is sent, and is part of the call's error: it should
-	// not hold the key, which is redacted only where it is returned as well. It
-	// is asked again, once in a call, after a 401. nil means APIKey.
+	// goroutines call it at once. Its context is that of the call, with the
+	// timeout of an attempt. Its error ends the call before the request is sent,
+	// and is part of the call's error: it should not hold the key, which is
+	// redacted there only if the function returns it as well. After a 401 it is
+	// called again, once in a call. nil means APIKey.
 	APIKeyFunc func(context.Context) (Secret, error)
 
 	// Account names the account whose rate budget is shared through
-	// [Config.Budget]: programs with the same Account share one. It is any text
-	// but no credential, and is required with a Budget.
+	// [Config.Budget]: programs with the same Account share one. It may be any
+	// text except a credential, and is required with a Budget.
 	Account string
 }
 
-// V2Config tells how to reach LaunchDarkly.
+// V2Config is how to reach LaunchDarkly's API.
 type V2Config struct {
 	// BaseURL is the scheme, the host and, behind a gateway, a path in front of
 	// /api. Empty means [V2BaseURL].
@@ -166,9 +170,9 @@ type V2Config struct {
 	// Account names the account whose rate budget is shared, as in [V1Config].
 	Account string
 
-	// Share is the part of what remains of the account's rate limit that this
-	// client may take, up to 1: with 0.5, an overnight run leaves production
-	// half. At least one request goes in each window. 0 means all.
+	// Share is the fraction of what remains of the account's rate limit that this
+	// client may take, from 0 to 1: with 0.5, an overnight run leaves production
+	// half. At least one request goes in each window. 0 means all of it.
 	Share float64
 }
 
@@ -186,9 +190,9 @@ func ConfigFromEnv() Config {
 	}
 }
 
-// NewClient returns a client for the services that config describes. It does
-// no I/O. A setting that cannot be right is an [*InputError] that names it, and
-// so is a Config without any credential.
+// NewClient returns a client for the services for which config has a credential.
+// It does no I/O. Its error is an [*InputError], which names a setting that cannot
+// be right, or says that there is no credential at all.
 func NewClient(config Config) (*Client, error) {
 	shared, err := newShared(config)
 	if err != nil {
@@ -384,10 +388,10 @@ type service struct {
 	base             *url.URL
 	credential       credential                  // nil where none is configured
 	header           func(*endpoint) http.Header // of every request, with its credential where that is fixed; fmt does not look into a function
-	retriesConflicts bool                        // whether a 409 may not recur
+	retriesConflicts bool                        // whether a 409 is worth another attempt
 	limiter          *ratelimit.Limiter
 
-	known       atomic.Pointer[attempt.Secrets] // the credentials of which something must not come out
+	known       atomic.Pointer[attempt.Secrets] // the credentials that must not come out: the fixed ones, and the latest supplied one
 	hostRetried atomic.Bool                     // whether an attempt has been made again although the host seemed wrong
 }
 
@@ -400,7 +404,7 @@ func (s *service) configure(base string, config Config, scheme string, fixed Sec
 	writes := s.headers
 	switch {
 	case supply != nil && fixed != "":
-		return &InputError{Field: s.field, Want: "either a fixed credential or a function that supplies it"}
+		return &InputError{Field: s.field, Value: "set together with " + s.field + "Func", Want: "one of the two"}
 	case supply != nil:
 		s.credential = s.supplied(scheme, supply)
 	case fixed != "":
@@ -424,12 +428,12 @@ func (s *service) configure(base string, config Config, scheme string, fixed Sec
 	return nil
 }
 
-// know returns those credentials and the one of an Authorization header, which
-// a function may have supplied.
-func (s *service) know(secrets *attempt.Secrets, authorization string) *attempt.Secrets {
+// withCredential returns those secrets and the credential of an Authorization
+// header, which a function may have supplied.
+func (s *service) withCredential(secrets *attempt.Secrets, authorization string) *attempt.Secrets {
 	secret := authorization[strings.LastIndexByte(authorization, ' ')+1:]
 	if known := s.known.Load(); known.With(secret) != known {
-		s.known.Store(s.secrets.With(secret)) // the latest one alone: there can be many
+		s.known.Store(s.secrets.With(secret)) // the latest one only: there can be many
 	}
 	return secrets.With(secret)
 }

@@ -8,15 +8,15 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
-// Diff returns the smallest patch that makes the settings of before those of
+// Diff returns the smallest patch that turns the settings of before into those of
 // after. The settings are the name, the description, the role, the custom roles,
-// the inline role and the default API version; whatever else the two differ in
-// is the server's, and is passed over.
+// the inline role and the default API version. Other differences are passed over:
+// the server alone writes the rest.
 //
-// Each setting that differs takes one operation on the whole of it, which may be
-// sent again: an add where before has none, a remove where after has none, else
-// a replace. Absent and null are not the same. Custom roles are a set, in which
-// neither order nor repetition counts; statements of an inline role are a list.
+// Each setting that differs takes one operation on the whole of it: an add where
+// before has none, a remove where after has none, else a replace. Absent and null
+// differ. Custom roles are a set: neither order nor repetition counts. The
+// statements of an inline role are a list.
 //
 // Without a difference the patch is empty: its Len is 0, and sending it is an
 // error. A statement of after that breaks the rules of [Statement] is a mistake,
@@ -80,29 +80,29 @@ func sameStatement(a, b Statement) bool {
 // sameList tells a nil list, which is absent, from an empty one.
 func sameList(a, b []string) bool { return (a == nil) == (b == nil) && slices.Equal(a, b) }
 
-// Guard returns a patch that does what p does, but only to a token whose members
-// that p reads or writes still are as in before: for each of them it has a test
-// operation in front. Otherwise it fails, and overwrites nothing that somebody
-// else has written.
+// Guard returns a patch that does what p does, but only if each member of the token
+// that p reads or writes still is as in before: it begins with a test operation for
+// each of them. Otherwise it fails, and overwrites nothing that somebody else has
+// written.
 //
 //	patch, unguarded := tokenpatch.Diff(before, after).Guard(before)
 //
 // unguarded are the members for which there is no test, because before does not
-// have them: RFC 6902 cannot test for absence, save by testing what a value would
-// be in, and a token as a whole changes by itself. If somebody else adds one of
-// them in between, the patch does not notice, and a copy of the request that
-// arrives late may overwrite it. It is nil where all are guarded. The empty
-// Pointer, for the whole token, is unguarded too.
+// have them: RFC 6902 cannot test that a member is absent, save by testing all that
+// it would be in, and the token as a whole changes by itself. If somebody else adds
+// such a member in between, the patch does not notice, and a copy of the request
+// that arrives late may overwrite it. unguarded is nil where all are guarded. It has
+// the empty Pointer where p reads or writes the whole token.
 //
 // A guard compares values: it does not notice one that was changed and put back
 // in between.
 //
-// Members are tested as a whole, so that whatever is inside them is guarded, also
-// where it is absent. An array of another order is another value, also that of
-// the custom roles.
+// Members are tested as a whole, so that everything inside them is guarded, and
+// that something is absent there as well. An array in another order is another
+// value, also that of the custom roles.
 //
 // p is not changed. The guard of an empty patch is empty, that of a patch with a
-// mistake has the mistake, and that of nil is nil.
+// mistake has the same mistake, and that of nil is nil.
 func (p *Patch) Guard(before Token) (guarded *Patch, unguarded []Pointer) {
 	if p.Err() != nil {
 		return p.Clone(), nil

@@ -21,18 +21,20 @@
 //
 // [V2Tokens.EditToken] reads a token, has a function change a copy of it, and
 // sends the difference in a way that overwrites nothing that somebody else has
-// written in between. The steps are there by themselves too: [V2Tokens.GetToken]
-// reads, [Diff] makes the patch between two tokens, [Patch.Apply] says what a
-// patch makes of a token, and [Patch.Guard] lets a patch fail where the token is
-// not as it was.
+// written in between. Each step can be had on its own: [V2Tokens.GetToken] reads a
+// token, [V2Tokens.Tokens] lists all of them, [Diff] makes the patch between two
+// tokens, [Patch.Apply] previews what a patch makes of a token, [Patch.Guard] makes
+// a patch fail where the token has changed meanwhile, and [V2Tokens.Settle] reads
+// what became of a patch whose outcome is unknown.
 //
 // # What happened to my token?
 //
 // Each call ends with one of three outcomes, which [OutcomeOf] tells from its
 // error: applied, not applied, or unknown. It is never a guess. The error's type
-// says why: each status has a type of its own, such as [*NotFoundError], and all
-// of these are an [*APIError] to errors.As. A call that was sent, and of which no
-// response says what became of the change, is an [*OutcomeUnknownError].
+// says why: each documented status has a type of its own, such as [*NotFoundError],
+// and to errors.As each of these is an [*APIError] too. Where a request may have
+// reached the server, and no response says what became of the change, the error is
+// an [*OutcomeUnknownError].
 //
 // # Will it be applied twice?
 //
@@ -47,5 +49,8 @@
 // allows, first come, first served. A call waits as long as its context lets it,
 // and fails at once with a [*RateLimitedError] where that is not enough.
 //
-// Package tokenpatchtest has a service that implements both APIs, for tests.
+// Programs that spend from one account share its limit through a [Config.Budget].
+// The module fleet runs thousands of changes that outlive their process, and
+// tokenpatchotel traces and measures every call. Package tokenpatchtest has a
+// service that implements both APIs, for tests.
 package tokenpatch

@@ -13,15 +13,14 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
-// EditOptions are what [V2Tokens.EditToken] need not be told. The zero value is
-// the default.
+// EditOptions are the options of [V2Tokens.EditToken]. The zero value is the default.
 type EditOptions struct {
-	// Comment goes into the audit log with the change. Empty is none.
+	// Comment goes into V2's audit log with the change. Empty means none.
 	Comment string
 
 	// MaxConflicts is how many times the edit is made anew, because another
-	// program changed the token between the read and the change. 0 means 10; a
-	// negative one is an error.
+	// writer changed the token between the read and the change. 0 means 10; a
+	// negative number is an error.
 	MaxConflicts int
 }
 
@@ -40,33 +39,33 @@ const (
 //		return nil
 //	})
 //
-// edit says how the token shall be, and may be called more than once: applied to
-// its own result it must change nothing. It adds a role where the token lacks it,
-// and does not append one. The copy shares no memory with anything else. A token
-// that is already as wanted is not written. An error of edit ends the call. What
-// is guarded are the members that it changes, and not those that it looks at.
+// edit says how the token is to be. It may be called more than once, and called
+// with its own result it must change nothing: it adds a role if the token does not
+// have it, rather than append it in any case. Its copy shares no memory with
+// anything else. Its error ends the call, as a [*NotSentError]. Guarded are the
+// members that it changes, not those that it only looks at. A token that is already
+// as edit wants it is not written: an edit takes one read and, at best, one change.
 //
-// Where another program was quicker, the token is read again and edit called
-// again, [EditOptions.MaxConflicts] times at most; then the error is an
-// [*EditConflictError]. Where the outcome of a change is unknown, EditToken sends
-// it again, which the guard makes harmless, and reads the token, up to 8 times
-// with backoff, whatever [RetryPolicy.MaxAttempts] is, until it knows or the
-// context ends. A nil error says that the token is as edit wants it, also where
-// another program made it so.
+// Where another writer was quicker, the token is read again and edit called again,
+// [EditOptions.MaxConflicts] times at most; then the error is an
+// [*EditConflictError]. Where the outcome of a change is unknown, EditToken settles
+// it: it sends the change again, which the guard makes harmless, and reads the
+// token, up to 8 times with backoff, whatever [RetryPolicy.MaxAttempts] is, until
+// it knows or the context ends. A nil error says that the token is as edit wants
+// it, also where another writer made it so.
 //
-// Nothing can guard a member that the token does not have, as [Patch.Guard] says.
-// Where the change is to such a member, EditToken reads before it sends again.
-// Even so an earlier request that a network has held up may still arrive, and
+// A member that the token does not have cannot be guarded, as [Patch.Guard] says.
+// Where the change is to such a member, EditToken reads before it sends again. Even
+// so, an earlier request that the network has delayed may still arrive, and
 // overwrite what somebody else has written to that member since. A guard does not
 // notice a value that was changed and put back in between.
 //
-// An id that cannot be one, a nil edit, a negative MaxConflicts and a change to
-// what no client can write ([Token.ID], [Token.Extra], everything but the
-// settings) is an [*InputError], a statement that breaks the rules of [Statement]
-// a [*PatchError]. Once the outcome of one of its changes was unknown, an error's
-// outcome is [OutcomeUnknown] or [OutcomeApplied], never [OutcomeNotApplied]: the
-// change may still be on its way. Without anything going wrong an edit takes one
-// read and one change.
+// An [*InputError] is the error for an id that [V2Tokens.PatchToken] refuses, a nil
+// edit, a negative MaxConflicts, and an edit of anything but the settings, such as
+// [Token.ID] or [Token.Extra]. A statement that breaks the rules of [Statement] is a
+// [*PatchError]. Once the outcome of one of its changes was unknown, the outcome of
+// the call's error is [OutcomeUnknown] or [OutcomeApplied], never
+// [OutcomeNotApplied]: the change may still be on its way.
 func (t *V2Tokens) EditToken(ctx context.Context, id string, options EditOptions, edit func(*Token) error) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade
@@ -94,24 +93,6 @@ type editor struct {
 	unknown  error // of the latest change whose outcome was unknown
 	settling int   // attempts made at settling
 }
-
-// EditConflictError is the error of an edit that was given up because another
-// writer changed the token each time between the read and the change. Nothing of
-// the edit was applied.
-type EditConflictError struct {
-	CallInfo
-	Conflicts int   // how often another writer was quicker
-	Err       error // the last refusal, a [*PatchFailedError]
-}
-
-func (e *EditConflictError) Error() string {
-	return errorText(e.CallInfo, fmt.Sprintf("another writer changed the token before each of %d changes: %s", e.Conflicts, reason(e.Err)), 0)
-}
-
-// Unwrap returns Err.
-func (e *EditConflictError) Unwrap() error { return e.Err }
-
-func (e *EditConflictError) outcome() Outcome { return OutcomeNotApplied }
 
 // run reads, edits and writes until the token is as wanted.
 func (e *editor) run(ctx context.Context) (*Token, error) {
@@ -183,10 +164,10 @@ func (e *editor) write(ctx context.Context, c change) (token, newer *Token, err 
 			return token, nil, err
 		}
 		refused := errors.As(err, new(*PatchFailedError))
-		if !refused && OutcomeOf(err) == OutcomeNotApplied && (e.unknown == nil || !mayPass(ctx, err)) {
+		if !refused && OutcomeOf(err) == OutcomeNotApplied && (e.unknown == nil || !isRetryable(ctx, err)) {
 			return nil, nil, err
 		}
-		if refused || len(c.unguarded) > 0 || e.settling > 0 { // sending it again has told nothing
+		if refused || len(c.unguarded) > 0 || e.settling > 0 { // or sending it again has not settled it
 			current, readErr := e.read(ctx, err)
 			switch {
 			case readErr != nil:
@@ -238,7 +219,7 @@ func (e *editor) read(ctx context.Context, cause error) (*Token, error) {
 		if err == nil {
 			return token, nil
 		}
-		if !mayPass(ctx, err) {
+		if !isRetryable(ctx, err) {
 			return nil, after(cause, err)
 		}
 		if err := e.pause(ctx, after(cause, err)); err != nil {
@@ -268,8 +249,9 @@ func (e *editor) info() CallInfo {
 	return s.info(patchToken, s.known.Load().Clean(e.id)) // an id can be a credential by mistake
 }
 
-// mayPass reports whether a call that ended with err may fare better soon.
-func mayPass(ctx context.Context, err error) bool {
+// isRetryable reports whether a call that ended with err may succeed if it is made
+// again soon.
+func isRetryable(ctx context.Context, err error) bool {
 	if ctx.Err() != nil {
 		return false
 	}

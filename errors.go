@@ -17,10 +17,10 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
-// Outcome says what became of a change.
+// Outcome is what became of a change.
 type Outcome int
 
-// The three outcomes. The zero value promises nothing.
+// The three outcomes. The zero value is the one that promises nothing.
 const (
 	OutcomeUnknown    Outcome = iota // the request may have reached the server, and no response says what became of it
 	OutcomeApplied                   // the server accepted the change
@@ -56,13 +56,14 @@ func (o *Outcome) UnmarshalText(text []byte) error {
 	return &InputError{Field: "outcome", Value: strconv.Quote(shorten(string(text), 64)), Want: "applied, not_applied or unknown"}
 }
 
-// OutcomeOf says what became of the change whose call returned err: it was
-// applied where err is nil. It is right for every error that this package
-// returns, and for whatever wraps one; any other error is OutcomeUnknown.
+// OutcomeOf returns what became of the change whose call returned err:
+// [OutcomeApplied] where err is nil. It is right for every error that a call of
+// this package returns, and for whatever wraps one. Any other error is
+// [OutcomeUnknown]. A read changes nothing: the outcome of its error is
+// [OutcomeNotApplied].
 //
-// Of several errors that are joined, those from elsewhere are passed over. The
-// outcome of the others is the one that all have; where they differ, or one of
-// them is unknown, it is OutcomeUnknown.
+// Of joined errors, those from other packages are passed over. If all the others
+// have the same outcome, it is that one; if they differ, [OutcomeUnknown].
 func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return OutcomeApplied
@@ -71,7 +72,7 @@ func OutcomeOf(err error) Outcome {
 	return outcome
 }
 
-// findOutcome reports as well whether err says anything of an outcome.
+// findOutcome returns the outcome that err has, and whether it has one.
 func findOutcome(err error) (outcome Outcome, found bool) {
 	switch e := err.(type) {
 	case interface{ outcome() Outcome }:
@@ -80,11 +81,11 @@ func findOutcome(err error) (outcome Outcome, found bool) {
 		return findOutcome(e.Unwrap())
 	case interface{ Unwrap() []error }:
 		for _, err := range e.Unwrap() {
-			one, said := findOutcome(err)
-			if said && found && one != outcome {
+			one, has := findOutcome(err)
+			if has && found && one != outcome {
 				return OutcomeUnknown, true
 			}
-			if said {
+			if has {
 				outcome, found = one, true
 			}
 		}
@@ -92,19 +93,20 @@ func findOutcome(err error) (outcome Outcome, found bool) {
 	return outcome, found
 }
 
-// APIError is a response other than the success that its endpoint documents.
-// Every type below that is named after a status is also an *APIError to
-// [errors.As]; a status without a type of its own is an *APIError itself. It
-// holds no request, no header and no credential.
+// APIError is the error for a response other than the success that its endpoint
+// documents. The types that are named after a status, such as [NotFoundError],
+// embed it: to [errors.As] each of them is an *APIError too. For a status without
+// such a type the error is an *APIError itself. It holds no request, no header and
+// no credential.
 type APIError struct {
 	CallInfo
 	StatusCode int    // of the response; 429 also where the rate limit kept the request from being sent
 	Code       string // the API's code; where the response has none, the status's name in the same form: "not_found"
-	Message    string // the API's message; where the response has none, what it had instead
-	ID         string // what the provider's support asks for; empty where the response has none
+	Message    string // the API's message; where the response has none, what the response is instead
+	ID         string // the id of the error, for which the provider's support asks; empty where the response has none
 	Attempts   int    // how many attempts were made
-	Body       []byte // the response's body, cut at 4 KiB and without the credential; nil for a 2xx, which may hold a token's value
-	Err        error  // why the response could not be read, or why there was no other attempt; nil where neither
+	Body       []byte // the response's body, the first 4 KiB, with credentials redacted; nil for a 2xx, which may hold a token's value
+	Err        error  // why the response could not be read, or why there was no further attempt; nil where neither applies
 }
 
 func (e *APIError) Error() string { return errorText(e.CallInfo, e.reason(), e.Attempts) }
@@ -174,7 +176,7 @@ type (
 	InvalidRequestError struct{ APIError }
 
 	// UnauthorizedError is status 401: the credential is missing or wrong. V2
-	// uses it as well where the credential may not make this call.
+	// also uses it for a credential that may not make this call.
 	UnauthorizedError struct{ APIError }
 
 	// ForbiddenError is status 403: the credential may not do this.
@@ -183,8 +185,8 @@ type (
 	// NotFoundError is status 404: there is no such token.
 	NotFoundError struct{ APIError }
 
-	// ConflictError is status 409. On V1 a resource already exists; on V2 other
-	// requests were changing the token during each of the attempts.
+	// ConflictError is status 409. On V1 a resource already exists; on V2 another
+	// request was changing the token during each attempt.
 	ConflictError struct{ APIError }
 
 	// ValidationError is status 422 of V1: FastAPI's HTTPValidationError.
@@ -198,37 +200,40 @@ type (
 	PatchFailedError struct {
 		APIError
 
-		// Guarded is whether the patch has a test operation, so that the token
-		// may be other than the patch expects. [Patch.Apply] on the token, once
-		// it was read, says which operation fails. Where Guarded is false, the
-		// patch itself is wrong for this token: sent again, it will fail again.
+		// Guarded is whether the patch has a test operation: then it may have
+		// failed because the token is not as the patch expects. To find out, read
+		// the token and use [Patch.Apply], which says which operation fails. Where
+		// Guarded is false, the patch is wrong for this token: sent again, it
+		// fails again.
 		Guarded bool
 	}
 
 	// RateLimitedError is status 429, after as much waiting as the context and
-	// [RetryPolicy] allow. It is also returned at once, with no attempt made,
-	// where the limit cannot open before the context ends.
+	// [RetryPolicy] allow. It is also returned at once, without an attempt, where
+	// the limit opens later than the context ends, or than
+	// [RetryPolicy.MaxRateLimitWait] allows.
 	RateLimitedError struct {
 		APIError
-		RetryAfter time.Duration // how long from now the limit stays closed; zero where that is not known
+		RetryAfter time.Duration // how long the limit stays closed, counted from the end of the call; zero where that is not known
 		RateLimit  RateLimit     // as it was known when the call ended
 	}
 
-	// ServerError is a status from 500 to 599. Nothing is known of what the
-	// server did first: its outcome is [OutcomeUnknown].
+	// ServerError is a status from 500 to 599. It does not say what the server did
+	// before it failed: the outcome of a change is [OutcomeUnknown].
 	ServerError struct{ APIError }
 )
 
-// ValidationDetail is one item of V1's HTTPValidationError.
+// ValidationDetail is one item of V1's HTTPValidationError, whose schema is
+// ValidationError.
 type ValidationDetail struct {
 	Loc   []any           // where: strings and ints, such as "body", "name" or "body", "roles", 0
 	Msg   string          // what is wrong, for people
 	Type  string          // what is wrong, for programs: "string_type"
-	Input json.RawMessage // the value in question; nil where the response has none
-	Ctx   json.RawMessage // more about the rule that was broken, an object; nil where the response has none
+	Input json.RawMessage // the value that is wrong; nil where the response has none
+	Ctx   json.RawMessage // an object with more about the rule that it breaks; nil where the response has none
 }
 
-// UnmarshalJSON reads an item whose Loc mixes strings and integers.
+// UnmarshalJSON replaces d by the item in data, whose loc mixes strings and integers.
 func (d *ValidationDetail) UnmarshalJSON(data []byte) error {
 	var wire struct {
 		Loc       []json.RawMessage
@@ -268,14 +273,14 @@ func (d ValidationDetail) String() string {
 }
 
 // OutcomeUnknownError is the error of a call whose request may have reached the
-// server, and of which no response says what became of the change: a connection
-// broke, an attempt timed out, a server failed, or a refusal came after one of
-// those. It wraps what the last attempt ended with, so that [errors.As] finds it.
+// server, where no response says what became of the change: a connection broke, an
+// attempt timed out, the server failed, or a refusal followed one of these. It wraps
+// the error of the last attempt, so that [errors.As] finds that.
 type OutcomeUnknownError struct {
 	CallInfo
 	Attempts int    // how many attempts were made
-	Err      error  // what the last attempt ended with
-	hint     string // what probably happened; empty where nothing speaks for it
+	Err      error  // the error of the last attempt
+	hint     string // what probably happened; empty where there is no sign of it
 }
 
 func (e *OutcomeUnknownError) Error() string {
@@ -288,12 +293,13 @@ func (e *OutcomeUnknownError) Unwrap() error { return e.Err }
 func (e *OutcomeUnknownError) outcome() Outcome { return OutcomeUnknown }
 
 // NotSentError is the error of a call whose request did not reach a server: no
-// connection could be made, or the context ended while the call was waiting. A
-// transport that is no [*http.Transport] is taken to have sent nothing where it
+// connection could be made, the context ended while the call was waiting, or a
+// function of the caller's returned an error, such as [V1Config.APIKeyFunc]. A
+// transport that is not an [*http.Transport] counts as having sent nothing if it
 // failed without reading the body of the request.
 type NotSentError struct {
 	CallInfo
-	Attempts int   // how many attempts were made at sending it; 0 where the call ended before the first
+	Attempts int   // how many attempts were made; 0 where the call ended before the first
 	Err      error // why
 }
 
@@ -306,12 +312,51 @@ func (e *NotSentError) Unwrap() error { return e.Err }
 
 func (e *NotSentError) outcome() Outcome { return OutcomeNotApplied }
 
-// InputError is the error for a value that can be seen to be wrong before
-// anything is sent: a setting of [Config], an id, a field of a [TokenUpdate].
+// ReadError is the error of a read that got no response: it may not even have been
+// sent. A read changes nothing: the outcome is [OutcomeNotApplied].
+type ReadError struct {
+	CallInfo
+	Attempts int   // how many attempts were made; 0 where the call ended before the first
+	Err      error // why
+}
+
+func (e *ReadError) Error() string {
+	what := "no response: "
+	if e.Attempts == 0 {
+		what = "request not sent: "
+	}
+	return errorText(e.CallInfo, what+reason(e.Err), e.Attempts)
+}
+
+// Unwrap returns Err.
+func (e *ReadError) Unwrap() error { return e.Err }
+
+func (e *ReadError) outcome() Outcome { return OutcomeNotApplied }
+
+// EditConflictError is the error of an edit that was given up because another
+// writer changed the token between the read and the change, each time. The edit was
+// not applied.
+type EditConflictError struct {
+	CallInfo
+	Conflicts int   // how many times another writer was quicker
+	Err       error // the last refusal, a [*PatchFailedError]
+}
+
+func (e *EditConflictError) Error() string {
+	return errorText(e.CallInfo, fmt.Sprintf("another writer changed the token before each of %d changes: %s", e.Conflicts, reason(e.Err)), 0)
+}
+
+// Unwrap returns Err.
+func (e *EditConflictError) Unwrap() error { return e.Err }
+
+func (e *EditConflictError) outcome() Outcome { return OutcomeNotApplied }
+
+// InputError is the error for an argument or a setting that is wrong, which is seen
+// before anything is sent: a field of [Config] or [TokenUpdate], an id, an option.
 type InputError struct {
-	Field string // what was wrong, as the caller spells it: "Config.V2.BaseURL", "id"
-	Value string // the value in question, shortened; empty where it may hold a credential
-	Want  string // what would have been right: "a UUID other than the nil UUID"
+	Field string // what is wrong, as the caller spells it: "Config.V2.BaseURL", "id"
+	Value string // its value or what that is, shortened; empty where it may hold a credential
+	Want  string // what would be right: "a UUID other than the nil UUID"
 }
 
 func (e *InputError) Error() string {
@@ -323,12 +368,12 @@ func (e *InputError) Error() string {
 
 func (e *InputError) outcome() Outcome { return OutcomeNotApplied }
 
-// PatchError is the error of one operation of a [Patch]: it could not be
-// built, decoded or applied.
+// PatchError is the error of a [Patch], or of one of its operations, that could not
+// be built, decoded or applied.
 type PatchError struct {
-	Index int     // position of the operation in its patch, from 0; -1 where the error is the patch's own
-	Op    string  // the operation: "add", "remove", "replace", "move", "copy" or "test"
-	Path  Pointer // the location it works on, RFC 6902 section 4
+	Index int     // position of the operation in its patch, from 0; -1 where the error is about the whole patch
+	Op    string  // the operation: "add", "remove", "replace", "move", "copy" or "test"; empty where not known
+	Path  Pointer // its path, RFC 6902 section 4
 	Err   error   // why
 }
 
@@ -342,7 +387,7 @@ func (e *PatchError) Error() string {
 	return fmt.Sprintf("tokenpatch: patch: operation %d: %s %q: %v", e.Index, oneLine(shorten(e.Op, 64)), shorten(string(e.Path), 256), e.Err)
 }
 
-// Unwrap returns the cause.
+// Unwrap returns Err.
 func (e *PatchError) Unwrap() error { return e.Err }
 
 func (e *PatchError) outcome() Outcome { return OutcomeNotApplied }

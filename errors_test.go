@@ -378,7 +378,7 @@ func TestSuccessThatCannotBeRead(t *testing.T) {
 
 			got := assertAs[*tokenpatch.APIError](t, err)
 			assert.Equal(t, test.status, got.StatusCode)
-			assert.Equal(t, "the change was applied, but the response could not be read", got.Message)
+			assert.Equal(t, "the change was applied, but the response is not as documented", got.Message)
 			assert.Nil(t, got.Body, "it may hold a token's value")
 			assert.Equal(t, 1, got.Attempts)
 			require.Error(t, got.Err)

@@ -44,7 +44,7 @@ func ExamplePatch_Err() {
 	fmt.Println(mistake)
 	// Output:
 	// 1 replace /_id
-	// tokenpatch: patch: operation 1: replace "/_id": not editable: it holds a name that begins with an underscore
+	// tokenpatch: patch: operation 1: replace "/_id": not editable: a name in the path begins with an underscore
 }
 
 func ExamplePatch_Clone() {

@@ -15,17 +15,17 @@ import (
 // program can count, time and trace it without wrapping anything. Each may be
 // nil, and costs nothing then.
 //
-// They are called in the goroutine of the call, at the same time for calls at
-// the same time. A hook that blocks holds up its own call. WaitEnd and
-// AttemptStart are called while the call may hold a permit of the rate limit:
-// if one of these blocks, it can hold up other calls too, until the limiter
-// counts the attempt as lost. A hook that panics ends its own call with that
-// panic; the outcome of the call is then unknown. The same holds for the logger.
+// They are called in the goroutine of the call, concurrently for concurrent calls.
+// A hook that blocks holds up its own call. WaitEnd and AttemptStart may be called
+// while the call holds a permit of the rate limit: one of them that blocks can hold
+// up other calls too, until the limiter counts the attempt as lost. A hook that
+// panics ends its own call with that panic; the outcome of the call is then
+// unknown. The same holds for the logger.
 //
 // What hooks are given holds no credential and no token's value.
 type Hooks struct {
-	// CallStart is called when a call begins, after its arguments were found to
-	// be right. The call goes on with the context that it returns.
+	// CallStart is called when a call begins, once its arguments have been
+	// checked. The call goes on with the context that it returns.
 	CallStart func(ctx context.Context, call CallInfo) context.Context
 
 	// WaitStart is called when the call begins to wait: for the rate limit, or
@@ -39,8 +39,8 @@ type Hooks struct {
 	// attempt.Header. The request and AttemptEnd get the context that it returns.
 	AttemptStart func(ctx context.Context, attempt *AttemptInfo) context.Context
 
-	// AttemptEnd is called when the response was read, or when it is clear that
-	// there is none. It gets the context of AttemptStart.
+	// AttemptEnd is called when the response has been read, or when it is clear
+	// that there is none. It gets the context of AttemptStart.
 	AttemptEnd func(ctx context.Context, attempt AttemptResult)
 
 	// CallEnd is called when a call is over. It gets the context of CallStart.
@@ -52,7 +52,7 @@ type CallInfo struct {
 	API    string // "V1" or "V2"
 	Method string // "PATCH", or "GET" for a read
 	Route  string // template of the path, as its API's document has it: "/api/v2/tokens/{id}"
-	Token  string // id of the token, not escaped
+	Token  string // id of the token, not escaped; empty for a list of tokens
 }
 
 // path is the path of the request, behind whatever the base URL has. It stays on
@@ -93,15 +93,15 @@ const (
 	WaitRetryAfter WaitReason = "retry_after" // a pause that the server asked for, or one after a 429 that asked for none
 	WaitRateLimit  WaitReason = "rate_limit"  // the next window: this one is used up
 	WaitProbe      WaitReason = "probe"       // the response to the one attempt that goes first while nothing is known
-	WaitTurn       WaitReason = "turn"        // those who came before, in a window that is open
-	WaitBackoff    WaitReason = "backoff"     // some time between two attempts
+	WaitTurn       WaitReason = "turn"        // the calls that came before, in a window that is open
+	WaitBackoff    WaitReason = "backoff"     // the time between two attempts
 )
 
 // WaitInfo is one wait of a call.
 type WaitInfo struct {
 	CallInfo
-	Reason   WaitReason    // what it waits for; when the wait is over, the reason that comes first above where there were several
-	Duration time.Duration // how long it was; to WaitStart, how long it will be where that is known, as for WaitBackoff, and 0 otherwise
+	Reason   WaitReason    // what it waits for; for WaitEnd, of several reasons the one that is first in the list of constants
+	Duration time.Duration // how long it was; for WaitStart, how long it will be where that is known (WaitBackoff), else 0
 }
 
 // AttemptInfo is an attempt that is about to begin.
@@ -109,7 +109,7 @@ type AttemptInfo struct {
 	CallInfo
 	Number int         // of the attempt within its call, from 1
 	URL    string      // of the request
-	Header http.Header // of the request without its credential, a copy; nil for AttemptEnd alone
+	Header http.Header // of the request without its credential, a copy; nil where there is no AttemptStart
 }
 
 // AttemptResult is an attempt that is over.
@@ -127,8 +127,8 @@ type CallResult struct {
 	CallInfo
 	Outcome  Outcome       // what became of the change; of a read, applied where it succeeded and not applied where it failed
 	Attempts int           // how many attempts were made
-	Duration time.Duration // of all of it
-	Waited   time.Duration // how much of it was spent waiting
+	Duration time.Duration // of the whole call
+	Waited   time.Duration // how much of that was spent waiting
 	Err      error         // what the call returns
 }
 

@@ -144,7 +144,7 @@ func (y *loadTally) outcome(id uuid.UUID) tokenpatch.Outcome {
 }
 
 // Thousands of goroutines share one client, in which all that can break does.
-// Every call is accounted for, and nothing is left behind: no goroutine, no
+// Every call is accounted for, and nothing leaks: no goroutine, no
 // connection, no memory.
 func TestLoad(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {

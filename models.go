@@ -12,14 +12,14 @@ import (
 
 // Token is an access token of V2, after the schema Token of its API document.
 //
-// Decoding keeps what this version of the package does not know: see
-// [Extra]. Encoding writes the schema's properties in the schema's order
-// and the others behind them as they were received, so that a Token decoded
-// and encoded again has lost nothing. A required property that was null or
-// missing is so again as long as its field is zero.
+// Decoding keeps the properties that this version of the package does not know:
+// see [Extra]. Encoding writes the schema's properties in the schema's order, and
+// behind them the others as they were received, so that a Token that is decoded
+// and encoded again has lost nothing. A required property that was null or missing
+// is so again as long as its field is zero.
 //
-// fmt and slog redact the token's value. encoding/json writes it as it is, also
-// for slog's JSON handler where a Token stands inside another value.
+// fmt and slog redact the token's value. encoding/json writes it as it is, and so
+// does slog's JSON handler where the Token is inside another value.
 type Token struct {
 	ID                string               `json:"_id"`
 	OwnerID           string               `json:"ownerId"`                    // the owner of the account
@@ -37,43 +37,43 @@ type Token struct {
 	Links             map[string]Link      `json:"_links"`                     // related resources by name; nil is encoded as {}
 	DefaultAPIVersion Field[int]           `json:"defaultApiVersion,omitzero"` // a date as digits: 20240415
 	LastUsed          Field[UnixMillis]    `json:"lastUsed,omitzero"`          // absent if never
-	Extra             Extra                `json:"-"`                          // what this version does not know
+	Extra             Extra                `json:"-"`                          // properties that this version does not know
 }
 
 // MemberSummary is the member who created a token, after the schema
-// MemberSummary of V2. What it does not know it keeps, as [Token] does.
+// MemberSummary of V2. Properties that it does not know are kept, as in [Token].
 type MemberSummary struct {
 	Links     map[string]Link `json:"_links"` // related resources by name; nil is encoded as {}
 	ID        string          `json:"_id"`
 	FirstName Field[string]   `json:"firstName,omitzero"`
 	LastName  Field[string]   `json:"lastName,omitzero"`
-	Role      Role            `json:"role"` // the member's base role, in effect if there is no other
+	Role      Role            `json:"role"` // the member's base role, in effect if the member has no other role
 	Email     string          `json:"email"`
-	Extra     Extra           `json:"-"` // what this version does not know
+	Extra     Extra           `json:"-"` // properties that this version does not know
 }
 
-// Statement is one statement of a policy, after the schema Statement of V2. In
-// all four lists nil is absent and an empty list is sent as []. NotResources
-// needs Resources and NotActions to be empty; NotActions needs Actions and
-// NotResources to be empty. What it does not know it keeps, as [Token] does.
+// Statement is one statement of a policy, after the schema Statement of V2. A nil
+// list is left out; an empty one is sent as []. NotResources requires Resources and
+// NotActions to be empty; NotActions requires Actions and NotResources to be empty.
+// Properties that it does not know are kept, as in [Token].
 type Statement struct {
 	Resources    []string `json:"resources,omitzero"`    // resource specifiers
-	NotResources []string `json:"notResources,omitzero"` // everything but these
-	Actions      []string `json:"actions,omitzero"`
-	NotActions   []string `json:"notActions,omitzero"` // everything but these
-	Effect       Effect   `json:"effect"`              // required
-	Extra        Extra    `json:"-"`                   // what this version does not know
+	NotResources []string `json:"notResources,omitzero"` // all resources but these
+	Actions      []string `json:"actions,omitzero"`      // action specifiers
+	NotActions   []string `json:"notActions,omitzero"`   // all actions but these
+	Effect       Effect   `json:"effect"`                // required
+	Extra        Extra    `json:"-"`                     // properties that this version does not know
 }
 
-// Link is where a related resource is, after the schema Link of V2. What it
-// does not know it keeps, as [Token] does.
+// Link is where a related resource is, after the schema Link of V2. Properties
+// that it does not know are kept, as in [Token].
 type Link struct {
 	Href  Field[string] `json:"href,omitzero"` // a URL, often without its host
 	Type  Field[string] `json:"type,omitzero"` // a media type
-	Extra Extra         `json:"-"`             // what this version does not know
+	Extra Extra         `json:"-"`             // properties that this version does not know
 }
 
-// Effect is what a [Statement] does: its two values are all that V2 has.
+// Effect is whether a [Statement] allows or denies. V2 has these two values only.
 type Effect string
 
 // The effects of a [Statement].
@@ -92,7 +92,7 @@ const (
 	RoleAdmin  Role = "admin"
 )
 
-// OrganizationRole is the role of a token in its organization of V1.
+// OrganizationRole is the role of a V1 token in its organization.
 type OrganizationRole string
 
 // The organization roles of V1.
@@ -108,11 +108,11 @@ type UnixMillis int64
 // Time returns m as a time in UTC. Zero is 1970-01-01, not the zero Time.
 func (m UnixMillis) Time() time.Time { return time.UnixMilli(int64(m)).UTC() }
 
-// Secret is a credential: fmt and slog print it as [redacted], and as nothing
-// if it is empty. encoding/json writes it as it is, and string(s) is its text.
+// Secret is a credential. fmt and slog print it as [redacted], and as nothing if
+// it is empty. encoding/json writes it as it is, and string(s) is its text.
 //
-// fmt calls no method on what it reaches through an unexported field, nor for a
-// %w that is not an error: keep a Secret in an exported field or in a function.
+// Keep a Secret in an exported field or in a function: fmt prints an unexported
+// field without calling its methods. It does not call them for the verb %w either.
 type Secret string
 
 // String returns "[redacted]", or "" for an empty Secret.
@@ -133,8 +133,8 @@ func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String(
 func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 
 // Field is a property of a JSON object that may be absent, null or set. The
-// zero Field is absent. Tag it with omitzero: where an absent Field has to be
-// encoded all the same, it is null.
+// zero Field is absent. [Set] and [Null] make the others. Tag a Field with
+// omitzero: without that, encoding/json writes an absent one as null.
 type Field[T any] struct {
 	value T
 	state fieldState
@@ -165,13 +165,13 @@ func (f Field[T]) Or(fallback T) T {
 	return fallback
 }
 
-// IsSet says whether f has a value: it is neither absent nor null.
+// IsSet reports whether f has a value: it is neither absent nor null.
 func (f Field[T]) IsSet() bool { return f.state == fieldSet }
 
-// IsZero says whether f is absent, for the option omitzero of encoding/json.
+// IsZero reports whether f is absent. The option omitzero of encoding/json calls it.
 func (f Field[T]) IsZero() bool { return f.state == fieldAbsent }
 
-// IsNull says whether f is null.
+// IsNull reports whether f is null.
 func (f Field[T]) IsNull() bool { return f.state == fieldNull }
 
 // MarshalJSON returns the value's JSON if f is set, else null.
@@ -196,9 +196,9 @@ func (f *Field[T]) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Format writes the value by its own methods, as a [Secret] needs: fmt would
-// not call them on a field that is not exported. An absent Field is written as
-// <absent> and null as <null>; %#v writes the Go expression that makes f.
+// Format prints the value with the same verb and flags, by the value's own
+// methods, so that a [Secret] stays redacted. An absent Field is printed as
+// <absent>, and null as <null>; %#v prints the Go expression that makes f.
 func (f Field[T]) Format(s fmt.State, verb rune) {
 	switch {
 	case verb == 'v' && s.Flag('#'):
@@ -235,8 +235,8 @@ func (f Field[T]) LogValue() slog.Value {
 	return slog.GroupValue()
 }
 
-// LogValue returns what tells one token from another: a handler that encoded
-// the whole Token as JSON would write its value.
+// LogValue returns what tells one token from another: its id, the member's id, its
+// name and its role, and the token's value redacted.
 func (t Token) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("id", t.ID),

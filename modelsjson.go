@@ -91,16 +91,16 @@ func isTokenProperty(name string) bool {
 	return find(properties[:], name) >= 0
 }
 
-// MarshalJSON returns t with the members it did not know, as [Token] says.
+// MarshalJSON encodes t with the properties in its Extra, as [Token] says.
 func (t Token) MarshalJSON() ([]byte, error) { return t.encode(), nil }
 
-// MarshalJSON returns m with the members it did not know, as [Token] says.
+// MarshalJSON encodes m with the properties in its Extra, as [Token] says.
 func (m MemberSummary) MarshalJSON() ([]byte, error) { return appendMemberSummary(nil, m), nil }
 
-// MarshalJSON returns s with the members it did not know, as [Token] says.
+// MarshalJSON encodes s with the properties in its Extra, as [Token] says.
 func (s Statement) MarshalJSON() ([]byte, error) { return appendStatement(nil, s), nil }
 
-// MarshalJSON returns l with the members it did not know, as [Token] says.
+// MarshalJSON encodes l with the properties in its Extra, as [Token] says.
 func (l Link) MarshalJSON() ([]byte, error) { return appendLink(nil, l), nil }
 
 func (t Token) encode() []byte {
@@ -278,19 +278,20 @@ func appendLinks(b []byte, links map[string]Link) []byte {
 }
 
 // UnmarshalJSON replaces t by the Token in data. Names are case-sensitive; of
-// two members with one name the last counts. A property of the schema with
-// another type is an error that names it, and leaves t as it is. So does null.
+// two members with the same name the last one counts. Where a property of the
+// schema has another type, the error names it, and t stays as it is. JSON null
+// changes nothing and is no error.
 func (t *Token) UnmarshalJSON(data []byte) error { return unmarshal(data, t, decodeToken) }
 
-// UnmarshalJSON replaces m as [Token.UnmarshalJSON] does.
+// UnmarshalJSON replaces m by what is in data, as [Token.UnmarshalJSON] does.
 func (m *MemberSummary) UnmarshalJSON(data []byte) error {
 	return unmarshal(data, m, decodeMemberSummary)
 }
 
-// UnmarshalJSON replaces s as [Token.UnmarshalJSON] does.
+// UnmarshalJSON replaces s by what is in data, as [Token.UnmarshalJSON] does.
 func (s *Statement) UnmarshalJSON(data []byte) error { return unmarshal(data, s, decodeStatement) }
 
-// UnmarshalJSON replaces l as [Token.UnmarshalJSON] does.
+// UnmarshalJSON replaces l by what is in data, as [Token.UnmarshalJSON] does.
 func (l *Link) UnmarshalJSON(data []byte) error { return unmarshal(data, l, decodeLink) }
 
 // unmarshal replaces *dst only if all of data is as it should be.
@@ -504,7 +505,7 @@ func decodeLinks(r *rawjson.Reader) (map[string]Link, error) {
 	return links, nil
 }
 
-// Clone returns a Token that shares no memory with t that anyone can write.
+// Clone returns a copy of t: a change to one of them is not seen in the other.
 func (t Token) Clone() Token {
 	t.Member.value.Links = maps.Clone(t.Member.value.Links)
 	t.Links = maps.Clone(t.Links)
@@ -519,8 +520,9 @@ func (t Token) Clone() Token {
 }
 
 // Extra holds what an object had that the fields of its type cannot hold: the
-// properties that there is no field for, above all. fmt prints their names only:
-// any of the values may be a secret.
+// properties for which there is no field, and nulls that a field cannot be. fmt
+// prints their names only: any of the values may be a secret. The zero Extra is
+// empty. Only decoding fills one.
 type Extra struct{ received *received }
 
 // received is nil where there is nothing to hold. It is never written once an
@@ -537,8 +539,8 @@ type member struct {
 }
 
 // Get returns the JSON of a property as it was received, and true; or nil and
-// false if there was none. A null that the property's own field cannot hold is
-// here as well: Token.Extra.Get("ownerId").
+// false if there was none. It also has a required property that was null, which
+// the property's own field cannot say: token.Extra.Get("ownerId").
 func (e Extra) Get(name string) (json.RawMessage, bool) {
 	for _, m := range e.unknown() {
 		if m.name == name {
@@ -551,7 +553,7 @@ func (e Extra) Get(name string) (json.RawMessage, bool) {
 	return nil, false
 }
 
-// Format writes the names, for every verb.
+// Format prints the names of the properties, for every verb.
 func (e Extra) Format(f fmt.State, _ rune) {
 	names := []string{}
 	if e.received != nil {
@@ -603,14 +605,14 @@ func (e Extra) dropDuplicates() {
 	if len(e.unknown()) < 2 {
 		return
 	}
-	places := make(map[string]int, len(e.received.unknown))
+	positions := make(map[string]int, len(e.received.unknown))
 	kept := e.received.unknown[:0]
 	for _, m := range e.received.unknown {
-		if i, twice := places[m.name]; twice {
+		if i, twice := positions[m.name]; twice {
 			kept[i] = m
 			continue
 		}
-		places[m.name] = len(kept)
+		positions[m.name] = len(kept)
 		kept = append(kept, m)
 	}
 	e.received.unknown = kept

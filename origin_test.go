@@ -128,7 +128,7 @@ func TestProxySeesNoCredential(t *testing.T) {
 	assert.Equal(t, []string{"CONNECT service.invalid:443 []", "CONNECT service.invalid:443 []"}, seen)
 }
 
-// Hosts that may look like this machine, and are not surely it.
+// Hosts that look like this machine and need not be it.
 func TestInsecureHTTPIsRefused(t *testing.T) {
 	for _, host := range []string{
 		"host.example", "10.0.0.1", "localhost.example", "127.0.0.1.example", "localhost.", "127.1", "2130706433", "0x7f000001", "0177.0.0.1",

@@ -20,9 +20,9 @@ import (
 //
 //	patch := tokenpatch.NewPatch().SetName("deployer").SetRole(tokenpatch.RoleReader)
 //
-// Values are encoded when they are given, so a later change to the caller's
-// slice changes nothing. The first mistake is kept, and [Patch.Err] and every
-// use return it.
+// A value is encoded when it is passed to a method: a later change to it does not
+// change the patch. The first mistake is kept, and [Patch.Err] and every use of the
+// patch return it.
 //
 // A finished Patch may be sent any number of times, from any number of
 // goroutines. Building and using it at the same time is a data race. Do not copy
@@ -40,8 +40,8 @@ type patchContent struct {
 	operations []jsonpatch.Operation // values compact, escaped as encoding/json does
 	values     []byte                // what the operations' values are cut from; append to it only
 	comment    string
-	mistake    *PatchError // the first that RFC 6902 sees, or a setter; nothing is added after it
-	forbidden  *PatchError // the first operation that nobody may do to a token
+	mistake    *PatchError // the first that RFC 6902 or a setter refuses; nothing is added after it
+	forbidden  *PatchError // the first operation that V2 allows on no token
 }
 
 // noCopy lets go vet find copies of a Patch, which would share what they append
@@ -54,33 +54,33 @@ func (*noCopy) Unlock() {}
 // NewPatch returns an empty Patch.
 func NewPatch() *Patch { return new(Patch) }
 
-// Add inserts value at path, or replaces the member that is there, RFC 6902
-// section 4.1. The path of an array's element inserts before it, "-" at the end.
+// Add sets a member of an object, or inserts an element into an array: before the
+// one at path, or at the end where path ends in "-". RFC 6902 section 4.1.
 func (p *Patch) Add(path Pointer, value any) *Patch { return p.withValue(jsonpatch.OpAdd, path, value) }
 
-// Remove removes what is at path, RFC 6902 section 4.2. V2 responds with
-// 422 where there is no value.
+// Remove removes the value at path, RFC 6902 section 4.2. Where there is none, V2
+// responds with 422.
 func (p *Patch) Remove(path Pointer) *Patch {
 	return p.with(jsonpatch.Operation{Op: jsonpatch.OpRemove, Path: jsonpatch.Pointer(path)})
 }
 
-// Replace puts value in the place of what is at path, RFC 6902 section 4.3. A
-// nil value is the JSON null, which is not the same as [Patch.Remove].
+// Replace replaces the value at path, RFC 6902 section 4.3. A nil value is the
+// JSON null, which is not the same as [Patch.Remove].
 func (p *Patch) Replace(path Pointer, value any) *Patch {
 	return p.withValue(jsonpatch.OpReplace, path, value)
 }
 
-// Move removes what is at from and adds it at path, RFC 6902 section 4.4.
+// Move removes the value at from and adds it at path, RFC 6902 section 4.4.
 func (p *Patch) Move(from, path Pointer) *Patch {
 	return p.with(jsonpatch.Operation{Op: jsonpatch.OpMove, Path: jsonpatch.Pointer(path), From: jsonpatch.Pointer(from)})
 }
 
-// Copy adds what is at from at path, RFC 6902 section 4.5.
+// Copy adds the value at from at path as well, RFC 6902 section 4.5.
 func (p *Patch) Copy(from, path Pointer) *Patch {
 	return p.with(jsonpatch.Operation{Op: jsonpatch.OpCopy, Path: jsonpatch.Pointer(path), From: jsonpatch.Pointer(from)})
 }
 
-// Test lets the whole patch fail unless what is at path equals value, RFC 6902
+// Test makes the whole patch fail unless the value at path equals value, RFC 6902
 // section 4.6.
 func (p *Patch) Test(path Pointer, value any) *Patch {
 	return p.withValue(jsonpatch.OpTest, path, value)
@@ -101,8 +101,8 @@ func (p *Patch) SetRole(role Role) *Patch {
 	return p.setString(PathRole, string(role))
 }
 
-// SetCustomRoleIDs replaces the custom roles. No ids is the empty list; none of
-// them may be empty.
+// SetCustomRoleIDs replaces the custom roles. Without ids it sets the empty list.
+// No id may be empty.
 func (p *Patch) SetCustomRoleIDs(ids ...string) *Patch {
 	if slices.Contains(ids, "") {
 		return p.fail(jsonpatch.OpReplace, PathCustomRoleIDs, errEmptyCustomRoleID)
@@ -114,8 +114,8 @@ func (p *Patch) SetCustomRoleIDs(ids ...string) *Patch {
 	return p.set(jsonpatch.OpReplace, PathCustomRoleIDs, appendStrings(p.content.values, ids))
 }
 
-// AddCustomRoleID appends a custom role, which must not be empty. Sent twice
-// it appends twice: [Patch.SetCustomRoleIDs] does not.
+// AddCustomRoleID appends a custom role, which must not be empty. If it is applied
+// twice, it appends twice; [Patch.SetCustomRoleIDs] does not.
 func (p *Patch) AddCustomRoleID(id string) *Patch {
 	const end = PathCustomRoleIDs + "/-"
 	if id == "" {
@@ -127,8 +127,8 @@ func (p *Patch) AddCustomRoleID(id string) *Patch {
 
 var errEmptyCustomRoleID = errors.New("want custom role ids, got an empty one")
 
-// SetInlineRole replaces the policy. No statements is the empty policy. Each
-// must have an effect and keep the rules of [Statement].
+// SetInlineRole replaces the policy. Without statements it sets the empty policy.
+// Each statement must have an effect and keep the rules of [Statement].
 func (p *Patch) SetInlineRole(statements ...Statement) *Patch {
 	if statements == nil {
 		statements = []Statement{} // nil would be null
@@ -146,8 +146,8 @@ func (p *Patch) SetDefaultAPIVersion(version int) *Patch {
 	return p.set(jsonpatch.OpReplace, PathDefaultAPIVersion, strconv.AppendInt(p.content.values, int64(version), 10))
 }
 
-// Comment sends the patch in the form with a comment, which V2 puts into its
-// audit log. An empty text goes back to the form without.
+// Comment sets the comment that V2 puts into its audit log with the change. The
+// empty text removes it.
 func (p *Patch) Comment(text string) *Patch {
 	p = p.ready()
 	p.content.comment = text
@@ -157,11 +157,11 @@ func (p *Patch) Comment(text string) *Patch {
 // Len returns the number of operations.
 func (p *Patch) Len() int { return len(p.operations()) }
 
-// Err returns the first mistake as a [*PatchError], or nil: an operation that
-// RFC 6902 or a setter refuses, after which nothing is added, or one that V2
-// lets nobody do to a token. That a patch is empty, or that it writes to the
-// whole document, is an error only of sending and of [Patch.MarshalJSON]. A nil
-// Patch is a mistake.
+// Err returns the first mistake as a [*PatchError], or nil. A mistake is an
+// operation that RFC 6902 or a setter refuses, after which nothing is added, or
+// one that V2 allows on no token, such as a write to /_id. A nil Patch is a mistake
+// too. That a patch is empty, or that it writes the whole document, is an error
+// only of sending it and of [Patch.MarshalJSON].
 func (p *Patch) Err() error {
 	if p == nil || p.content == nil || p.content.forbidden == nil {
 		return p.documentErr()
@@ -206,13 +206,13 @@ func (p *Patch) operations() []jsonpatch.Operation {
 	return p.content.operations
 }
 
-// String returns a line for every operation, without its line end, such as
+// String returns one line for each operation, such as
 //
 //	replace /name "deployer"
 //
-// and last the mistake, if there is one. Long values are shortened. A value is
-// shown only where it goes to a property that the schema of [Token] has and that
-// is not the token's own value: any other may be a secret.
+// and then the mistake, if there is one; the last line has no line end. Long values
+// are shortened. A value is shown only if its path is in a property of the schema
+// of [Token] other than the token's own value: any other value may be a secret.
 func (p *Patch) String() string {
 	var lines []string
 	for _, op := range p.operations() {
@@ -224,7 +224,7 @@ func (p *Patch) String() string {
 	return strings.Join(lines, "\n")
 }
 
-// Format writes what [Patch.String] returns, for every verb.
+// Format prints what [Patch.String] returns, for every verb.
 func (p *Patch) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, p.String()) }
 
 // LogValue returns what [Patch.String] does.
@@ -352,7 +352,7 @@ func (p *Patch) ready() *Patch {
 	return p
 }
 
-// checkTokenRules refuses what V2 lets nobody write to a token.
+// checkTokenRules refuses what V2 allows on no token.
 func checkTokenRules(op jsonpatch.Operation) error {
 	switch op.Op {
 	case jsonpatch.OpTest:
@@ -369,7 +369,7 @@ func checkTokenRules(op jsonpatch.Operation) error {
 	return checkEditable(op.Path)
 }
 
-var errNotEditable = errors.New("not editable: it holds a name that begins with an underscore")
+var errNotEditable = errors.New("not editable: a name in the path begins with an underscore")
 
 // checkEditable refuses what is at or under a member that begins with an
 // underscore. A slash inside a reference token is escaped, so that each one in

@@ -10,9 +10,9 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
-// MarshalJSON returns the body that is sent: an array of operations or, with a
-// comment, an object. It returns a [*PatchError] for a patch that cannot be
-// sent: see [Patch.Err].
+// MarshalJSON returns the body that is sent: an array of operations, or with a
+// comment the object {"comment": ..., "patch": [...]}. A patch that cannot be sent
+// is a [*PatchError]: see [Patch.Err].
 func (p *Patch) MarshalJSON() ([]byte, error) { return p.encode() }
 
 // encode returns the body of V2's PatchToken, whose schema is JSONPatch.
@@ -75,15 +75,16 @@ func (p *Patch) appendOperations(b []byte) []byte {
 	return append(b, ']')
 }
 
-// UnmarshalJSON replaces p by the patch in data, which is an array of
-// operations or an object of a patch and, if wanted, a comment. It returns a
-// [*PatchError] and leaves p as it is where RFC 6902 refuses what is in data.
-// That V2 lets nobody do an operation to a token, [Patch.Err] says.
+// UnmarshalJSON replaces p by the patch in data: an array of operations, or an
+// object with the member patch and optionally the member comment. Where RFC 6902
+// refuses what is in data, it returns a [*PatchError] and leaves p as it is. An
+// operation that V2 allows on no token is decoded; [Patch.Err] then returns the
+// mistake.
 //
 // Members of an operation that RFC 6902 does not define for it are ignored, as
 // its section 4 says. A second op, path, from or value is an error: RFC 8259
-// section 4 does not say which would count. So are other members beside patch
-// and comment, and null for a patch.
+// section 4 does not say which of them counts. So are other members beside patch
+// and comment, and null instead of a patch.
 func (p *Patch) UnmarshalJSON(data []byte) error {
 	if p == nil {
 		return wholePatchError(errNilPatch)

@@ -9,10 +9,10 @@ import (
 // A Pointer names one value inside a JSON document: a JSON Pointer in its
 // string form, RFC 6901 section 5. The empty Pointer names the whole document,
 // "/name" its member name, "/customRoleIds/0" the first element of an array,
-// and "/customRoleIds/-" the place behind the last.
+// and "/customRoleIds/-" the end of that array, behind its last element.
 type Pointer string
 
-// The members of a [Token] that people change.
+// The settings of a [Token]: the members that clients change.
 const (
 	PathName              Pointer = "/name"
 	PathDescription       Pointer = "/description"
@@ -25,9 +25,9 @@ const (
 // settings are all of them.
 var settings = []Pointer{PathName, PathDescription, PathRole, PathCustomRoleIDs, PathInlineRole, PathDefaultAPIVersion}
 
-// NewPointer returns the Pointer whose reference tokens are tokens, escaped as
-// RFC 6901 section 3 wants: NewPointer("a/b", "0") is "/a~1b/0". No tokens
-// give the whole document, and an empty token is a member whose name is empty.
+// NewPointer returns the Pointer with these reference tokens, escaped as RFC 6901
+// section 3 requires: NewPointer("a/b", "0") is "/a~1b/0". Without tokens it is the
+// whole document; an empty token is a member whose name is empty.
 func NewPointer(tokens ...string) Pointer { return Pointer("").Append(tokens...) }
 
 // Append returns p extended by tokens, escaped as [NewPointer] does. It does
@@ -37,9 +37,8 @@ func (p Pointer) Append(tokens ...string) Pointer {
 }
 
 // Tokens returns the reference tokens of p, unescaped: nil for the whole
-// document. The error says how p breaks RFC 6901 section 3: it neither is empty
-// nor starts with a slash, a "~" is followed by something other than 0 or 1,
-// or it is not UTF-8.
+// document. The error says how p breaks RFC 6901 section 3: it is not empty and
+// does not start with a slash, a "~" is not followed by 0 or 1, or it is not UTF-8.
 func (p Pointer) Tokens() ([]string, error) { return jsonpatch.Pointer(p).Tokens() }
 
 // oneLine returns p with control characters and quotes escaped.

@@ -10,8 +10,8 @@ import (
 // RateLimit is what is known of a service's rate limit at one moment.
 type RateLimit struct {
 	Global      Quota            // of the whole account
-	Routes      map[string]Quota // by method and template of the path, "PATCH /api/v2/tokens/{id}"; nil where nothing is known of any
-	PausedUntil time.Time        // until when nothing is sent at all, as Retry-After asked; zero where nothing did
+	Routes      map[string]Quota // by method and path template, "PATCH /api/v2/tokens/{id}"; nil where nothing is known of any
+	PausedUntil time.Time        // until when nothing at all is sent, because of Retry-After; zero where nothing is paused
 }
 
 // Quota is what remains of one limit in its current window.

@@ -323,7 +323,7 @@ func TestLimiterTurnsAwayWhoCannotWait(t *testing.T) {
 	})
 }
 
-// A call that waits in the queue is turned away when the limiter learns that it
+// A call that waits in the queue is turned away when the limiter sees that it
 // opens too late, not when its context ends.
 func TestLimiterTurnsAwayWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -361,7 +361,7 @@ func TestLimiterRefusesADeclaredWaitThatIsTooLong(t *testing.T) {
 	})
 }
 
-func TestLimiterGivesUpThePlacesOfCancelledWaiters(t *testing.T) {
+func TestLimiterForgetsCancelledWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.SetLatency(roundTrip)
@@ -404,7 +404,7 @@ func TestLimiterGivesUpThePlacesOfCancelledWaiters(t *testing.T) {
 	})
 }
 
-func TestLimiterIgnoresStaleAnswers(t *testing.T) {
+func TestLimiterIgnoresStaleResponses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.SetLatency(roundTrip)

@@ -21,10 +21,12 @@ var (
 // GetToken returns the access token with this id as it is now:
 // GET /api/v2/tokens/{id}. Of the token's value it has the last four characters.
 //
-// An id that cannot be one is an [*InputError], as is a client that has no access
-// token. A read changes nothing: it is sent again whenever that may help, and the
-// outcome of every error is [OutcomeNotApplied]. An error without a response is a
-// [*ReadError]; one about a response is an [*APIError], by the type of its status.
+// An id that [V2Tokens.PatchToken] refuses is an [*InputError], as is a client that
+// has no access token. A read changes nothing: it is sent again whenever that may
+// help, and the outcome of every error is [OutcomeNotApplied]. Where there was a
+// response, the error is of the type of its status, and an [*APIError]; where there
+// was none, it is a [*ReadError], or a [*RateLimitedError] where the rate limit kept
+// the request from being sent.
 func (t *V2Tokens) GetToken(ctx context.Context, id string) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade
@@ -40,16 +42,15 @@ func (t *V2Tokens) GetToken(ctx context.Context, id string) (*Token, error) {
 	return token, nil
 }
 
-// TokensOptions are which tokens [V2Tokens.Tokens] lists, and how. The zero value
-// is the default.
+// TokensOptions are the options of [V2Tokens.Tokens]. The zero value is the default.
 type TokensOptions struct {
 	// ShowAll lists other members' personal tokens as well, where the credential
 	// may see them.
 	ShowAll bool
 
 	// PageSize is how many tokens to ask for at once. 0 leaves it to the service,
-	// which documents 25; no largest size is documented. A negative one is an error,
-	// as is a page of more than [Config.MaxResponseBytes].
+	// which documents 25; no largest size is documented. A negative number is an
+	// error, and so is a page that is longer than [Config.MaxResponseBytes].
 	PageSize int
 }
 
@@ -65,10 +66,10 @@ type TokensOptions struct {
 //		fmt.Println(token.ID, token.Name.Or(""))
 //	}
 //
-// The list may change between two pages: no token is seen twice, but one that
-// appears, vanishes or moves may be missed. An error, with a nil Token, is the
-// last thing that the loop gets: that of a page, an [*InputError] about an
-// option, or an [*APIError] where 10 pages in a row have nothing new.
+// The list may change between two pages: no token is yielded twice, but one that
+// appears, vanishes or moves may be missed. An error ends the loop, and comes with
+// a nil Token: that of a page, an [*InputError] about an option, or an [*APIError]
+// where 10 pages in a row have nothing new.
 func (t *V2Tokens) Tokens(ctx context.Context, options TokensOptions) iter.Seq2[*Token, error] {
 	return func(yield func(*Token, error) bool) {
 		seen := make(map[string]bool)
@@ -193,24 +194,3 @@ func readOutcome(r *attempt.Result, decode func([]byte) error) (Outcome, error) 
 	}
 	return OutcomeApplied, nil
 }
-
-// ReadError is the error of a read that got no response. A read changes nothing:
-// its outcome is [OutcomeNotApplied].
-type ReadError struct {
-	CallInfo
-	Attempts int   // how many attempts were made; 0 where the call ended before the first
-	Err      error // why
-}
-
-func (e *ReadError) Error() string {
-	what := "no response: "
-	if e.Attempts == 0 {
-		what = "request not sent: "
-	}
-	return errorText(e.CallInfo, what+reason(e.Err), e.Attempts)
-}
-
-// Unwrap returns Err.
-func (e *ReadError) Unwrap() error { return e.Err }
-
-func (e *ReadError) outcome() Outcome { return OutcomeNotApplied }

@@ -6,26 +6,26 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
 )
 
-// Replay says what sending a request a second time can do, where the first
-// time may have been applied.
+// Replay is what sending a request a second time can do, if the first one may have
+// been applied.
 type Replay int
 
-// The three kinds of request. The zero value is the one that is never repeated.
+// The three kinds of request. The zero value is the one that is not sent again.
 const (
-	// ReplayUnsafe: a second application can change something more. It is
-	// not sent again unless it is certain that nothing was applied.
+	// ReplayUnsafe: a second application can change something more. The request
+	// is sent again only where it is certain that nothing was applied.
 	ReplayUnsafe Replay = iota
 
-	// ReplayGuarded: right after the first application a second one changes
-	// nothing: it fails, or leaves what is there. It may be sent again. What it
-	// cannot see is another writer who puts the tested value back in between:
-	// then it is applied again. A test of /lastModified in the patch prevents
-	// that, where the service changes lastModified with every write.
+	// ReplayGuarded: a second application right after the first one changes
+	// nothing: it fails, or leaves everything as it is. The request may be sent
+	// again. If another writer puts the tested value back in between, it is applied
+	// again. A test of /lastModified in the patch prevents that, where the service
+	// changes lastModified with every write.
 	ReplayGuarded
 
-	// ReplayIdempotent: applying it twice equals applying it once, and the
-	// second time cannot fail. It may be sent again, which can overwrite what
-	// another writer did in between; a guard prevents that.
+	// ReplayIdempotent: applying it twice equals applying it once, and the second
+	// time cannot fail. The request may be sent again, which can overwrite what
+	// another writer did in between; [Patch.Guard] prevents that.
 	ReplayIdempotent
 )
 
@@ -41,13 +41,13 @@ func (r Replay) String() string {
 	}
 }
 
-// Replay says what sending the patch a second time can do. What it says
-// is of the patch as a whole, and holds for every token that it can be applied to.
+// Replay returns what sending the patch a second time can do. It is about the patch
+// as a whole, and holds for every token to which the patch can be applied.
 //
-// A patch is unsafe where that is not certain: one with a mistake, one that can
-// never succeed, one that inserts, appends or removes where an array may be, one
-// whose pointers or values servers read differently, and one that needs more
-// steps to be followed than some tens of thousands and a few for each operation.
+// A patch is [ReplayUnsafe] where nothing better is certain: one with a mistake,
+// one that can never succeed, one that inserts, appends or removes where an array
+// may be, one whose pointers or values servers read differently, and one that would
+// take too long to analyse.
 func (p *Patch) Replay() Replay {
 	switch {
 	case p.Err() != nil:

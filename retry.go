@@ -13,20 +13,22 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/attempt"
 )
 
-// RetryPolicy says how often and how soon a call is tried again. The zero value
-// is the default. Whether a request may be sent again at all is another
-// question: see [Patch.Replay].
+// RetryPolicy is how often and how soon a call is tried again. The zero value is
+// the default. Whether a request may be sent again at all is another question: see
+// [Patch.Replay].
 type RetryPolicy struct {
-	// MaxAttempts is how many attempts a call may make in all, those aside that
-	// end with a 429, and one more after a 401 where a function supplies another
-	// credential. 0 means 4; 1 never tries again.
+	// MaxAttempts is how many attempts a call may make. An attempt that ends with
+	// a 429 does not count, and neither does one that ends with a 401 where a
+	// function then supplies another credential. 0 means 4; 1 means no second
+	// attempt.
 	MaxAttempts int
 
 	// MinBackoff is the wait before the second attempt. It doubles with each
-	// attempt, and up to half of each wait is left out at random. 0 means 250 ms.
+	// further attempt; a random part of each wait, up to half of it, is left out.
+	// 0 means 250 ms.
 	MinBackoff time.Duration
 
-	// MaxBackoff is the longest wait between two attempts. 0 means 10 s.
+	// MaxBackoff is the longest such wait. 0 means 10 s.
 	MaxBackoff time.Duration
 
 	// MaxRateLimitWait is the longest wait that a server may declare with
@@ -69,7 +71,7 @@ const (
 	retryConflict       // where the API says that another request was in the way
 	retryAdmitted       // as soon as the rate limit admits it
 	retryRenewed        // with another credential
-	retryOnce           // once for the host: what is wrong with it will hardly pass
+	retryOnce           // once for the host: what is wrong with it will hardly go away
 )
 
 // rule is what the end of an attempt says of the change, and of another attempt.

@@ -234,8 +234,8 @@ func TestRateLimitedBeyondAllBounds(t *testing.T) {
 	}
 }
 
-// With a longer patience the same wait is waited out.
-func TestRateLimitPatience(t *testing.T) {
+// With a larger bound the same wait is waited out.
+func TestRateLimitWaitWithinTheBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxRateLimitWait: 2 * time.Hour}))
 		service.Inject(refusing("Retry-After", "3600"))

@@ -10,10 +10,10 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 )
 
-// The retry loop is go-retryablehttp's: it asks for one attempt after the other
-// until our policy is content, and waits between them as long as our policy
-// says or until the context ends. It sees neither requests nor responses, since
-// it would log, drain, close or forget them: what it takes for the body of a
+// The retry loop is go-retryablehttp's: it asks for one attempt after the other for
+// as long as our policy wants another one, and waits between them as long as our
+// policy says or until the context ends. It sees neither requests nor responses,
+// since it would log, drain, close or forget them: what it takes for the body of a
 // request, and of a response, is the call, which keeps what it needs.
 
 // newRetryLoop returns the loop that all calls share. Every hook is set: what is
@@ -24,10 +24,10 @@ func newRetryLoop() *retryablehttp.Client {
 		HTTPClient: &http.Client{Transport: attempter{}},
 		RetryMax:   math.MaxInt, // CheckRetry counts
 		CheckRetry: func(ctx context.Context, response *http.Response, _ error) (bool, error) {
-			return response.Body.(*passage).again(ctx), nil
+			return response.Body.(*loopedCall).again(ctx), nil
 		},
 		Backoff: func(_, _ time.Duration, _ int, response *http.Response) time.Duration {
-			return response.Body.(*passage).pause
+			return response.Body.(*loopedCall).pause
 		},
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 	}
@@ -35,7 +35,7 @@ func newRetryLoop() *retryablehttp.Client {
 
 // run makes attempts for as long as one is due.
 func (c *call) run(ctx context.Context) {
-	p := &passage{call: c}
+	p := &loopedCall{call: c}
 	var r http.Request
 	r.Method, r.URL, r.Header, r.Body = c.request.endpoint.method, &c.url, noHeader, p
 	p.request = *r.WithContext(ctx)
@@ -52,20 +52,20 @@ var noHeader = http.Header{} // never written: http.Client copies what it change
 type attempter struct{}
 
 func (attempter) RoundTrip(request *http.Request) (*http.Response, error) {
-	p := request.Body.(*passage)
+	p := request.Body.(*loopedCall)
 	p.attempt(request.Context())
 	p.response = http.Response{StatusCode: http.StatusOK, Body: p}
 	return &p.response, nil
 }
 
-// passage is a call on its way through the loop, as an empty body, and what the
-// loop takes for its requests and responses.
-type passage struct {
+// loopedCall is a call in the form of an empty body, with what the loop takes for
+// its requests and responses.
+type loopedCall struct {
 	*call
 	request   http.Request
 	retryable retryablehttp.Request
 	response  http.Response
 }
 
-func (*passage) Read([]byte) (int, error) { return 0, io.EOF }
-func (*passage) Close() error             { return nil }
+func (*loopedCall) Read([]byte) (int, error) { return 0, io.EOF }
+func (*loopedCall) Close() error             { return nil }

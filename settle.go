@@ -7,30 +7,30 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
 )
 
-// Settle reads the token with the id of before and says what has become of a
-// patch that was sent to it when it was as before, for callers of
-// [V2Tokens.PatchToken] whose outcome is unknown. It returns the token as well.
+// Settle finds out by one read what became of a patch whose [V2Tokens.PatchToken]
+// ended with [OutcomeUnknown]. before is the token as it was when the patch was
+// sent. Settle returns the token as it is now, too.
 //
 //   - [OutcomeApplied]: what the patch writes is as the patch makes it of before,
 //     whoever wrote it. Replacing a member that before does not have adds it, as
 //     V2 does. Of a patch that only tests, what it tests is as in before.
 //   - [OutcomeNotApplied]: it is not, and the patch cannot be applied any more,
-//     unless somebody puts the old value back: a setting that it tests ([Patch.Guard])
-//     is neither as in before nor as the patch makes it.
-//   - [OutcomeUnknown]: the patch has not been applied so far, but it may still
-//     arrive; or a read cannot tell.
+//     unless somebody puts the old value back: a setting that the patch tests
+//     ([Patch.Guard]) is neither as in before nor as the patch makes it.
+//   - [OutcomeUnknown]: the patch has not been applied so far, but may still
+//     arrive; or the read cannot tell.
 //
 // A read shows the token and not its past. A patch that was applied, and whose
-// setting somebody else has written over since, cannot be told from one that came
-// too late: both are OutcomeNotApplied, which says that the change is not there
-// and will not come. A guard does not notice a value that was changed and put
-// back in between, and a member that before does not have cannot be guarded: a
-// late request may still write it.
+// setting somebody else has overwritten since, looks the same as one that came too
+// late: both are OutcomeNotApplied, which says that the change is not there and
+// will not come. A guard does not notice a value that was changed and put back in
+// between, and a member that before does not have cannot be guarded: a late request
+// may still write it.
 //
-// A patch that is nil, empty or has a mistake, or that cannot be applied to
-// before, is a [*PatchError]. Custom roles are compared as a set. Where there is
-// an error, the outcome is OutcomeUnknown and there is no token; [OutcomeOf] the
-// error is about the read alone.
+// Custom roles are compared as a set. A patch that is nil, empty or has a mistake,
+// or that cannot be applied to before, is a [*PatchError]; the errors of the read are
+// those of [V2Tokens.GetToken]. With an error, the outcome is OutcomeUnknown and the
+// token nil. Do not ask [OutcomeOf] such an error: it is about the read alone.
 func (t *V2Tokens) Settle(ctx context.Context, before Token, patch *Patch) (Outcome, *Token, error) {
 	if err := patch.checkSend(); err != nil {
 		return OutcomeUnknown, nil, err
@@ -69,16 +69,16 @@ func (p *Patch) settled(before, after, current Token) Outcome {
 		return OutcomeApplied
 	}
 	_, err := p.Apply(current)
-	if err != nil && slices.ContainsFunc(tested, func(path Pointer) bool { return passedOver(path, before, after, current) }) {
+	if err != nil && slices.ContainsFunc(tested, func(path Pointer) bool { return isOverwritten(path, before, after, current) }) {
 		return OutcomeNotApplied
 	}
 	return OutcomeUnknown
 }
 
-// passedOver reports whether a setting is neither as it was nor as it was to be.
-// Other members change by themselves. Roles that were added beside those of the
-// patch leave its change in place.
-func passedOver(path Pointer, before, after, current Token) bool {
+// isOverwritten reports whether a setting is neither as it was nor as it was to be:
+// somebody else has written it. Other members change by themselves. Roles that were
+// added beside those of the patch leave its change in place.
+func isOverwritten(path Pointer, before, after, current Token) bool {
 	setting := []Pointer{path}
 	if !slices.Contains(settings, path) || sameMembers(setting, before, current) || sameMembers(setting, after, current) {
 		return false

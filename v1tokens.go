@@ -12,15 +12,15 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/attempt"
 )
 
-// V1Tokens is the token endpoint of deepset's API.
+// V1Tokens are the tokens of deepset's API: [Client] has them as V1.
 type V1Tokens struct{ service *service }
 
 // TokenUpdate is the body of V1's UpdateToken schema. A field that is absent
 // stays as it is; [Null] sets it to null; [Set] gives it a value.
 type TokenUpdate struct {
-	Name             Field[string]           `json:"name,omitzero"`              // of the API token
+	Name             Field[string]           `json:"name,omitzero"`
 	OrganizationRole Field[OrganizationRole] `json:"organization_role,omitzero"` // ADMIN, MEMBER or EXTERNAL
-	Personal         Field[bool]             `json:"personal,omitzero"`          // a personal token, or a service token
+	Personal         Field[bool]             `json:"personal,omitzero"`          // whether it is a personal token, not a service token
 	RoleID           Field[uuid.UUID]        `json:"role_id,omitzero"`           // of the role assigned to the token
 }
 
@@ -41,11 +41,11 @@ func newV1Tokens(shared shared, config Config) (*V1Tokens, error) {
 // UpdateToken changes the settings of the API token with this id, and returns
 // nil when the server has done so: PATCH /api/v1/token/{api_token_id}.
 //
-// The nil UUID, an update with nothing in it and a role outside its enum are an
-// [*InputError]; so is a client that has no API key. The body sets values, so
-// that the request is sent again whenever an attempt ends in a way that proves
-// nothing: another writer's change in between can be overwritten. Every error
-// tells by [OutcomeOf] what became of the update.
+// The nil UUID, an update without a field and an organization role that V1 does not
+// document are an [*InputError]; so is a client that has no API key. An update sets
+// values, so that the request is sent again whenever an attempt leaves the outcome
+// unknown: that can overwrite what another writer changed in between. [OutcomeOf]
+// the error is what became of the update.
 func (t *V1Tokens) UpdateToken(ctx context.Context, id uuid.UUID, update TokenUpdate) error {
 	if t == nil || t.service == nil {
 		return errNotMade
@@ -63,7 +63,7 @@ func (t *V1Tokens) UpdateToken(ctx context.Context, id uuid.UUID, update TokenUp
 	})
 }
 
-// RateLimit returns what is known now of the service's rate limit.
+// RateLimit returns what is known now of V1's rate limit. It sends nothing.
 func (t *V1Tokens) RateLimit() RateLimit {
 	if t == nil || t.service == nil {
 		return RateLimit{}
@@ -71,8 +71,8 @@ func (t *V1Tokens) RateLimit() RateLimit {
 	return t.service.rateLimit()
 }
 
-// noContent is the success of UpdateToken: a status 204. A 200 or 201 is
-// believed as well, unless a proxy or an error seems to speak.
+// noContent is the success of UpdateToken: a status 204. A 200 or 201 is believed
+// as well, unless its body looks like a proxy's page or an error.
 type noContent struct{}
 
 func (noContent) read(r *attempt.Result) (Outcome, error) {

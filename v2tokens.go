@@ -17,7 +17,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
 )
 
-// V2Tokens is the access token endpoint of LaunchDarkly's API.
+// V2Tokens are the access tokens of LaunchDarkly's API: [Client] has them as V2.
 type V2Tokens struct{ service *service }
 
 var patchToken = newEndpoint(http.MethodPatch, "/api/v2/tokens/{id}")
@@ -42,13 +42,14 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 // PatchToken changes the settings of the access token with this id, and
 // returns the token as it then is: PATCH /api/v2/tokens/{id}.
 //
-// An id that cannot be one is an [*InputError], as is a client that has no
-// access token; a patch that has a mistake or no operation is a [*PatchError].
-// The request is sent again after an attempt that proves nothing only as far
-// as [Patch.Replay] allows. Every error tells by [OutcomeOf] what became of
-// the patch; where that is [OutcomeApplied], the patch was applied and only
-// the response could not be read. The call sends the patch as it
-// is when the call begins: what is added to it later is not sent.
+// An id that is empty, a dot segment, longer than 256 bytes or not UTF-8, or that
+// has control characters, is an [*InputError], as is a client that has no access
+// token; a patch that has a mistake or no operation is a [*PatchError]. After an
+// attempt that leaves the outcome unknown, the request is sent again only if
+// [Patch.Replay] allows it. [OutcomeOf] the error is what became of the patch; where
+// that is [OutcomeApplied], the patch was applied and only the response could not be
+// read. The patch is sent as it is when the call begins: what is added to it later
+// is not sent.
 func (t *V2Tokens) PatchToken(ctx context.Context, id string, patch *Patch) (*Token, error) {
 	return t.patch(ctx, id, patch, patch.Clone().Replay)
 }
@@ -76,7 +77,7 @@ func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay fu
 	return result.token, nil
 }
 
-// RateLimit returns what is known now of the service's rate limit.
+// RateLimit returns what is known now of V2's rate limit. It sends nothing.
 func (t *V2Tokens) RateLimit() RateLimit {
 	if t == nil || t.service == nil {
 		return RateLimit{}

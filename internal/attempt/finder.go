@@ -22,14 +22,14 @@ func symbolsOf(text string) []symbol {
 	return symbols
 }
 
-// finder marks the parts of credentials in a text.
+// finder finds the parts of credentials in a text.
 type finder struct {
 	secrets *Secrets
-	parts   []part
+	spans   []span
 }
 
-// part is a part of the text that must not be shown.
-type part struct{ begin, end int }
+// span is a piece of the text that must not be shown.
+type span struct{ begin, end int }
 
 // code is a way to write bytes as digits: each digit is so many of their bits.
 type code struct {
@@ -45,9 +45,8 @@ var codes = []code{
 	{4, hexDigit},
 }
 
-// search marks all parts of credentials that a text has in any code. Where in
-// the text the first digit of a byte is does not matter: all ways to begin are
-// tried.
+// search finds the parts of credentials in a text, in each code. A byte may begin
+// at any digit of the text: every offset is tried.
 func (f *finder) search(symbols []symbol) {
 	for _, code := range codes {
 		for begin := 0; begin == 0 || begin*code.bits%8 != 0; begin++ {
@@ -78,7 +77,7 @@ func (f *finder) searchFrom(symbols []symbol, c code, begin int) {
 		w.push(byte(rest >> bits))
 		if n := f.secrets.ends(w, c.bits == 8); n > 0 {
 			first := i + 1 - (8*n+bits+c.bits-1)/c.bits
-			f.parts = append(f.parts, part{symbols[first].begin, symbol.end})
+			f.spans = append(f.spans, span{symbols[first].begin, symbol.end})
 		}
 	}
 }
@@ -117,16 +116,16 @@ func (w *window) push(c byte) {
 
 // redact returns text without its parts.
 func (f *finder) redact(text string) string {
-	if len(f.parts) == 0 {
+	if len(f.spans) == 0 {
 		return text
 	}
-	slices.SortFunc(f.parts, func(a, b part) int { return a.begin - b.begin })
+	slices.SortFunc(f.spans, func(a, b span) int { return a.begin - b.begin })
 	var clean strings.Builder
 	shown := 0 // up to here
-	for i := 0; i < len(f.parts); {
-		p := f.parts[i]
-		for i++; i < len(f.parts) && f.parts[i].begin <= p.end; i++ {
-			p.end = max(p.end, f.parts[i].end)
+	for i := 0; i < len(f.spans); {
+		p := f.spans[i]
+		for i++; i < len(f.spans) && f.spans[i].begin <= p.end; i++ {
+			p.end = max(p.end, f.spans[i].end)
 		}
 		clean.WriteString(text[shown:p.begin])
 		clean.WriteString(Redacted)

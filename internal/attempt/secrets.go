@@ -13,8 +13,8 @@ const Redacted = "[redacted]"
 // runLength is how many characters of a credential in a row are a part of it.
 const runLength = 8
 
-// Secrets are the credentials that must not come out of what a server, or a
-// transport, says. A nil Secrets has none.
+// Secrets are the credentials that are redacted in text from a server or a
+// transport. A nil Secrets has none.
 type Secrets struct {
 	secrets []string
 
@@ -39,10 +39,10 @@ func (s *Secrets) With(secret string) *Secrets {
 	return &Secrets{secrets: append(slices.Clip(s.secrets), secret)}
 }
 
-// Clean returns text without the parts of credentials that it has: each run of
-// eight or more characters of one, in either case, as it is, escaped for JSON,
-// a URL or HTML up to four times over, in hexadecimal or in base64. A credential
-// of fewer characters is taken out as a whole.
+// Clean returns text with every part of a credential redacted: each run of eight or
+// more characters of one, in either case, as it is, escaped for JSON, a URL or HTML
+// up to four times over, in hexadecimal or in base64. Of a credential of fewer
+// characters only the whole is redacted.
 func (s *Secrets) Clean(text string) string {
 	if s == nil || len(s.secrets) == 0 || text == "" {
 		return text
@@ -55,9 +55,9 @@ func (s *Secrets) Clean(text string) string {
 	return f.redact(text)
 }
 
-// CleanError returns err, or what its text says alone where that has a part of
-// a credential or is very long: a server can have what it responds end up in a
-// transport's error.
+// CleanError returns err; or, where its text has a part of a credential or is very
+// long, an error with the cleaned and shortened text alone. What a server responds
+// can end up in the error of a transport.
 func (s *Secrets) CleanError(err error) error {
 	text := err.Error()
 	if clean := s.Clean(shorten(text)); clean != text {

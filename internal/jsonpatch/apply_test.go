@@ -626,7 +626,7 @@ func FuzzApplyAgrees(f *testing.F) {
 	})
 }
 
-// evanphxDiffers says whether one of the differences that
+// evanphxDiffers reports whether one of the differences that
 // TestApplyDiffersFromEvanphx lists can show.
 func evanphxDiffers(t *testing.T, body string) bool {
 	var operations []struct {

@@ -18,7 +18,7 @@ func (x *execution) compare(a, b *symbol) similarity {
 	x.spend(1 + (len(a.raw)+len(b.raw))/16)
 	literals := a.kind == literal && b.kind == literal
 	switch {
-	case x.lost:
+	case x.undecided:
 		return maybe
 	case a == b, literals && bytes.Equal(a.raw, b.raw):
 		return yes
@@ -61,7 +61,7 @@ func (x *execution) compareMembers(a, b *symbol) similarity {
 			continue // its members are not all known, and are the same where it is the same
 		}
 		for token := range v.members {
-			if x.lost {
+			if x.undecided {
 				return maybe
 			}
 			if !seen[token] {

@@ -11,7 +11,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
-// Equal says whether two JSON values, valid and without space around them, are
+// Equal reports whether two JSON values, valid and without space around them, are
 // equal as RFC 6902 section 4.6 defines it: numbers by their value, objects
 // whatever their order. An object that has a name twice equals one with the
 // same names and values in an order that differs only between names.

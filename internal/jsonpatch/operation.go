@@ -44,7 +44,7 @@ func (op Operation) Check() error {
 	return nil
 }
 
-// HasFrom says whether op is one of those that RFC 6902 gives a from.
+// HasFrom reports whether op is one of those that RFC 6902 gives a from.
 func (op Operation) HasFrom() bool { return op.Op == OpMove || op.Op == OpCopy }
 
 // Append appends the JSON of op.

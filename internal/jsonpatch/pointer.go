@@ -83,13 +83,13 @@ func unescape(token Pointer) string {
 	return unescaper.Replace(string(token))
 }
 
-// contains says whether other lies under p: p is a proper prefix of it.
+// contains reports whether other lies under p: p is a proper prefix of it.
 func (p Pointer) contains(other Pointer) bool {
 	under, found := strings.CutPrefix(string(other), string(p))
 	return found && strings.HasPrefix(under, "/")
 }
 
-// IsElement says whether a reference token names an element of an array: an
+// IsElement reports whether a reference token names an element of an array: an
 // index, or "-" for the one behind the last.
 func IsElement(token string) bool {
 	_, isIndex := arrayIndex(token)

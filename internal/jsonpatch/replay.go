@@ -6,7 +6,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
-// Replay says what applying a patch a second time can do.
+// Replay is what applying a patch a second time can do.
 type Replay int
 
 const (
@@ -25,7 +25,7 @@ const (
 // whose following takes too long.
 func Analyze(ops []Operation, volatile ...string) Replay {
 	x := execution{root: new(symbol), budget: budgetFor(ops)}
-	if x.run(ops); x.fails || x.lost {
+	if x.run(ops); x.fails || x.undecided {
 		return Unsafe
 	}
 	for _, name := range volatile {
@@ -35,7 +35,7 @@ func Analyze(ops []Operation, volatile ...string) Replay {
 	x.mayFail = false
 	x.run(ops)
 	switch {
-	case x.lost:
+	case x.undecided:
 		return Unsafe
 	case x.fails: // a patch is applied as a whole or not at all
 		return Guarded
@@ -50,11 +50,11 @@ func Analyze(ops []Operation, volatile ...string) Replay {
 // An execution applies a patch to a symbolic document: nothing is known of it
 // but what must be true for the operations so far to have succeeded.
 type execution struct {
-	root    *symbol
-	budget  int  // steps that are left
-	lost    bool // nothing can be said any more
-	fails   bool // this run certainly fails
-	mayFail bool // this run fails for some of the documents that are left
+	root      *symbol
+	budget    int  // steps that are left
+	undecided bool // whether nothing can be said any more
+	fails     bool // this run certainly fails
+	mayFail   bool // this run fails for some of the documents that are left
 }
 
 // budgetFor bounds the time to what is linear in the patch, and some hundredths
@@ -70,7 +70,7 @@ func budgetFor(ops []Operation) int {
 
 func (x *execution) run(ops []Operation) {
 	for _, op := range ops {
-		if x.apply(op); x.fails || x.lost {
+		if x.apply(op); x.fails || x.undecided {
 			return
 		}
 	}
@@ -78,7 +78,7 @@ func (x *execution) run(ops []Operation) {
 
 func (x *execution) apply(op Operation) {
 	if strings.Count(string(op.Path), "/") > rawjson.MaxDepth || strings.Count(string(op.From), "/") > rawjson.MaxDepth {
-		x.lost = true
+		x.undecided = true
 		return
 	}
 	value := &symbol{kind: literal, raw: op.Value}
@@ -105,8 +105,9 @@ func (x *execution) apply(op Operation) {
 	}
 }
 
-// test learns from a success what is at p, unless that is null: then some
-// libraries also succeed where there is nothing, against RFC 6902 section 4.6.
+// test takes what is at p to be want from now on, which a success proves. It does
+// not for null: there some libraries succeed where there is nothing, against RFC
+// 6902 section 4.6.
 func (x *execution) test(p Pointer, want *symbol) {
 	got, null := x.at(p), want.raw[0] == 'n'
 	switch same := x.compare(got, want); {
@@ -124,7 +125,7 @@ func (x *execution) test(p Pointer, want *symbol) {
 // at returns what is at p.
 func (x *execution) at(p Pointer) *symbol {
 	v := x.root
-	for p != "" && !x.lost {
+	for p != "" && !x.undecided {
 		var token string
 		token, p = p.Next()
 		x.requireToHold(v, token)
@@ -159,7 +160,7 @@ func (x *execution) requireToHold(v *symbol, token string) {
 	case isIndex, token == "-":
 		x.require(v, provenContainer)
 	case strings.Trim(token, "+-0123456789") == "":
-		x.lost = true // an index to some libraries, a name to RFC 6901 section 4: "-1", "01", ""
+		x.undecided = true // an index to some libraries, a name to RFC 6901 section 4: "-1", "01", ""
 	default:
 		x.require(v, provenObject)
 	}
@@ -169,7 +170,7 @@ func (x *execution) requireToHold(v *symbol, token string) {
 // write does to the document what op does: add, remove or replace.
 func (x *execution) write(op string, p Pointer, v *symbol) {
 	if p == "" {
-		x.lost = true
+		x.undecided = true
 		return
 	}
 	x.root = x.written(x.root, op, p, v)
@@ -177,7 +178,7 @@ func (x *execution) write(op string, p Pointer, v *symbol) {
 
 func (x *execution) written(in *symbol, op string, p Pointer, v *symbol) *symbol {
 	token, rest := p.Next()
-	if x.requireToHold(in, token); x.fails || x.lost {
+	if x.requireToHold(in, token); x.fails || x.undecided {
 		return in
 	}
 	if rest != "" {

@@ -3,8 +3,8 @@ package jsonpatch
 import "encoding/json"
 
 // A symbol is what is known of a value in the document. It may be at several
-// places. What is known of an unknown one is learned; only one that is changed
-// or an array, and not shared, is ever written.
+// paths. More can become known of an unknown one; apart from that, only one that is
+// changed or an array, and not shared, is ever written.
 type symbol struct {
 	kind    kind
 	proven  proof              // unknown: what is certain
@@ -13,7 +13,7 @@ type symbol struct {
 	list    []*symbol          // array, or a literal one: its elements
 	base    *symbol            // changed: what it was, not itself changed
 	members map[string]*symbol // changed: what is there instead; else: its members, of an unknown one as far as they were looked at
-	shared  bool               // changed, array: at several places
+	shared  bool               // changed, array: at several paths
 }
 
 type kind uint8
@@ -78,7 +78,7 @@ func (v *symbol) keep(token string, value *symbol) {
 	v.members[token] = value
 }
 
-// share returns v, which is at one more place from now on.
+// share returns v, which is at one more path from now on.
 func (v *symbol) share() *symbol {
 	if v.kind == changed || v.kind == array {
 		v.shared = true

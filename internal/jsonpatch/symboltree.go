@@ -11,7 +11,7 @@ import (
 
 func (x *execution) spend(steps int) {
 	x.budget -= steps
-	x.lost = x.lost || x.budget < 0
+	x.undecided = x.undecided || x.budget < 0
 }
 
 // withElement returns the array in with v at token.
@@ -89,7 +89,7 @@ func (x *execution) open(v *symbol) {
 		for quoted, value := range rawjson.Members(v.raw) {
 			name := string(rawjson.Unquote(quoted))
 			if _, twice := v.members[name]; twice {
-				x.lost = true // RFC 8259 section 4 does not say which of the two counts
+				x.undecided = true // RFC 8259 section 4 does not say which of the two counts
 			}
 			v.keep(name, &symbol{kind: literal, raw: value})
 		}

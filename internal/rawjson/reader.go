@@ -124,7 +124,7 @@ func (r *Reader) open(bracket byte) {
 	r.expect(bracket)
 }
 
-// more says whether a member or element comes next. It reads what stands in
+// more reports whether a member or element comes next. It reads what stands in
 // front of it, or the bracket.
 func (r *Reader) more(bracket byte, first bool) bool {
 	switch {

@@ -238,7 +238,7 @@ func appendEscaped(b []byte, s string) (escaped []byte, rest string) {
 	}
 }
 
-// isSurrogate says whether s starts with half a surrogate pair.
+// isSurrogate reports whether s starts with half a surrogate pair.
 func isSurrogate(s string) bool {
 	return len(s) >= 3 && s[0] == 0xED && s[1]&0xE0 == 0xA0 && s[2]&0xC0 == 0x80
 }

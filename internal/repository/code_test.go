@@ -107,7 +107,7 @@ func moduleOf(modules []string, folder string) string {
 	return "."
 }
 
-// isStandard tells whether a path is of the standard library: its first element is no host.
+// isStandard reports whether a path is of the standard library: its first element is no host.
 func isStandard(imported string) bool {
 	first, _, _ := strings.Cut(imported, "/")
 	return !strings.Contains(first, ".")

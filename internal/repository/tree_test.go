@@ -72,7 +72,7 @@ func filesNamed(t *testing.T, wanted func(name string) bool) []string {
 	return names
 }
 
-// isWhole tells whether the other modules are there too: they are not in the module cache.
+// isWhole reports whether the other modules are there too: they are not in the module cache.
 func isWhole() bool {
 	_, err := fs.Stat(tree, "tools/go.mod")
 	return err == nil
