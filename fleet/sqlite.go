@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
+	"io"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -23,7 +23,7 @@ var errFileReplaced = errors.New("the database file was deleted or replaced whil
 // which its own busy handler is not.
 func openSQLite(_ context.Context, path string) (*Store, error) {
 	if path == "" || strings.HasPrefix(path, ":") {
-		return nil, fmt.Errorf("path %q: want that of a file", path)
+		return nil, errors.New("want the path of a file")
 	}
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -57,12 +57,13 @@ func openSQLite(_ context.Context, path string) (*Store, error) {
 	}, nil
 }
 
-// makePrivate sees to it that there is a file which only its owner can read,
-// before anything is in it. SQLite gives its mode to the files beside it.
+// makePrivate makes a database that only its owner can read, before anything is in
+// it, or makes one that is there private. It leaves any other file as it is. SQLite
+// gives the mode to the files beside it.
 func makePrivate(path string) (os.FileInfo, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
-		return nil, err
+		return nil, errors.Unwrap(err) // Open names the path
 	}
 	defer file.Close()
 	info, err := file.Stat()
@@ -70,12 +71,23 @@ func makePrivate(path string) (os.FileInfo, error) {
 		return nil, err
 	}
 	if !info.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", path)
+		return nil, errors.New("not a regular file")
+	}
+	if info.Size() > 0 && !isDatabase(file) {
+		return nil, errors.New("not a SQLite database")
 	}
 	if info.Mode().Perm()&0o077 != 0 {
 		return info, file.Chmod(0o600)
 	}
 	return info, nil
+}
+
+// isDatabase reports whether a file begins as https://sqlite.org/fileformat.html says.
+func isDatabase(file io.Reader) bool {
+	const magic = "SQLite format 3\x00"
+	begins := make([]byte, len(magic))
+	_, err := io.ReadFull(file, begins)
+	return err == nil && string(begins) == magic
 }
 
 func sqliteSource(path, lock string, pragmas ...string) string {

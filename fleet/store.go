@@ -35,17 +35,17 @@ type Store struct {
 // its mode becomes 0600. A file that is no database, a server that cannot be
 // reached, and tables of a newer version are errors.
 func Open(ctx context.Context, source string) (*Store, error) {
-	open := openSQLite
+	open, what := openSQLite, "open "+strconv.Quote(source)
 	if strings.HasPrefix(source, "postgres://") || strings.HasPrefix(source, "postgresql://") {
-		open = openPostgres
+		open, what = openPostgres, "open" // a URL may hold a password; Postgres's errors name the server
 	}
 	s, err := open(ctx, source)
 	if err != nil {
-		return nil, fmt.Errorf("fleet: open: %w", err)
+		return nil, fmt.Errorf("fleet: %s: %w", what, err)
 	}
 	if err := s.migrate(ctx); err != nil {
 		_ = s.Close()
-		return nil, fmt.Errorf("fleet: open: %w", err)
+		return nil, fmt.Errorf("fleet: %s: %w", what, err)
 	}
 	return s, nil
 }

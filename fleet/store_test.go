@@ -67,13 +67,13 @@ func TestTheFileIsReadableByItsOwnerOnly(t *testing.T) {
 func TestOpenSaysWhatIsWrong(t *testing.T) {
 	dir := t.TempDir()
 	noDatabase := filepath.Join(dir, "text")
-	require.NoError(t, os.WriteFile(noDatabase, []byte(strings.Repeat("no database\n", 100)), 0o600))
+	require.NoError(t, os.WriteFile(noDatabase, []byte(strings.Repeat("no database\n", 100)), 0o644))
 	for source, want := range map[string]string{
 		"":                                 "path",
 		":memory:":                         "path",
 		dir:                                "directory",
 		filepath.Join(dir, "none", "a.db"): "no such file or directory",
-		noDatabase:                         "not a database",
+		noDatabase:                         `fleet: open "` + noDatabase + `": not a SQLite database`,
 		"postgres://%zz":                   "postgres",
 		"postgres://user:hunter2@127.0.0.1:1/none?connect_timeout=1": "127.0.0.1",
 	} {
@@ -81,6 +81,9 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		require.ErrorContains(t, err, want, source)
 		assert.NotContains(t, err.Error(), "hunter2")
 	}
+	info, err := os.Stat(noDatabase)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o644), info.Mode(), "a file that is something else is left as it is")
 }
 
 func TestOpenedByManyAtOnce(t *testing.T) {

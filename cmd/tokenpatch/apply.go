@@ -35,7 +35,7 @@ func apply(ctx context.Context, a *app) error {
 	if _, err := clientFor(config, file); err != nil {
 		return err
 	}
-	store, err := a.makeStore(ctx)
+	store, err := fleet.Open(ctx, a.db)
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ func TestFirstSteps(t *testing.T) {
 	assert.Equal(t, "tokenpatch status: there is no database tokenpatch.db here yet: tokenpatch apply makes it, and -db names another\n",
 		s.run(1, "status").stderr)
 	s.file("no.db", strings.Repeat("no database\n", 100))
-	assert.Equal(t, 1, strings.Count(s.run(1, "status", "-db", "no.db").stderr, "file is not a database"))
+	assert.Equal(t, "tokenpatch status: fleet: open \"no.db\": not a SQLite database\n", s.run(1, "status", "-db", "no.db").stderr)
 
 	s.file("x.jsonl", `{"api":"v2","id":"token0","want":{"role":"reader"}}
 {"api":"v2","id":"nobody","want":{"role":"reader"}}`)

@@ -61,16 +61,7 @@ func (a *app) openStore(ctx context.Context) (*fleet.Store, error) {
 			return nil, fmt.Errorf("there is no database %s here yet: tokenpatch apply makes it, and -db names another", a.db)
 		}
 	}
-	return a.makeStore(ctx)
-}
-
-// makeStore opens a store, and makes one where there is none.
-func (a *app) makeStore(ctx context.Context) (*fleet.Store, error) {
-	store, err := fleet.Open(ctx, a.db)
-	if err != nil && !isPostgres(a.db) { // a URL is told by Postgres's own errors
-		err = fmt.Errorf("-db %s: %w", a.db, err)
-	}
-	return store, err
+	return fleet.Open(ctx, a.db)
 }
 
 // openRun opens a store that is there, and finds the run that is asked for in it.
