@@ -34,6 +34,7 @@ const (
 
 // fence is a fenced block of a document.
 type fence struct {
+	document string
 	language string
 	line     int // of its first line
 	text     string
@@ -43,8 +44,18 @@ type fence struct {
 // program as it is, and any other as the body of a function that has a client, the ids of the service's two tokens, and
 // the second one's settings as they are and as they shall be. A block of plain text after it is what it prints.
 func TestReadmeBlocks(t *testing.T) {
+	testBlocks(t, fencesOf(t, "README.md"))
+}
+
+// What docs/migrating.md shows on the side of tokenpatch is compiled and run too.
+func TestMigratingBlocks(t *testing.T) {
+	testBlocks(t, slices.DeleteFunc(fencesOf(t, "docs/migrating.md"), func(block fence) bool {
+		return !strings.HasPrefix(block.text, "// after\n")
+	}))
+}
+
+func testBlocks(t *testing.T, fences []fence) {
 	dir := t.TempDir()
-	fences := fencesOf(text(t, "README.md"))
 	var fragments []fence
 	programs := map[string]map[string]string{"fragments": {"main.go": text(t, "internal/repository/testdata/fragments.go.txt")}}
 	type run struct {
@@ -85,13 +96,14 @@ func TestReadmeBlocks(t *testing.T) {
 }
 
 // fencesOf lists the fenced blocks of a document.
-func fencesOf(document string) []fence {
+func fencesOf(t *testing.T, document string) []fence {
+	t.Helper()
 	var fences []fence
 	var open *fence
-	for i, line := range strings.Split(document, "\n") {
+	for i, line := range strings.Split(text(t, document), "\n") {
 		switch {
 		case open == nil && strings.HasPrefix(line, "```"):
-			open = &fence{language: strings.TrimPrefix(line, "```"), line: i + 2}
+			open = &fence{document: document, language: strings.TrimPrefix(line, "```"), line: i + 2}
 		case open != nil && line == "```":
 			fences, open = append(fences, *open), nil
 		case open != nil:
@@ -101,8 +113,8 @@ func fencesOf(document string) []fence {
 	return fences
 }
 
-// lineOf makes the compiler's messages name the line of the README.
-func lineOf(block fence) string { return fmt.Sprintf("//line README.md:%d\n", block.line) }
+// lineOf makes the compiler's messages name the line of the document.
+func lineOf(block fence) string { return fmt.Sprintf("//line %s:%d\n", block.document, block.line) }
 
 // imports are the packages that a block may use by name.
 var imports = map[string]string{
@@ -113,8 +125,8 @@ var imports = map[string]string{
 // function is a file with a block as the body of a function, which uses whatever the block declares.
 func function(t *testing.T, block fence) string {
 	source := "package p\nfunc f() error {\n" + block.text + "\n}"
-	file, err := parser.ParseFile(token.NewFileSet(), "README.md", source, parser.SkipObjectResolution)
-	require.NoError(t, err, "README.md:%d", block.line)
+	file, err := parser.ParseFile(token.NewFileSet(), block.document, source, parser.SkipObjectResolution)
+	require.NoError(t, err, "%s:%d", block.document, block.line)
 	used := map[string]bool{"context": true}
 	ast.Inspect(file, func(node ast.Node) bool {
 		if selector, ok := node.(*ast.SelectorExpr); ok {

@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"time"
 
+	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/tokenpatch/tokenpatch"
@@ -18,6 +20,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 1 {
+		log.Fatal("want arguments: the ids of tokens")
+	}
 	if err := makeReadOnly(context.Background(), os.Args[1:]); err != nil {
 		log.Fatal(err)
 	}
@@ -43,12 +48,16 @@ func makeReadOnly(ctx context.Context, ids []string) (err error) {
 	return nil
 }
 
-// printer is an exporter that prints the name of each span, and whether it ended well.
+// printer is an exporter that prints how long each span took, its name, and whether it ended badly.
 type printer struct{}
 
 func (printer) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
 	for _, span := range spans {
-		fmt.Println(span.Name(), span.Status().Code)
+		line := fmt.Sprintf("%8v  %s", span.EndTime().Sub(span.StartTime()).Round(time.Millisecond), span.Name())
+		if span.Status().Code == codes.Error {
+			line += "  failed"
+		}
+		fmt.Println(line)
 	}
 	return nil
 }

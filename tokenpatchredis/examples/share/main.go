@@ -17,6 +17,9 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 1 {
+		log.Fatal("want arguments: the ids of tokens")
+	}
 	if err := makeReadOnly(context.Background(), os.Args[1:]); err != nil {
 		log.Fatal(err)
 	}
@@ -27,8 +30,8 @@ func makeReadOnly(ctx context.Context, ids []string) error {
 	defer store.Close()
 	config := tokenpatch.ConfigFromEnv()
 	config.Budget = tokenpatchredis.New(store)
-	config.V2.Account = "acme" // any name, the same in every program; no credential
-	config.V2.Share = 0.5      // leave the other half of the limit to production
+	config.V1.Account, config.V2.Account = "acme", "acme" // any names, the same in every program; no credential
+	config.V2.Share = 0.5                                 // leave the other half of the limit to production
 	client, err := tokenpatch.NewClient(config)
 	if err != nil {
 		return err
