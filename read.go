@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/tokenpatch/tokenpatch/internal/attempt"
 )
@@ -34,12 +35,12 @@ func (t *V2Tokens) GetToken(ctx context.Context, id string) (*Token, error) {
 	if err := t.service.checkID(id); err != nil {
 		return nil, err
 	}
-	token := new(Token)
-	err := t.service.send(ctx, request{endpoint: getToken, token: id, result: (*readToken)(token), replay: always})
+	result := readToken{id: id}
+	err := t.service.send(ctx, request{endpoint: getToken, token: id, result: &result, replay: always})
 	if err != nil {
 		return nil, err
 	}
-	return token, nil
+	return &result.token, nil
 }
 
 // TokensOptions are the options of [V2Tokens.Tokens]. The zero value is the default.
@@ -137,15 +138,25 @@ func (t *V2Tokens) page(ctx context.Context, options TokensOptions, offset int) 
 // always is the replay of a read.
 func always() Replay { return ReplayIdempotent }
 
-// readToken is the success of GetToken: a status 200 with a token.
-type readToken Token
+// readToken is the success of GetToken: a status 200 with the token that was asked
+// for. Another one, as from a cache, would settle a change that it says nothing of.
+type readToken struct {
+	id    string // that was asked for
+	token Token
+}
 
 func (t *readToken) read(r *attempt.Result) (Outcome, error) {
 	return readOutcome(r, func(body []byte) error {
-		if err := (*Token)(t).UnmarshalJSON(body); err != nil {
+		if err := t.token.UnmarshalJSON(body); err != nil {
 			return err
 		}
-		return checkIDOf((*Token)(t))
+		if err := checkIDOf(&t.token); err != nil {
+			return err
+		}
+		if !strings.EqualFold(t.token.ID, t.id) { // an id in hexadecimal may be spelled in capitals
+			return errors.New("the response is another token: its _id is not the one asked for")
+		}
+		return nil
 	})
 }
 

@@ -70,6 +70,7 @@ func TestErrorsOfReads(t *testing.T) {
 		{"null", tokenpatchtest.Fault{Status: 200, Body: "null"}, nil, 4},
 		{"no token", tokenpatchtest.Fault{Status: 200, Body: "{}"}, nil, 4},
 		{"no content", tokenpatchtest.Fault{Status: 204}, nil, 4},
+		{"another token", tokenpatchtest.Fault{Status: 200, Body: `{"_id": "another", "name": "b"}`}, nil, 4},
 		{"cut before", tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore}, []string{"Read"}, 4},
 		{"cut after", tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}, []string{"Read"}, 4},
 		{"cut in the middle", tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle}, nil, 4},

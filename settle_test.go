@@ -108,6 +108,18 @@ func TestSettleRefusesWrongInput(t *testing.T) {
 	assert.Zero(t, service.RequestCount())
 }
 
+// A response about another token, as from a cache, settles nothing.
+func TestSettleByAnotherToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.Inject(tokenpatchtest.Fault{Times: -1, Status: 200, Body: `{"_id": "another", "name": "b"}`})
+		outcome, token, err := client.V2.Settle(t.Context(), decodeToken(t, tokenJSON), tokenpatch.NewPatch().SetName("b"))
+		require.ErrorContains(t, err, "the response is another token")
+		assert.Equal(t, unknown, outcome)
+		assert.Nil(t, token)
+	})
+}
+
 func TestSettleOfATokenThatIsGone(t *testing.T) {
 	service, client := newPair(t)
 	service.Remove(idV2)
