@@ -52,10 +52,10 @@ func (c *call) sendWatched(ctx context.Context) {
 	header := c.service.header(c.request.endpoint)
 	if events.hooks.AttemptStart != nil {
 		header = header.Clone()
-		delete(header, "Authorization") // which is not theirs to see
+		delete(header, "Authorization") // a hook must not see it
 		info.Header = header
 		ctx = events.attemptStart(ctx, &info)
-		delete(header, "Authorization") // nor to set
+		delete(header, "Authorization") // nor set it
 	}
 	began := time.Now()
 	c.send(ctx, header)

@@ -231,16 +231,19 @@ type shared struct {
 
 // newShared checks and fills in what both services have in common.
 func newShared(config Config) (shared, error) {
-	for field, negative := range map[string]bool{
-		"Config.CancelGrace":            config.CancelGrace < 0,
-		"Config.MaxResponseBytes":       config.MaxResponseBytes < 0,
-		"Config.Retry.MaxAttempts":      config.Retry.MaxAttempts < 0,
-		"Config.Retry.MinBackoff":       config.Retry.MinBackoff < 0,
-		"Config.Retry.MaxBackoff":       config.Retry.MaxBackoff < 0,
-		"Config.Retry.MaxRateLimitWait": config.Retry.MaxRateLimitWait < 0,
+	for _, setting := range []struct {
+		field    string
+		negative bool
+	}{
+		{"Config.CancelGrace", config.CancelGrace < 0},
+		{"Config.MaxResponseBytes", config.MaxResponseBytes < 0},
+		{"Config.Retry.MaxAttempts", config.Retry.MaxAttempts < 0},
+		{"Config.Retry.MinBackoff", config.Retry.MinBackoff < 0},
+		{"Config.Retry.MaxBackoff", config.Retry.MaxBackoff < 0},
+		{"Config.Retry.MaxRateLimitWait", config.Retry.MaxRateLimitWait < 0},
 	} {
-		if negative {
-			return shared{}, &InputError{Field: field, Value: "a negative number", Want: "0 for the default, or more"}
+		if setting.negative {
+			return shared{}, &InputError{Field: setting.field, Value: "a negative number", Want: "0 for the default, or more"}
 		}
 	}
 	agent := strings.TrimSpace(config.UserAgent + " tokenpatch/" + version)

@@ -127,6 +127,7 @@ func TestNewClientRefusesSettings(t *testing.T) {
 		{"APIKey space", func(c *tokenpatch.Config) { c.V1.APIKey = "Bearer 5ecret" }, "Config.V1.APIKey" + credential},
 		{"AccessToken tab", func(c *tokenpatch.Config) { c.V2.AccessToken = "5ecret\t" }, "Config.V2.AccessToken" + credential},
 		{"AccessToken unicode", func(c *tokenpatch.Config) { c.V2.AccessToken = "5ecret\u00e9" }, "Config.V2.AccessToken" + credential},
+		{"two wrong settings", func(c *tokenpatch.Config) { c.CancelGrace, c.MaxResponseBytes, c.Retry.MaxAttempts = -1, -1, -1 }, "Config.CancelGrace: a negative number: want 0 for the default, or more"},
 		{"APIKey twice", func(c *tokenpatch.Config) { c.V1.APIKey, c.V1.APIKeyFunc = "5ecret", supply }, "Config.V1.APIKey: set together with Config.V1.APIKeyFunc: want one of the two"},
 		{"AccessToken twice", func(c *tokenpatch.Config) { c.V2.AccessToken, c.V2.AccessTokenFunc = "5ecret", supply }, "Config.V2.AccessToken: set together with Config.V2.AccessTokenFunc: want one of the two"},
 	}

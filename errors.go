@@ -246,12 +246,12 @@ func (d *ValidationDetail) UnmarshalJSON(data []byte) error {
 	}
 	*d = ValidationDetail{Msg: wire.Msg, Type: wire.Type, Input: wire.Input, Ctx: wire.Ctx}
 	for _, raw := range wire.Loc {
-		var index int
-		var name string
-		if err := json.Unmarshal(raw, &index); err == nil {
-			d.Loc = append(d.Loc, index)
-		} else if err := json.Unmarshal(raw, &name); err == nil {
-			d.Loc = append(d.Loc, name)
+		var index *int // nil for null, which is neither
+		var name *string
+		if err := json.Unmarshal(raw, &index); err == nil && index != nil {
+			d.Loc = append(d.Loc, *index)
+		} else if err := json.Unmarshal(raw, &name); err == nil && name != nil {
+			d.Loc = append(d.Loc, *name)
 		} else {
 			return fmt.Errorf("loc: %.40s: want strings and integers", raw)
 		}

@@ -604,7 +604,7 @@ func TestErrorsOfZeroValuePrint(t *testing.T) {
 }
 
 func TestValidationDetailUnmarshalJSON(t *testing.T) {
-	for _, body := range []string{`[]`, `"text"`, `{"loc": 5}`, `{"loc": [1.5]}`, `{"loc": [{}]}`, `{"msg": 5}`} {
+	for _, body := range []string{`[]`, `"text"`, `{"loc": 5}`, `{"loc": [1.5]}`, `{"loc": [{}]}`, `{"loc": [null]}`, `{"msg": 5}`} {
 		var d tokenpatch.ValidationDetail
 		require.Error(t, json.Unmarshal([]byte(body), &d), body)
 	}

@@ -13,7 +13,8 @@ import (
 
 // Hooks are functions that are called while a call is under way, so that a
 // program can count, time and trace it without wrapping anything. Each may be
-// nil, and costs nothing then.
+// nil, and costs nothing then. [V2Tokens.EditToken] makes several calls, each of
+// which is reported; [V2Tokens.Tokens] makes one for each page.
 //
 // They are called in the goroutine of the call, concurrently for concurrent calls.
 // A hook that blocks holds up its own call. WaitEnd and AttemptStart may be called
@@ -65,8 +66,8 @@ func (c CallInfo) path() string {
 	return before + url.PathEscape(c.Token)
 }
 
-// shown is the token's id without what secrets has: an id can be a credential by
-// mistake. Each hook is told of it, and looking through it takes its time.
+// shown is the token's id as hooks and errors show it, with secrets redacted: an id
+// can be a credential by mistake. It is kept, since redacting takes time.
 type shown struct {
 	token   string
 	secrets *attempt.Secrets

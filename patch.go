@@ -304,13 +304,14 @@ func (p *Patch) setString(path Pointer, text string) *Patch {
 	return p.set(jsonpatch.OpReplace, path, rawjson.AppendString(p.content.values, text))
 }
 
-// set adds an operation that needs no check, whose value is what values has
-// more than before.
+// set adds an operation that needs no check. values are the content's, with the
+// operation's value appended.
 func (p *Patch) set(op string, path Pointer, values []byte) *Patch {
 	return p.add(jsonpatch.Operation{Op: op, Path: jsonpatch.Pointer(path), Value: p.keep(values)})
 }
 
-// keep returns what values has more than before.
+// keep keeps values, which are the content's with one value appended, and returns
+// that value.
 func (p *Patch) keep(values []byte) json.RawMessage {
 	value := slices.Clip(values[len(p.content.values):])
 	p.content.values = values

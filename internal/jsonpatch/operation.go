@@ -32,10 +32,10 @@ type Operation struct {
 
 // Check says what can be seen to be wrong with op without a document.
 func (op Operation) Check() error {
-	if err := op.Path.Check(); err != nil {
+	if err := op.Path.check(); err != nil {
 		return err
 	}
-	if err := op.From.Check(); err != nil {
+	if err := op.From.check(); err != nil {
 		return fmt.Errorf("from %q: %w", string(op.From), err)
 	}
 	if op.Op == OpMove && op.From.contains(op.Path) { // RFC 6902 section 4.4

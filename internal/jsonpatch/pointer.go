@@ -24,10 +24,10 @@ func (p Pointer) Append(tokens ...string) Pointer {
 	return p
 }
 
-// Tokens returns the reference tokens of p, unescaped, or the error of
-// [Pointer.Check].
+// Tokens returns the reference tokens of p, unescaped, or how p breaks RFC 6901
+// section 3.
 func (p Pointer) Tokens() (tokens []string, err error) {
-	if err := p.Check(); err != nil {
+	if err := p.check(); err != nil {
 		return nil, err
 	}
 	for p != "" {
@@ -38,8 +38,8 @@ func (p Pointer) Tokens() (tokens []string, err error) {
 	return tokens, nil
 }
 
-// Check says how p breaks RFC 6901 section 3.
-func (p Pointer) Check() error {
+// check says how p breaks RFC 6901 section 3.
+func (p Pointer) check() error {
 	switch {
 	case p == "":
 		return nil

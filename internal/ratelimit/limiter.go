@@ -227,7 +227,7 @@ func (l *Limiter) withdraw(w *waiter) bool {
 	switch {
 	case w.closed != nil:
 		return false
-	case w.taken:
+	case w.admitted:
 		l.cancel(w.permit)
 	default:
 		w.queue.remove(w)
@@ -268,7 +268,7 @@ func (l *Limiter) admitWaiting(now instant) {
 		w := next.front
 		next.remove(w)
 		l.admit(w.permit, next.route, now)
-		w.taken = true
+		w.admitted = true
 		close(w.done)
 	}
 }

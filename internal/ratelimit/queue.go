@@ -14,9 +14,9 @@ type waiter struct {
 	permit     *Permit
 	queue      *queue
 	done       chan struct{} // closed once it has left the queue
-	taken      bool          // whether it was admitted
-	closed     *ClosedError  // why it was turned away
-	reason     Reason        // set when it leaves the queue
+	admitted   bool
+	closed     *ClosedError // why it was turned away
+	reason     Reason       // set when it leaves the queue
 	since      instant
 	ends       instant // when its context does; 0 where that is not known
 	prev, next *waiter

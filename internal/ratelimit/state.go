@@ -139,7 +139,7 @@ func (s *state) abandon(a attempt) {
 
 // observe settles an attempt that had a response, and takes in what the response says.
 func (s *state) observe(a attempt, r response, now instant) {
-	s.time(a, now)
+	s.observeRoundTrip(a, now)
 	if r.date > 0 && !s.isVague(a) {
 		s.clock.observeDate(r.date, a.admitted, now)
 	}
@@ -186,9 +186,9 @@ func (s *state) refuse(q *quota, n parsed, current, usedUp bool, now instant) {
 	}
 }
 
-// time takes in how long a round trip took. One that took very long says little
-// of the next.
-func (s *state) time(a attempt, now instant) {
+// observeRoundTrip takes in how long a round trip took. One that took very long
+// says little of the next.
+func (s *state) observeRoundTrip(a attempt, now instant) {
 	rtt := max(now-a.admitted, 0)
 	if s.rtt == 0 {
 		s.rtt, s.quickest = rtt, rtt

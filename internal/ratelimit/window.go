@@ -203,9 +203,9 @@ func (q *quota) observeLength(r response) {
 	case w.reset == 0 || r.reset == 0 || length <= 0:
 		return
 	case r.date > 0 && r.date+time.Second <= w.reset:
-		return
+		return // the first one was not over
 	case r.date < w.reset && w.last-w.first < 5*time.Millisecond:
-		return
+		return // it may not have been over, and no two responses at different times had its reset
 	case r.date == 0 && length > max(defaultWindow, 2*(w.last-w.first)), r.date > 0 && length > max(defaultWindow, 2*(r.reset-r.date)):
 		return // there were windows in between on which no response has reported
 	case q.length == 0 || length < q.length:
