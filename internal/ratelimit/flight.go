@@ -2,8 +2,9 @@ package ratelimit
 
 import "time"
 
-// generations slice time, so that a few counters tell how long attempts have been
-// in flight: an attempt is overdue once generations later ones have begun.
+// generations divide time into slices, so that a few counters tell how long attempts
+// have been in flight. An attempt is overdue once generationsInFlight slices have
+// begun after its own.
 //
 // An overdue attempt does not keep others waiting any more. Each time that
 // attempts become overdue the next ones are given twice the time, until a

@@ -72,10 +72,9 @@ type Limiter struct {
 	shared  shared
 }
 
-// Permit is one attempt's part of the budget, from its admission to its end.
-// The zero value is ready. A call uses one for all of its attempts, one after
-// the other: it keeps the call's place in the order of arrival. It is not for
-// concurrent use.
+// Permit lets one attempt be sent, and is settled when that ends. The zero value is
+// ready. A call uses one Permit for all of its attempts, one after the other: it
+// keeps the call's position in the order of arrival. It is not for concurrent use.
 type Permit struct {
 	Waiting func(Reason) // if not nil, called by Wait before it waits, with the reason as it then is
 
