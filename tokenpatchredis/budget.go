@@ -1,5 +1,5 @@
 // Package tokenpatchredis keeps one rate budget for many programs in Redis: it
-// is a [tokenpatch.Budget].
+// is a [github.com/tokenpatch/tokenpatch.Budget].
 //
 // It needs WATCH, GETRANGE, TIME and SET in a transaction, and no script: Redis
 // 6.2 and newer has them, and so have Valkey and what clouds offer under either

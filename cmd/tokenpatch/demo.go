@@ -108,7 +108,7 @@ func (d *demonstration) plan(ctx context.Context) error {
 
 func (d *demonstration) applyAndKill(ctx context.Context) error {
 	d.misbehave()
-	d.say("The service allows 20 requests a second, and breaks connections. In the middle the process is killed.")
+	d.say("The service allows 20 requests a second, and breaks connections.\n# In the middle the process is killed.")
 	cmd := d.command(ctx, "apply", "-timeout", "1s", "changes.jsonl")
 	if err := cmd.Start(); err != nil {
 		return err
@@ -125,7 +125,7 @@ func (d *demonstration) applyAndKill(ctx context.Context) error {
 }
 
 func (d *demonstration) goOn(ctx context.Context) error {
-	d.say("The same command goes on. What was in flight is asked for first, and not sent blindly again.")
+	d.say("The same command goes on. What was in flight is asked for first,\n# and not sent blindly again.")
 	return d.finish(d.command(ctx, "apply", "-timeout", "1s", "changes.jsonl").Run())
 }
 
@@ -158,7 +158,7 @@ func (d *demonstration) compare(context.Context) error {
 			refused++
 		}
 	}
-	fmt.Fprintf(d.stdout, "%d tokens were changed once, %d twice or more, %d not at all; %d of %d requests were refused with 429\n",
+	fmt.Fprintf(d.stdout, "%d tokens were changed once, %d twice or more, %d not at all;\n%d of %d requests were refused with 429\n",
 		times[1], demoTokens-times[0]-times[1], times[0], refused, d.service.RequestCount())
 	return nil
 }
