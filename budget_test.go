@@ -86,6 +86,36 @@ func TestProgramsShareABudget(t *testing.T) {
 	})
 }
 
+// A request that is held up between its permit and its sending counts until it is sent,
+// however many responses come in meanwhile.
+func TestARequestThatIsHeldUpCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, _ := newPair(t)
+		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 2 * time.Second, Global: 60, Floating: true})
+		var attempts atomic.Int64
+		client := sharingClients(t, service, 1, func(c *tokenpatch.Config) {
+			c.Budget = new(tokenpatchtest.Budget)
+			c.Hooks.AttemptStart = func(ctx context.Context, _ *tokenpatch.AttemptInfo) context.Context {
+				if attempts.Add(1)%4 == 0 {
+					time.Sleep(400 * time.Millisecond) // a program that writes down what it is about to do, on a busy machine
+				}
+				return ctx
+			}
+		})[0]
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				for range 20 {
+					assert.NoError(t, patchName(t.Context(), client))
+				}
+			})
+		}
+		wg.Wait()
+		defer time.Sleep(time.Second) // what still asks the store comes to its end
+		assert.Zero(t, refused(service.Requests()))
+	})
+}
+
 func TestAServiceWithoutLimitsIsNotShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, _ := newPair(t)

@@ -121,7 +121,7 @@ func (c *codec) window(w *window) {
 	c.flag(&w.shut)
 	c.flag(&w.leftToOthers)
 	c.flag(&w.fell)
-	for _, n := range []*int{&w.sent, &w.number, &w.start, &w.before, &w.responses, &w.asked, &w.wanted} {
+	for _, n := range []*int{&w.sent, &w.number, &w.start, &w.before, &w.responses, &w.asked, &w.wanted, &w.lost.overdue} {
 		field(c, n)
 	}
 	field(c, &w.since)
@@ -206,7 +206,7 @@ func (q *quota) limitTo(s *state, now instant) {
 	q.missing, q.programs = between(q.missing, 0, windowsRemembered), between(q.programs, 0, maxRemaining)
 	q.length, q.clients = between(q.length, 0, 24*time.Hour), between(q.clients, 0, maxClients)
 	q.backoffFactor = between(q.backoffFactor, 0, maxBackoffFactor)
-	for _, n := range []*int{&w.sent, &w.number, &w.start, &w.before, &w.responses, &w.asked, &w.wanted, &q.wanted, &w.lost.older.n, &w.lost.newer.n} {
+	for _, n := range []*int{&w.sent, &w.number, &w.start, &w.before, &w.responses, &w.asked, &w.wanted, &q.wanted, &w.lost.older.n, &w.lost.newer.n, &w.lost.overdue} {
 		*n = between(*n, 0, maxRemaining)
 	}
 	for _, at := range []*instant{&w.opened, &w.first, &w.last} {

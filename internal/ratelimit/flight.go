@@ -87,15 +87,19 @@ func (f *inFlight) age() int {
 // known whether the latest Remaining includes them. A response to an attempt that
 // was admitted after they had ended does include them. Those that are lost while
 // the others wait for such a response are a second batch, so that steady losses
-// cannot put it off for ever.
-type lost struct{ older, newer batch }
+// cannot put it off for ever. Those that are overdue where programs share the state
+// count until the window ends.
+type lost struct {
+	older, newer batch
+	overdue      int
+}
 
 type batch struct {
 	n   int
 	seq uint64 // the latest attempt that was admitted by the time they ended
 }
 
-func (l *lost) total() int { return l.older.n + l.newer.n }
+func (l *lost) total() int { return l.older.n + l.newer.n + l.overdue }
 
 func (l *lost) add(n int, latest uint64) {
 	to := &l.newer

@@ -87,7 +87,11 @@ func (s *state) age(now instant) {
 		overdue := 0
 		s.quotas(func(q *quota) {
 			n := q.inFlight.age()
-			q.window.lost.add(n, s.latest)
+			if s.shared { // held up in a program, an attempt may still be sent, and no later response includes it then
+				q.window.lost.overdue += n
+			} else {
+				q.window.lost.add(n, s.latest)
+			}
 			overdue += n
 		})
 		g.number++
