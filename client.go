@@ -111,7 +111,7 @@ type Config struct {
 	// share.
 	Budget Budget
 
-	// Hooks are called on every attempt and every wait.
+	// Hooks are called at the beginning and the end of each call, attempt and wait.
 	Hooks Hooks
 
 	// MaxResponseBytes is how many bytes of a response's body are read, counted

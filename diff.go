@@ -88,7 +88,7 @@ func sameList(a, b []string) bool { return (a == nil) == (b == nil) && slices.Eq
 //	patch, unguarded := tokenpatch.Diff(before, after).Guard(before)
 //
 // unguarded are the members for which there is no test, because before does not
-// have them: RFC 6902 cannot test that a member is absent, save by testing all that
+// have them: RFC 6902 cannot test that a member is absent, except by testing all that
 // it would be in, and the token as a whole changes by itself. If somebody else adds
 // such a member in between, the patch does not notice, and a copy of the request
 // that arrives late may overwrite it. unguarded is nil where all are guarded. It has

@@ -44,7 +44,8 @@ const (
 // have it, rather than append it in any case. Its copy shares no memory with
 // anything else. Its error ends the call, as a [*NotSentError]. Guarded are the
 // members that it changes, not those that it only looks at. A token that is already
-// as edit wants it is not written: an edit takes one read and, at best, one change.
+// as edit wants it is not written. Where nothing goes wrong, an edit takes one read
+// and at most one change.
 //
 // Where another writer was quicker, the token is read again and edit called again,
 // [EditOptions.MaxConflicts] times at most; then the error is an

@@ -102,7 +102,7 @@ type APIError struct {
 	CallInfo
 	StatusCode int    // of the response; 429 also where the rate limit kept the request from being sent
 	Code       string // the API's code; where the response has none, the status's name in the same form: "not_found"
-	Message    string // the API's message; where the response has none, what the response is instead
+	Message    string // the API's message; where the response has none, a description of the response
 	ID         string // the id of the error, for which the provider's support asks; empty where the response has none
 	Attempts   int    // how many attempts were made
 	Body       []byte // the response's body, the first 4 KiB, with credentials redacted; nil for a 2xx, which may hold a token's value

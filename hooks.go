@@ -119,7 +119,7 @@ type AttemptResult struct {
 	Status    int           // of the response; 0 where there was none
 	Outcome   Outcome       // what this attempt alone says of the change
 	Duration  time.Duration // to the last byte of the response
-	Err       error         // why there was no response, or why it could not be read whole; nil where it was
+	Err       error         // why there was no response, or why it could not be read whole; nil where it could
 	RateLimit RateLimit     // as it is known after this attempt
 }
 

@@ -22,8 +22,8 @@ import (
 // does slog's JSON handler where the Token is inside another value.
 type Token struct {
 	ID                string               `json:"_id"`
-	OwnerID           string               `json:"ownerId"`                    // the owner of the account
-	MemberID          string               `json:"memberId"`                   // the member who created the token
+	OwnerID           string               `json:"ownerId"`                    // id of the owner of the account
+	MemberID          string               `json:"memberId"`                   // id of the member who created the token
 	Member            Field[MemberSummary] `json:"_member,omitzero"`           // the member who created the token
 	Name              Field[string]        `json:"name,omitzero"`              // for people to read
 	Description       Field[string]        `json:"description,omitzero"`       // for people to read

@@ -75,7 +75,7 @@ func (p *Patch) Move(from, path Pointer) *Patch {
 	return p.with(jsonpatch.Operation{Op: jsonpatch.OpMove, Path: jsonpatch.Pointer(path), From: jsonpatch.Pointer(from)})
 }
 
-// Copy adds the value at from at path as well, RFC 6902 section 4.5.
+// Copy copies the value at from and adds it at path, RFC 6902 section 4.5.
 func (p *Patch) Copy(from, path Pointer) *Patch {
 	return p.with(jsonpatch.Operation{Op: jsonpatch.OpCopy, Path: jsonpatch.Pointer(path), From: jsonpatch.Pointer(from)})
 }

@@ -10,7 +10,7 @@ import (
 // been applied.
 type Replay int
 
-// The three kinds of request. The zero value is the one that is not sent again.
+// The three kinds of request. The zero value is the most careful one.
 const (
 	// ReplayUnsafe: a second application can change something more. The request
 	// is sent again only where it is certain that nothing was applied.

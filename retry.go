@@ -32,8 +32,8 @@ type RetryPolicy struct {
 	MaxBackoff time.Duration
 
 	// MaxRateLimitWait is the longest wait that a server may declare with
-	// Retry-After or X-Ratelimit-Reset. A longer one is a [*RateLimitedError]
-	// at once. 0 means 5 minutes.
+	// Retry-After or X-Ratelimit-Reset. A longer one ends a call at once, with a
+	// [*RateLimitedError]. 0 means 5 minutes.
 	MaxRateLimitWait time.Duration
 }
 

@@ -135,7 +135,7 @@ func (q *quota) observeLimit(n int) {
 // refuse takes in a 429 that reports on the window. Where the first response of a
 // window is a 429, and the window began soon after the last one, that was not over
 // yet, whatever the server declared: the wait for the next one doubles then.
-func (q *quota) refuse(s *state, now instant) {
+func (q *quota) refuse(now instant) {
 	w := &q.window
 	switch {
 	case w.number > 0 && w.fell:

@@ -186,7 +186,7 @@ func (s *state) observeQuota(q *quota, a attempt, n parsed, r response, now inst
 // nothing remains.
 func (s *state) refuse(q *quota, n parsed, current, usedUp bool, now instant) {
 	if current && (n.n == 0 || !usedUp) {
-		q.refuse(s, now)
+		q.refuse(now)
 	}
 }
 
