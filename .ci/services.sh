@@ -17,6 +17,7 @@ services_for() {
 	if grep -q 'github.com/redis/go-redis/' "$gomod"; then need_redis; fi
 	if grep -q 'github.com/jackc/pgx/' "$gomod"; then need_postgres; fi
 	if grep -q 'github.com/chromedp/' "$gomod"; then need_chromium; fi
+	if grep -q '/cmd/tokenpatch$' "$gomod"; then need_jq; fi
 }
 
 need_redis() {
@@ -57,6 +58,8 @@ postgres_as=() postgres_bin=''
 postgres() { (cd "$tmp/postgres" && ${postgres_as[@]+"${postgres_as[@]}"} "$postgres_bin/$@"); }
 
 stop_postgres() { postgres pg_ctl -D "$tmp/postgres/data" -m immediate stop >/dev/null; }
+
+need_jq() { command -v jq >/dev/null || install jq; }
 
 need_chromium() { command -v chromium >/dev/null || install chromium; }
 
