@@ -7,6 +7,6 @@
 // for HTTP clients. Calls, attempts and waits are measured, and so are the calls that wait and what remains of the rate limit.
 // The README lists every name.
 //
-// A span names the token by its id, which is part of the address. Nothing else about a token is ever in a span, and no id is
-// in a metric: its attributes have few values, whatever the service responds.
+// A span names the token by its id, which is part of the address, and has the text of the error where there was one. Nothing
+// else about a token is ever in a span, and no id is in a metric: its attributes have few values, whatever the service responds.
 package tokenpatchotel

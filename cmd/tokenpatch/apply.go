@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"log/slog"
 	"path/filepath"
 	"slices"
 
@@ -32,7 +31,7 @@ func apply(ctx context.Context, a *app) error {
 	defer file.Close()
 	a.runName = cmp.Or(a.runName, filepath.Base(file.Name))
 	config := a.config()
-	if _, err := clientFor(config, file); err != nil {
+	if _, err := a.clientFor(config, file); err != nil {
 		return err
 	}
 	store, err := fleet.Open(ctx, a.db)
@@ -117,15 +116,17 @@ func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Co
 			return err
 		}
 	}
-	log := a.stderr
+	options, err := a.telemetry.Run(fleet.Options{
+		Client: config, Workers: a.workers, StopAfter: a.stopAfter, ServiceTime: a.timeout, Logger: a.logger(),
+	})
+	if err != nil {
+		return err
+	}
 	if above, ok := shown.(io.Writer); ok {
-		log = above
+		a.log.show(above)
 	}
 	done := w.watch(ctx)
-	err := store.Run(ctx, a.runName, fleet.Options{
-		Client: config, Workers: a.workers, StopAfter: a.stopAfter, ServiceTime: a.timeout,
-		Logger: slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelWarn})),
-	})
+	err = store.Run(ctx, a.runName, options)
 	err = errors.Join(unexpected(ctx, err), done())
 	if err != nil {
 		return err

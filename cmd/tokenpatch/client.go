@@ -17,7 +17,7 @@ func (a *app) config() tokenpatch.Config {
 }
 
 // clientFor returns a client for the tokens that a file is about.
-func clientFor(config tokenpatch.Config, file *changefile.File) (*tokenpatch.Client, error) {
+func (a *app) clientFor(config tokenpatch.Config, file *changefile.File) (*tokenpatch.Client, error) {
 	var v1, v2 string
 	if file.V1 > 0 {
 		v1 = fmt.Sprintf("%s: line %d is about a token of V1", file.Name, file.V1)
@@ -26,6 +26,15 @@ func clientFor(config tokenpatch.Config, file *changefile.File) (*tokenpatch.Cli
 		v2 = fmt.Sprintf("%s: line %d is about a token of V2", file.Name, file.V2)
 	}
 	if err := credentials(config, v1, v2); err != nil {
+		return nil, err
+	}
+	return a.client(config)
+}
+
+// client returns a client whose calls are traced and measured, where the environment asks for that.
+func (a *app) client(config tokenpatch.Config) (*tokenpatch.Client, error) {
+	config, err := a.telemetry.Client(config)
+	if err != nil {
 		return nil, err
 	}
 	return tokenpatch.NewClient(config)

@@ -16,11 +16,12 @@ type command struct {
 	more       string // what else there is to say
 	example    string
 	run        func(context.Context, *app) error
+	calls      bool // the services
 }
 
 var commands = []command{
 	{
-		name: "plan", args: "FILE", run: plan,
+		name: "plan", args: "FILE", run: plan, calls: true,
 		does:  "show what would change; send no change",
 		flags: []string{"o", "revert", "db", "timeout"},
 		more: `It reads the tokens. With -o it writes changes that apply takes: patches that
@@ -29,7 +30,7 @@ cannot be read: their changes are passed on as they are.`,
 		example: "tokenpatch plan -o approved.jsonl changes.csv\ntokenpatch plan -revert changes.csv -o undo.jsonl",
 	},
 	{
-		name: "apply", args: "FILE", run: apply,
+		name: "apply", args: "FILE", run: apply, calls: true,
 		does:  "make the changes; started again, go on where it was",
 		flags: []string{"db", "run", "add", "workers", "timeout", "stop-after", "progress", "http", "http-public"},
 		more: `FILE is JSON Lines, or CSV by its name, or - with -run. Without FILE, -run goes
@@ -58,7 +59,7 @@ sent twice, and a read does not show, stays unknown unless -even-if-applied.`,
 		example: "tokenpatch retry -outcome unknown && tokenpatch apply -run changes.csv",
 	},
 	{
-		name: "list", run: list,
+		name: "list", run: list, calls: true,
 		more:  "They are without their values. A FILE is made from them with jq:",
 		does:  "write the tokens of V2 as JSON Lines",
 		flags: []string{"all", "timeout"},
@@ -89,7 +90,8 @@ const fileHelp = `FILE has a change a line: as JSON or, where its name ends in .
 `
 
 const environment = `The environment has the credentials: LAUNCHDARKLY_ACCESS_TOKEN (and _API_HOST)
-for V2, DEEPSET_API_KEY (and DEEPSET_API_URL) for V1.
+for V2, DEEPSET_API_KEY (and DEEPSET_API_URL) for V1. Traces and metrics go
+where OTEL_* variables say, such as OTEL_EXPORTER_OTLP_ENDPOINT.
 `
 
 // writeHelp writes what the program does.

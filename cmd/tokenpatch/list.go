@@ -13,7 +13,7 @@ func list(ctx context.Context, a *app) error {
 	if err := credentials(config, "", "it lists tokens of V2"); err != nil {
 		return err
 	}
-	client, err := tokenpatch.NewClient(config)
+	client, err := a.client(config)
 	if err != nil {
 		return err
 	}

@@ -8,12 +8,16 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
+
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/telemetry"
 )
 
 // Exit statuses.
@@ -34,6 +38,38 @@ type app struct {
 	args           []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
+	log            logWriter
+	telemetry      *telemetry.Telemetry // of commands that call the services, where it is asked for
+}
+
+// logWriter is where the log goes: to standard error, or above the progress bar while there is one.
+type logWriter struct {
+	stderr io.Writer
+	mu     sync.Mutex
+	above  io.Writer
+}
+
+func (l *logWriter) Write(line []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.above != nil {
+		if n, err := l.above.Write(line); err == nil {
+			return n, nil
+		}
+		l.above = nil // the bar has ended
+	}
+	return l.stderr.Write(line)
+}
+
+// show has lines go above the bar.
+func (l *logWriter) show(above io.Writer) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.above = above
+}
+
+func (a *app) logger() *slog.Logger {
+	return slog.New(slog.NewTextHandler(&a.log, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
 // exitStatus ends the program with a status; why has been said already.
@@ -63,7 +99,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "tokenpatch %s: there is no such command: want one of %s\n", printable(args[0]), names())
 		return exitUsage
 	}
-	c, a := commands[i], &app{stdin: stdin, stdout: stdout, stderr: stderr}
+	c, a := commands[i], &app{stdin: stdin, stdout: stdout, stderr: stderr, log: logWriter{stderr: stderr}}
 	err := c.parse(a, args[1:])
 	if errors.Is(err, flag.ErrHelp) {
 		c.writeHelp(stdout)
@@ -72,7 +108,7 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	if err == nil {
 		ctx, stop := untilInterrupted(stderr)
 		defer stop()
-		err = c.run(ctx, a)
+		err = c.do(ctx, a)
 	}
 	return report(stderr, c.name, err)
 }
@@ -84,6 +120,17 @@ func version() string {
 		return "(unknown)"
 	}
 	return info.Main.Version
+}
+
+// do runs a command. What calls the services is traced and measured, where the environment asks for that.
+func (c command) do(ctx context.Context, a *app) (err error) {
+	if c.calls {
+		if a.telemetry, err = telemetry.FromEnv(ctx, version(), &a.log, a.logger()); err != nil {
+			return err
+		}
+		defer a.telemetry.Close()
+	}
+	return c.run(ctx, a)
 }
 
 // report says why a command ended, and returns its exit status.

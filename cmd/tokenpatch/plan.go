@@ -35,7 +35,7 @@ func plan(ctx context.Context, a *app) error {
 			return err
 		}
 		defer file.Close()
-		client, err := clientFor(a.config(), file)
+		client, err := a.clientFor(a.config(), file)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,6 @@
 // as package tokenpatchotel makes them. How far a run is, and how long its
 // changes take, are metrics. The README lists every name.
 //
-// A span names the token by its id. Nothing else about a token is ever in a span,
-// and no id is in a metric.
+// A span names the token by its id, and has the text of the error where there
+// was one. Nothing else about a token is ever in a span, and no id is in a metric.
 package fleetotel
