@@ -45,7 +45,8 @@ func (c *call) askForCredential(ctx context.Context) (string, error) {
 	return authorization, err
 }
 
-// sendWatched sends the request with what a hook adds to it, and tells of it.
+// sendWatched sends the request with what a hook adds to it, and reports the attempt
+// to hooks and logger.
 func (c *call) sendWatched(ctx context.Context) {
 	events := &c.service.events
 	info := AttemptInfo{CallInfo: c.info(), Number: c.attempts + 1, URL: c.secrets.Clean(c.url.String())}

@@ -37,7 +37,7 @@ type call struct {
 	service *service
 	request request
 	url     url.URL
-	began   time.Time // zero where no hook wants to know
+	began   time.Time // zero where no hook uses it
 
 	permit    ratelimit.Permit // of one attempt after the other
 	permitted bool             // whether it is for an attempt that has not begun

@@ -299,7 +299,7 @@ func newTransport() *http.Transport {
 }
 
 // allowsOldTLS reports whether a transport would speak TLS 1.1 or older, which
-// net/http does only where it is told to.
+// net/http does only if it is configured to.
 func allowsOldTLS(config *tls.Config) bool {
 	return config != nil && config.MinVersion != 0 && config.MinVersion < tls.VersionTLS12
 }

@@ -235,8 +235,8 @@ func (f Field[T]) LogValue() slog.Value {
 	return slog.GroupValue()
 }
 
-// LogValue returns what tells one token from another: its id, the member's id, its
-// name and its role, and the token's value redacted.
+// LogValue returns what identifies a token: its id, the member's id, its name and its
+// role, and the token's value redacted.
 func (t Token) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.String("id", t.ID),

@@ -7,7 +7,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 )
 
-// wait is a wait of a call that hooks or the logger are told of; zero where
+// wait is a wait of a call that is reported to hooks or to the logger; zero where
 // there is none.
 type wait struct {
 	reason WaitReason
@@ -29,8 +29,8 @@ func (c *call) admit(ctx context.Context) error {
 	return err
 }
 
-// startWait tells that the call waits from now on, for so long where that is
-// known.
+// startWait reports that the call waits from now on, and for how long; 0 where that
+// is not known.
 func (c *call) startWait(ctx context.Context, reason WaitReason, duration time.Duration) {
 	if !c.service.events.watchWaits() {
 		return
@@ -39,7 +39,7 @@ func (c *call) startWait(ctx context.Context, reason WaitReason, duration time.D
 	c.service.events.waitStart(ctx, WaitInfo{CallInfo: c.info(), Reason: reason, Duration: duration})
 }
 
-// endWait tells that the wait is over, if there is one.
+// endWait reports that the wait is over, if there is one.
 func (c *call) endWait(ctx context.Context) {
 	if c.wait.began.IsZero() {
 		return

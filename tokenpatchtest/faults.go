@@ -44,7 +44,7 @@ type Fault struct {
 	// zero. A name without values removes that header.
 	Header http.Header
 	// Apply handles the request even though Status is set: what the service
-	// would have responded is lost, save for its rate limit headers.
+	// would have responded is lost, except for its rate limit headers.
 	Apply bool
 
 	// Late holds the request up on its way: it is handled so much later, even

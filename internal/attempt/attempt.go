@@ -26,7 +26,7 @@ type Request struct {
 	Observer      Observer // may be nil
 }
 
-// Observer is told of a response as soon as its header has been read.
+// Observer gets the status and the header of a response as soon as they were read.
 type Observer interface {
 	Observe(status int, header http.Header)
 }

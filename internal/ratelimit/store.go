@@ -28,7 +28,8 @@ const (
 	maxAlone        = 5 * time.Second
 	firstRetry      = 5 * time.Millisecond
 
-	// maxSettlements is how many attempts may have ended since the store was told.
+	// maxSettlements is how many attempts that have ended are kept for the store: of
+	// more, the oldest are dropped.
 	maxSettlements = 512
 )
 
@@ -40,7 +41,7 @@ type shared struct {
 	warn  func(message string, err error) // never changed
 
 	blocks      []*block
-	settlements []settlement  // that the store has not been told of
+	settlements []settlement  // that the store does not have yet
 	urgent      bool          // whether other programs wait for them
 	ahead       time.Duration // the store's clock less the limiter's
 	asking      bool
@@ -107,8 +108,8 @@ func (b *block) use() attempt {
 	return a
 }
 
-// record keeps how an attempt ended until the store is told. An attempt without a
-// shared permit counts too, where a response says what others have spent.
+// record keeps how an attempt ended for the store. An attempt without a shared
+// permit counts too, where its response says what others have spent.
 func (s *shared) record(e settlement, known bool) {
 	if s.store == nil || e.attempt.seq == 0 && e.response.status == 0 {
 		return
@@ -266,19 +267,19 @@ func (l *Limiter) finishUpdate(u *update, err error) (first bool) {
 	return s.failures == 1
 }
 
-// keep keeps for the next update what a failed one was to tell the store. One that
-// came too late has told it, and has taken permits that are to be cancelled.
+// keep keeps for the next update what a failed one did not get into the store. One
+// that came too late did, and has taken permits that are to be cancelled.
 func (s *shared) keep(u *update, err error) {
-	untold := u.settlements
+	missing := u.settlements
 	if errors.Is(err, errLate) {
-		untold = nil
+		missing = nil
 		for _, g := range u.grants {
 			if g.n > 0 {
-				untold = append(untold, settlement{attempt: g.first, n: g.n})
+				missing = append(missing, settlement{attempt: g.first, n: g.n})
 			}
 		}
 	}
-	s.settlements = append(untold, s.settlements...)
+	s.settlements = append(missing, s.settlements...)
 	s.settlements = s.settlements[max(0, len(s.settlements)-maxSettlements):]
 }
 

@@ -122,7 +122,7 @@ func (r *Reader) appendCodeUnit(b []byte, unit rune) []byte {
 	return append(b, 0xE0|byte(unit>>12), 0x80|byte(unit>>6)&0x3F, 0x80|byte(unit)&0x3F)
 }
 
-// skipString reads a string that nobody wants to know.
+// skipString reads a string without decoding it.
 func (r *Reader) skipString() {
 	r.expect('"')
 	for ; r.pos < len(r.text); r.pos++ {
