@@ -168,7 +168,7 @@ func (a *app) summary(ctx context.Context, store *fleet.Store) error {
 		fmt.Fprintf(a.stdout, "tokenpatch report -run %s tells why\n", printable(a.runName))
 	}
 	if p.Pending > 0 {
-		fmt.Fprintln(a.stdout, "the same command goes on")
+		fmt.Fprintln(a.stdout, "the same command goes on with what is pending")
 	}
 	return exitOf(p)
 }

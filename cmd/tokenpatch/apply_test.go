@@ -246,7 +246,7 @@ func TestInterrupt(t *testing.T) {
 	e := p.end()
 	assert.Equal(t, 3, e.status, e.stderr)
 	assert.Contains(t, e.stderr, "stopping: waiting for what was sent")
-	assert.Contains(t, e.stdout, "the same command goes on")
+	assert.Contains(t, e.stdout, "the same command goes on with what is pending")
 	assert.Contains(t, e.stdout, fmt.Sprintf("%d applied, 0 not applied, 0 unknown, %d pending", s.changed(60), 60-s.changed(60)), "the report is true at once")
 	s.service.SetLatency(0)
 	s.run(0, "apply", "many.jsonl")

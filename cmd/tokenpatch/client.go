@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 
@@ -31,13 +32,22 @@ func (a *app) clientFor(config tokenpatch.Config, file *changefile.File) (*token
 	return a.client(config)
 }
 
-// client returns a client whose calls are traced and measured, where the environment asks for that.
+// variables are the settings of a Config that come from the environment, by the names that its errors give them.
+var variables = map[string]string{"Config.V1.BaseURL": "DEEPSET_API_URL", "Config.V2.BaseURL": "LAUNCHDARKLY_API_HOST"}
+
+// client returns a client whose calls are traced and measured, where the environment asks for that, or an error that names
+// what somebody at a shell has set.
 func (a *app) client(config tokenpatch.Config) (*tokenpatch.Client, error) {
 	config, err := a.telemetry.Client(config)
 	if err != nil {
 		return nil, err
 	}
-	return tokenpatch.NewClient(config)
+	client, err := tokenpatch.NewClient(config)
+	var mistake *tokenpatch.InputError
+	if errors.As(err, &mistake) && variables[mistake.Field] != "" {
+		return nil, fmt.Errorf("%s: %s: want %s", variables[mistake.Field], mistake.Value, mistake.Want)
+	}
+	return client, err
 }
 
 // credentials sees to it that there is one for each API that is used: v1 and v2 say why it is, and are empty where it is not.

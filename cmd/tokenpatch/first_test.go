@@ -27,6 +27,9 @@ func TestFirstSteps(t *testing.T) {
 	assert.Contains(t, s.run(3, "apply", "x.jsonl").stdout, "\ntokenpatch report -run x.jsonl tells why\n")
 	assert.Contains(t, s.run(3, "report", "-run", "x.jsonl").stdout, "404")
 	assert.Contains(t, s.run(1, "report", "-o", "none/x.html").stderr, "-o none/x.html: no such file or directory")
+	s.env = append(s.env, "LAUNCHDARKLY_API_HOST=http://example.com")
+	assert.Contains(t, s.run(1, "list").stderr, `tokenpatch list: LAUNCHDARKLY_API_HOST: "http://example.com": want https`)
+	s.env = s.env[:len(s.env)-1]
 	s.run(0, "retry")
 	s.run(3, "apply", "-run", "x.jsonl")
 	assert.Equal(t, "x.jsonl: there is nothing to put back\n", s.run(0, "retry", "-outcome", "unknown").stdout)
