@@ -87,16 +87,22 @@ func TestProgramsShareABudget(t *testing.T) {
 }
 
 // A request that is held up between its permit and its sending counts until it is sent,
-// however many responses come in meanwhile.
+// however many responses come in meanwhile, and in the window in which it is sent.
 func TestARequestThatIsHeldUpCounts(t *testing.T) {
+	t.Run("one in four", func(t *testing.T) { testHeldUp(t, 4) })
+	t.Run("all", func(t *testing.T) { testHeldUp(t, 1) })
+}
+
+func testHeldUp(t *testing.T, oneIn int64) {
 	synctest.Test(t, func(t *testing.T) {
 		service, _ := newPair(t)
+		service.SetLatency(2 * time.Millisecond)
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 2 * time.Second, Global: 60, Floating: true})
 		var attempts atomic.Int64
 		client := sharingClients(t, service, 1, func(c *tokenpatch.Config) {
 			c.Budget = new(tokenpatchtest.Budget)
 			c.Hooks.AttemptStart = func(ctx context.Context, _ *tokenpatch.AttemptInfo) context.Context {
-				if attempts.Add(1)%4 == 0 {
+				if attempts.Add(1)%oneIn == 0 {
 					time.Sleep(400 * time.Millisecond) // a program that writes down what it is about to do, on a busy machine
 				}
 				return ctx

@@ -52,8 +52,9 @@ func (q *quota) left(s *state) int {
 		return int(math.Ceil(float64(q.limit)/q.activeClients())) - w.sent // the others do the same
 	case q.meaning == counting && s.shared && q.clients <= 1:
 		// Programs report late what they sent: as long as there are no other clients,
-		// the first Remaining less what was sent since says as much.
-		return max(remains, min(w.number, w.start-(w.sent-w.before)))
+		// the first Remaining less what was sent since says as much. It includes the
+		// attempt that asked; those that were in flight may have come later.
+		return max(remains, min(w.number, w.start-(w.sent-min(w.before, 1))))
 	case q.meaning == counting:
 		return remains
 	case q.meaning == lagging:
