@@ -39,7 +39,11 @@ func change(ctx context.Context, file string) error {
 	if _, err := store.Add(ctx, file, changes(file)); err != nil {
 		return err
 	}
-	if err := store.Run(ctx, file, fleet.Options{Client: tokenpatch.ConfigFromEnv(), StopAfter: 0.1}); err != nil {
+	options := fleet.Options{Client: tokenpatch.ConfigFromEnv(), StopAfter: 0.1}
+	options.Hooks.Progress = func(_ context.Context, p fleet.Progress) { // every few seconds
+		log.Printf("%d of %d are pending, %d were not applied, %d are unknown", p.Pending, p.Total(), p.NotApplied, p.Unknown)
+	}
+	if err := store.Run(ctx, file, options); err != nil {
 		return err // what was sent has been waited for: start it again to go on
 	}
 	for result, err := range store.Results(ctx, file) {

@@ -54,9 +54,11 @@ func TestStopAndResume(t *testing.T) {
 	require.Less(t, changed(service, tokens), tokens, "it was to be interrupted in the middle")
 
 	second := program()
-	second.Stderr = os.Stderr
+	var progress strings.Builder
+	second.Stderr = &progress
 	printed, err := second.Output()
-	require.NoError(t, err)
+	require.NoError(t, err, progress.String())
+	assert.Contains(t, progress.String(), " 0 of 300 are pending, 0 were not applied, 0 are unknown\n")
 	assert.Equal(t, tokens, strings.Count(string(printed), " applied "))
 	for i := range tokens {
 		assert.Equal(t, 1, service.Changes(fmt.Sprint("a", i)), "changes of a%d", i)
