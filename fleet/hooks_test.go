@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"net/http"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -315,4 +316,23 @@ func TestHooksHoldNoCredential(t *testing.T) {
 		assert.NotContains(t, text, tokenpatchtest.AccessToken)
 		assert.NotContains(t, text, tokenpatchtest.APIKey)
 	}
+}
+
+// After a refused credential changes go one at a time. A panic must not keep the turn of all others.
+func TestAPanicKeepsNoTurn(t *testing.T) {
+	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
+	for i := range 5 {
+		b.add("run", rename(b.token(fmt.Sprint("token-", i)), "new"))
+	}
+	b.options.Workers = 1
+	b.service.Inject(tokenpatchtest.Fault{Status: http.StatusUnauthorized})
+	var calls atomic.Int64
+	b.options.Client.Hooks.CallStart = func(context.Context, tokenpatch.CallInfo) context.Context {
+		if calls.Add(1) == 2 {
+			panic("a hook of the caller's")
+		}
+		return nil
+	}
+	require.NoError(t, b.run("run"))
+	assert.Equal(t, 4, b.progress("run").Applied)
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -287,7 +288,13 @@ func TestACollectorThatIsDown(t *testing.T) {
 	hanging := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, _ *http.Request) { <-ended }))
 	t.Cleanup(hanging.Close)
 	t.Cleanup(func() { close(ended) })
-	for name, url := range map[string]string{"dies": dying.URL, "hangs": hanging.URL, "is not there": "http://127.0.0.1:1"} {
+	repeating := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "not with \x1b[31m"+r.Header.Get("Authorization")+" "+url.QueryEscape(r.Header.Get("Authorization")), http.StatusForbidden)
+	}))
+	t.Cleanup(repeating.Close)
+	for name, url := range map[string]string{
+		"dies": dying.URL, "hangs": hanging.URL, "repeats the credential": repeating.URL, "is not there": "http://127.0.0.1:1",
+	} {
 		t.Run(name, func(t *testing.T) {
 			own := s.with("OTEL_EXPORTER_OTLP_ENDPOINT="+url, "OTEL_BSP_SCHEDULE_DELAY=10", "OTEL_METRIC_EXPORT_INTERVAL=20",
 				"OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20Xyzzy12345", "OTEL_EXPORTER_OTLP_TIMEOUT=1000")
@@ -311,6 +318,7 @@ func TestACollectorThatIsDown(t *testing.T) {
 				assert.Equal(t, 1, times, text)
 			}
 			assert.NotContains(t, e.stderr, "Xyzzy")
+			assert.NotContains(t, e.stderr, "\x1b")
 		})
 	}
 }
