@@ -16,7 +16,8 @@ import (
 // allocates by itself.
 func TestAllocations(t *testing.T) {
 	noContent, token := &http.Response{StatusCode: 204}, []byte(tokenJSON)
-	transport := &http.Transport{} // one of net/http's own, that gets its responses from here
+	transport := &http.Transport{Protocols: new(http.Protocols)} // one of net/http's own, that gets its responses from here
+	transport.Protocols.SetHTTP1(true)                           // for HTTP/2 it would register https itself, and log that it cannot
 	transport.RegisterProtocol("https", roundTripper(func(*http.Request) (*http.Response, error) { return noContent, nil }))
 	_, client := newPair(t, func(c *tokenpatch.Config) { c.HTTPClient = &http.Client{Transport: transport} })
 	patch := tokenpatch.NewPatch().SetName("deployer")

@@ -24,38 +24,9 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// newClientAt returns a client of both services at a base URL, with quick
-// retries over a transport.
-func newClientAt(t *testing.T, base string, transport http.RoundTripper, attempts int) *tokenpatch.Client {
-	t.Helper()
-	client, err := tokenpatch.NewClient(tokenpatch.Config{
-		V1:         tokenpatch.V1Config{BaseURL: base, APIKey: tokenpatchtest.APIKey},
-		V2:         tokenpatch.V2Config{BaseURL: base, AccessToken: tokenpatchtest.AccessToken},
-		HTTPClient: &http.Client{Transport: transport, Timeout: 5 * time.Second},
-		Retry:      tokenpatch.RetryPolicy{MaxAttempts: attempts, MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond},
-	})
-	require.NoError(t, err)
-	return client
-}
-
 // Errors that prove that nothing reached a server, each provoked for real: what
 // may not be sent twice is tried again after each of them.
 func TestErrorsThatProveNothingWasSent(t *testing.T) {
-	listen := func(t *testing.T, serve func(net.Conn)) string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		t.Cleanup(func() { _ = l.Close() })
-		go func() {
-			for {
-				conn, err := l.Accept()
-				if err != nil {
-					return
-				}
-				serve(conn)
-			}
-		}()
-		return l.Addr().String()
-	}
 	plain := func(t *testing.T) http.RoundTripper {
 		transport := &http.Transport{}
 		t.Cleanup(transport.CloseIdleConnections)
@@ -63,10 +34,7 @@ func TestErrorsThatProveNothingWasSent(t *testing.T) {
 	}
 	for name, provoke := range map[string]func(t *testing.T) (base string, transport http.RoundTripper){
 		"a dial that is refused": func(t *testing.T) (string, http.RoundTripper) {
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			require.NoError(t, err)
-			require.NoError(t, l.Close())
-			return "http://" + l.Addr().String(), plain(t)
+			return "http://" + refusingAddress(t), plain(t)
 		},
 		"a name that does not resolve": func(t *testing.T) (string, http.RoundTripper) {
 			resolver := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
@@ -87,12 +55,12 @@ func TestErrorsThatProveNothingWasSent(t *testing.T) {
 			return server.URL, plain(t)
 		},
 		"a handshake that is cut": func(t *testing.T) (string, http.RoundTripper) {
-			return "https://" + listen(t, func(c net.Conn) { _ = c.Close() }), plain(t)
+			return "https://" + serveRaw(t, func(net.Conn) {}), plain(t)
 		},
 		"the host: a server that does not speak TLS": func(t *testing.T) (string, http.RoundTripper) {
-			return "https://" + listen(t, func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")); _ = c.Close() }), plain(t)
+			return "https://" + serveRaw(t, func(c net.Conn) { _, _ = c.Write([]byte("HTTP/1.1 400 Bad Request\r\n\r\n")) }), plain(t)
 		},
-		"a dial below a transport that tells nothing": func(t *testing.T) (string, http.RoundTripper) {
+		"a dial below a transport that reports nothing": func(t *testing.T) (string, http.RoundTripper) {
 			return "http://127.0.0.1:0", roundTripper(func(r *http.Request) (*http.Response, error) {
 				return plain(t).RoundTrip(r.WithContext(context.Background()))
 			})
@@ -103,7 +71,7 @@ func TestErrorsThatProveNothingWasSent(t *testing.T) {
 			client := newClientAt(t, base, transport, 3)
 			err := appendRole(t.Context(), client)
 			unsent := assertAs[*tokenpatch.NotSentError](t, err)
-			if strings.HasPrefix(name, "the host: ") { // it will hardly pass: tried again once in the client's life
+			if strings.HasPrefix(name, "the host: ") { // waiting will hardly help: tried again once in the client's life
 				assert.Equal(t, 2, unsent.Attempts)
 				assert.Equal(t, 1, assertAs[*tokenpatch.NotSentError](t, appendRole(t.Context(), client)).Attempts)
 			} else {
@@ -124,8 +92,8 @@ const (
 )
 
 // rawHTTP2 is a server that speaks HTTP/2 frame by frame, so that it can refuse
-// what net/http's server would not. Each complete request gets a response from the
-// next reply, and by a success when there are none left.
+// what net/http's server would not. Each complete request gets the next
+// of the replies, and a success when none is left.
 type rawHTTP2 struct {
 	base     string
 	requests atomic.Int64 // begun, on all connections
@@ -134,21 +102,8 @@ type rawHTTP2 struct {
 }
 
 func newRawHTTP2(t *testing.T, replies ...func(net.Conn, uint32)) *rawHTTP2 {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	s := &rawHTTP2{base: "http://" + l.Addr().String(), replies: replies}
-	var wg sync.WaitGroup
-	t.Cleanup(wg.Wait)
-	t.Cleanup(func() { _ = l.Close() })
-	wg.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() { defer conn.Close(); s.serve(conn) })
-		}
-	})
+	s := &rawHTTP2{replies: replies}
+	s.base = "http://" + serveRaw(t, s.serve)
 	return s
 }
 
@@ -206,7 +161,7 @@ func reset(code uint32) func(net.Conn, uint32) {
 	}
 }
 
-// goAway tells that the stream before this one was the last to be looked at.
+// goAway says that the stream before this one was the last to be looked at.
 func goAway(conn net.Conn, stream uint32) {
 	payload := binary.BigEndian.AppendUint32(nil, stream-1)
 	writeFrame(conn, frameGoAway, 0, 0, binary.BigEndian.AppendUint32(payload, 0))
@@ -255,42 +210,30 @@ func TestHTTP2Refusals(t *testing.T) {
 // where one that it reused broke. A transport of the caller's may add one.
 func TestNetHTTPDoesNotReplay(t *testing.T) {
 	var served atomic.Int64
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	defer l.Close()
-	go func() {
-		for {
-			conn, err := l.Accept()
+	address := serveRaw(t, func(conn net.Conn) {
+		in := bufio.NewReader(conn)
+		for n := 0; ; n++ {
+			r, err := http.ReadRequest(in)
 			if err != nil {
 				return
 			}
-			go func() {
-				defer conn.Close()
-				in := bufio.NewReader(conn)
-				for n := 0; ; n++ {
-					r, err := http.ReadRequest(in)
-					if err != nil {
-						return
-					}
-					_, _ = io.Copy(io.Discard, r.Body)
-					served.Add(1) // and applied
-					if n > 0 {
-						return // the second request on a connection never gets a response
-					}
-					fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(tokenJSON), tokenJSON)
-				}
-			}()
+			_, _ = io.Copy(io.Discard, r.Body)
+			served.Add(1) // and applied
+			if n > 0 {
+				return // the second request on a connection never gets a response
+			}
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s", len(tokenJSON), tokenJSON)
 		}
-	}()
+	})
 	transport := &http.Transport{}
 	defer transport.CloseIdleConnections()
 	keyed := roundTripper(func(r *http.Request) (*http.Response, error) {
 		r.Header.Set("Idempotency-Key", "k")
 		return transport.RoundTrip(r)
 	})
-	client := newClientAt(t, "http://"+l.Addr().String(), keyed, 4)
+	client := newClientAt(t, "http://"+address, keyed, 4)
 	require.NoError(t, appendRole(t.Context(), client))
-	err = appendRole(t.Context(), client)
+	err := appendRole(t.Context(), client)
 	assertAs[*tokenpatch.OutcomeUnknownError](t, err)
 	assert.EqualValues(t, 2, served.Load(), "the second call was sent once")
 }
@@ -300,9 +243,7 @@ func TestNetHTTPDoesNotReplay(t *testing.T) {
 func TestIdleConnectionsThatClose(t *testing.T) {
 	service := tokenpatchtest.New()
 	defer service.Close()
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		service.ServeHTTP(w, r)
-	}))
+	server := httptest.NewUnstartedServer(service)
 	server.Config.IdleTimeout = 2 * time.Millisecond
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	server.Start()

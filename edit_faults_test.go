@@ -8,7 +8,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -40,11 +39,11 @@ func brokenRequests(timeout, late time.Duration) []tokenpatchtest.Fault {
 		{Late: late / 1000}, {Late: late / 100}, {Late: late / 10}, {Late: late},
 		{Late: late / 30, Status: 504}, {Late: late / 3, Status: 502},
 	}
-	share := 0.3 / float64(len(faults))
+	share := faulty / float64(len(faults))
 	for i := range faults {
 		faults[i].Times = -1
 		faults[i].Chance = share / (1 - float64(i)*share) // of those that met none before
-		faults[i].Match = func(r *http.Request) bool { return r.Header.Get("X-Writer") == "" }
+		faults[i].Match = isOurs
 	}
 	return faults
 }
@@ -183,7 +182,7 @@ func runEdits(t *testing.T, service *tokenpatchtest.Service, carrier *http.Clien
 	for range 64 {
 		group.Go(func() {
 			for n := range numbers {
-				calls[n] = makeEdit(service, client, kind, n)
+				calls[n] = makeEdit(t, service, client, kind, n)
 			}
 		})
 	}
@@ -203,13 +202,16 @@ func runEdits(t *testing.T, service *tokenpatchtest.Service, carrier *http.Clien
 
 // makeEdit makes one call. Where another writer is in the way, it writes either
 // between the read and the change, or at any time.
-func makeEdit(service *tokenpatchtest.Service, client *tokenpatch.Client, kind editKind, n int) editCall {
+func makeEdit(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client, kind editKind, n int) editCall {
 	c := editCall{id: fmt.Sprintf("%s %d", kind.name, n)}
-	if err := service.AddV2(`{"_id": "` + c.id + `", "name": "old", "customRoleIds": []}`); err != nil {
-		panic(err) // the document is right
-	}
+	assert.NoError(t, service.AddV2(`{"_id": "`+c.id+`", "name": "old", "customRoleIds": []}`))
 	var once sync.Once
-	write := func() { once.Do(func() { writeOther(service, c.id); c.other = true }) }
+	write := func() {
+		once.Do(func() {
+			writeAsOther(t, service, c.id, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
+			c.other = true
+		})
+	}
 	meanwhile := func() {}
 	var group sync.WaitGroup
 	switch {
@@ -224,17 +226,6 @@ func makeEdit(service *tokenpatchtest.Service, client *tokenpatch.Client, kind e
 	c.outcome = kind.call(context.Background(), client, c.id, meanwhile)
 	group.Wait()
 	return c
-}
-
-// writeOther is the change of another writer, which keeps what is there.
-func writeOther(service *tokenpatchtest.Service, id string) {
-	request := httptest.NewRequest(http.MethodPatch, "/api/v2/tokens/"+strings.ReplaceAll(id, " ", "%20"),
-		strings.NewReader(`[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`))
-	request.Header.Set("Authorization", tokenpatchtest.AccessToken)
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("LD-API-Version", "20240415")
-	request.Header.Set("X-Writer", "other")
-	service.ServeHTTP(httptest.NewRecorder(), request)
 }
 
 func (kind editKind) check(t *testing.T, y editTally) {
@@ -268,7 +259,7 @@ func TestEditsThroughFaults(t *testing.T) {
 				service := tokenpatchtest.New()
 				defer service.Close()
 				carrier := service.Client()
-				refuseDials(carrier.Transport.(*http.Transport))
+				failDials(carrier.Transport.(*http.Transport))
 				y := runEdits(t, service, carrier, "https://app.example.com", kind, time.Minute)
 				kind.check(t, y)
 				kind.checkShares(t, y)
@@ -291,7 +282,7 @@ func TestEditsThroughFaultsOverSockets(t *testing.T) {
 				}
 				require.NoError(t, err)
 				t.Cleanup(carrier.CloseIdleConnections)
-				refuseDials(carrier.Transport.(*http.Transport))
+				failDials(carrier.Transport.(*http.Transport))
 				y := runEdits(t, service, carrier, baseURL, kind, *editLate)
 				kind.check(t, y)
 				if *editCalls >= 10_000 {
@@ -302,23 +293,23 @@ func TestEditsThroughFaultsOverSockets(t *testing.T) {
 	}
 }
 
-// refuseDials makes three dials in ten fail.
-func refuseDials(transport *http.Transport) {
+// failDials makes three dials in ten fail, in a bubble too, where no socket may be used.
+func failDials(transport *http.Transport) {
 	dial := transport.DialContext
 	if dial == nil {
 		dial = new(net.Dialer).DialContext
 	}
 	refuse := &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
-	faulty := func(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
+	unreliable := func(dial func(context.Context, string, string) (net.Conn, error)) func(context.Context, string, string) (net.Conn, error) {
 		return func(ctx context.Context, network, address string) (net.Conn, error) {
-			if rand.Float64() < 0.3 {
+			if rand.Float64() < faulty {
 				return nil, refuse
 			}
 			return dial(ctx, network, address)
 		}
 	}
-	transport.DialContext = faulty(dial)
+	transport.DialContext = unreliable(dial)
 	if transport.DialTLSContext != nil {
-		transport.DialTLSContext = faulty(transport.DialTLSContext)
+		transport.DialTLSContext = unreliable(transport.DialTLSContext)
 	}
 }

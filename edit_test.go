@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -28,26 +30,24 @@ func addRole(id string) func(*tokenpatch.Token) error {
 	}
 }
 
-// writeAs is another program's change, which no fault meets.
-func writeAs(t *testing.T, service *tokenpatchtest.Service, patch string) {
+// writeAsOther sends a patch as another program, for which the faults of the tests
+// are not meant.
+func writeAsOther(t *testing.T, service *tokenpatchtest.Service, id, patch string) {
 	t.Helper()
-	request, err := http.NewRequest(http.MethodPatch, "http://localhost"+pathV2, strings.NewReader(patch))
-	require.NoError(t, err)
+	request := httptest.NewRequest(http.MethodPatch, "/api/v2/tokens/"+url.PathEscape(id), strings.NewReader(patch))
 	request.Header.Set("Authorization", tokenpatchtest.AccessToken)
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("LD-API-Version", "20240415")
 	request.Header.Set("X-Writer", "other")
-	client := service.Client()
-	defer client.CloseIdleConnections()
-	response, err := client.Do(request)
-	require.NoError(t, err)
-	require.NoError(t, response.Body.Close())
-	require.Equal(t, 200, response.StatusCode)
+	response := httptest.NewRecorder()
+	service.ServeHTTP(response, request)
+	assert.Equal(t, 200, response.Code)
 }
 
-func isChange(r *http.Request) bool {
-	return r.Method == http.MethodPatch && r.Header.Get("X-Writer") == ""
-}
+// isOurs reports whether a request is not another program's.
+func isOurs(r *http.Request) bool { return r.Header.Get("X-Writer") == "" }
+
+func isChange(r *http.Request) bool { return r.Method == http.MethodPatch && isOurs(r) }
 
 func isRead(r *http.Request) bool { return r.Method == http.MethodGet }
 
@@ -176,7 +176,7 @@ func TestEditTokenMeetsAnotherWriter(t *testing.T) {
 	calls := 0
 	token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
 		if calls++; calls < 3 {
-			writeAs(t, service, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
+			writeAsOther(t, service, idV2, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
 		}
 		return addRole("added")(token)
 	})
@@ -193,7 +193,7 @@ func TestEditTokenGivesUp(t *testing.T) {
 		calls := 0
 		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{MaxConflicts: max}, func(token *tokenpatch.Token) error {
 			calls++
-			writeAs(t, service, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
+			writeAsOther(t, service, idV2, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
 			return addRole("added")(token)
 		})
 		assert.Nil(t, token)
@@ -289,7 +289,7 @@ func TestEditTokenSettlesBesideAnotherWriter(t *testing.T) {
 			fault.Match = isChange
 			service.Inject(fault)
 			time.AfterFunc(50*time.Millisecond, func() {
-				writeAs(t, service, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
+				writeAsOther(t, service, idV2, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
 			})
 			token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
 			require.NoError(t, err)
@@ -405,7 +405,7 @@ func TestEditTokenWithoutAGuard(t *testing.T) {
 				service.Inject(test.fault)
 				if test.other {
 					time.AfterFunc(500*time.Millisecond, func() {
-						writeAs(t, service, `[{"op": "add", "path": "/customRoleIds", "value": ["other"]}]`)
+						writeAsOther(t, service, idV2, `[{"op": "add", "path": "/customRoleIds", "value": ["other"]}]`)
 					})
 				}
 				token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
@@ -430,7 +430,7 @@ func TestEditTokenThroughADuplicatingProxy(t *testing.T) {
 			token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
 			require.NoError(t, err)
 			assert.Equal(t, []string{"added"}, token.CustomRoleIDs.Or(nil))
-			writeAs(t, service, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
+			writeAsOther(t, service, idV2, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
 			time.Sleep(2 * time.Minute)
 			synctest.Wait()
 			assert.Equal(t, 2, service.Changes(idV2))
@@ -456,7 +456,7 @@ func TestWhatALateDuplicateCanDo(t *testing.T) {
 				service.Inject(tokenpatchtest.Fault{Match: isChange, Duplicate: true, Late: time.Minute})
 				_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
 				require.NoError(t, err)
-				writeAs(t, service, test.other)
+				writeAsOther(t, service, idV2, test.other)
 				time.Sleep(2 * time.Minute)
 				synctest.Wait()
 				now, _ := service.V2(idV2)

@@ -35,9 +35,9 @@ const (
 	faulty         = 0.3 // of the requests
 )
 
-// drawn returns the randomness of the next attempt of a call: the same for the
-// nth attempt of a call in every run.
-func drawn() func(*http.Request) *rand.Rand {
+// randomByAttempt returns the random numbers of a request by the call that it belongs
+// to, and by its attempt: they are the same in every run.
+func randomByAttempt() func(*http.Request) *rand.Rand {
 	var mu sync.Mutex
 	attempts := make(map[string]uint64) // by path
 	return func(r *http.Request) *rand.Rand {
@@ -51,15 +51,9 @@ func drawn() func(*http.Request) *rand.Rand {
 	}
 }
 
-// refusingDials is a transport whose dials are refused now and then, by a port that
-// nobody listens on.
-func refusingDials(transport *http.Transport) *http.Transport {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		panic(err)
-	}
-	nobody := closed.Addr().String()
-	_ = closed.Close()
+// refuseDials sends some of a transport's dials to a port that nobody listens on.
+func refuseDials(t *testing.T, transport *http.Transport) {
+	nobody := refusingAddress(t)
 	var mu sync.Mutex
 	random := rand.New(rand.NewPCG(*faultSeed, 2))
 	transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
@@ -71,7 +65,6 @@ func refusingDials(transport *http.Transport) *http.Transport {
 		}
 		return new(net.Dialer).DialContext(ctx, network, address)
 	}
-	return transport
 }
 
 // faultCall is one call of the fault run, on a token of its own.
@@ -170,12 +163,13 @@ func (y *tally) judge(service *tokenpatchtest.Service, c faultCall, outcome toke
 
 // faultRun makes calls of every kind through an intermediary, and returns the
 // tallies by kind. It logs what was wrong. The timeout is that of an attempt.
-func faultRun(t *testing.T, calls int, timeout time.Duration, http2 bool, fates []func(*exchange), run func(*tokenpatchtest.Service, *http.Client, string, int) (faultCall, tokenpatch.Outcome)) map[string]*tally {
+func faultRun(t *testing.T, calls int, timeout time.Duration, http2 bool, faults []func(*exchange), run func(*tokenpatchtest.Service, *http.Client, string, int) (faultCall, tokenpatch.Outcome)) map[string]*tally {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
-	between := &intermediary{origin: service, random: drawn(), faulty: faulty, hold: 2 * timeout, fates: fates}
+	between := &intermediary{origin: service, random: randomByAttempt(), faulty: faulty, hold: 2 * timeout, faults: faults}
 	server, transport := serve(t, between, http2)
-	client := &http.Client{Transport: refusingDials(transport), Timeout: timeout}
+	refuseDials(t, transport)
+	client := &http.Client{Transport: transport, Timeout: timeout}
 
 	made := make([]faultCall, calls)
 	outcomes := make([]tokenpatch.Outcome, calls)
@@ -210,8 +204,8 @@ func faultRun(t *testing.T, calls int, timeout time.Duration, http2 bool, fates 
 	return tallies
 }
 
-// ofOurs makes a call with a client of ours, which all calls share.
-func ofOurs(t *testing.T) func(*tokenpatchtest.Service, *http.Client, string, int) (faultCall, tokenpatch.Outcome) {
+// withOurClient makes the calls of a fault run with one client of this package.
+func withOurClient(t *testing.T) func(*tokenpatchtest.Service, *http.Client, string, int) (faultCall, tokenpatch.Outcome) {
 	var client *tokenpatch.Client
 	var once sync.Once
 	return func(service *tokenpatchtest.Service, carrier *http.Client, server string, n int) (faultCall, tokenpatch.Outcome) {
@@ -232,12 +226,12 @@ func ofOurs(t *testing.T) func(*tokenpatchtest.Service, *http.Client, string, in
 
 func TestNothingIsAppliedTwice(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
-		for between, fates := range map[string][]func(*exchange){
+		for between, faults := range map[string][]func(*exchange){
 			"a broken network": brokenNetwork,
 			"odd proxies":      slices.Concat(brokenNetwork, oddIntermediaries, oddIntermediaries),
 		} {
 			t.Run(name+"/"+between, func(t *testing.T) {
-				tallies := faultRun(t, *faultCalls, attemptTimeout, http2, fates, ofOurs(t))
+				tallies := faultRun(t, *faultCalls, attemptTimeout, http2, faults, withOurClient(t))
 				for kind, y := range tallies {
 					assert.Zero(t, y.twice, kind)
 					assert.Zero(t, y.wrong, kind)
@@ -257,7 +251,7 @@ func TestProxyThatDuplicates(t *testing.T) {
 		func(e *exchange) { e.forward(); e.respond(e.forward()) },
 		func(e *exchange) { response := e.forward(); e.forward(); e.respond(response) },
 	}
-	tallies := faultRun(t, 1000, time.Minute, false, twice, ofOurs(t))
+	tallies := faultRun(t, 1000, time.Minute, false, twice, withOurClient(t))
 	for _, kind := range []string{"idempotent", "V1"} {
 		assert.Zero(t, tallies[kind].wrong, kind)
 		assert.Equal(t, tallies[kind].calls, tallies[kind].applied, kind)

@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
@@ -44,6 +47,54 @@ func newPair(t *testing.T, change ...func(*tokenpatch.Config)) (*tokenpatchtest.
 	client, err := tokenpatch.NewClient(config)
 	require.NoError(t, err)
 	return service, client
+}
+
+// newClientAt returns a client of both services at a base URL, with quick
+// retries over a transport.
+func newClientAt(t *testing.T, base string, transport http.RoundTripper, attempts int) *tokenpatch.Client {
+	t.Helper()
+	client, err := tokenpatch.NewClient(tokenpatch.Config{
+		V1:         tokenpatch.V1Config{BaseURL: base, APIKey: tokenpatchtest.APIKey},
+		V2:         tokenpatch.V2Config{BaseURL: base, AccessToken: tokenpatchtest.AccessToken},
+		HTTPClient: &http.Client{Transport: transport, Timeout: 5 * time.Second},
+		Retry:      tokenpatch.RetryPolicy{MaxAttempts: attempts, MinBackoff: time.Millisecond, MaxBackoff: time.Millisecond},
+	})
+	require.NoError(t, err)
+	return client
+}
+
+// serveRaw accepts connections and gives each to serve, which may do what no
+// http.Server does. It returns the address; the connections are closed, and waited
+// for at the end of the test.
+func serveRaw(t *testing.T, serve func(net.Conn)) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	t.Cleanup(wg.Wait)
+	t.Cleanup(func() { _ = l.Close() })
+	wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer conn.Close()
+				serve(conn)
+			})
+		}
+	})
+	return l.Addr().String()
+}
+
+// refusingAddress returns an address that nobody listens on.
+func refusingAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return l.Addr().String()
 }
 
 // api is one of the two endpoints, for tests of what both have in common.

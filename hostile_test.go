@@ -25,7 +25,7 @@ import (
 // bytes: a head and, for as long as the client listens, a body.
 func hostile(t *testing.T, head string, body func(w io.Writer) error) *tokenpatch.Client {
 	t.Helper()
-	base := rawServer(t, func(conn net.Conn, _ string) {
+	base := newEchoServer(t, func(conn net.Conn, _ string) {
 		_, err := io.WriteString(conn, head)
 		if err == nil && body != nil {
 			_ = body(conn)

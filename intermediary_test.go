@@ -22,7 +22,7 @@ type intermediary struct {
 	random func(*http.Request) *rand.Rand // for one request
 	faulty float64                        // share of the requests to which something happens
 	hold   time.Duration                  // how long a response that comes too late is held back
-	fates  []func(*exchange)              // what can happen
+	faults []func(*exchange)              // what can happen
 	late   sync.WaitGroup                 // requests that are still on their way, although nobody waits for them
 }
 
@@ -42,7 +42,7 @@ func (p *intermediary) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	e := &exchange{p, w, r, body, p.random(r)}
 	if e.random.Float64() < p.faulty {
-		p.fates[e.random.IntN(len(p.fates))](e)
+		p.faults[e.random.IntN(len(p.faults))](e)
 		return
 	}
 	e.respond(e.forward())

@@ -158,7 +158,7 @@ func testLoad(t *testing.T, http2 bool) {
 	server := &loadServer{changes: make(map[uuid.UUID]int)}
 	between := &intermediary{origin: server, faulty: loadFaulty, hold: 2 * loadTimeout,
 		random: func(*http.Request) *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), 0)) },
-		fates:  slices.Concat(brokenNetwork, oddIntermediaries)}
+		faults: slices.Concat(brokenNetwork, oddIntermediaries)}
 	listener := httptest.NewUnstartedServer(between)
 	listener.Config.ErrorLog = log.New(io.Discard, "", 0)
 	listener.Config.ConnState = server.count

@@ -218,7 +218,7 @@ func codeUnits(text, format string) string {
 	return b.String()
 }
 
-// Bodies that give back what the server was sent, in the place of §.
+// Bodies that echo what the server was sent, wherever § stands.
 var echoes = map[string]string{
 	"message": `{"code":"§","message":"bad §","id":"§"}`,
 	"detail":  `{"detail":"bad §"}`,
@@ -322,7 +322,7 @@ func TestNoSecretFromTransports(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var s spill
-			base := rawServer(t, func(conn net.Conn, sent string) { _, _ = io.WriteString(conn, strings.ReplaceAll(reply, "§", sent)) })
+			base := newEchoServer(t, func(conn net.Conn, sent string) { _, _ = io.WriteString(conn, strings.ReplaceAll(reply, "§", sent)) })
 			client := s.client(t, base)
 			for _, a := range apis {
 				err := a.call(t.Context(), client)
@@ -343,32 +343,18 @@ func TestNoSecretFromTransports(t *testing.T) {
 	})
 }
 
-// rawServer reads the head of each request and gives a function its credential.
-func rawServer(t *testing.T, serve func(conn net.Conn, sent string)) string {
+// newEchoServer reads the request of each connection, and gives serve the credential
+// that was sent. It returns the base URL.
+func newEchoServer(t *testing.T, serve func(conn net.Conn, sent string)) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	var wg sync.WaitGroup
-	t.Cleanup(wg.Wait)
-	t.Cleanup(func() { _ = l.Close() })
-	wg.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer conn.Close()
-				request, err := http.ReadRequest(bufio.NewReader(conn))
-				if err != nil {
-					return
-				}
-				_, _ = io.Copy(io.Discard, request.Body)
-				serve(conn, strings.TrimPrefix(request.Header.Get("Authorization"), "Bearer "))
-			})
+	return "http://" + serveRaw(t, func(conn net.Conn) {
+		request, err := http.ReadRequest(bufio.NewReader(conn))
+		if err != nil {
+			return
 		}
+		_, _ = io.Copy(io.Discard, request.Body)
+		serve(conn, strings.TrimPrefix(request.Header.Get("Authorization"), "Bearer "))
 	})
-	return "http://" + l.Addr().String()
 }
 
 // Calls that never get a response.
@@ -394,15 +380,12 @@ func TestNoSecretWithoutResponses(t *testing.T) {
 	})
 	t.Run("a refused connection", func(t *testing.T) {
 		var s spill
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		require.NoError(t, l.Close())
-		s.call(t, s.client(t, "http://"+l.Addr().String()))
+		s.call(t, s.client(t, "http://"+refusingAddress(t)))
 		s.assertClean(t)
 	})
 	t.Run("timeouts", func(t *testing.T) {
 		var s spill
-		base := rawServer(t, func(conn net.Conn, sent string) {
+		base := newEchoServer(t, func(conn net.Conn, sent string) {
 			_, _ = io.WriteString(conn, "HTTP/1.1 503 "+sent+"\r\nContent-Length: 9999\r\n\r\n"+sent)
 			_, _ = conn.Read(make([]byte, 1)) // until the client hangs up
 		})
@@ -578,7 +561,7 @@ func TestNoSecretFromTheQuickstart(t *testing.T) {
 		assert.NotContains(t, string(out), tokenpatchtest.AccessToken)
 	})
 	var s spill
-	base := rawServer(t, func(conn net.Conn, sent string) {
+	base := newEchoServer(t, func(conn net.Conn, sent string) {
 		body := `{"message":"` + quoted(sent) + `","detail":"` + quoted(sent) + `"}`
 		fmt.Fprintf(conn, "HTTP/1.1 401 No\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 	})

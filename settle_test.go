@@ -68,7 +68,7 @@ func TestSettle(t *testing.T) {
 				require.NoError(t, err)
 			}
 			if test.other != "" {
-				writeAs(t, service, test.other)
+				writeAsOther(t, service, idV2, test.other)
 			}
 			sent := service.RequestCount()
 			outcome, now, err := client.V2.Settle(t.Context(), *before, sending)
@@ -83,15 +83,9 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-func decodeToken(t *testing.T, document string) (token tokenpatch.Token) {
-	t.Helper()
-	require.NoError(t, token.UnmarshalJSON([]byte(document)))
-	return token
-}
-
 func TestSettleRefusesWrongInput(t *testing.T) {
 	service, client := newPair(t)
-	before := decodeToken(t, tokenJSON)
+	before := decodeTokenJSON(t, tokenJSON)
 	for name, patch := range map[string]*tokenpatch.Patch{
 		"nil": nil, "empty": tokenpatch.NewPatch(), "mistaken": tokenpatch.NewPatch().SetRole(""),
 		"impossible": tokenpatch.NewPatch().Remove(tokenpatch.PathInlineRole + "/7"),
@@ -113,7 +107,7 @@ func TestSettleByAnotherToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.Inject(tokenpatchtest.Fault{Times: -1, Status: 200, Body: `{"_id": "another", "name": "b"}`})
-		outcome, token, err := client.V2.Settle(t.Context(), decodeToken(t, tokenJSON), tokenpatch.NewPatch().SetName("b"))
+		outcome, token, err := client.V2.Settle(t.Context(), decodeTokenJSON(t, tokenJSON), tokenpatch.NewPatch().SetName("b"))
 		require.ErrorContains(t, err, "the response is another token")
 		assert.Equal(t, unknown, outcome)
 		assert.Nil(t, token)
@@ -123,7 +117,7 @@ func TestSettleByAnotherToken(t *testing.T) {
 func TestSettleOfATokenThatIsGone(t *testing.T) {
 	service, client := newPair(t)
 	service.Remove(idV2)
-	outcome, token, err := client.V2.Settle(t.Context(), decodeToken(t, tokenJSON), tokenpatch.NewPatch().SetName("b"))
+	outcome, token, err := client.V2.Settle(t.Context(), decodeTokenJSON(t, tokenJSON), tokenpatch.NewPatch().SetName("b"))
 	assertAs[*tokenpatch.NotFoundError](t, err)
 	assert.Equal(t, unknown, outcome)
 	assert.Nil(t, token)
@@ -133,7 +127,7 @@ func TestSettleOfATokenThatIsGone(t *testing.T) {
 func TestSettleTooEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t, retries(once))
-		before := decodeToken(t, tokenJSON)
+		before := decodeTokenJSON(t, tokenJSON)
 		patch, _ := tokenpatch.NewPatch().SetName("late").Guard(before)
 		service.Inject(tokenpatchtest.Fault{Late: time.Minute})
 		_, err := client.V2.PatchToken(t.Context(), idV2, patch)
