@@ -122,7 +122,7 @@ func (r *runner) tellLast(ctx context.Context) {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	asking, cancel := context.WithTimeout(ctx, progressInterval)
+	asking, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	p, err := r.store.progress(asking, r.run.name)
 	if err != nil {
