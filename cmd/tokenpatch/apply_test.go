@@ -40,7 +40,7 @@ func TestApplyAndReport(t *testing.T) {
 	s := newShell(t)
 	s.mixed()
 	e := s.run(3, "apply", "mixed.jsonl")
-	assert.Equal(t, "mixed.jsonl: 6 changes: 5 applied, 1 not applied, 0 unknown, 0 pending\n", e.stdout)
+	assert.Equal(t, "mixed.jsonl: 6 changes: 5 applied, 1 not applied, 0 unknown, 0 pending\ntokenpatch report -run mixed.jsonl tells why\n", e.stdout)
 	for id, changes := range map[string]int{"token0": 1, "token1": 1, v1Token: 1, "token2": 1, "token3": 0} {
 		assert.Equal(t, changes, s.service.Changes(id), id)
 	}
