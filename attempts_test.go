@@ -169,7 +169,7 @@ func goAway(conn net.Conn, stream uint32) {
 
 // A refused stream was not looked at, and the request may be sent again; any
 // other end of a stream proves nothing. Neither way net/http sends it twice.
-func TestHTTP2Refusals(t *testing.T) {
+func TestHTTP2RefusedStreamIsSentAgain(t *testing.T) {
 	for name, test := range map[string]struct {
 		reply  func(net.Conn, uint32)
 		proves bool
@@ -240,7 +240,7 @@ func TestNetHTTPDoesNotReplay(t *testing.T) {
 
 // A server may close an idle connection at the moment at which it is used
 // again. What was not written is sent on another one; nothing is sent twice.
-func TestIdleConnectionsThatClose(t *testing.T) {
+func TestIdleConnectionsThatCloseApplyNothingTwice(t *testing.T) {
 	service := tokenpatchtest.New()
 	defer service.Close()
 	server := httptest.NewUnstartedServer(service)

@@ -32,7 +32,7 @@ func TestBudgetSettings(t *testing.T) {
 		"no account of V2": {tokenpatch.Config{V2: tokenpatch.V2Config{AccessToken: "token"}, Budget: budget}, "Config.V2.Account"},
 		"a share below 0":  {tokenpatch.Config{V2: tokenpatch.V2Config{AccessToken: "token", Share: -0.1}}, "Config.V2.Share"},
 		"a share above 1":  {tokenpatch.Config{V2: tokenpatch.V2Config{AccessToken: "token", Share: 1.1}}, "Config.V2.Share"},
-		"no number":        {tokenpatch.Config{V2: tokenpatch.V2Config{AccessToken: "token", Share: math.NaN()}}, "Config.V2.Share"},
+		"not a number":     {tokenpatch.Config{V2: tokenpatch.V2Config{AccessToken: "token", Share: math.NaN()}}, "Config.V2.Share"},
 	} {
 		_, err := tokenpatch.NewClient(test.config)
 		input := assertAs[*tokenpatch.InputError](t, err)
@@ -88,7 +88,7 @@ func TestProgramsShareABudget(t *testing.T) {
 
 // A request that is held up between its permit and its sending counts until it is sent,
 // however many responses come in meanwhile, and in the window in which it is sent.
-func TestARequestThatIsHeldUpCounts(t *testing.T) {
+func TestARequestHeldUpBeforeItIsSentCounts(t *testing.T) {
 	t.Run("one in four", func(t *testing.T) { testHeldUp(t, 4) })
 	t.Run("all", func(t *testing.T) { testHeldUp(t, 1) })
 }

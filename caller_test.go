@@ -21,7 +21,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// A nil *Client is a nil pointer, as anywhere; what hangs on it has errors.
+// A nil *Client is a nil pointer, as anywhere; the calls of nil services return errors.
 func TestNilClient(t *testing.T) {
 	var client *tokenpatch.Client
 	assert.Panics(t, func() { _ = client.V1 })
@@ -36,7 +36,7 @@ func TestNilClient(t *testing.T) {
 
 // A patch that grows while a call with it is under way: the call sends what it
 // was given, however often it sends it.
-func TestPatchChangedDuringItsCall(t *testing.T) {
+func TestPatchIsCopiedForItsCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		patch := tokenpatch.NewPatch().SetName("first")
 		var bodies []string
@@ -55,7 +55,7 @@ func TestPatchChangedDuringItsCall(t *testing.T) {
 }
 
 // Nothing that is done to a Config or an http.Client after NewClient is seen.
-func TestConfigChangedAfterwards(t *testing.T) {
+func TestConfigIsCopied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var config *tokenpatch.Config // the one that the client was made of
 		service, client := newPair(t, func(c *tokenpatch.Config) {
@@ -110,9 +110,9 @@ func (h *hung) Read([]byte) (int, error) {
 
 func (h *hung) Close() error { <-h.over; return nil }
 
-// Whatever of a transport does not heed its context, the call ends a moment
-// after the attempt's timeout or the caller's deadline, and what it says of the
-// token is not what the transport may still be doing.
+// Where a transport ignores its context, the call ends a second after the attempt's
+// timeout or the caller's deadline, whatever it was that hung. Its error does not
+// claim to know what the abandoned transport may still do.
 func TestTransportsThatIgnoreTheContext(t *testing.T) {
 	const timeout, grace = 5 * time.Second, time.Second
 	for name, test := range map[string]struct {
@@ -215,7 +215,7 @@ func (*closing) Read([]byte) (int, error) { return 0, io.EOF }
 func (c *closing) Close() error           { c.closed = true; return nil }
 
 // A transport that ends its goroutine ends the caller's, as t.FailNow does.
-func TestTransportThatExits(t *testing.T) {
+func TestTransportThatExitsEndsItsCaller(t *testing.T) {
 	_, client := newPair(t, through(func(*http.Request) (*http.Response, error) { runtime.Goexit(); return nil, nil }))
 	ended, returned := make(chan struct{}), false
 	go func() {
@@ -246,13 +246,13 @@ func TestCredentialFuncThatHangs(t *testing.T) {
 	})
 }
 
-// tight makes a service let in one call at a time: the next one goes as soon
-// as nothing is under way, and not before.
-func tight(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+// admitOneAtATime brings a client's limiter to where it admits one attempt at a time:
+// the next one as soon as none is in flight, and not before.
+func admitOneAtATime(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
 	t.Helper()
 	require.NoError(t, patchName(t.Context(), client)) // no limits so far
 	service.Inject(tokenpatchtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"1"}}})
-	require.NoError(t, patchName(t.Context(), client)) // after a pause, carefully
+	require.NoError(t, patchName(t.Context(), client)) // after the pause, as a probe
 	service.Inject(tokenpatchtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"1"}}})
 }
 
@@ -299,7 +299,7 @@ func TestPanicsLeaveTheLimiterIntact(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				service, client := newPair(t, change)
 				for range 20 {
-					tight(t, service, client)
+					admitOneAtATime(t, service, client)
 					broken = true
 					assert.PanicsWithValue(t, "broken", func() { _ = patchName(t.Context(), client) })
 					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -353,7 +353,7 @@ func TestHooksThatBlock(t *testing.T) {
 						c.Hooks.CallEnd = func(context.Context, tokenpatch.CallResult) { block() }
 					}
 				})
-				tight(t, service, client)
+				admitOneAtATime(t, service, client)
 				armed = true
 				first := make(chan error, 1)
 				go func() { first <- patchName(t.Context(), client) }()
@@ -385,8 +385,8 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
-// The largest limit of all is a limit, and not one that wraps around.
-func TestMaxResponseBytesOfAllThereIs(t *testing.T) {
+// The largest limit that there is does not overflow.
+func TestLargestMaxResponseBytes(t *testing.T) {
 	_, client := newPair(t, func(c *tokenpatch.Config) { c.MaxResponseBytes = 1<<63 - 1 })
 	require.NoError(t, patchName(t.Context(), client))
 }

@@ -437,7 +437,7 @@ func TestNoSecretFromRotatedCredentials(t *testing.T) {
 }
 
 // A credential that could not be had costs no permit of the rate limit.
-func TestCredentialFuncFailsAndKeepsItsPlace(t *testing.T) {
+func TestCredentialFuncThatFailsCostsNoPermit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fail error
 		service, client := newPair(t, func(c *tokenpatch.Config) {
@@ -484,10 +484,10 @@ func TestHTTPClientIsNotChanged(t *testing.T) {
 	assert.Equal(t, 2, service.RequestCount())
 }
 
-// What net/http must not do by itself: send a request again. It asks for the
-// body between the request's header and the response; whoever asks for it before
-// or after, to sign it or to authenticate by a digest, gets it.
-func TestGetBody(t *testing.T) {
+// net/http must not send a request again by itself. To do so it asks for the body
+// between the request's header and the response, and is refused. Who asks before or
+// after, to sign the body or to authenticate by a digest, gets it.
+func TestGetBodyIsRefusedToNetHTTP(t *testing.T) {
 	for name, test := range map[string]struct {
 		report  func(*httptrace.ClientTrace)
 		refused bool
@@ -520,7 +520,7 @@ func TestGetBody(t *testing.T) {
 	}
 }
 
-func TestCallsOverLoopback(t *testing.T) {
+func TestCallsOverHTTP1AndHTTP2(t *testing.T) {
 	service, _ := newPair(t)
 	plain, err := service.Listen()
 	require.NoError(t, err)
@@ -564,7 +564,7 @@ func TestClientIsShared(t *testing.T) {
 	assert.Equal(t, 2*goroutines, service.RequestCount())
 }
 
-// record collects what hooks are told.
+// record collects what is reported to hooks.
 type record struct {
 	attempts []tokenpatch.AttemptResult
 	waits    []tokenpatch.WaitInfo
@@ -577,7 +577,7 @@ func (r *record) hooks(c *tokenpatch.Config) {
 	}
 }
 
-func TestHooks(t *testing.T) {
+func TestHooksReportAttemptsAndWaits(t *testing.T) {
 	for _, a := range apis {
 		t.Run(a.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -634,9 +634,9 @@ func TestHooks(t *testing.T) {
 	}
 }
 
-// What a logger is told, as slog's JSON handler writes it, without a credential
-// even where a server echoes it.
-func TestLogger(t *testing.T) {
+// What a logger gets, as slog's JSON handler writes it. It has no credential, even
+// where a server echoes one.
+func TestLoggerReportsAttemptsAndWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged bytes.Buffer
 		service, client := newPair(t, func(c *tokenpatch.Config) {

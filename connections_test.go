@@ -35,7 +35,7 @@ func TestConnectionsAreKept(t *testing.T) {
 	defer transport.CloseIdleConnections()
 	quick := newClientAt(t, server.URL, transport, 3)
 	attempted := make(chan struct{})
-	patient, err := tokenpatch.NewClient(tokenpatch.Config{
+	waiting, err := tokenpatch.NewClient(tokenpatch.Config{
 		V2:         tokenpatch.V2Config{BaseURL: server.URL, AccessToken: tokenpatchtest.AccessToken},
 		HTTPClient: &http.Client{Transport: transport},
 		Retry:      tokenpatch.RetryPolicy{MinBackoff: time.Hour, MaxBackoff: time.Hour},
@@ -43,11 +43,11 @@ func TestConnectionsAreKept(t *testing.T) {
 	})
 	require.NoError(t, err)
 
-	cancelled := func(faults ...tokenpatchtest.Fault) {
-		service.Inject(faults...)
+	cancelled := func(fault tokenpatchtest.Fault) {
+		service.Inject(fault)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
-		go func() { ended <- patchName(ctx, patient) }()
+		go func() { ended <- patchName(ctx, waiting) }()
 		<-attempted
 		cancel()
 		require.ErrorIs(t, <-ended, context.Canceled)

@@ -84,7 +84,7 @@ func TestEditToken(t *testing.T) {
 }
 
 // Removing and adding a role are one line each in the caller's function.
-func TestEditTokenOfRoles(t *testing.T) {
+func TestEditTokenAddsAndRemovesRoles(t *testing.T) {
 	service, client := newPair(t)
 	require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "customRoleIds": ["a", "b"]}`))
 	edits := map[string]func([]string) []string{
@@ -186,7 +186,7 @@ func TestEditTokenMeetsAnotherWriter(t *testing.T) {
 	assert.Len(t, routes(service), 2+6, "two calls for each conflict more")
 }
 
-func TestEditTokenGivesUp(t *testing.T) {
+func TestEditTokenGivesUpAfterMaxConflicts(t *testing.T) {
 	for max, want := range map[int]int{0: 11, 1: 2, 4: 5} {
 		service, client := newPair(t)
 		require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "customRoleIds": []}`))
@@ -207,7 +207,7 @@ func TestEditTokenGivesUp(t *testing.T) {
 }
 
 // A 422 that is no conflict is returned at once: reading again would not help.
-func TestEditTokenOfANonsensicalPatch(t *testing.T) {
+func TestEditTokenReturnsARefusalThatIsNoConflict(t *testing.T) {
 	service, client := newPair(t)
 	service.Inject(tokenpatchtest.Fault{Match: isChange, Times: -1, Status: 422, Body: `{"code": "patch_failed", "message": "no"}`})
 	_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))

@@ -130,7 +130,7 @@ func (c statusCase) bubble(t *testing.T) {
 	assert.Equal(t, c.text(message), err.Error())
 }
 
-// err is in which way a success is none of the documented.
+// err says why a success is not as documented; it is nil for what is no success.
 func (c statusCase) err() error {
 	if c.status/100 != 2 {
 		return nil
@@ -338,8 +338,8 @@ func TestErrorNamesRedirectTarget(t *testing.T) {
 	}
 }
 
-// outcomeOfRedirect: 307 and 308 ask for the same request elsewhere; the others
-// are what a server may well say after it has done what it was asked.
+// outcomeOfRedirect is the outcome of a redirect with this status: 307 and 308 ask for
+// the same request elsewhere; a server may send the others once it has applied it.
 func outcomeOfRedirect(status int) tokenpatch.Outcome {
 	if status == 307 || status == 308 {
 		return notApplied
@@ -463,8 +463,8 @@ func TestSuccessOfExactlyTheLimit(t *testing.T) {
 	assert.Equal(t, "x", token.ID)
 }
 
-// A server can respond with a status that is none. net/http lets it pass.
-func TestErrorOfStatusZero(t *testing.T) {
+// A server can respond with a status below 100. net/http lets it pass.
+func TestErrorOfStatusBelow100(t *testing.T) {
 	for _, a := range apis {
 		for _, status := range []int{0, 1, 99} {
 			t.Run(fmt.Sprintf("%s/%d", a.name, status), func(t *testing.T) {

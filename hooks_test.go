@@ -23,9 +23,9 @@ func passed(ctx context.Context, hook string) context.Context {
 	return context.WithValue(ctx, trail{}, fmt.Sprint(ctx.Value(trail{}), " > ", hook))
 }
 
-// Each hook gets the context that it is to get: those of a call that of
-// CallStart, those of an attempt, and the request, that of AttemptStart.
-func TestHooksSeeTheContext(t *testing.T) {
+// The hooks of a call get the context that CallStart returned. AttemptEnd and the
+// request get the one that AttemptStart returned.
+func TestHooksGetTheContextOfTheirStart(t *testing.T) {
 	for _, a := range apis {
 		t.Run(a.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -111,8 +111,8 @@ func TestAttemptStartAddsHeaders(t *testing.T) {
 	}
 }
 
-// A read has no content, and says none of its type.
-func TestAttemptStartOfARead(t *testing.T) {
+// A read has no content, and no Content-Type.
+func TestAttemptStartSeesTheHeadersOfARead(t *testing.T) {
 	var seen http.Header
 	service, client := newPair(t, func(c *tokenpatch.Config) {
 		c.Hooks.AttemptStart = func(ctx context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
@@ -129,7 +129,7 @@ func TestAttemptStartOfARead(t *testing.T) {
 }
 
 // What is known at the end of an attempt and of a call.
-func TestHooksTellOfTheEnd(t *testing.T) {
+func TestHooksReportHowAttemptsAndCallsEnded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var attempts []tokenpatch.AttemptResult
 		var ends []tokenpatch.CallResult
@@ -181,7 +181,7 @@ func TestHooksWithoutContext(t *testing.T) {
 	require.NoError(t, updateName(t.Context(), client))
 }
 
-// A context of a hook that ends ends the call.
+// Where the context that a hook returns has ended, so has the call.
 func TestHooksCanEndACall(t *testing.T) {
 	service, client := newPair(t, func(c *tokenpatch.Config) {
 		c.Hooks.CallStart = func(ctx context.Context, _ tokenpatch.CallInfo) context.Context {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"runtime"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,22 +66,22 @@ func forever(chunk string) func(io.Writer) error {
 	}
 }
 
-// bomb is a gzip body that unpacks to zeros, a thousand times its size.
-var bomb = sync.OnceValue(func() string {
+// gzipBomb is a body that unpacks to zeros, a thousand times its size.
+func gzipBomb() string {
 	var b strings.Builder
 	packed := gzip.NewWriter(&b)
 	_, _ = packed.Write(make([]byte, 16<<20))
 	_ = packed.Close()
 	return b.String()
-})
+}
 
 const (
 	closed  = "Connection: close\r\n\r\n"
 	chunked = "Transfer-Encoding: chunked\r\n\r\n"
 )
 
-// Bodies that are too much of something. What only the service can have made
-// stays a success and a refusal a refusal, in bounded memory and at once.
+// Bodies that are too long, too deep or broken. A success that only the service can
+// have made stays a success, and a refusal a refusal, in bounded memory and at once.
 func TestHostileBodies(t *testing.T) {
 	deep, digits := strings.Repeat(`[`, 10_000), strings.Repeat("9", 10_000)
 	whole := strings.Repeat(`{"a":`, 10_001) + "1" + strings.Repeat("}", 10_001)
@@ -93,7 +92,7 @@ func TestHostileBodies(t *testing.T) {
 		fine    bool   // whether a token can be read of it
 		applied string // by which APIs a status 200 with it proves that the change was applied
 	}{
-		{"a gzip bomb", "Content-Encoding: gzip\r\n" + closed, times(bomb(), 1), false, ""},
+		{"a gzip bomb", "Content-Encoding: gzip\r\n" + closed, times(gzipBomb(), 1), false, ""},
 		{"a body that never ends", closed, forever("x"), false, ""},
 		{"chunks that never end", chunked, forever("400\r\n" + strings.Repeat("x", 1<<10) + "\r\n"), false, ""},
 		{"a chunk's extension that never ends", chunked, forever("1;x"), false, ""},
@@ -319,8 +318,7 @@ func TestHostileHeaders(t *testing.T) {
 	}
 }
 
-// The same over a window that follows: whatever was said in 1970's terms keeps
-// nobody from going on.
+// Headers whose times are of 1970 do not stop the calls of the windows that follow.
 func TestHostileClockDoesNotStopCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		header := http.Header{"Date": {"Thu, 01 Jan 1970 00:00:00 GMT"}, "X-Ratelimit-Reset": {"10000"}, "X-Ratelimit-Global-Remaining": {"1"}}

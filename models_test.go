@@ -490,12 +490,8 @@ func FuzzTokenUnmarshal(f *testing.F) {
 // those that came back.
 func requireNothingLost(t *testing.T, received, encoded []byte) {
 	t.Helper()
-	var before, after map[string]any
-	for data, into := range map[*map[string]any][]byte{&before: received, &after: encoded} {
-		decoder := json.NewDecoder(bytes.NewReader(into))
-		decoder.UseNumber()
-		require.NoError(t, decoder.Decode(data))
-	}
+	before, _ := generic(t, string(received)).(map[string]any) // or null
+	after, _ := generic(t, string(encoded)).(map[string]any)
 	for name := range before {
 		require.Contains(t, after, name)
 		switch name {

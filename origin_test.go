@@ -111,7 +111,7 @@ func TestTransportWithOldTLSIsRefused(t *testing.T) {
 	}
 }
 
-// A proxy of https learns the host, and nothing else.
+// A proxy of https sees the host, and nothing else.
 func TestProxySeesNoCredential(t *testing.T) {
 	var seen []string
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

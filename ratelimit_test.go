@@ -20,9 +20,9 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// fleet is many calls from many goroutines against a service with a rate
-// limit, in virtual time.
-type fleet struct {
+// callers make many calls from many goroutines to a service with a rate limit, in
+// virtual time.
+type callers struct {
 	calls, goroutines int
 	limits            tokenpatchtest.Limits
 	clients           int           // that do not know of each other; 0 means 1
@@ -32,27 +32,27 @@ type fleet struct {
 
 const roundTrip = 50 * time.Millisecond
 
-// report is what became of a fleet.
-type report struct {
+// result is what became of their calls.
+type result struct {
 	took     time.Duration
 	failed   int
 	requests []tokenpatchtest.Request
 	windows  []tokenpatchtest.WindowStats
 }
 
-func (f fleet) run(t *testing.T) (r report) {
+func (c callers) run(t *testing.T) (r result) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		service, _ := newPair(t)
-		service.SetLimits(tokenpatchtest.V2, f.limits)
+		service.SetLimits(tokenpatchtest.V2, c.limits)
 		service.SetLatency(roundTrip)
-		service.SetClockOffset(f.offset)
+		service.SetClockOffset(c.offset)
 		over := make(chan struct{})
-		if f.during != nil {
-			go f.during(service, over)
+		if c.during != nil {
+			go c.during(service, over)
 		}
 		began := time.Now()
-		r.failed = f.send(t, service)
+		r.failed = c.send(t, service)
 		r.took = time.Since(began)
 		close(over)
 		r.requests, r.windows = service.Requests(), service.Windows(tokenpatchtest.V2)
@@ -61,17 +61,17 @@ func (f fleet) run(t *testing.T) (r report) {
 }
 
 // send makes the calls and returns how many failed.
-func (f fleet) send(t *testing.T, service *tokenpatchtest.Service) int {
+func (c callers) send(t *testing.T, service *tokenpatchtest.Service) int {
 	var begun, failed atomic.Int64
 	var wg sync.WaitGroup
-	clients := max(1, f.clients)
+	clients := max(1, c.clients)
 	for range clients {
 		client, err := tokenpatch.NewClient(tokenpatch.Config{
 			V2: tokenpatch.V2Config{AccessToken: tokenpatchtest.AccessToken}, HTTPClient: service.Client()})
 		require.NoError(t, err)
-		for range f.goroutines / clients {
+		for range c.goroutines / clients {
 			wg.Go(func() {
-				for begun.Add(1) <= int64(f.calls) {
+				for begun.Add(1) <= int64(c.calls) {
 					if err := patchName(t.Context(), client); err != nil {
 						failed.Add(1)
 						t.Log(err)
@@ -86,12 +86,12 @@ func (f fleet) send(t *testing.T, service *tokenpatchtest.Service) int {
 
 // least is the least time in which the calls can be made, where the first
 // window begins with them.
-func (f fleet) least() time.Duration {
-	limit := f.limits.Route
-	if limit == 0 || f.limits.Global > 0 && f.limits.Global < limit {
-		limit = f.limits.Global
+func (c callers) least() time.Duration {
+	limit := c.limits.Route
+	if limit == 0 || c.limits.Global > 0 && c.limits.Global < limit {
+		limit = c.limits.Global
 	}
-	return time.Duration((f.calls+limit-1)/limit-1)*f.limits.Window + roundTrip
+	return time.Duration((c.calls+limit-1)/limit-1)*c.limits.Window + roundTrip
 }
 
 // refused is how many requests got a 429.
@@ -127,9 +127,9 @@ func TestLimiterUsesTheWholeBudget(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := fleet{calls: 1000, goroutines: 200, limits: test.limits, offset: test.offset}
-			r := f.run(t)
-			share := float64(r.took) / float64(f.least())
+			c := callers{calls: 1000, goroutines: 200, limits: test.limits, offset: test.offset}
+			r := c.run(t)
+			share := float64(r.took) / float64(c.least())
 			t.Logf("%.4f of the least possible time, %d responses with 429", share, refused(r.requests))
 			assert.Zero(t, r.failed)
 			assert.LessOrEqual(t, share, 1.02)
@@ -138,8 +138,8 @@ func TestLimiterUsesTheWholeBudget(t *testing.T) {
 	}
 }
 
-func TestLimiterColdStart(t *testing.T) {
-	r := fleet{calls: 1000, goroutines: 1000, limits: window(10)}.run(t)
+func TestLimiterBeginsWithOneProbe(t *testing.T) {
+	r := callers{calls: 1000, goroutines: 1000, limits: window(10)}.run(t)
 	assert.Zero(t, r.failed)
 	assert.Zero(t, refused(r.requests))
 	assert.True(t, r.requests[1].Time.Sub(r.requests[0].Time) >= roundTrip, "one goes ahead, the others wait for its response")
@@ -152,7 +152,7 @@ func TestLimiterFollowsAChangedLimit(t *testing.T) {
 		time.Sleep(100 * time.Second)
 		service.SetLimits(tokenpatchtest.V2, window(50))
 	}
-	r := fleet{calls: 500, goroutines: 200, limits: window(10), during: changes}.run(t)
+	r := callers{calls: 500, goroutines: 200, limits: window(10), during: changes}.run(t)
 	assert.Zero(t, r.failed)
 	assert.LessOrEqual(t, refused(r.requests), 2, "one a change")
 	for i, w := range r.windows[:len(r.windows)-1] {
@@ -162,7 +162,7 @@ func TestLimiterFollowsAChangedLimit(t *testing.T) {
 	}
 }
 
-func TestLimiterBesideAnotherProgram(t *testing.T) {
+func TestLimiterUsesWhatAnotherProgramLeaves(t *testing.T) {
 	for name, portions := range map[string][]int{"half at once": {5}, "half one by one": {1, 1, 1, 1, 1}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -183,7 +183,7 @@ func TestLimiterBesideAnotherProgram(t *testing.T) {
 					time.Sleep(rest)
 				}
 			}
-			r := fleet{calls: 600, goroutines: 200, limits: window(10), during: other}.run(t)
+			r := callers{calls: 600, goroutines: 200, limits: window(10), during: other}.run(t)
 			assert.Zero(t, r.failed)
 			admitted, unused := 0, 0
 			for i, w := range r.windows[:len(r.windows)-1] {
@@ -198,10 +198,10 @@ func TestLimiterBesideAnotherProgram(t *testing.T) {
 	}
 }
 
-func TestLimiterAmongOtherClients(t *testing.T) {
-	f := fleet{calls: 1000, goroutines: 200, limits: window(40), clients: 4}
-	r := f.run(t)
-	share, wasted := float64(r.took)/float64(f.least()), float64(refused(r.requests))/float64(len(r.requests))
+func TestLimiterSharesWithOtherClients(t *testing.T) {
+	c := callers{calls: 1000, goroutines: 200, limits: window(40), clients: 4}
+	r := c.run(t)
+	share, wasted := float64(r.took)/float64(c.least()), float64(refused(r.requests))/float64(len(r.requests))
 	t.Logf("%.4f of the least possible time, %.3f of the calls met a 429", share, wasted)
 	assert.Zero(t, r.failed)
 	assert.LessOrEqual(t, share, 1.15)
@@ -242,7 +242,7 @@ func TestLimiterObeysRetryAfter(t *testing.T) {
 	})
 }
 
-func TestLimiterAfterARefusalWithoutHeaders(t *testing.T) {
+func TestLimiterPausesAfterARefusalWithoutHeaders(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.SetLatency(roundTrip)
@@ -419,7 +419,7 @@ func TestLimiterIgnoresStaleResponses(t *testing.T) {
 	})
 }
 
-func TestLimiterProbes(t *testing.T) {
+func TestLimiterProbesAgainWhereAProbeFails(t *testing.T) {
 	t.Run("who has little time still waits for its response", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			service, client := newPair(t)
@@ -460,8 +460,8 @@ func TestLimiterProbes(t *testing.T) {
 	})
 }
 
-// A service whose round trip is longer than a probe is waited for.
-func TestLimiterWithASlowService(t *testing.T) {
+// A service whose round trip is longer than the probe timeout is waited for.
+func TestLimiterWaitsForASlowService(t *testing.T) {
 	for name, test := range map[string]struct {
 		limits tokenpatchtest.Limits
 		most   time.Duration
@@ -499,23 +499,15 @@ func TestLimiterServesInOrder(t *testing.T) {
 			time.Sleep(time.Microsecond)
 		}
 		wg.Wait()
+		require.Equal(t, 30, service.Changes(idV2))
 		for i, change := range service.History(idV2) {
-			assert.Contains(t, string(change.Body), fmt.Sprintf(`"value":"%d"`, i), "a call that was refused keeps its place")
+			assert.Contains(t, string(change.Body), fmt.Sprintf(`"value":"%d"`, i), "no call overtakes one that was refused")
 		}
 	})
 }
 
-// headers is a transport that refuses once with these headers, and then lets
-// everybody in.
-func headers(header http.Header, sent *atomic.Int64) roundTripper {
-	return func(*http.Request) (*http.Response, error) {
-		if sent.Add(1) == 1 {
-			return &http.Response{StatusCode: 429, Header: header, Body: io.NopCloser(strings.NewReader(""))}, nil
-		}
-		return respond(200, "application/json", tokenJSON), nil
-	}
-}
-
+// One refusal with headers that make no sense: the call ends or waits in bounds, and
+// the next one goes through.
 func TestLimiterBoundsAbsurdHeaders(t *testing.T) {
 	for _, name := range []string{"Retry-After", "X-Ratelimit-Reset"} {
 		for _, values := range [][]string{
@@ -525,9 +517,14 @@ func TestLimiterBoundsAbsurdHeaders(t *testing.T) {
 		} {
 			t.Run(name+" "+strings.Join(values, ","), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					var sent atomic.Int64
+					sent := 0
 					header := http.Header{name: values, "Date": {time.Now().UTC().Format(http.TimeFormat)}}
-					_, client := newPair(t, through(headers(header, &sent)))
+					_, client := newPair(t, through(func(*http.Request) (*http.Response, error) {
+						if sent++; sent == 1 {
+							return &http.Response{StatusCode: 429, Header: header, Body: http.NoBody}, nil
+						}
+						return respond(200, "application/json", tokenJSON), nil
+					}))
 					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
 					defer cancel()
 					began := time.Now()
@@ -535,7 +532,7 @@ func TestLimiterBoundsAbsurdHeaders(t *testing.T) {
 						assertAs[*tokenpatch.RateLimitedError](t, err)
 					}
 					assert.Less(t, time.Since(began), 6*time.Minute, "bounded")
-					assert.LessOrEqual(t, sent.Load(), int64(2), "no busy loop")
+					assert.LessOrEqual(t, sent, 2, "no busy loop")
 					time.Sleep(6 * time.Minute)
 					assert.NoError(t, patchName(ctx, client), "nobody is locked out for ever")
 				})
@@ -544,7 +541,7 @@ func TestLimiterBoundsAbsurdHeaders(t *testing.T) {
 	}
 }
 
-func TestLimitersAreOneAService(t *testing.T) {
+func TestEachServiceHasItsOwnLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.RefuseFor(tokenpatchtest.V2, time.Minute)
@@ -559,7 +556,7 @@ func TestLimitersAreOneAService(t *testing.T) {
 	})
 }
 
-func TestRateLimitTellsWhatIsKnown(t *testing.T) {
+func TestRateLimitReportsWhatIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		assert.Equal(t, tokenpatch.RateLimit{}, client.V2.RateLimit(), "nothing is known yet")
@@ -583,8 +580,8 @@ func TestRateLimitTellsWhatIsKnown(t *testing.T) {
 	})
 }
 
-// What hooks tell of waits is enough to draw a metric from.
-func TestLimiterTellsOfWaits(t *testing.T) {
+// What hooks report of waits is enough for a metric of them.
+func TestHooksReportWaitsByReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		waited := map[tokenpatch.WaitReason]time.Duration{}

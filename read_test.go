@@ -21,10 +21,8 @@ func TestGetToken(t *testing.T) {
 	service, client := newPair(t)
 	token, err := client.V2.GetToken(t.Context(), idV2)
 	require.NoError(t, err)
-	var want tokenpatch.Token
 	document, _ := service.V2(idV2)
-	require.NoError(t, want.UnmarshalJSON(document))
-	assert.Equal(t, want, *token)
+	assert.Equal(t, decodeTokenJSON(t, string(document)), *token)
 
 	request := service.Requests()[0]
 	assert.Equal(t, "GET /api/v2/tokens/{id}", request.Route)
@@ -93,10 +91,9 @@ func TestErrorsOfReads(t *testing.T) {
 				}
 				require.ErrorContains(t, err, "tokenpatch: GET "+pathV2+": ")
 
-				for _, err := range client.V2.Tokens(t.Context(), tokenpatch.TokensOptions{}) {
-					require.ErrorContains(t, err, "tokenpatch: GET /api/v2/tokens: ")
-					assertOutcome(t, notApplied, err)
-				}
+				_, err = ids(client, tokenpatch.TokensOptions{})
+				require.ErrorContains(t, err, "tokenpatch: GET /api/v2/tokens: ")
+				assertOutcome(t, notApplied, err)
 
 				if test.tries > 1 { // a read is sent again until it comes through
 					service.ClearFaults()
@@ -134,9 +131,7 @@ func TestReadsGoThroughTheLimiter(t *testing.T) {
 			require.NoError(t, patchName(t.Context(), client))
 		}
 		assert.Equal(t, 40*time.Second, time.Since(start).Round(time.Second))
-		for _, r := range service.Requests() {
-			assert.NotEqual(t, 429, r.Status)
-		}
+		assert.Zero(t, refused(service.Requests()))
 	})
 }
 
@@ -160,9 +155,7 @@ func TestReadsHaveRoutesOfTheirOwn(t *testing.T) {
 		_, err := client.V2.GetToken(t.Context(), idV2)
 		require.NoError(t, err)
 		assert.Equal(t, 10*time.Second, time.Since(start).Round(time.Second))
-		for _, r := range service.Requests() {
-			assert.NotEqual(t, 429, r.Status)
-		}
+		assert.Zero(t, refused(service.Requests()))
 	})
 }
 
@@ -255,10 +248,8 @@ func TestTokensThatFails(t *testing.T) {
 	assert.Equal(t, all[:25], got)
 	assert.Equal(t, 2, service.RequestCount())
 
-	for _, options := range []tokenpatch.TokensOptions{{PageSize: -1}} {
-		_, err := ids(client, options)
-		require.EqualError(t, err, "tokenpatch: TokensOptions.PageSize: -1: want a number that is not negative")
-	}
+	_, err = ids(client, tokenpatch.TokensOptions{PageSize: -1})
+	require.EqualError(t, err, "tokenpatch: TokensOptions.PageSize: -1: want a number that is not negative")
 	_, err = ids(&tokenpatch.Client{}, tokenpatch.TokensOptions{})
 	assertAs[*tokenpatch.InputError](t, err)
 	assert.Equal(t, 2, service.RequestCount())

@@ -19,7 +19,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// The calls of the table below: what may be sent again, and what may not.
+// The calls of these tests: what may be sent again, and what may not.
 var (
 	v1         = apiV1.call
 	idempotent = apiV2.call
@@ -162,8 +162,9 @@ func TestRefusalAfterAnUnknownOutcome(t *testing.T) {
 	})
 }
 
-// A program that knows the window, by the headers of one refusal.
-func TestRefusalUntilReset(t *testing.T) {
+// One refusal whose headers say when the window ends: the next attempt is sent then,
+// wherever the server's clock is.
+func TestRefusalIsWaitedOutUntilReset(t *testing.T) {
 	for name, offset := range map[string]time.Duration{"same clock": 0, "ahead": 3 * time.Hour, "behind": -3 * time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -264,7 +265,7 @@ func TestRateLimitOpensAfterDeadline(t *testing.T) {
 					assert.Equal(t, 1-sent, got.Attempts)
 					assert.GreaterOrEqual(t, got.RetryAfter, 30*time.Second)
 					require.ErrorIs(t, err, context.DeadlineExceeded)
-					assert.Empty(t, service.Changes(a.id))
+					assert.Zero(t, service.Changes(a.id))
 					assertOutcome(t, notApplied, err)
 				}
 				assert.Zero(t, time.Since(began))
@@ -517,7 +518,7 @@ func TestBackoffs(t *testing.T) {
 			assert.GreaterOrEqual(t, r.waits[i].Duration, longest*time.Millisecond/2)
 			total += r.waits[i].Duration
 		}
-		assert.Equal(t, total, time.Since(began), "what was told is what was waited")
+		assert.Equal(t, total, time.Since(began), "what was reported is what was waited")
 	})
 }
 

@@ -139,7 +139,7 @@ func TestStopping(t *testing.T) {
 	program := filepath.Join(t.TempDir(), "stopping")
 	built, err := exec.Command(command, "build", "-o", program, "./examples/stopping").CombinedOutput()
 	require.NoError(t, err, string(built))
-	for _, after := range []time.Duration{0, 100 * time.Millisecond, 500 * time.Millisecond} {
+	for _, after := range []time.Duration{0, 300 * time.Millisecond, time.Second} {
 		run := exec.Command(program)
 		run.Stderr = os.Stderr
 		out, err := run.StdoutPipe()
