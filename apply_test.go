@@ -211,21 +211,6 @@ func TestApplyTokenDoesNotAlias(t *testing.T) {
 	}
 }
 
-// source turns the bytes of a fuzz input into choices, until they run out.
-type source []byte
-
-// choose returns a number below n.
-func (s *source) choose(n int) int {
-	if len(*s) == 0 {
-		return 0
-	}
-	b := (*s)[0]
-	*s = (*s)[1:]
-	return int(b) % n
-}
-
-func pick[T any](s *source, from ...T) T { return from[s.choose(len(from))] }
-
 func TestApplyFromManyGoroutines(t *testing.T) {
 	patch := decodePatchJSON(t, `[{"op":"add","path":"/x","value":{"y":[1]}},{"op":"add","path":"/x/y/-","value":2},{"op":"remove","path":"/z/n"},{"op":"test","path":"","value":{"x":{"y":[1,2]},"z":{}}}]`)
 	members := decodePatchJSON(t, `[{"op":"add","path":"/x","value":{"y":[1]}},{"op":"add","path":"/x/y/-","value":2},{"op":"remove","path":"/z/n"}]`)

@@ -40,7 +40,7 @@ func options(transport http.RoundTripper) attempt.Options {
 	return attempt.Options{Transport: transport, Timeout: 5 * time.Second, MaxBody: 100}
 }
 
-// observed is what an Observer is told.
+// observed is an Observer that keeps what it got.
 type observed struct {
 	status int
 	header http.Header
@@ -130,8 +130,8 @@ func TestBodyEndsWithTheAttempt(t *testing.T) {
 	require.Error(t, err)
 }
 
-// A context that has ended before sends nothing, and asks the transport nothing.
-func TestEndedContext(t *testing.T) {
+// With a context that has ended before, the transport is not called.
+func TestEndedContextSendsNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	result := attempt.NewSender(options(nil)).Send(ctx, request("http://host", "text"))

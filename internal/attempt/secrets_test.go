@@ -34,7 +34,7 @@ func each(text, format string) string {
 	return b.String()
 }
 
-// encodings are ways in which a server can give back what it was sent.
+// encodings are ways in which a server can echo what it was sent.
 var encodings = map[string]func(string) string{
 	"verbatim":              func(text string) string { return text },
 	"upper case":            strings.ToUpper,
@@ -83,7 +83,7 @@ func TestCleanFindsEveryEncoding(t *testing.T) {
 	}
 }
 
-// The same where a server, or the end of what was read, cut it.
+// The same where a server, or the end of what was read, has cut the credential.
 func TestCleanFindsParts(t *testing.T) {
 	s := attempt.NewSecrets(secret)
 	for name, encode := range encodings {

@@ -80,30 +80,30 @@ func TestReplay(t *testing.T) {
 		"copy of lastModified":                   {patch{}.Copy("/lastModified", "/description"), unsafe},
 
 		// Moves and copies.
-		"move: the source is gone":                   {patch{}.Move("/a", "/b"), guarded},
-		"move to itself":                             {patch{}.Move("/a", "/a"), idempotent},
-		"move to itself in an array":                 {patch{}.Move("/a/0", "/a/0"), idempotent},
-		"move there and back":                        {patch{}.Move("/a", "/b").Move("/b", "/a"), idempotent},
-		"three moves swap":                           {patch{}.Move("/a", "/t").Move("/b", "/a").Move("/t", "/b"), unsafe},
-		"three moves swap two equals":                {patch{}.Test("/a", 1).Test("/b", 1).Move("/a", "/t").Move("/b", "/a").Move("/t", "/b"), idempotent},
-		"three moves swap, guarded":                  {patch{}.Test("/a", 1).Test("/b", 2).Move("/a", "/t").Move("/b", "/a").Move("/t", "/b"), guarded},
-		"move, and a new source":                     {patch{}.Move("/a", "/b").Add("/a", 1), unsafe},
-		"move out of itself":                         {patch{}.Move("/a/b", "/a"), unsafe}, // what is moved may have a member b
-		"copy":                                       {patch{}.Copy("/a", "/b"), idempotent},
-		"copy of what the service alone writes":      {patch{}.Copy("/_id", "/name"), idempotent},
-		"copy, then replace of its source":           {patch{}.Copy("/a", "/b").Replace("/a", 1), unsafe},
-		"copy, then replace of its source, guarded":  {patch{}.Test("/a", 0).Copy("/a", "/b").Replace("/a", 1), guarded},
-		"copy, then the same again":                  {patch{}.Test("/a", 1).Copy("/a", "/b").Replace("/a", 1), idempotent},
-		"replace, then copy":                         {patch{}.Replace("/a", 1).Copy("/a", "/b"), idempotent},
-		"copies in a ring":                           {patch{}.Copy("/a", "/b").Copy("/b", "/a"), idempotent},
-		"copies in a chain that shifts":              {patch{}.Copy("/b", "/c").Copy("/a", "/b"), unsafe},
-		"copy into itself":                           {patch{}.Copy("/a", "/a/b"), unsafe},
-		"copy of the whole into itself":              {patch{}.Copy("", "/a"), unsafe},
-		"copy of a member to the place of its owner": {patch{}.Copy("/a/b", "/a"), unsafe},
-		"copy of what a later operation changes":     {patch{}.Copy("/a", "/b").Replace("/a/c", 1), unsafe},
-		"copy, written to":                           {patch{}.Copy("/a", "/b").Add("/b/c", 1), idempotent},
-		"copy, and its source removed":               {patch{}.Copy("/a", "/b").Remove("/a"), guarded},
-		"copy learns what its source is":             {patch{}.Copy("/a", "/b").Test("/a", 1), idempotent},
+		"move: the source is gone":                  {patch{}.Move("/a", "/b"), guarded},
+		"move to itself":                            {patch{}.Move("/a", "/a"), idempotent},
+		"move to itself in an array":                {patch{}.Move("/a/0", "/a/0"), idempotent},
+		"move there and back":                       {patch{}.Move("/a", "/b").Move("/b", "/a"), idempotent},
+		"three moves swap":                          {patch{}.Move("/a", "/t").Move("/b", "/a").Move("/t", "/b"), unsafe},
+		"three moves swap two equals":               {patch{}.Test("/a", 1).Test("/b", 1).Move("/a", "/t").Move("/b", "/a").Move("/t", "/b"), idempotent},
+		"three moves swap, guarded":                 {patch{}.Test("/a", 1).Test("/b", 2).Move("/a", "/t").Move("/b", "/a").Move("/t", "/b"), guarded},
+		"move, and a new source":                    {patch{}.Move("/a", "/b").Add("/a", 1), unsafe},
+		"move out of itself":                        {patch{}.Move("/a/b", "/a"), unsafe}, // what is moved may have a member b
+		"copy":                                      {patch{}.Copy("/a", "/b"), idempotent},
+		"copy of what the service alone writes":     {patch{}.Copy("/_id", "/name"), idempotent},
+		"copy, then replace of its source":          {patch{}.Copy("/a", "/b").Replace("/a", 1), unsafe},
+		"copy, then replace of its source, guarded": {patch{}.Test("/a", 0).Copy("/a", "/b").Replace("/a", 1), guarded},
+		"copy, then the same again":                 {patch{}.Test("/a", 1).Copy("/a", "/b").Replace("/a", 1), idempotent},
+		"replace, then copy":                        {patch{}.Replace("/a", 1).Copy("/a", "/b"), idempotent},
+		"copies in a ring":                          {patch{}.Copy("/a", "/b").Copy("/b", "/a"), idempotent},
+		"copies in a chain that shifts":             {patch{}.Copy("/b", "/c").Copy("/a", "/b"), unsafe},
+		"copy into itself":                          {patch{}.Copy("/a", "/a/b"), unsafe},
+		"copy of the whole into itself":             {patch{}.Copy("", "/a"), unsafe},
+		"copy of a member over its own object":      {patch{}.Copy("/a/b", "/a"), unsafe},
+		"copy of what a later operation changes":    {patch{}.Copy("/a", "/b").Replace("/a/c", 1), unsafe},
+		"copy, written to":                          {patch{}.Copy("/a", "/b").Add("/b/c", 1), idempotent},
+		"copy, and its source removed":              {patch{}.Copy("/a", "/b").Remove("/a"), guarded},
+		"test of the source after the copy":         {patch{}.Copy("/a", "/b").Test("/a", 1), idempotent},
 
 		// What may be an array's.
 		"append":                                {patch{}.Add("/customRoleIds/-", "a"), unsafe},
@@ -182,8 +182,8 @@ func doubled(n int) patch {
 	return p
 }
 
-// What Replay says holds for random patches and documents. Where the judge and
-// RFC 6902 differ, Replay has to be right for both:
+// What Analyze says holds for random patches and documents. Where the judge, which is
+// evanphx/json-patch, and RFC 6902 differ, Analyze has to be right for both:
 //   - test with null succeeds where there is nothing (section 4.6);
 //   - numbers are compared as text (section 4.6);
 //   - test of an array that holds null can panic, which counts as a failure;
@@ -214,7 +214,7 @@ func FuzzReplay(f *testing.F) {
 		}
 		f.Add(seed)
 	}
-	f.Fuzz(func(t *testing.T, data []byte) { checkReplay(t, (*byteDice)(&data)) })
+	f.Fuzz(func(t *testing.T, data []byte) { checkReplay(t, (*source)(&data)) })
 }
 
 // FuzzReplayJSON looks for values and tokens that FuzzReplay does not make.
@@ -233,25 +233,11 @@ func FuzzReplayJSON(f *testing.F) {
 	})
 }
 
-// dice is what random documents and patches are made of.
+// dice is what random documents and patches are made with: a rand.Rand, or a source.
 type dice interface{ IntN(n int) int }
 
-// byteDice throws what a fuzzer wants, and zeros when that is used up.
-type byteDice []byte
-
-func (d *byteDice) IntN(n int) int {
-	if len(*d) == 0 {
-		return 0
-	}
-	thrown := int((*d)[0]) % n
-	*d = (*d)[1:]
-	return thrown
-}
-
-func pickOne[T any](d dice, from []T) T { return from[d.IntN(len(from))] }
-
-// checkReplay makes a patch that succeeds on a document, and checks what
-// Replay says of it on that document and on others.
+// checkReplay makes a patch that succeeds on a document, and checks what Analyze
+// says of it on that document and on others.
 func checkReplay(t *testing.T, d dice) jsonpatch.Replay {
 	t.Helper()
 	lenient := d.IntN(2) == 0
@@ -266,7 +252,7 @@ func checkReplay(t *testing.T, d dice) jsonpatch.Replay {
 	return said.replay
 }
 
-// claim is what Replay says of a patch, and who judges it.
+// claim is what Analyze says of a patch, and the judge that checks it.
 type claim struct {
 	patch  patch
 	replay jsonpatch.Replay
@@ -296,7 +282,7 @@ func (c claim) allows(came verdict) bool {
 	return true
 }
 
-// verdict is what came of sending a patch twice.
+// verdict is what happened when a patch was applied twice.
 type verdict string
 
 const (
@@ -306,8 +292,8 @@ const (
 	doneTwice   verdict = "the second time changed something"
 )
 
-// judge applies a patch with code that is not ours. A lenient one lets replace
-// add a member to the token, as V2 does.
+// judge applies a patch by evanphx/json-patch. A lenient one lets replace add a
+// member to the token, as V2 does.
 type judge struct {
 	operations evanphx.Patch
 	adding     evanphx.Patch // the same for a lenient judge
@@ -366,8 +352,9 @@ func equalJSON(a, b []byte) bool {
 	return bytes.Equal(a, b) || reflect.DeepEqual(decodeExactly(a), decodeExactly(b))
 }
 
+// decodeExactly decodes without any code of this package, and keeps the digits of numbers.
 func decodeExactly(data []byte) (value any) {
-	decoder := json.NewDecoder(strings.NewReader(string(data)))
+	decoder := json.NewDecoder(bytes.NewReader(data))
 	decoder.UseNumber()
 	if err := decoder.Decode(&value); err != nil {
 		panic(err)
@@ -398,7 +385,7 @@ func randomDocument(d dice) []byte {
 func randomValue(d dice, depth int) any {
 	switch kind := d.IntN(4); {
 	case depth == 0 || kind < 2:
-		return pickOne(d, randomScalars)
+		return pick(d, randomScalars...)
 	case kind == 2:
 		return randomArray(d, depth-1)
 	default:
@@ -427,10 +414,10 @@ func randomName(d dice) string {
 	if d.IntN(3) > 0 {
 		return randomNames[d.IntN(3)]
 	}
-	return pickOne(d, randomNames)
+	return pick(d, randomNames...)
 }
 
-// mutated returns a document that differs in one place or a few.
+// mutated returns a document that up to three random operations have changed.
 func mutated(d dice, document []byte) []byte {
 	for range 1 + d.IntN(3) {
 		next, err := newJudge(randomOperation(d, decodeExactly(document))(nil), false).apply(document)
@@ -457,10 +444,10 @@ func randomPatch(d dice, document []byte, lenient bool) (p patch) {
 	return p
 }
 
-// randomOperation returns what adds an operation to a patch.
+// randomOperation returns a function that adds an operation to a patch.
 func randomOperation(d dice, document any) func(patch) patch {
-	path, present := randomPlace(d, document)
-	from, _ := randomPlace(d, document)
+	path, present := randomPath(d, document)
+	from, _ := randomPath(d, document)
 	value, kind := randomValue(d, 2), d.IntN(8)
 	return func(p patch) patch {
 		switch kind {
@@ -481,8 +468,8 @@ func randomOperation(d dice, document any) func(patch) patch {
 	}
 }
 
-// randomPlace returns a path into value, and what is there; nil if nothing is.
-func randomPlace(d dice, value any) (jsonpatch.Pointer, any) {
+// randomPath returns a path into value, and what is there; nil if nothing is.
+func randomPath(d dice, value any) (jsonpatch.Pointer, any) {
 	var path jsonpatch.Pointer
 	for depth := 0; ; depth++ {
 		var tokens []string
@@ -501,7 +488,7 @@ func randomPlace(d dice, value any) (jsonpatch.Pointer, any) {
 		case len(tokens) == 0 || d.IntN(6) == 0:
 			return path.Append(randomName(d)), nil
 		}
-		token := pickOne(d, tokens)
+		token := pick(d, tokens...)
 		path = path.Append(token)
 		switch in := value.(type) {
 		case map[string]any:
@@ -516,9 +503,8 @@ func randomPlace(d dice, value any) (jsonpatch.Pointer, any) {
 	}
 }
 
-// Of the patches of tokens that are in truth idempotent, or guarded, Replay
-// has to recognise nearly all. The truth is what the judge says for this token
-// and for others.
+// Analyze has to recognise nearly all of the patches of tokens that are in truth
+// idempotent, or guarded. The truth is what the judge finds for this token and others.
 func TestReplayRecognises(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 6902))
 	var idempotent, guarded share
@@ -593,7 +579,7 @@ func randomToken(d dice) map[string]any {
 	token := map[string]any{"_id": "61095542756dba551110ae21", "lastModified": 1}
 	for _, name := range slices.Sorted(maps.Keys(tokenValues)) {
 		if d.IntN(4) > 0 {
-			token[name] = pickOne(d, tokenValues[name])
+			token[name] = pick(d, tokenValues[name]...)
 		}
 	}
 	return token
@@ -603,15 +589,15 @@ func randomSetters(d dice) (p patch) {
 	for range 1 + d.IntN(4) {
 		switch d.IntN(7) {
 		case 0:
-			p = p.Replace("/name", pickOne(d, []string{"a", "b"}))
+			p = p.Replace("/name", pick(d, "a", "b"))
 		case 1:
-			p = p.Replace("/description", pickOne(d, []string{"", "c"}))
+			p = p.Replace("/description", pick(d, "", "c"))
 		case 2:
-			p = p.Replace("/role", pickOne(d, []string{"reader", "admin"}))
+			p = p.Replace("/role", pick(d, "reader", "admin"))
 		case 3:
-			p = p.Replace("/customRoleIds", pickOne(d, [][]string{{}, {"a"}, {"b", "a"}}))
+			p = p.Replace("/customRoleIds", pick(d, []string{}, []string{"a"}, []string{"b", "a"}))
 		case 4:
-			p = p.Add("/customRoleIds/-", pickOne(d, []string{"a", "c"}))
+			p = p.Add("/customRoleIds/-", pick(d, "a", "c"))
 		case 5:
 			p = p.Replace("/inlineRole", json.RawMessage(`[{"effect":"allow"}]`))
 		default:
@@ -659,8 +645,8 @@ func guardOf(p patch, before map[string]any) (guarded patch) {
 	return append(guarded, p...)
 }
 
-// A nested value costs no more than what it is worth, whatever is in it.
-func TestReplayNested(t *testing.T) {
+// Values that are nested thousands deep are not taken for the same one.
+func TestReplayOfDeepValues(t *testing.T) {
 	nested := json.RawMessage(strings.Repeat(`{"a":[`, 4000) + strings.Repeat(`]}`, 4000))
 	other := json.RawMessage(strings.Repeat(`{"a":[`, 4000) + "1" + strings.Repeat(`]}`, 4000))
 	p := patch{}.Test("/a", nested).Replace("/a", other)

@@ -45,7 +45,7 @@ func take(t *testing.T, l *ratelimit.Limiter, route string) *ratelimit.Permit {
 	return p
 }
 
-func TestAZeroPermitIsReady(t *testing.T) {
+func TestAZeroPermitMayBeSettled(t *testing.T) {
 	var p ratelimit.Permit
 	p.Cancel()
 	p.Abandon()
@@ -87,7 +87,7 @@ func TestTheGlobalQuotaIsForEveryRoute(t *testing.T) {
 
 func TestShareLeavesTheRest(t *testing.T) {
 	for _, share := range []float64{0.1, 0.5, 0.8} {
-		s := ten(100)
+		s := tenSeconds(100)
 		r := callers{calls: 500, goroutines: 100, options: ratelimit.Options{Share: share}}.run(t, s)
 		t.Logf("%.1f of 100 used with a share of %v", r.used(), share)
 		assert.InDelta(t, 100*share, r.used(), 1)
@@ -95,7 +95,7 @@ func TestShareLeavesTheRest(t *testing.T) {
 	}
 }
 
-// A call that was refused keeps its place before those that came later.
+// A call that was refused is admitted before those that came later.
 func TestOrderIsKeptAcrossAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiter()
@@ -128,35 +128,34 @@ func TestOrderIsKeptAcrossAttempts(t *testing.T) {
 // race detector notes of it.
 const waiterBytes = 6 << 10
 
-func TestAHundredThousandWaiters(t *testing.T) {
+func TestAHundredThousandWaitersTakeLittleMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a hundred thousand goroutines")
 	}
-	const n = 100_000
-	l := limiter()
-	take(t, l, patchRoute).Observe(429, http.Header{"Retry-After": {"60"}})
-	ctx, cancel := context.WithCancel(t.Context())
-	before := inUse()
-	var done sync.WaitGroup
-	var waiting, ended atomic.Int64
-	for range n {
-		done.Go(func() {
-			waiting.Add(1)
-			if _, err := l.Wait(ctx, patchRoute, new(ratelimit.Permit)); err != nil {
-				ended.Add(1)
-			}
-		})
-	}
-	for waiting.Load() < n {
-		time.Sleep(time.Millisecond)
-	}
-	time.Sleep(100 * time.Millisecond)
-	each := (inUse() - before) / n
-	t.Logf("%d bytes for a waiting call", each)
-	assert.Less(t, each, uint64(waiterBytes))
-	cancel()
-	done.Wait()
-	assert.EqualValues(t, n, ended.Load())
+	synctest.Test(t, func(t *testing.T) {
+		const n = 100_000
+		l := limiter()
+		take(t, l, patchRoute).Observe(429, http.Header{"Retry-After": {"60"}})
+		ctx, cancel := context.WithCancel(t.Context())
+		before := inUse()
+		var done sync.WaitGroup
+		var ended atomic.Int64
+		for range n {
+			done.Go(func() {
+				if _, err := l.Wait(ctx, patchRoute, new(ratelimit.Permit)); err != nil {
+					ended.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		assert.Zero(t, ended.Load(), "all of them wait")
+		each := (inUse() - before) / n
+		t.Logf("%d bytes for a waiting call", each)
+		assert.Less(t, each, uint64(waiterBytes))
+		cancel()
+		done.Wait()
+		assert.EqualValues(t, n, ended.Load())
+	})
 }
 
 func inUse() uint64 {
@@ -166,9 +165,9 @@ func inUse() uint64 {
 	return m.HeapInuse + m.StackInuse
 }
 
-func TestAStormOfCancellations(t *testing.T) {
+func TestCancelledWaitersLoseNoPermit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := ten(50)
+		s := tenSeconds(50)
 		l := limiter()
 		random := rand.New(rand.NewPCG(3, 4))
 		var ok, ended atomic.Int64
@@ -211,7 +210,7 @@ func TestAPanicHoldsNobodyUp(t *testing.T) {
 	})
 }
 
-func TestWakeUps(t *testing.T) {
+func TestTheTimerWakesUpOnlyWhenAWindowEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiter()
 		take(t, l, patchRoute).Observe(429, remaining(-1, 0, 10*time.Second))

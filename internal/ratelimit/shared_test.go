@@ -46,7 +46,7 @@ func TestProgramsShareABudget(t *testing.T) {
 				time.Sleep(time.Millisecond)
 				return nil
 			}}
-			s := ten(test.limit)
+			s := tenSeconds(test.limit)
 			r := sharing(t, test.programs, test.calls, s, store)
 			perCall := float64(updates.Load()) / float64(test.calls)
 			t.Logf("%d 429s, %.4f of the least time, %.3f updates a call", r.refused, r.ratio(test.calls, s.window), perCall)
@@ -60,8 +60,8 @@ func TestProgramsShareABudget(t *testing.T) {
 
 var errRefused = errors.New("refused")
 
-func TestAStoreIsNeverTheReason(t *testing.T) {
-	alone := callers{calls: 1950, goroutines: 200, programs: 4}.run(t, ten(100))
+func TestNoCallFailsBecauseOfItsStore(t *testing.T) {
+	alone := callers{calls: 1950, goroutines: 200, programs: 4}.run(t, tenSeconds(100))
 	for name, before := range map[string]func(n int, passed time.Duration) error{
 		"down from the start": func(int, time.Duration) error { return errRefused },
 		"down in mid-run": func(_ int, passed time.Duration) error {
@@ -88,7 +88,7 @@ func TestAStoreIsNeverTheReason(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var n atomic.Int64
 			began := sync.OnceValue(time.Now) // when the store is first asked
-			s := ten(100)
+			s := tenSeconds(100)
 			store := &tokenpatchtest.Budget{Before: func(context.Context) error { return before(int(n.Add(1)), time.Since(began())) }}
 			r := sharing(t, 4, 1950, s, store)
 			t.Logf("%d 429s at %.3f; without a store %d at %.3f", r.refused, r.ratio(1950, s.window), alone.refused, alone.ratio(1950, s.window))
@@ -101,7 +101,7 @@ func TestAStoreIsNeverTheReason(t *testing.T) {
 
 // Whatever somebody wrote, no call fails because of it, and what cannot be
 // read is replaced.
-func TestAStateBySomebodyElsesHand(t *testing.T) {
+func TestAStateThatSomebodyElseWrote(t *testing.T) {
 	for name, state := range map[string][]byte{
 		"garbage":         []byte("{\"window\": 1}"),
 		"a megabyte":      bytes.Repeat([]byte("tprl\x01"), 200_000),
@@ -110,7 +110,7 @@ func TestAStateBySomebodyElsesHand(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			budget := new(tokenpatchtest.Budget)
-			s := ten(100)
+			s := tenSeconds(100)
 			s.during = func() {
 				time.Sleep(13 * time.Second)
 				budget.Set("account", state)

@@ -16,8 +16,8 @@ import (
 const fewWindows = 3000
 
 var (
-	simWindows = flag.Int("sim.windows", fewWindows, "how many windows the simulation runs through; of more than the default, others each time")
-	simSeed    = flag.Uint64("sim.seed", 0, "the one world that the simulation runs; 0 is many")
+	simWindows = flag.Int("sim.windows", fewWindows, "how many windows the simulation runs through; if more than the default, other worlds each time")
+	simSeed    = flag.Uint64("sim.seed", 0, "the only world that the simulation runs; 0 for many")
 )
 
 // world is one random world: a server, what goes wrong, and those who call.
@@ -30,20 +30,20 @@ type world struct {
 	Routes   int
 	Date     bool
 	Reset    bool
-	Headers  float64 // the part of responses that has limit headers
+	Headers  float64 // the share of responses that have limit headers
 	Constant bool
 	Lag      int
-	Counts   float64       // the part of requests that is counted
+	Counts   float64       // the share of requests that are counted
 	Ahead    time.Duration // the server's clock
 
 	RTT      time.Duration
-	Jitter   float64 // of each way of a round trip, as a part of it
+	Jitter   float64 // of each way of a round trip, as a share of it
 	Programs int
 	Callers  int // of each
 	Think    time.Duration
 	For      int // windows
 
-	Lost    float64 // the part of requests whose response is lost
+	Lost    float64 // the share of requests whose response is lost
 	Never   float64 // that never arrive
 	Late    float64 // whose response comes very late
 	Cancel  float64 // that are cancelled before they are sent
@@ -362,9 +362,9 @@ func (s *simulation) checkLiveness(p *program, fail func(string, ...any)) {
 	}
 }
 
-// silence is how long nothing may be sent while somebody waits: a window and
-// a few round trips. Of a clock that is set, or resets that do not name windows, the
-// server may declare anything up to the longest wait.
+// silence is how long nothing may be sent while somebody waits: a window and a few
+// round trips. A server whose clock is set, or whose resets do not name windows, may
+// declare anything up to the longest wait.
 func (s *simulation) silence(p *program) time.Duration {
 	window := max(s.Window, defaultWindow)
 	p.state.quotas(func(q *quota) { window = max(window, q.length) }) // as far as it is known

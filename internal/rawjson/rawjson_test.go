@@ -70,7 +70,7 @@ func TestKind(t *testing.T) {
 	assert.EqualError(t, rawjson.WrongKind("an array", json.RawMessage(`"secret"`)), "want an array, got a string")
 }
 
-// What encoding/json does not lose, it decides.
+// Strings that encoding/json can hold are decoded and encoded as it does.
 func TestStringsAsEncodingJSON(t *testing.T) {
 	for _, quoted := range []string{
 		`""`, `"a"`, `"é"`, `"\u00e9\u0061\/\\\"\b\f\n\r\t\u0000\u007f\u001F"`, `"\ud83d\ude00 😀"`, `"<a&b>\u2028\u2029"`, "\"\xff\xc3(\"", "\"a\\n\xff\"",
@@ -90,8 +90,8 @@ func TestStringsAsEncodingJSON(t *testing.T) {
 	require.EqualError(t, err, "want a string, got a number")
 }
 
-// Half a surrogate pair is what encoding/json loses.
-func TestHalfSurrogatePairs(t *testing.T) {
+// encoding/json makes half a surrogate pair another character; here it is kept.
+func TestHalfSurrogatePairsAreKept(t *testing.T) {
 	texts := map[string]string{}
 	for _, quoted := range []string{
 		`"\ud800"`, `"\udbff"`, `"\udc00"`, `"\udfff"`, `"\udabc"`, `"\ud800\ud800"`, `"\udc00\ud800"`, `"\ud800a"`, `"a\ud800\u0061"`, `"\ud800\n"`, `"\ufffd"`, `"😀\ud83d"`,

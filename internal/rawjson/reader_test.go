@@ -116,7 +116,7 @@ func read(r *rawjson.Reader) (all []string) {
 	return all
 }
 
-// walked is read by the walk over valid JSON.
+// walked returns the same as read, by the walk over valid JSON.
 func walked(value json.RawMessage) (all []string) {
 	switch value[0] {
 	case '{':

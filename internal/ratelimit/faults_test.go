@@ -26,7 +26,7 @@ type server struct {
 	limit   int
 	window  time.Duration
 	rtt     time.Duration
-	arrival float64 // the part of a round trip that passes before the request is handled
+	arrival float64 // the share of a round trip that passes before the request is handled
 	ahead   time.Duration
 	noDate  bool
 	hidden  bool                                         // whether no response has headers
@@ -49,7 +49,7 @@ type usage struct{ admitted, refused int }
 
 const lose = -1
 
-// handle is one request; it returns the status 0 where its response is lost.
+// handle is one request; it returns the status lose where its response is lost.
 func (s *server) handle(sent time.Time) (int, http.Header) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -162,15 +162,15 @@ func (c callers) call(ctx context.Context, l *ratelimit.Limiter, s *server) int 
 			return failedCall
 		}
 		sent := time.Now()
-		there := time.Duration(s.arrival * float64(s.rtt))
-		time.Sleep(there)
+		arrival := time.Duration(s.arrival * float64(s.rtt))
+		time.Sleep(arrival)
 		status, header := s.handle(sent)
 		if status == lose {
 			time.Sleep(c.hang)
 			p.Abandon()
 			return lostCall
 		}
-		time.Sleep(s.rtt - there)
+		time.Sleep(s.rtt - arrival)
 		p.Observe(status, header)
 		if status != http.StatusTooManyRequests {
 			return okCall
@@ -178,8 +178,8 @@ func (c callers) call(ctx context.Context, l *ratelimit.Limiter, s *server) int 
 	}
 }
 
-// bound is the least time in which so many requests can be admitted, where the
-// first window begins with them and windows of a service have so many turns each.
+// ratio is how long the calls took, in multiples of the least time in which so many
+// can be admitted, one limit after another, where the first window begins with them.
 func (r result) ratio(calls int, each time.Duration) float64 {
 	s := r.server
 	least := time.Duration(math.Ceil(float64(calls)/float64(s.limit))-1)*each + s.rtt
@@ -204,15 +204,16 @@ func (r result) used() float64 {
 	return float64(n) / float64(len(windows))
 }
 
-func ten(limit int) *server {
+// tenSeconds is a server that admits so many requests in each window of 10 s.
+func tenSeconds(limit int) *server {
 	return &server{limit: limit, window: 10 * time.Second, rtt: 50 * time.Millisecond, arrival: 0.5}
 }
 
-func TestOneLostResponse(t *testing.T) {
+func TestOneLostResponseHoldsNobodyUp(t *testing.T) {
 	for _, hang := range []time.Duration{30 * time.Second, 10 * time.Minute} {
 		for _, nth := range []int{1, 2, 10, 11, 13} {
 			t.Run(fmt.Sprint(hang, " ", nth), func(t *testing.T) {
-				s := ten(10)
+				s := tenSeconds(10)
 				s.fault = func(n int, _ http.Header) int {
 					if n == nth {
 						return lose
@@ -228,10 +229,10 @@ func TestOneLostResponse(t *testing.T) {
 	}
 }
 
-func TestBadResponsesWithoutHeadersAreNoLimits(t *testing.T) {
+func TestErrorsWithoutHeadersSayNothingOfLimits(t *testing.T) {
 	for _, status := range []int{401, 403, 404} {
 		t.Run(strconv.Itoa(status), func(t *testing.T) {
-			s := ten(10)
+			s := tenSeconds(10)
 			s.fault = func(n int, header http.Header) int {
 				if n > 1 {
 					return 0
@@ -247,20 +248,20 @@ func TestBadResponsesWithoutHeadersAreNoLimits(t *testing.T) {
 	}
 }
 
-func TestHeadersOnSomeResponses(t *testing.T) {
+func TestResponsesWithoutHeadersBesideOthersWithThem(t *testing.T) {
 	for name, test := range map[string]struct {
 		limit, calls, status int
-		part                 float64
+		share                float64 // of the responses
 	}{
 		"5 % are 404 without headers": {50, 1000, 404, 0.05},
 		"half are without headers":    {10, 400, 200, 0.5},
-		"half, L=50":                  {50, 400, 200, 0.5},
+		"half, with a limit of 50":    {50, 400, 200, 0.5},
 	} {
 		t.Run(name, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(1, 2))
-			s := ten(test.limit)
+			s := tenSeconds(test.limit)
 			s.fault = func(_ int, header http.Header) int {
-				if random.Float64() >= test.part {
+				if random.Float64() >= test.share {
 					return 0
 				}
 				clear(header)
@@ -274,40 +275,36 @@ func TestHeadersOnSomeResponses(t *testing.T) {
 	}
 }
 
-func TestServerClocks(t *testing.T) {
-	for _, ahead := range []time.Duration{25 * time.Hour, -25 * time.Hour, 400 * 24 * time.Hour, -400 * 24 * time.Hour, 700 * time.Millisecond} {
-		t.Run(ahead.String(), func(t *testing.T) {
-			s := ten(10)
-			s.ahead = ahead
+func TestServerClockMakesNoDifference(t *testing.T) {
+	for name, test := range map[string]struct {
+		ahead  time.Duration
+		noDate bool
+		most   float64 // of the least time
+	}{
+		"a day ahead":                      {ahead: 25 * time.Hour, most: 1.02},
+		"a day behind":                     {ahead: -25 * time.Hour, most: 1.02},
+		"a year ahead":                     {ahead: 400 * 24 * time.Hour, most: 1.02},
+		"a year behind":                    {ahead: -400 * 24 * time.Hour, most: 1.02},
+		"700 ms ahead":                     {ahead: 700 * time.Millisecond, most: 1.02},
+		"no Date, 3 min ahead":             {ahead: 3 * time.Minute, noDate: true, most: 1.02},
+		"no Date, 3 min ahead, mid-window": {ahead: 3*time.Minute + 6*time.Second, noDate: true, most: 1.03},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := tenSeconds(10)
+			s.ahead, s.noDate = test.ahead, test.noDate
 			r := callers{calls: 500, goroutines: 50}.run(t, s)
 			t.Logf("%d failed, %d 429s, %.3f", r.failed, r.refused, r.ratio(500, s.window))
 			assert.Zero(t, r.failed)
-			assert.LessOrEqual(t, r.ratio(500, s.window), 1.02)
+			assert.LessOrEqual(t, r.ratio(500, s.window), test.most)
 		})
 	}
-	t.Run("no Date, 3 min ahead", func(t *testing.T) {
-		s := ten(10)
-		s.ahead, s.noDate = 3*time.Minute, true
-		r := callers{calls: 500, goroutines: 50}.run(t, s)
-		t.Logf("%d failed, %d 429s, %.3f", r.failed, r.refused, r.ratio(500, s.window))
-		assert.Zero(t, r.failed)
-		assert.LessOrEqual(t, r.ratio(500, s.window), 1.02)
-	})
-	t.Run("no Date, 3 min ahead, mid-window", func(t *testing.T) {
-		s := ten(10)
-		s.ahead, s.noDate = 3*time.Minute+6*time.Second, true
-		r := callers{calls: 500, goroutines: 50}.run(t, s)
-		t.Logf("%d failed, %d 429s, %.3f", r.failed, r.refused, r.ratio(500, s.window))
-		assert.Zero(t, r.failed)
-		assert.LessOrEqual(t, r.ratio(500, s.window), 1.03)
-	})
 }
 
-func TestManyLostResponses(t *testing.T) {
+func TestManyLostResponsesWasteLittle(t *testing.T) {
 	for _, hang := range []time.Duration{25 * time.Millisecond, 30 * time.Second} {
 		t.Run(hang.String(), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(1, 2))
-			s := ten(100)
+			s := tenSeconds(100)
 			s.fault = func(int, http.Header) int {
 				if random.Float64() < 0.3 {
 					return lose
@@ -332,7 +329,7 @@ func TestOddCounters(t *testing.T) {
 	} {
 		for _, goroutines := range []int{1, 50} {
 			t.Run(fmt.Sprint(name, " ", goroutines), func(t *testing.T) {
-				s := ten(10)
+				s := tenSeconds(10)
 				change(s)
 				calls, each := 200, s.limit
 				if s.counts != nil {
@@ -382,10 +379,10 @@ func TestLongRoundTrips(t *testing.T) {
 	}
 }
 
-func TestOtherClients(t *testing.T) {
+func TestProgramsWithoutABudgetShareALimit(t *testing.T) {
 	for _, goroutines := range []int{16 * 10, 16 * 50} {
 		t.Run(fmt.Sprint(goroutines), func(t *testing.T) {
-			s := ten(100)
+			s := tenSeconds(100)
 			r := callers{calls: 2000, goroutines: goroutines, programs: 16}.run(t, s)
 			t.Logf("%d 429s, %.3f; by window %v", r.refused, r.ratio(2000, s.window), s.windows)
 			assert.LessOrEqual(t, r.refused, 300)
@@ -394,10 +391,10 @@ func TestOtherClients(t *testing.T) {
 	}
 }
 
-// Of a service that tells nothing, not even when it refuses, the refusals teach
-// how much it bears.
-func TestALimitWithoutHeaders(t *testing.T) {
-	s := ten(20)
+// A service may send no headers, not even when it refuses: its refusals alone show
+// what its limit is.
+func TestALimitIsFoundWithoutHeaders(t *testing.T) {
+	s := tenSeconds(20)
 	s.fault = func(_ int, header http.Header) int { clear(header); return 0 }
 	s.hidden = true
 	r := callers{calls: 400, goroutines: 200}.run(t, s)
