@@ -169,7 +169,7 @@ func goAway(conn net.Conn, stream uint32) {
 
 // A refused stream was not looked at, and the request may be sent again; any
 // other end of a stream proves nothing. Neither way net/http sends it twice.
-func TestHTTP2RefusedStreamIsSentAgain(t *testing.T) {
+func TestOnlyRefusedHTTP2StreamsAreSentAgain(t *testing.T) {
 	for name, test := range map[string]struct {
 		reply  func(net.Conn, uint32)
 		proves bool

@@ -28,7 +28,7 @@ func ExampleConfigFromEnv() {
 	// https://app.eu.launchdarkly.com [redacted]
 }
 
-// A program that is done with its client, but goes on, gives the connections back.
+// A program that needs its client no more, but goes on, closes the idle connections.
 func ExampleClient_CloseIdleConnections() {
 	service, client, err := exampleService()
 	if err != nil {

@@ -42,7 +42,7 @@ func reaches(t *testing.T, test func(t *testing.T, service *tokenpatchtest.Servi
 	})
 }
 
-func TestCuts(t *testing.T) {
+func TestCutsBreakTheConnection(t *testing.T) {
 	tests := []struct {
 		name    string
 		fault   tokenpatchtest.Fault
@@ -90,7 +90,7 @@ func TestCutInTheMiddleOfNothing(t *testing.T) {
 	assert.Zero(t, service.Requests()[0].Status)
 }
 
-func TestFaultResponses(t *testing.T) {
+func TestFaultsSetTheResponse(t *testing.T) {
 	reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 100})
 		service.Inject(
@@ -144,7 +144,7 @@ func TestFaultNeedsNoCredential(t *testing.T) {
 	assert.Equal(t, 500, send(t, client, "http://a"+v2Path, "", header("Authorization")).status)
 }
 
-func TestScript(t *testing.T) {
+func TestFaultsAreMetInOrder(t *testing.T) {
 	service, client := newService(t)
 	hasName := func(name string) func(*http.Request) bool {
 		return func(r *http.Request) bool {
@@ -178,7 +178,7 @@ func TestScript(t *testing.T) {
 
 // A request that is held up is applied after its connection has broken, or after
 // a gateway has given up.
-func TestLate(t *testing.T) {
+func TestLateRequestsAreApplied(t *testing.T) {
 	for _, fault := range []tokenpatchtest.Fault{
 		{Late: 59 * time.Second},
 		{Late: 59 * time.Second, Status: 504, Body: "<html>"},
@@ -247,7 +247,7 @@ func TestLateOverEachReach(t *testing.T) {
 }
 
 // A duplicating proxy sends a request twice: the client sees one response.
-func TestDuplicate(t *testing.T) {
+func TestDuplicatedRequestsAreAppliedTwice(t *testing.T) {
 	const appends = `[{"op": "add", "path": "/customRoleIds/-", "value": "d"}]`
 	const guarded = `[{"op": "test", "path": "/name", "value": "before"}, {"op": "replace", "path": "/name", "value": "after"}]`
 	tests := []struct {
@@ -284,7 +284,7 @@ func TestDuplicate(t *testing.T) {
 	}
 }
 
-func TestChance(t *testing.T) {
+func TestChanceIsDrawnFromTheSeed(t *testing.T) {
 	const requests = 400
 	service, client := newService(t)
 	run := func(seed uint64) (statuses []int) {
@@ -321,7 +321,7 @@ func TestChance(t *testing.T) {
 	}
 }
 
-func TestDelays(t *testing.T) {
+func TestDelaysBeforeAndAfterTheChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newService(t)
 		defer service.Close()

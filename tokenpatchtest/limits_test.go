@@ -29,7 +29,7 @@ func inBubble(t *testing.T, test func(t *testing.T, service *tokenpatchtest.Serv
 
 func epoch(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }
 
-func TestWindows(t *testing.T) {
+func TestWindowsLimitRequests(t *testing.T) {
 	inBubble(t, func(t *testing.T, service *tokenpatchtest.Service, patch func(string, ...edit) result) {
 		start := time.Now().UTC()
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 3, Route: 2})
@@ -146,7 +146,7 @@ func TestWindowLengthChangesWithinAWindow(t *testing.T) {
 	}
 }
 
-func TestSpend(t *testing.T) {
+func TestSpendTakesFromTheWindow(t *testing.T) {
 	inBubble(t, func(t *testing.T, service *tokenpatchtest.Service, patch func(string, ...edit) result) {
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 10, Route: 6})
 		service.Spend(tokenpatchtest.V2, 4)
@@ -163,7 +163,7 @@ func TestSpend(t *testing.T) {
 	})
 }
 
-func TestHeaders(t *testing.T) {
+func TestLimitsChangeTheHeaders(t *testing.T) {
 	inBubble(t, func(t *testing.T, service *tokenpatchtest.Service, patch func(string, ...edit) result) {
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 2, ConstantRemaining: true})
 		for _, status := range []int{200, 200, 429} {
@@ -187,7 +187,7 @@ func TestHeaders(t *testing.T) {
 	})
 }
 
-func TestErrorsCount(t *testing.T) {
+func TestErrorsCountTowardsLimits(t *testing.T) {
 	inBubble(t, func(t *testing.T, service *tokenpatchtest.Service, patch func(string, ...edit) result) {
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 9})
 		assert.Equal(t, "8", patch("/api/v2/tokens/unknown").remaining("Global"), "404")

@@ -18,7 +18,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-func TestReaches(t *testing.T) {
+func TestEveryWayToReachAService(t *testing.T) {
 	reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
 		for range 3 {
 			assert.Equal(t, 200, send(t, client, baseURL+v2Path, rename(v2Path, "after")).status)
@@ -61,9 +61,9 @@ func TestListenAfterClose(t *testing.T) {
 	service.Close()
 }
 
-// TestBubbles uses one service, made outside of any bubble, in several: each
-// has its own connections, and none is left when it ends.
-func TestBubbles(t *testing.T) {
+// A service that was made outside of any bubble works in several: each has its own
+// connections, and none is left when it ends.
+func TestServiceWorksInSeveralBubbles(t *testing.T) {
 	service, outside := newService(t)
 	require.Equal(t, 200, send(t, outside, "http://a"+v2Path, rename(v2Path, "outside")).status)
 	for range 2 {
@@ -88,8 +88,8 @@ func TestBubbles(t *testing.T) {
 }
 
 // The runtime ends the process where a bubble's connection is used from outside
-// of it, so that each of these has to be noticed before.
-func TestMisuseOfBubbles(t *testing.T) {
+// of it. Each of these is an error or a panic before it comes to that.
+func TestMisuseOfBubblesIsNoticed(t *testing.T) {
 	service, outside := newService(t)
 	patch := func(client *http.Client) error {
 		_, err := attempt(client, "https://a"+v2Path, rename(v2Path, "after"))
@@ -153,7 +153,7 @@ func dial(t *testing.T, service *tokenpatchtest.Service) net.Conn {
 	return conn
 }
 
-func TestConnection(t *testing.T) {
+func TestConnectionBehavesAsASocketDoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := tokenpatchtest.New()
 		defer service.Close()
@@ -189,7 +189,7 @@ func TestConnection(t *testing.T) {
 	})
 }
 
-// TestCloseWakesAReader has nobody to send anything.
+// A connection that nobody sends anything to ends with the service.
 func TestCloseWakesAReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := tokenpatchtest.New()

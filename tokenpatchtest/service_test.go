@@ -125,7 +125,7 @@ func member(t *testing.T, service *tokenpatchtest.Service, name string) string {
 	return string(members[name])
 }
 
-func TestRouting(t *testing.T) {
+func TestUnknownRoutesAreRefused(t *testing.T) {
 	service, client := newService(t)
 	tests := []struct {
 		name, path string
@@ -165,7 +165,7 @@ func TestRouting(t *testing.T) {
 	assert.Zero(t, service.Changes(tokenID)+service.Changes(v1ID))
 }
 
-func TestEscapedID(t *testing.T) {
+func TestEscapedIDIsDecoded(t *testing.T) {
 	service, client := newService(t)
 	odd := strings.ReplaceAll(document, tokenID, `a/b %?é`)
 	require.NoError(t, service.AddV2(odd))
@@ -175,7 +175,7 @@ func TestEscapedID(t *testing.T) {
 	assert.Equal(t, "/api/v2/tokens/a%2Fb%20%25%3F%C3%A9", service.Requests()[0].Path)
 }
 
-func TestCredentials(t *testing.T) {
+func TestWrongCredentialsAreRefused(t *testing.T) {
 	service, client := newService(t)
 	for _, path := range []string{v1Path, v2Path} {
 		for _, wrong := range [][]string{
@@ -196,7 +196,7 @@ func TestCredentials(t *testing.T) {
 	assert.Equal(t, 401, send(t, client, "http://a"+v1Path, "{}", header("Authorization", "Bearer ")).status)
 }
 
-func TestContentType(t *testing.T) {
+func TestOtherContentTypesAreRefused(t *testing.T) {
 	_, client := newService(t)
 	for _, path := range []string{v1Path, v2Path} {
 		for contentType, right := range map[string]bool{
@@ -215,7 +215,7 @@ func TestContentType(t *testing.T) {
 	}
 }
 
-func TestLargeBody(t *testing.T) {
+func TestLargeBodyIsRefused(t *testing.T) {
 	service, client := newService(t)
 	for _, path := range []string{v1Path, v2Path} {
 		r := send(t, client, "http://a"+path, rename(path, strings.Repeat("x", 1<<20)))
@@ -317,7 +317,7 @@ func TestLatency(t *testing.T) {
 	})
 }
 
-func TestClock(t *testing.T) {
+func TestClockOffset(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newService(t)
 		old := strings.Replace(document, `"lastModified": 1443652232590`, `"lastModified": 1`, 1)
@@ -336,7 +336,7 @@ func TestClock(t *testing.T) {
 	})
 }
 
-func TestHandler(t *testing.T) {
+func TestServeHTTP(t *testing.T) {
 	service, _ := newService(t)
 	r := httptest.NewRequest(http.MethodPatch, v2Path, strings.NewReader(rename(v2Path, "after")))
 	r.Header.Set("Content-Type", "application/json")

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestV1ThreeStates(t *testing.T) {
+func TestV1TellsAbsentNullAndSetApart(t *testing.T) {
 	service, client := newService(t)
 	update := func(body string) string {
 		t.Helper()
@@ -41,7 +41,7 @@ func TestV1IDInCapitals(t *testing.T) {
 	assert.Equal(t, 1, service.Changes(v1ID))
 }
 
-func TestV1Validation(t *testing.T) {
+func TestV1RefusesWrongUpdates(t *testing.T) {
 	service, client := newService(t)
 	roles := `"msg": "Input should be 'ADMIN', 'MEMBER' or 'EXTERNAL'", "ctx": {"expected": "'ADMIN', 'MEMBER' or 'EXTERNAL'"}`
 	tests := []struct{ name, path, body, detail string }{
@@ -97,7 +97,7 @@ func TestV1Validation(t *testing.T) {
 	assert.Zero(t, service.Changes(v1ID))
 }
 
-func TestAddV1(t *testing.T) {
+func TestAddV1RefusesWrongDocuments(t *testing.T) {
 	service, _ := newService(t)
 	for wrong, want := range map[string]string{
 		``:                                      "there is no JSON value",

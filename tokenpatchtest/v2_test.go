@@ -11,7 +11,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-func TestV2Applies(t *testing.T) {
+func TestV2AppliesPatches(t *testing.T) {
 	tests := []struct{ name, patch, member, want string }{
 		{"replace", `[{"op": "replace", "path": "/name", "value": "<after>"}]`, "name", `"<after>"`},
 		{"with a comment", `{"comment": "why", "patch": [{"op": "remove", "path": "/name"}]}`, "name", ``},
@@ -74,8 +74,8 @@ func TestV2KeepsDigits(t *testing.T) {
 	assert.Contains(t, r.body, `"exact":1.50`)
 }
 
-// TestV2Malformed is about requests that are no patch: 400.
-func TestV2Malformed(t *testing.T) {
+// What is no patch at all is refused with 400.
+func TestV2RefusesMalformedPatches(t *testing.T) {
 	service, client := newService(t)
 	for name, body := range map[string]string{
 		"empty":                 ``,
@@ -136,9 +136,8 @@ func TestV2FirstVersionCounts(t *testing.T) {
 	assert.Equal(t, 200, r.status)
 }
 
-// TestV2Refused is about patches that cannot be applied: 422, and nothing of
-// them is.
-func TestV2Refused(t *testing.T) {
+// A patch that cannot be applied is refused with 422, and nothing of it is applied.
+func TestV2RefusesPatchesThatFail(t *testing.T) {
 	service, client := newService(t)
 	for name, operation := range map[string]string{
 		"remove what is not there":      `{"op": "remove", "path": "/description"}`,
@@ -226,7 +225,7 @@ func TestAddV2FillsIn(t *testing.T) {
 	})
 }
 
-func TestAddV2(t *testing.T) {
+func TestAddV2RefusesWrongDocuments(t *testing.T) {
 	service, _ := newService(t)
 	for wrong, want := range map[string]string{
 		``:                                   "there is no JSON value",

@@ -14,7 +14,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// get makes of an attempt's PATCH a read.
+// get makes a read of an attempt's PATCH.
 func get(r *http.Request) {
 	r.Method, r.Body, r.ContentLength = http.MethodGet, http.NoBody, 0
 	r.Header.Del("Content-Type")
@@ -25,7 +25,7 @@ func read(t *testing.T, client *http.Client, path string, edits ...edit) result 
 	return send(t, client, "http://a"+path, "", append([]edit{get}, edits...)...)
 }
 
-func TestReadV2(t *testing.T) {
+func TestReadReturnsTheTokenAsItIs(t *testing.T) {
 	service, client := newService(t)
 	r := read(t, client, v2Path)
 	assert.Equal(t, 200, r.status)
@@ -69,7 +69,7 @@ func TestValueIsCut(t *testing.T) {
 	}
 }
 
-// TestReadsAreStrict has everything that a read may not have, on either route.
+// A read of either route may have the parameters that are documented, and nothing else.
 func TestReadsAreStrict(t *testing.T) {
 	_, client := newService(t)
 	body := func(r *http.Request) {
@@ -119,8 +119,8 @@ func TestReadsAreStrict(t *testing.T) {
 	}
 }
 
-// What is wrong with a read is said in words that are about it.
-func TestReadsSayWhatIsWrong(t *testing.T) {
+// The message of a refused read names the parameter that is wrong.
+func TestReadsSayWhichParameterIsWrong(t *testing.T) {
 	_, client := newService(t)
 	for query, want := range map[string]string{
 		"limit=0":         `limit \"0\": want a number of at least 1`,
@@ -153,7 +153,7 @@ func list(t *testing.T, client *http.Client, query string, edits ...edit) (ids [
 	return ids, page.TotalCount
 }
 
-func TestListV2(t *testing.T) {
+func TestListIsPaged(t *testing.T) {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
 	client := service.Client()
@@ -191,7 +191,7 @@ func TestListV2(t *testing.T) {
 }
 
 // Other members' personal tokens are listed only where showAll asks for them.
-func TestShowAll(t *testing.T) {
+func TestShowAllListsTheTokensOfOthers(t *testing.T) {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
 	for _, added := range []string{

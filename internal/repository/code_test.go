@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// mayImport tells for each package of the root module what it imports besides the standard library. A package is a row
-// here, or there is no such package.
+// mayImport lists for each package of the root module what it may import besides the standard library. Every package has
+// a row.
 var mayImport = map[string][]string{
 	".": {"internal/attempt", "internal/jsonpatch", "internal/ratelimit", "internal/rawjson",
 		"github.com/google/uuid", "github.com/hashicorp/go-retryablehttp"},
@@ -49,8 +49,8 @@ func TestImportRules(t *testing.T) {
 	}
 }
 
-// The root keeps the dependencies that every user gets: a module of its own holds what needs more.
-func TestModulesOfTheirOwnKeepApart(t *testing.T) {
+// Every user gets the root module's dependencies, so it imports none of the other modules.
+func TestRootImportsNoOtherModule(t *testing.T) {
 	modules := foldersOfModules(t)
 	for _, file := range goFiles(t) {
 		if moduleOf(modules, file.folder()) != "." {

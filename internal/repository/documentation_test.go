@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Methods that the standard library's interfaces ask for (error, fmt, log/slog, encoding) are used through those.
+// ofInterfaces are methods of the standard library's interfaces (error, fmt, log/slog, encoding), by which they are used.
 var ofInterfaces = []string{
 	"Error", "Unwrap", "Is", "As", "String", "GoString", "Format", "LogValue",
 	"MarshalJSON", "UnmarshalJSON", "MarshalText", "UnmarshalText",
@@ -94,7 +94,7 @@ func documented(t *testing.T, folder string) *doc.Package {
 	return p
 }
 
-// A promise is worth its tests.
+// Each promise of SECURITY.md names its tests, and they exist.
 func TestSecurityNamesTestsThatExist(t *testing.T) {
 	var tests []string
 	for _, file := range goFiles(t) {

@@ -20,8 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// callbacks are the files that others call: go-retryablehttp, and the goroutine that asks a store of the rate limit. All of
-// them is on the way, and they alone may call back up.
+// callbacks are the files whose functions are called from elsewhere: by go-retryablehttp, and by the goroutine that asks a
+// store of the rate limit. All of their functions count as called, and they alone may call back up.
 var callbacks = []string{"retryablehttp.go", "internal/ratelimit/store.go"}
 
 // A call flows down once: whoever reads from PatchToken to the wire, function by function, never comes back into a file
@@ -150,7 +150,7 @@ func (s sourceCode) parse(t *testing.T, folder string) []*ast.File {
 	return files
 }
 
-// importerOf gives the packages that were read from source, and by what the compiler has exported all others.
+// importerOf returns the packages that were read from source, and all others by what the compiler has exported of them.
 type importerOf struct {
 	own    map[string]*types.Package
 	others types.Importer
