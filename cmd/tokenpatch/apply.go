@@ -103,12 +103,15 @@ func (a *app) addFile(ctx context.Context, store *fleet.Store, file *changefile.
 	return err
 }
 
+// account is the account whose rate limit all runs of one Postgres database share.
+const account = "tokenpatch"
+
 // work works on the run, and shows how far it is.
 func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Config) error {
 	seen, shown := newTraffic(), a.progressView()
 	config.Hooks = seen.hooks()
-	if isPostgres(a.db) { // other machines may work on the run, and spend from the same rate limit
-		config.Budget, config.V1.Account, config.V2.Account = store, a.runName, a.runName
+	if isPostgres(a.db) { // other machines may work on this run, and on others
+		config.Budget, config.V1.Account, config.V2.Account = store, account, account
 	}
 	w := &watcher{store: store, run: a.runName, traffic: seen, views: []view{shown}}
 	if a.http != "" {

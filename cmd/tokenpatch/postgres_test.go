@@ -73,19 +73,21 @@ func TestTwoProcessesOnPostgres(t *testing.T) {
 	s.run(0, "report", "-db", source)
 }
 
-// Two processes that share a run on Postgres share its rate limit: both go by one state in the database. How many requests
-// a service refuses in real time is up to the machine; that none are is tested in virtual time, by the packages below.
-func TestTwoProcessesShareARateLimit(t *testing.T) {
+// Processes on one Postgres share a rate limit, whether they work on one run or on several: all go by one state in the
+// database. How many requests a service refuses in real time is up to the machine; that none are is tested in virtual time, by
+// the packages below.
+func TestProcessesOnPostgresShareARateLimit(t *testing.T) {
 	source := postgres(t)
 	s := newShell(t)
 	s.env = append(s.env, "PGPASSWORD="+os.Getenv("PGPASSWORD"))
-	s.many(120)
+	s.many(60)
 	s.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 2 * time.Second, Global: 60})
 	apply := []string{"apply", "-db", source, "many.jsonl"}
-	first, second := s.start("", apply...), s.start("", apply...)
+	first, second, other := s.start("", apply...), s.start("", apply...), s.start("", append(apply, "-run", "other")...)
 	assert.Equal(t, 0, first.end().status)
 	assert.Equal(t, 0, second.end().status)
-	assert.Equal(t, 120, s.changed(120))
+	assert.Equal(t, 0, other.end().status)
+	assert.Equal(t, 60, s.changed(60))
 	t.Logf("%d requests were refused", len(s.refused()))
 
 	db, err := pgx.Connect(t.Context(), source)
