@@ -78,6 +78,7 @@ func TestProgramsShareABudget(t *testing.T) {
 		assert.Zero(t, refused(service.Requests()))
 		assert.Less(t, time.Since(began), 91*time.Second, "400 calls take nine windows and a little")
 		t.Log(service.Windows(tokenpatchtest.V2))
+		require.NotEmpty(t, budget.States())
 		for key, state := range budget.States() {
 			assert.True(t, strings.HasPrefix(key, "tokenpatch/ratelimit/1/https://app.launchdarkly.com/acme"), key)
 			assert.NotContains(t, string(state), tokenpatchtest.AccessToken)

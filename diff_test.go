@@ -306,17 +306,14 @@ func TestGuardShowsNoSecret(t *testing.T) {
 // source turns the bytes of a fuzz input into choices, until they run out.
 type source []byte
 
-// choose returns a number below n.
-func (s *source) choose(n int) int {
+func pick[T any](s *source, from ...T) T {
 	if len(*s) == 0 {
-		return 0
+		return from[0]
 	}
 	b := (*s)[0]
 	*s = (*s)[1:]
-	return int(b) % n
+	return from[int(b)%len(from)]
 }
-
-func pick[T any](s *source, from ...T) T { return from[s.choose(len(from))] }
 
 // token returns the JSON of a token, with settings of every kind and with some
 // members that others know.

@@ -49,8 +49,6 @@ func isOurs(r *http.Request) bool { return r.Header.Get("X-Writer") == "" }
 
 func isChange(r *http.Request) bool { return r.Method == http.MethodPatch && isOurs(r) }
 
-func isRead(r *http.Request) bool { return r.Method == http.MethodGet }
-
 // routes names the requests that the service received, and their statuses.
 func routes(service *tokenpatchtest.Service) (routes []string) {
 	for _, r := range service.Requests() {
@@ -307,6 +305,7 @@ func TestEditTokenSettlesBesideAnotherWriter(t *testing.T) {
 // nothing.
 func TestEditTokenThatCannotSettle(t *testing.T) {
 	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		isRead := func(r *http.Request) bool { return r.Method == http.MethodGet }
 		service.Inject(tokenpatchtest.Fault{Match: isChange, Times: -1, Cut: tokenpatchtest.CutAfter, Apply: true})
 		service.Inject(tokenpatchtest.Fault{}, tokenpatchtest.Fault{Match: isRead, Times: -1, Status: 503})
 		_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))

@@ -72,7 +72,7 @@ func ExampleV2Tokens_RateLimit() {
 		return
 	}
 	defer service.Close()
-	service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 10 * time.Second, Global: 10, Route: 5})
+	service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: time.Hour, Floating: true, Global: 10, Route: 5})
 
 	fmt.Println(client.V2.RateLimit().Global.Remaining.IsSet())
 	_, err = client.V2.PatchToken(context.Background(), "61095542756dba551110ae21", tokenpatch.NewPatch().SetName("ci"))

@@ -167,7 +167,7 @@ func faultRun(t *testing.T, calls int, timeout time.Duration, http2 bool, faults
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
 	between := &intermediary{origin: service, random: randomByAttempt(), faulty: faulty, hold: 2 * timeout, faults: faults}
-	server, transport := serve(t, between, http2)
+	server, transport := serve(t, between, http2, nil)
 	refuseDials(t, transport)
 	client := &http.Client{Transport: transport, Timeout: timeout}
 
@@ -178,7 +178,7 @@ func faultRun(t *testing.T, calls int, timeout time.Duration, http2 bool, faults
 	for range 64 {
 		wg.Go(func() {
 			for n := range numbers {
-				made[n], outcomes[n] = run(service, client, server, n)
+				made[n], outcomes[n] = run(service, client, server.URL, n)
 			}
 		})
 	}

@@ -86,27 +86,30 @@ func TestAttemptStartAddsHeaders(t *testing.T) {
 		"a credential function": func(context.Context) (tokenpatch.Secret, error) { return tokenpatchtest.AccessToken, nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			service, client := newPair(t, func(c *tokenpatch.Config) {
-				if supply != nil {
-					c.V2.AccessToken, c.V2.AccessTokenFunc = "", supply
+			synctest.Test(t, func(t *testing.T) {
+				service, client := newPair(t, func(c *tokenpatch.Config) {
+					if supply != nil {
+						c.V2.AccessToken, c.V2.AccessTokenFunc = "", supply
+					}
+					c.Hooks.AttemptStart = func(ctx context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
+						assert.Empty(t, attempt.Header.Get("Authorization"))
+						assert.Equal(t, "application/json", attempt.Header.Get("Content-Type"))
+						assert.Equal(t, apiV2.url(), attempt.URL)
+						attempt.Header.Set("Traceparent", fmt.Sprint("trace-", attempt.Number))
+						attempt.Header.Set("Authorization", "not mine to set")
+						return ctx
+					}
+				})
+				for range 2 {
+					service.Inject(tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore})
+					require.NoError(t, patchName(t.Context(), client))
 				}
-				c.Hooks.AttemptStart = func(ctx context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
-					assert.Empty(t, attempt.Header.Get("Authorization"))
-					assert.Equal(t, "application/json", attempt.Header.Get("Content-Type"))
-					assert.Equal(t, apiV2.url(), attempt.URL)
-					attempt.Header.Set("Traceparent", fmt.Sprint("trace-", attempt.Number))
-					attempt.Header.Set("Authorization", "not mine to set")
-					return ctx
+				require.Equal(t, 4, service.RequestCount())
+				for i, r := range service.Requests() {
+					assert.Equal(t, []string{fmt.Sprint("trace-", 1+i%2)}, r.Header.Values("Traceparent"), "nothing is left of another attempt")
+					assert.Equal(t, []string{tokenpatchtest.AccessToken}, r.Header.Values("Authorization"))
 				}
 			})
-			for range 2 {
-				service.Inject(tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore})
-				require.NoError(t, patchName(t.Context(), client))
-			}
-			for i, r := range service.Requests() {
-				assert.Equal(t, []string{fmt.Sprint("trace-", 1+i%2)}, r.Header.Values("Traceparent"), "nothing is left of another attempt")
-				assert.Equal(t, []string{tokenpatchtest.AccessToken}, r.Header.Values("Authorization"))
-			}
 		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -131,11 +132,12 @@ func page(e *exchange) {
 	_, _ = io.WriteString(e.w, one.body)
 }
 
-// serve serves a handler, over HTTP/1.1 or HTTP/2, and returns its base URL and a
-// transport to it.
-func serve(t *testing.T, handler http.Handler, http2 bool) (string, *http.Transport) {
+// serve serves a handler, over HTTP/1.1 or HTTP/2, and returns the server and a transport
+// to it. Unless connState is nil, it is called when a connection changes its state.
+func serve(t *testing.T, handler http.Handler, http2 bool, connState func(net.Conn, http.ConnState)) (*httptest.Server, *http.Transport) {
 	server := httptest.NewUnstartedServer(handler)
 	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.Config.ConnState = connState
 	server.EnableHTTP2 = http2
 	if http2 {
 		server.StartTLS()
@@ -145,7 +147,7 @@ func serve(t *testing.T, handler http.Handler, http2 bool) (string, *http.Transp
 	t.Cleanup(server.Close)
 	transport := server.Client().Transport.(*http.Transport)
 	transport.MaxIdleConnsPerHost = 64
-	return server.URL, transport
+	return server, transport
 }
 
 // isV1 tells the requests of one API from those of the other.
