@@ -12,7 +12,7 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// What the operations do is internal/jsonpatch's; here is what the caller sees.
+// What each operation does is tested in internal/jsonpatch; here is what the caller sees.
 func TestApplyJSON(t *testing.T) {
 	document := []byte(" { \"far\" : [ 1.50 , -0 ], \"a\" : [ 1 ] }\n")
 	got, err := newPatch().Test("/a/0", 1).Add("/a/-", json.RawMessage(" 2.0 ")).Copy("/far/0", "/b").ApplyJSON(document)
@@ -55,7 +55,7 @@ func TestApplyRefusesBadPatches(t *testing.T) {
 	}
 }
 
-// What nobody may do to a token may be done to a document.
+// A patch that no token may get can be applied to any other document.
 func TestApplyJSONHasNoTokenRules(t *testing.T) {
 	const text = `[{"op":"add","path":"/_id","value":1},{"op":"move","from":"/_a","path":"/_b"},{"op":"add","path":"/inlineRole","value":[{"effect":"maybe"}]},{"op":"remove","path":"/c"}]`
 	for name, patch := range map[string]*tokenpatch.Patch{
@@ -171,13 +171,13 @@ func TestApplyTokenResultIsNoToken(t *testing.T) {
 		assert.ErrorContains(t, err, tt.want)
 		assert.Zero(t, token)
 	}
-	// In between it may be anything.
+	// Only the result of the last operation has to be a token.
 	token, err := newPatch().Add("/name", 1).SetName("a").Apply(tokenpatch.Token{})
 	require.NoError(t, err)
 	assert.Equal(t, "a", token.Name.Or(""))
 }
 
-// Nothing that can be reached from the result is the argument's.
+// The result shares no memory with the argument.
 func TestApplyTokenDoesNotAlias(t *testing.T) {
 	for name, apply := range map[string]func(tokenpatch.Token) (tokenpatch.Token, error){
 		"empty":      newPatch().Apply,

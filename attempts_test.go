@@ -24,8 +24,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// Errors that prove that nothing reached a server, each provoked for real: what
-// may not be sent twice is tried again after each of them.
+// Errors that prove that nothing reached a server, each provoked for real. After each
+// of them even a patch that must not be applied twice is tried again.
 func TestErrorsThatProveNothingWasSent(t *testing.T) {
 	plain := func(t *testing.T) http.RoundTripper {
 		transport := &http.Transport{}
@@ -167,8 +167,8 @@ func goAway(conn net.Conn, stream uint32) {
 	writeFrame(conn, frameGoAway, 0, 0, binary.BigEndian.AppendUint32(payload, 0))
 }
 
-// A refused stream was not looked at, and the request may be sent again; any
-// other end of a stream proves nothing. Neither way net/http sends it twice.
+// A server that refuses a stream has not looked at it: the request may be sent again.
+// Any other end of a stream proves nothing. In no case does net/http send it again.
 func TestOnlyRefusedHTTP2StreamsAreSentAgain(t *testing.T) {
 	for name, test := range map[string]struct {
 		reply  func(net.Conn, uint32)
@@ -206,8 +206,8 @@ func TestOnlyRefusedHTTP2StreamsAreSentAgain(t *testing.T) {
 	}
 }
 
-// net/http sends a request with an Idempotency-Key again on another connection,
-// where one that it reused broke. A transport of the caller's may add one.
+// Where a reused connection breaks, net/http sends a request again that has an
+// Idempotency-Key. It must not, even if the caller's transport adds that header.
 func TestNetHTTPDoesNotReplay(t *testing.T) {
 	var served atomic.Int64
 	address := serveRaw(t, func(conn net.Conn) {

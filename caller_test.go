@@ -34,8 +34,7 @@ func TestNilClient(t *testing.T) {
 	assert.NotPanics(t, client.CloseIdleConnections)
 }
 
-// A patch that grows while a call with it is under way: the call sends what it
-// was given, however often it sends it.
+// Every attempt of a call sends the patch as it was when the call began.
 func TestPatchIsCopiedForItsCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		patch := tokenpatch.NewPatch().SetName("first")
@@ -54,7 +53,7 @@ func TestPatchIsCopiedForItsCall(t *testing.T) {
 	})
 }
 
-// Nothing that is done to a Config or an http.Client after NewClient is seen.
+// What a program changes in a Config or an http.Client after NewClient has no effect.
 func TestConfigIsCopied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var config *tokenpatch.Config // the one that the client was made of
@@ -87,8 +86,8 @@ type panicWriter struct{}
 
 func (panicWriter) Write([]byte) (int, error) { panic("not this one") }
 
-// hung is a body that never says anything, whatever becomes of its request. Its
-// Close waits too, and what waits comes to an end with the test.
+// hung is a body whose Read and Close block until the test is over, although its
+// request has ended; if closing is set, Close alone.
 type hung struct {
 	over    chan struct{}
 	closing bool
@@ -192,7 +191,8 @@ func TestTransportThatSendsLate(t *testing.T) {
 	})
 }
 
-// What comes back late is closed, so that its connection can be used again.
+// A response that arrives after its call has ended is closed, so that its connection
+// can be used again.
 func TestLateResponsesAreClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := make(chan struct{})
@@ -372,8 +372,8 @@ func TestHooksThatBlock(t *testing.T) {
 	}
 }
 
-// Every field of a Config has a default, its credential aside. A Transport that
-// is a nil pointer is as good as none.
+// Every field of a Config but the credential has a default. A Transport that is a nil
+// pointer counts as none.
 func TestConfigDefaults(t *testing.T) {
 	for _, config := range []tokenpatch.Config{{}, {HTTPClient: &http.Client{}}, {HTTPClient: &http.Client{Transport: (*http.Transport)(nil)}}} {
 		config.V2 = tokenpatch.V2Config{AccessToken: "x", BaseURL: "http://127.0.0.1:0"}
@@ -391,7 +391,7 @@ func TestLargestMaxResponseBytes(t *testing.T) {
 	require.NoError(t, patchName(t.Context(), client))
 }
 
-// Calls at the same time see nothing of each other, whatever breaks in some.
+// Concurrent calls do not affect each other, whatever breaks in some of them.
 func TestCallsAreIndependent(t *testing.T) {
 	_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
 		body, _ := io.ReadAll(r.Body)

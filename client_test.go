@@ -213,7 +213,7 @@ func TestCallWithoutCredential(t *testing.T) {
 	}
 }
 
-// A client that could not make a single call is none.
+// NewClient refuses a Config with which no call could be made.
 func TestNewClientWithoutCredential(t *testing.T) {
 	client, err := tokenpatch.NewClient(tokenpatch.Config{})
 	assert.Nil(t, client)
@@ -233,7 +233,7 @@ func TestCallWithoutContext(t *testing.T) {
 	assert.Zero(t, service.RequestCount())
 }
 
-// A client that NewClient did not make says so.
+// The calls of a client that NewClient did not make say so.
 func TestZeroClient(t *testing.T) {
 	for name, client := range map[string]*tokenpatch.Client{
 		"zero":            {},
@@ -417,7 +417,7 @@ func TestUnauthorizedWithAnotherCredential(t *testing.T) {
 	}
 }
 
-// The second attempt's credential must not come out either.
+// No attempt's credential comes out, where each has another.
 func TestNoSecretFromRotatedCredentials(t *testing.T) {
 	var s spill
 	client := s.client(t, "http://localhost", func(c *tokenpatch.Config) {
@@ -436,7 +436,7 @@ func TestNoSecretFromRotatedCredentials(t *testing.T) {
 	s.assertClean(t)
 }
 
-// A credential that could not be had costs no permit of the rate limit.
+// Where the function has no credential, the call uses up no permit of the rate limit.
 func TestCredentialFuncThatFailsCostsNoPermit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fail error
@@ -455,8 +455,7 @@ func TestCredentialFuncThatFailsCostsNoPermit(t *testing.T) {
 	})
 }
 
-// The HTTP client that was given is as it was, and its redirect policy and
-// timeout are not those of the call.
+// The HTTP client that was given is left as it was, and its redirect policy is not used.
 func TestHTTPClientIsNotChanged(t *testing.T) {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)

@@ -315,8 +315,7 @@ func pick[T any](s *source, from ...T) T {
 	return from[int(b)%len(from)]
 }
 
-// token returns the JSON of a token, with settings of every kind and with some
-// members that others know.
+// token returns the JSON of a token, with settings of every kind and some other members.
 func (s *source) token() string {
 	members := []string{`"_id":"i","ownerId":"o","memberId":"m","creationDate":1,"lastModified":2`}
 	add := func(name string, values ...string) {
@@ -372,7 +371,7 @@ func FuzzDiff(f *testing.F) {
 	})
 }
 
-// Apply encodes and decodes only what a patch names. ApplyJSON is the measure.
+// Apply encodes and decodes only what a patch names, and has to agree with ApplyJSON.
 func FuzzApplyToken(f *testing.F) {
 	for _, seed := range []string{"", "\x00\x01\x02\x03\x04\x05\x06\x07\x08", strings.Repeat("\x02\x05\x01", 12), strings.Repeat("\x01\x02\x03\x00", 10)} {
 		f.Add([]byte(seed), []byte(`[{"op":"add","path":"/customRoleIds/-","value":"z"}]`))

@@ -27,8 +27,8 @@ var (
 	editSeed  = flag.Uint64("edits.seed", 1, "seed of its faults")
 )
 
-// brokenRequests are the faults of the run: each of them meets as many requests,
-// and together they meet three in ten.
+// brokenRequests returns the faults of the run: all are equally likely, and together
+// they meet three requests in ten.
 func brokenRequests(timeout, late time.Duration) []tokenpatchtest.Fault {
 	faults := []tokenpatchtest.Fault{
 		{Cut: tokenpatchtest.CutBefore},
@@ -124,8 +124,8 @@ type editCall struct {
 	other   bool // whether another writer changed the token meanwhile
 }
 
-// judge holds what a call returned against the token's own history, once nothing
-// is on its way any more.
+// judge compares what a call returned with the token's own history, once nothing is
+// on its way any more.
 func (y *editTally) judge(service *tokenpatchtest.Service, kind editKind, c editCall) {
 	own, others := 0, 0
 	for _, change := range service.History(c.id) {

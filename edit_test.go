@@ -19,8 +19,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// addRole is an edit that wants a role: adding it is one line, and so is
-// removing one.
+// addRole returns an edit that adds a role where it is missing.
 func addRole(id string) func(*tokenpatch.Token) error {
 	return func(token *tokenpatch.Token) error {
 		if roles := token.CustomRoleIDs.Or(nil); !slices.Contains(roles, id) {
@@ -44,7 +43,7 @@ func writeAsOther(t *testing.T, service *tokenpatchtest.Service, id, patch strin
 	assert.Equal(t, 200, response.Code)
 }
 
-// isOurs reports whether a request is not another program's.
+// isOurs reports whether a request is from the client under test.
 func isOurs(r *http.Request) bool { return r.Header.Get("X-Writer") == "" }
 
 func isChange(r *http.Request) bool { return r.Method == http.MethodPatch && isOurs(r) }
@@ -225,7 +224,7 @@ func editInBubble(t *testing.T, policy tokenpatch.RetryPolicy, test func(t *test
 	})
 }
 
-// once leaves the whole of settling to EditToken.
+// once makes one attempt a call, so that all that settles a change is EditToken.
 var once = tokenpatch.RetryPolicy{MaxAttempts: 1}
 
 func TestEditTokenSettles(t *testing.T) {
@@ -301,8 +300,7 @@ func TestEditTokenSettlesBesideAnotherWriter(t *testing.T) {
 	}
 }
 
-// It ends after 8 attempts of its own, or with the context, as what it knows:
-// nothing.
+// Settling ends after 8 attempts of its own, or with the context: the outcome is unknown.
 func TestEditTokenThatCannotSettle(t *testing.T) {
 	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
 		isRead := func(r *http.Request) bool { return r.Method == http.MethodGet }
@@ -350,7 +348,7 @@ func TestEditTokenWhoseContextEnds(t *testing.T) {
 	}
 }
 
-// A change that was applied stays so where the token cannot be read any more.
+// A change that was applied is reported as such where the token cannot be read afterwards.
 func TestEditTokenThatCannotReadTheResult(t *testing.T) {
 	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
 		service.Inject(tokenpatchtest.Fault{}, tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle}, tokenpatchtest.Fault{Times: -1, Status: 403})

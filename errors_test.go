@@ -27,8 +27,8 @@ const (
 	unknown    = tokenpatch.OutcomeUnknown
 )
 
-// statuses are the responses of both APIs that are not their success. How many
-// attempts a call makes is the default policy's.
+// statuses lists responses of both APIs that are not their success, and how many
+// attempts a call makes by the default policy.
 var statuses = []struct {
 	status         int
 	code           string // where the response has none
@@ -391,8 +391,8 @@ func TestSuccessThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// A response 2xx that a proxy can have made proves nothing: it is tried again
-// where that is harmless, and unknown otherwise.
+// A 2xx response that a proxy can have made proves nothing: the request is sent again
+// where that is harmless, and the outcome is unknown.
 func TestSuccessThatProvesNothing(t *testing.T) {
 	const wantV1, wantV2 = "the API documents 204 for a success", "the API documents 200 for a success"
 	tests := []struct {
@@ -535,8 +535,7 @@ func TestOutcomeOf(t *testing.T) {
 	}
 }
 
-// Whoever joins the errors of a batch is told the truth, in whatever order they
-// stand, and however they are nested.
+// The outcome of joined errors does not depend on their order, nor on how they are nested.
 func TestOutcomeOfJoinedErrors(t *testing.T) {
 	elsewhere := error(io.EOF)
 	refused := error(&tokenpatch.ForbiddenError{APIError: tokenpatch.APIError{StatusCode: 403}})
@@ -593,7 +592,7 @@ func TestOutcomeString(t *testing.T) {
 	assert.Equal(t, unknown, tokenpatch.Outcome(0), "the zero value promises nothing")
 }
 
-// Errors that programs make themselves, in their own tests, print too.
+// Errors that programs make in their own tests, with few fields set, print too.
 func TestErrorsOfZeroValuePrint(t *testing.T) {
 	for _, err := range []error{
 		&tokenpatch.APIError{}, &tokenpatch.RateLimitedError{}, &tokenpatch.OutcomeUnknownError{},

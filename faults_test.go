@@ -132,7 +132,7 @@ func (y tally) String() string {
 		y.calls, y.applied, y.notApplied, y.unknown, 100*float64(y.unknown)/float64(max(1, y.calls)), y.twice, y.wrong)
 }
 
-// judge holds what a call returned against the token's own history.
+// judge compares what a call returned with the token's own history.
 func (y *tally) judge(service *tokenpatchtest.Service, c faultCall, outcome tokenpatch.Outcome) string {
 	history := service.History(c.id)
 	y.calls++
@@ -244,8 +244,8 @@ func TestNothingIsAppliedTwice(t *testing.T) {
 	}
 }
 
-// What no client can see: a proxy that sends a request twice. What may be
-// applied any number of times stays right; the rest is what SECURITY.md says.
+// No client can see that a proxy sends a request twice. Changes that may be applied
+// any number of times come out right; SECURITY.md says what becomes of the others.
 func TestProxyThatDuplicates(t *testing.T) {
 	twice := []func(*exchange){
 		func(e *exchange) { e.forward(); e.respond(e.forward()) },
@@ -262,8 +262,8 @@ func TestProxyThatDuplicates(t *testing.T) {
 	assert.Positive(t, tallies["unsafe"].twice)
 }
 
-// What the default policy of go-retryablehttp makes of the same faults: the
-// reason for all of this. It runs with -faults.calls of 100,000 or more.
+// What the default policy of go-retryablehttp makes of the same faults, for comparison.
+// It runs with -faults.calls of 100,000 or more.
 func TestFaultsWithRetryablehttp(t *testing.T) {
 	if *faultCalls < 100_000 {
 		t.Skip("a comparison, not a test: run it with -faults.calls=100000 -v")

@@ -112,13 +112,13 @@ var (
 	apis  = []api{apiV1, apiV2}
 )
 
-// info is what a call of it is about.
+// info returns the CallInfo of its calls.
 func (a api) info() tokenpatch.CallInfo {
 	route := map[string]string{"V1": "/api/v1/token/{api_token_id}", "V2": "/api/v2/tokens/{id}"}[a.name]
 	return tokenpatch.CallInfo{API: a.name, Method: "PATCH", Route: route, Token: a.id}
 }
 
-// url is where its requests go by default.
+// url returns the URL of its requests, with the default base.
 func (a api) url() string {
 	return map[string]string{"V1": tokenpatch.V1BaseURL, "V2": tokenpatch.V2BaseURL}[a.name] + a.path
 }
@@ -152,7 +152,7 @@ func retries(policy tokenpatch.RetryPolicy) func(*tokenpatch.Config) {
 	return func(c *tokenpatch.Config) { c.Retry = policy }
 }
 
-// respond is a response that no server has to send.
+// respond returns a response without a server.
 func respond(status int, contentType, body string) *http.Response {
 	return &http.Response{
 		StatusCode:    status,

@@ -16,7 +16,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// trail is a context's memory of the hooks that it has passed.
+// trail is the key under which a context holds the hooks that it has passed.
 type trail struct{}
 
 func passed(ctx context.Context, hook string) context.Context {
@@ -197,7 +197,7 @@ func TestHooksCanEndACall(t *testing.T) {
 	assert.Zero(t, service.RequestCount())
 }
 
-// A credential that is passed as an id by mistake is shown by nothing.
+// A credential that is passed as an id by mistake comes out nowhere.
 func TestNoSecretFromIDs(t *testing.T) {
 	var s spill
 	client := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {

@@ -164,7 +164,7 @@ func TestHostileBodies(t *testing.T) {
 	}
 }
 
-// A body where none may be is none.
+// The body of a response that may have none is ignored.
 func TestHostileBodyOfNoContent(t *testing.T) {
 	client := hostile(t, "HTTP/1.1 204 No Content\r\nContent-Length: 17\r\n"+closed+"{\"status\":\"evil\"}", nil)
 	for range 3 {
@@ -175,7 +175,7 @@ func TestHostileBodyOfNoContent(t *testing.T) {
 	}
 }
 
-// What follows a body of the length that was told is not part of it.
+// Bytes beyond the Content-Length are no part of the body.
 func TestHostileContentLengthTooShort(t *testing.T) {
 	client := hostile(t, "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n"+closed+"{\"_id\":\"x\"}HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", nil)
 	for range 3 {
@@ -213,8 +213,8 @@ func (e *endless) Read(p []byte) (int, error) {
 
 func (e *endless) Close() error { return nil }
 
-// A server that gives a byte a second, of the head or of the body: the attempt
-// ends with its timeout.
+// Where a server sends a byte a second, of the head or of the body, the attempt ends
+// with its timeout.
 func TestHostileSlowness(t *testing.T) {
 	const head = "HTTP/1.1 403 Forbidden\r\nContent-Length: 1000000\r\n\r\n"
 	for name, quick := range map[string]string{"head": "", "body": head} {

@@ -82,7 +82,7 @@ func (s *loadServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// admit counts a request of V2, and tells of the limit.
+// admit counts a request of V2, and sets the headers of the limit.
 func (s *loadServer) admit(header http.Header) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,9 +141,8 @@ func (y *loadTally) outcome(id uuid.UUID) tokenpatch.Outcome {
 	return y.outcomes[binary.BigEndian.Uint32(id[:])-1][binary.BigEndian.Uint32(id[12:])]
 }
 
-// Thousands of goroutines share one client, in which all that can break does.
-// Every call is accounted for, and nothing leaks: no goroutine, no
-// connection, no memory.
+// Thousands of goroutines share one client, over a network where everything that can
+// break does. Every call is accounted for, and no goroutine, connection or memory leaks.
 func TestLoad(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) { testLoad(t, http2) })

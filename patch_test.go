@@ -374,8 +374,8 @@ func TestPatchUnmarshalRefuses(t *testing.T) {
 	}
 }
 
-// What an operation does not say is not said for it, and what it says is shown
-// in a line.
+// The text of an error names the operation and the path where the patch has them, and
+// is one line.
 func TestPatchUnmarshalErrorText(t *testing.T) {
 	for data, want := range map[string]string{
 		`[null]`:                           `tokenpatch: patch: operation 0: want an object, got null`,
@@ -508,7 +508,7 @@ func TestPatchStringShowsNoSecret(t *testing.T) {
 	assert.Contains(t, patch.String(), "shown")
 }
 
-// Whatever the verb, and whatever fmt reaches.
+// No verb of fmt shows a secret, whatever fmt can reach.
 func TestPatchIsNotPrinted(t *testing.T) {
 	const secret = "api-4e5f6a7b"
 	patch := newPatch().Test("/token", secret).Add("/apiKey", []string{secret}).Test("", map[string]string{"token": secret})

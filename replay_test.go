@@ -25,8 +25,8 @@ func ExamplePatch_Replay() {
 	// guarded
 }
 
-// How a patch is followed is internal/jsonpatch's; here are the rules about
-// tokens, and the patches that people build.
+// How operations are followed is tested in internal/jsonpatch; here are the rules about
+// tokens, and the patches that programs build.
 func TestReplay(t *testing.T) {
 	const idempotent, guarded, unsafe = tokenpatch.ReplayIdempotent, tokenpatch.ReplayGuarded, tokenpatch.ReplayUnsafe
 	tests := map[string]struct {

@@ -54,7 +54,7 @@ func TestRetryPolicyDefaults(t *testing.T) {
 	assert.Equal(t, own, own.withDefaults())
 }
 
-// Every status that there is has a rule: the table of the package's design.
+// Every status has a rule, and so has every number that is no status.
 func TestRuleOfStatus(t *testing.T) {
 	for status := -1; status <= 1000; status++ {
 		want := rule{OutcomeUnknown, retryNever} // 1xx, 300 to 306, 424, 460, 499, what is not registered, 5xx

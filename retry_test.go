@@ -485,7 +485,7 @@ func TestDeadlineBeforeBackoffEnds(t *testing.T) {
 	}
 }
 
-// The same where what broke has a text of its own: the error stays one line.
+// The same after a transport error, whose text is part of the one line.
 func TestDeadlineBeforeBackoffEndsAfterRefusedConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		_, client := newPair(t, flaky(noListener), retries(tokenpatch.RetryPolicy{MinBackoff: time.Minute, MaxBackoff: time.Minute}))
@@ -553,7 +553,8 @@ func TestConnectionRefused(t *testing.T) {
 	}
 }
 
-// flaky fails as it is told before it passes requests on.
+// flaky makes the first attempts fail with errs, where they are not nil, and passes all
+// other requests on.
 func flaky(errs ...error) func(*tokenpatch.Config) {
 	return func(c *tokenpatch.Config) {
 		next := c.HTTPClient.Transport

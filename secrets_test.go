@@ -167,7 +167,7 @@ func (s *spill) tap(c *tokenpatch.Config) {
 	}
 }
 
-// client is one whose first retry is its last.
+// client returns a client that makes two attempts a call.
 func (s *spill) client(t *testing.T, base string, change ...func(*tokenpatch.Config)) *tokenpatch.Client {
 	t.Helper()
 	config := tokenpatch.Config{
@@ -357,7 +357,7 @@ func newEchoServer(t *testing.T, serve func(conn net.Conn, sent string)) string 
 	})
 }
 
-// Calls that never get a response.
+// Calls that get no response, or not all of it.
 func TestNoSecretWithoutResponses(t *testing.T) {
 	t.Run("a certificate that nobody trusts", func(t *testing.T) {
 		var s spill
@@ -412,7 +412,7 @@ func TestNoSecretWithoutResponses(t *testing.T) {
 	})
 }
 
-// A token's value comes back from V2, and is nobody's to see.
+// A token's value, which V2 returns, is not shown.
 func TestNoSecretFromTokens(t *testing.T) {
 	var s spill
 	body := `{"_id":"x","ownerId":"o","memberId":"m","token":"` + tokenValue + `","creationDate":1,"lastModified":1,` +
@@ -448,7 +448,7 @@ func TestNoSecretFromTokens(t *testing.T) {
 	s.assertClean(t)
 }
 
-// What describes a client, printed and logged whole.
+// A Config and a Client show no credential where they are printed or logged whole.
 func TestNoSecretFromConfig(t *testing.T) {
 	var s spill
 	config := tokenpatch.Config{HTTPClient: http.DefaultClient}
@@ -486,7 +486,7 @@ func TestNoSecretFromConfig(t *testing.T) {
 	s.assertClean(t)
 }
 
-// What a credential function returns with an error, and what it must not.
+// A credential function may return a credential with an error, or one that cannot be sent.
 func TestNoSecretFromCredentialFuncs(t *testing.T) {
 	var s spill
 	for _, supply := range []func(context.Context) (tokenpatch.Secret, error){

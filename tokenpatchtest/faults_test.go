@@ -18,8 +18,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// reaches runs a test over each way to reach a service.
-func reaches(t *testing.T, test func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string)) {
+// eachWay runs a test over each way to reach a service.
+func eachWay(t *testing.T, test func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string)) {
 	t.Helper()
 	t.Run("memory", func(t *testing.T) {
 		service, client := newService(t)
@@ -57,7 +57,7 @@ func TestCutsBreakTheConnection(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
+			eachWay(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
 				require.Equal(t, 200, send(t, client, baseURL+v2Path, rename(v2Path, "first")).status)
 				service.Inject(test.fault)
 				r, err := attempt(client, baseURL+v2Path, rename(v2Path, "after"))
@@ -91,7 +91,7 @@ func TestCutInTheMiddleOfNothing(t *testing.T) {
 }
 
 func TestFaultsSetTheResponse(t *testing.T) {
-	reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
+	eachWay(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 100})
 		service.Inject(
 			tokenpatchtest.Fault{Status: 503, Body: "<html>busy</html>"},
@@ -237,8 +237,8 @@ func TestLateMeetsWhatIsThere(t *testing.T) {
 	})
 }
 
-func TestLateOverEachReach(t *testing.T) {
-	reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
+func TestLateRequestsOverEachWay(t *testing.T) {
+	eachWay(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
 		service.Inject(tokenpatchtest.Fault{Late: time.Millisecond})
 		_, err := attempt(client, baseURL+v2Path, rename(v2Path, "late"))
 		require.Error(t, err)
@@ -349,7 +349,7 @@ func TestDelaysBeforeAndAfterTheChange(t *testing.T) {
 }
 
 func TestDelayEndsWhenTheClientGoes(t *testing.T) {
-	reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
+	eachWay(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
 		service.Inject(tokenpatchtest.Fault{Delay: time.Hour})
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
@@ -361,7 +361,7 @@ func TestDelayEndsWhenTheClientGoes(t *testing.T) {
 }
 
 func TestDelayEndsWhenTheServiceCloses(t *testing.T) {
-	reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
+	eachWay(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
 		service.Inject(tokenpatchtest.Fault{DelayAfter: time.Hour})
 		failed := make(chan error)
 		go func() {

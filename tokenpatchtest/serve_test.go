@@ -19,7 +19,7 @@ import (
 )
 
 func TestEveryWayToReachAService(t *testing.T) {
-	reaches(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
+	eachWay(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
 		for range 3 {
 			assert.Equal(t, 200, send(t, client, baseURL+v2Path, rename(v2Path, "after")).status)
 			assert.Equal(t, 204, send(t, client, baseURL+v1Path, rename(v1Path, "after")).status)

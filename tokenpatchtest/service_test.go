@@ -107,7 +107,7 @@ func newService(t *testing.T) (*tokenpatchtest.Service, *http.Client) {
 	return service, service.Client()
 }
 
-// rename is the body of a change of either API.
+// rename returns the body of a change of either API.
 func rename(path, name string) string {
 	if strings.Contains(path, "/v1/") {
 		return fmt.Sprintf(`{"name": %q}`, name)

@@ -65,8 +65,7 @@ var encodings = map[string]func(string) string{
 	"base64, percent":       func(text string) string { return url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(text))) },
 }
 
-// However a credential is written, nothing that is written like eight
-// characters of it remains.
+// However a credential is encoded, no eight characters of it remain in that encoding.
 func TestCleanFindsEveryEncoding(t *testing.T) {
 	s := attempt.NewSecrets("another-one", secret)
 	for name, encode := range encodings {
@@ -118,7 +117,7 @@ func TestCleanLeavesOtherText(t *testing.T) {
 	assert.Equal(t, secret, (*attempt.Secrets)(nil).Clean(secret))
 }
 
-// A short credential is taken out where all of it stands.
+// A short credential is taken out only where it stands whole.
 func TestCleanOfShortSecrets(t *testing.T) {
 	s := attempt.NewSecrets("", "key")
 	assert.Equal(t, "bad [redacted] ke", s.Clean("bad KEY ke"))

@@ -422,8 +422,8 @@ func TestApplyFromManyGoroutines(t *testing.T) {
 	group.Wait()
 }
 
-// Where the two differ evanphx/json-patch does not follow the RFC. What is
-// listed here is what FuzzApplyAgrees passes over.
+// Where evanphx/json-patch differs, it does not follow the RFC. FuzzApplyAgrees passes
+// over what is listed here.
 func TestApplyDiffersFromEvanphx(t *testing.T) {
 	const fails = ""
 	tests := []struct{ section, document, patch, ours, theirs string }{

@@ -172,8 +172,7 @@ func manyAppends(n int) patch {
 	return p
 }
 
-// doubled returns a patch that makes of a document one of two to the power of
-// n symbols.
+// doubled returns a patch that doubles the size of /a n times.
 func doubled(n int) patch {
 	p := patch{}.Replace("/a", map[string]int{})
 	for range n {
@@ -607,7 +606,7 @@ func randomSetters(d dice) (p patch) {
 	return p
 }
 
-// diffOf returns what makes after of before.
+// diffOf returns a patch that turns before into after.
 func diffOf(before, after map[string]any) (p patch) {
 	for _, name := range slices.Sorted(maps.Keys(tokenValues)) {
 		path := jsonpatch.Pointer("").Append(name)

@@ -1,6 +1,6 @@
 package ratelimit
 
-// WakeUps is how often the timer has looked at those who wait.
+// WakeUps returns how often the timer has fired.
 func (l *Limiter) WakeUps() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()

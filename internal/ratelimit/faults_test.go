@@ -89,14 +89,14 @@ func (s *server) handle(sent time.Time) (int, http.Header) {
 	return status, header
 }
 
-// callers make calls in programs that each have a limiter of their own.
+// callers make calls, in programs that each have a limiter.
 type callers struct {
 	calls, goroutines, programs int
 	hang                        time.Duration // how long a lost response is waited for
 	options                     ratelimit.Options
 }
 
-// result is what became of them.
+// result is what became of their calls.
 type result struct {
 	took    time.Duration
 	failed  int // turned away

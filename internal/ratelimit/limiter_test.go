@@ -20,7 +20,7 @@ import (
 
 const getRoute = "GET /api/v2/tokens/{id}"
 
-// remaining is the headers of a response in a window that ends in a while.
+// remaining returns the headers of a response; a number below 0 is left out.
 func remaining(global, route int, ends time.Duration) http.Header {
 	now := time.Now().Truncate(time.Second)
 	h := http.Header{"Date": {now.UTC().Format(http.TimeFormat)}, "X-Ratelimit-Reset": {strconv.FormatInt(now.Add(ends).UnixMilli(), 10)}}
@@ -35,7 +35,7 @@ func remaining(global, route int, ends time.Duration) http.Header {
 
 func limiter() *ratelimit.Limiter { return ratelimit.New(ratelimit.Options{MaxWait: time.Minute}) }
 
-// take gets a permit that is there at once.
+// take returns a permit, for which nobody may have to wait.
 func take(t *testing.T, l *ratelimit.Limiter, route string) *ratelimit.Permit {
 	t.Helper()
 	p := new(ratelimit.Permit)

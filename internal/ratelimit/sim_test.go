@@ -237,7 +237,7 @@ func (s *simulation) fault(p float64) bool {
 	return true
 }
 
-// send admits an attempt and lets it take its course.
+// send admits an attempt, and schedules what becomes of it.
 func (s *simulation) send(p *program, route int) {
 	a := p.state.admit(routeName(route), s.now)
 	p.inFlight++
@@ -289,7 +289,7 @@ func (s *simulation) send(p *program, route int) {
 	})
 }
 
-// check holds the invariants of a program's state.
+// check checks the invariants of a program's state.
 func (s *simulation) check(p *program) {
 	st := p.state
 	st.advance(s.now)
@@ -321,7 +321,7 @@ func (s *simulation) check(p *program) {
 	}
 }
 
-// checkEncoding holds that a state survives being stored, and is small.
+// checkEncoding checks that a state survives being stored, and is small.
 func (s *simulation) checkEncoding(p *program, fail func(string, ...any)) {
 	data := p.state.encode()
 	again, err := decode(data, p.state.rules, s.now)
@@ -335,7 +335,7 @@ func (s *simulation) checkEncoding(p *program, fail func(string, ...any)) {
 	}
 }
 
-// checkLiveness holds that whoever waits is looked at again, and soon enough.
+// checkLiveness checks that whoever waits is looked at again, and soon enough.
 func (s *simulation) checkLiveness(p *program, fail func(string, ...any)) {
 	for route, waiting := range p.waiting {
 		if waiting == 0 {

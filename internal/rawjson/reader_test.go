@@ -48,7 +48,7 @@ func TestReaderWrongKind(t *testing.T) {
 	require.NoError(t, r.Finish(nil))
 }
 
-// A syntax error counts before what was made of it.
+// Finish returns a syntax error rather than an error of the caller that follows from it.
 func TestReaderFinish(t *testing.T) {
 	other := errors.New("other")
 	for data, want := range map[string]string{
@@ -69,8 +69,8 @@ func TestReaderFinish(t *testing.T) {
 	require.Equal(t, other, r.Finish(other), "what follows was not read")
 }
 
-// FuzzReader holds the reader against encoding/json: what is valid, and what
-// the strings are.
+// FuzzReader compares the reader with encoding/json, by what is valid, and with the walk,
+// by what the strings are.
 func FuzzReader(f *testing.F) {
 	for _, seed := range []string{
 		`{"a":[1,{"b":null}]}`, ` [ 1e400 , "\ud800" , -0.0 ] `, "{\"\\\"\":{\"\":[[ ],{ }]}}", "7", `[1,]`, `{"a":1,}`, `-`, `1.`, `1e`, `00`, `"\u12"`, "\"\x00\"", "\"\xff\"", `nul`, `[}`,

@@ -113,7 +113,7 @@ func TestSecurityNamesTestsThatExist(t *testing.T) {
 	}
 }
 
-// The list of files is complete, and true.
+// CONTRIBUTING.md lists every file of the root package and every module, and nothing that is not there.
 func TestContributingListsTheFiles(t *testing.T) {
 	_, section, _ := strings.Cut(text(t, "CONTRIBUTING.md"), "\n## Where things are\n")
 	section, _, _ = strings.Cut(section, "\n## ")

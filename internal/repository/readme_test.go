@@ -40,14 +40,14 @@ type fence struct {
 	text     string
 }
 
-// Every Go block of the README is compiled and run, with a service of its own on the loopback interface: one that is a
-// program as it is, and any other as the body of a function that has a client, the ids of the service's two tokens, and
+// Every Go block of the README is compiled and run, with a service of its own on the loopback interface. A block that is a
+// program runs as it is. Any other is the body of a function that has a client, the ids of the service's two tokens, and
 // the second one's settings as they are and as they shall be. A block of plain text after it is what it prints.
 func TestReadmeBlocks(t *testing.T) {
 	testBlocks(t, fencesOf(t, "README.md"))
 }
 
-// What docs/migrating.md shows on the side of tokenpatch is compiled and run too.
+// The blocks of docs/migrating.md that show tokenpatch are compiled and run too.
 func TestMigratingBlocks(t *testing.T) {
 	testBlocks(t, slices.DeleteFunc(fencesOf(t, "docs/migrating.md"), func(block fence) bool {
 		return !strings.HasPrefix(block.text, "// after\n")

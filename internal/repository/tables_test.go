@@ -20,7 +20,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// The table of errors is what a service's statuses come to, and names every error type.
+// The README's table of errors is true of every status in it, and names every error type.
 func TestReadmeErrors(t *testing.T) {
 	section := sectionOf(t, "Errors")
 	checked := 0
@@ -47,7 +47,7 @@ func TestReadmeErrors(t *testing.T) {
 	}
 }
 
-// The table of what is sent again is what a client does.
+// The README's table of what is sent again is true of every status in it.
 func TestReadmeRetries(t *testing.T) {
 	checked := 0
 	for _, row := range rowsOf(t, sectionOf(t, "What is sent again")) {
