@@ -32,6 +32,7 @@ type sending struct {
 
 	mu       sync.Mutex
 	inFlight bool
+	over     bool      // whether the call has returned: then it is too late to refuse
 	last     int64     // number of the latest attempt
 	attempts []attempt // of this call
 	refused  error     // why no other attempt may begin; nil where one may
@@ -73,13 +74,25 @@ func (s *sending) call(ctx context.Context, call func(context.Context) error) er
 	late := time.AfterFunc(time.Until(s.until), func() { s.refuse(errLate) })
 	defer late.Stop()
 	defer s.runner.stopping.whenDraining(func() { s.refuse(errDraining) })()
+	defer s.finish()
 	return call(ctx)
 }
 
-// refuse lets no other attempt begin, and ends the call unless one is in flight.
+// finish lets what is known of the call be read without a lock.
+func (s *sending) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.over = true
+}
+
+// refuse lets no other attempt of the call begin, and ends the call unless one is
+// in flight.
 func (s *sending) refuse(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.over {
+		return
+	}
 	if s.refused == nil {
 		s.refused = why
 	}
