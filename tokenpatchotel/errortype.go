@@ -6,8 +6,6 @@ import (
 	"reflect"
 	"strings"
 
-	"go.opentelemetry.io/otel/semconv/v1.43.0"
-
 	"github.com/tokenpatch/tokenpatch"
 )
 
@@ -35,5 +33,5 @@ func errorTypeOf(err error) string {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout"
 	}
-	return semconv.ErrorType(last).Value.AsString()
+	return reflect.TypeOf(last).String() // not what an ErrorType method says, as semconv.ErrorType does: that could be anything
 }

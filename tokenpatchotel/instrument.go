@@ -62,11 +62,11 @@ type observer struct {
 func (o *observer) around(caller tokenpatch.Hooks) tokenpatch.Hooks {
 	return tokenpatch.Hooks{
 		CallStart:    within(o.callStart, caller.CallStart),
-		WaitStart:    both(o.waitStart, caller.WaitStart),
-		WaitEnd:      both(caller.WaitEnd, o.waitEnd),
+		WaitStart:    o.afterWaitStart(caller.WaitStart),
+		WaitEnd:      end(caller.WaitEnd, o.waitEnd),
 		AttemptStart: within(o.attemptStart, caller.AttemptStart),
-		AttemptEnd:   both(caller.AttemptEnd, o.attemptEnd),
-		CallEnd:      both(caller.CallEnd, o.callEnd),
+		AttemptEnd:   end(caller.AttemptEnd, o.attemptEnd),
+		CallEnd:      end(caller.CallEnd, o.callEnd),
 	}
 }
 
@@ -84,16 +84,25 @@ func within[T any](outer, inner func(context.Context, T) context.Context) func(c
 	}
 }
 
-// both calls one hook after the other; each may be nil, but not both.
-func both[T any](first, second func(context.Context, T)) func(context.Context, T) {
-	switch {
-	case first == nil:
-		return second
-	case second == nil:
-		return first
+// afterWaitStart begins a wait once the caller's hook has returned: where that panics there is no WaitEnd, and the call would
+// count as waiting for ever.
+func (o *observer) afterWaitStart(caller func(context.Context, tokenpatch.WaitInfo)) func(context.Context, tokenpatch.WaitInfo) {
+	if caller == nil {
+		return o.waitStart
+	}
+	return func(ctx context.Context, info tokenpatch.WaitInfo) {
+		caller(ctx, info)
+		o.waitStart(ctx, info)
+	}
+}
+
+// end calls outer after inner, also where inner panics: what has begun ends.
+func end[T any](inner, outer func(context.Context, T)) func(context.Context, T) {
+	if inner == nil {
+		return outer
 	}
 	return func(ctx context.Context, info T) {
-		first(ctx, info)
-		second(ctx, info)
+		defer outer(ctx, info)
+		inner(ctx, info)
 	}
 }

@@ -347,3 +347,84 @@ func TestHooksThatLoseTheContext(t *testing.T) {
 		"tokenpatch.api=V2,tokenpatch.outcome=applied,tokenpatch.route=PATCH /api/v2/tokens/{id}": 1,
 	}, counts(t, i.metrics(t)["tokenpatch.client.call.duration"]))
 }
+
+// A sampler sees of an attempt and of a call what is known when they begin.
+func TestSamplersSeeAttributes(t *testing.T) {
+	seen := map[string][]attribute.KeyValue{}
+	i := instrument(t, func(_ *tokenpatch.Config, o *tokenpatchotel.Options) {
+		o.TracerProvider = sdktrace.NewTracerProvider(sdktrace.WithSampler(sampler(seen)))
+	})
+	require.NoError(t, i.rename(context.Background()))
+	assert.ElementsMatch(t, []attribute.KeyValue{
+		attribute.String("http.request.method", "PATCH"), attribute.String("server.address", "app.launchdarkly.com"), attribute.Int("server.port", 443),
+		attribute.String("url.full", "https://app.launchdarkly.com/api/v2/tokens/"+idV2), attribute.String("url.template", "/api/v2/tokens/{id}"),
+		attribute.String("tokenpatch.api", "V2"),
+	}, seen[attemptV2])
+	assert.ElementsMatch(t, []attribute.KeyValue{
+		attribute.String("tokenpatch.api", "V2"), attribute.String("tokenpatch.token.id", idV2),
+	}, seen[callV2])
+}
+
+// sampler keeps what it is asked about, by the span's name, and takes none.
+type sampler map[string][]attribute.KeyValue
+
+func (s sampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	s[p.Name] = p.Attributes
+	return sdktrace.SamplingResult{Decision: sdktrace.Drop}
+}
+
+func (s sampler) Description() string { return "none" }
+
+// A hook that panics leaves no call waiting and no wait or attempt open, if these had come to their end.
+func TestHooksThatPanic(t *testing.T) {
+	for name, hooks := range map[string]tokenpatch.Hooks{
+		"WaitStart":  {WaitStart: func(context.Context, tokenpatch.WaitInfo) { panic("own") }},
+		"WaitEnd":    {WaitEnd: func(context.Context, tokenpatch.WaitInfo) { panic("own") }},
+		"AttemptEnd": {AttemptEnd: func(context.Context, tokenpatch.AttemptResult) { panic("own") }},
+		"CallEnd":    {CallEnd: func(context.Context, tokenpatch.CallResult) { panic("own") }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				i := instrument(t, func(c *tokenpatch.Config, _ *tokenpatchotel.Options) { c.Hooks = hooks })
+				i.service.Inject(tokenpatchtest.Fault{Status: http.StatusServiceUnavailable})
+				assert.PanicsWithValue(t, "own", func() { _ = i.rename(context.Background()) })
+				if waiting, ok := i.metrics(t)["tokenpatch.client.waiting_calls"]; ok {
+					assert.Equal(t, map[string]int64{"tokenpatch.api=V2": 0}, points(waiting.Data.(metricdata.Sum[int64]).DataPoints))
+				}
+				open := len(i.spans.Started()) - len(i.spans.Ended())
+				assert.Equal(t, name != "CallEnd", open == 1, "%d spans are open: only the call's may be", open)
+			})
+		})
+	}
+}
+
+// An error of a transport has its type as error.type, whatever it calls itself.
+func TestErrorTypesAreFew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		i := instrument(t, func(c *tokenpatch.Config, _ *tokenpatchotel.Options) {
+			c.HTTPClient = &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) {
+				n++
+				return nil, selfNamed(fmt.Sprint("request ", n))
+			})}
+		})
+		for range 3 {
+			assert.Error(t, i.rename(context.Background()))
+		}
+		sets := counts(t, i.metrics(t)["http.client.request.duration"])
+		require.Len(t, sets, 1)
+		for set := range sets {
+			assert.Contains(t, set, "error.type=tokenpatchotel_test.selfNamed,")
+		}
+	})
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// selfNamed is an error that says itself what its type is.
+type selfNamed string
+
+func (e selfNamed) Error() string     { return string(e) }
+func (e selfNamed) ErrorType() string { return string(e) }

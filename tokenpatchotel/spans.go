@@ -40,13 +40,11 @@ func route(info tokenpatch.CallInfo) string { return info.Method + " " + info.Ro
 
 // callStart begins the span of a call. It is no HTTP span: those are the attempts below it.
 func (o *observer) callStart(ctx context.Context, info tokenpatch.CallInfo) context.Context {
-	ctx, span := o.tracer.Start(ctx, "tokenpatch "+route(info))
-	if span.IsRecording() {
-		span.SetAttributes(keyAPI.String(info.API))
-		if info.Token != "" {
-			span.SetAttributes(keyToken.String(info.Token))
-		}
+	attributes := append(make([]attribute.KeyValue, 0, 2), keyAPI.String(info.API))
+	if info.Token != "" {
+		attributes = append(attributes, keyToken.String(info.Token))
 	}
+	ctx, span := o.tracer.Start(ctx, "tokenpatch "+route(info), trace.WithAttributes(attributes...))
 	return context.WithValue(ctx, callKey{}, &call{span: span})
 }
 
@@ -91,23 +89,22 @@ func (o *observer) waitEnd(ctx context.Context, info tokenpatch.WaitInfo) {
 	}
 }
 
-// attemptStart begins the client span of an attempt, https://opentelemetry.io/docs/specs/semconv/http/http-spans/.
+// attemptStart begins the client span of an attempt, https://opentelemetry.io/docs/specs/semconv/http/http-spans/. It has its
+// attributes from the first, since a sampler decides by them.
 func (o *observer) attemptStart(ctx context.Context, info *tokenpatch.AttemptInfo) context.Context {
-	ctx, span := o.tracer.Start(ctx, route(info.CallInfo), trace.WithSpanKind(trace.SpanKindClient))
-	if span.IsRecording() {
-		server := o.origins.of(info.URL)
-		span.SetAttributes(
-			semconv.HTTPRequestMethodKey.String(info.Method),
-			semconv.ServerAddress(server.address),
-			semconv.ServerPort(server.port),
-			semconv.URLFull(info.URL),
-			semconv.URLTemplate(info.Route),
-			keyAPI.String(info.API),
-		)
-		if info.Number > 1 {
-			span.SetAttributes(semconv.HTTPRequestResendCount(info.Number - 1))
-		}
+	server := o.origins.of(info.URL)
+	attributes := []attribute.KeyValue{
+		semconv.HTTPRequestMethodKey.String(info.Method),
+		semconv.ServerAddress(server.address),
+		semconv.ServerPort(server.port),
+		semconv.URLFull(info.URL),
+		semconv.URLTemplate(info.Route),
+		keyAPI.String(info.API),
 	}
+	if info.Number > 1 {
+		attributes = append(attributes, semconv.HTTPRequestResendCount(info.Number-1))
+	}
+	ctx, span := o.tracer.Start(ctx, route(info.CallInfo), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(attributes...))
 	if o.propagator != nil {
 		o.propagator.Inject(ctx, propagation.HeaderCarrier(info.Header))
 	}
