@@ -395,6 +395,36 @@ func TestMistakesInTheEnvironment(t *testing.T) {
 	assert.NoFileExists(t, s.dir+"/tokenpatch.db")
 }
 
+// Where no collector is named it is the standard's: on this machine, in plain text.
+func TestTheStandardsCollector(t *testing.T) {
+	for protocol, address := range map[string]string{"http/protobuf": "127.0.0.1:4318", "grpc": "127.0.0.1:4317"} {
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Skip("something else listens there: ", err)
+		}
+		s := newShell(t)
+		s.many(1)
+		begun := make(chan string, 1)
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			defer close(begun)
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			defer connection.Close()
+			first := make([]byte, 3)
+			_, err = io.ReadFull(connection, first)
+			assert.NoError(t, err)
+			begun <- string(first)
+		})
+		s.with("OTEL_TRACES_EXPORTER=otlp", "OTEL_EXPORTER_OTLP_PROTOCOL="+protocol, "OTEL_EXPORTER_OTLP_TIMEOUT=500").run(0, "apply", "many.jsonl")
+		require.NoError(t, listener.Close())
+		reading.Wait()
+		assert.Contains(t, []string{"POS", "PRI"}, <-begun, "%s: a request, not a TLS handshake", protocol)
+	}
+}
+
 // console writes beside the report, not into it.
 func TestConsoleExporter(t *testing.T) {
 	s := newShell(t)

@@ -41,6 +41,21 @@ func (s signal) otlp(what string) (name, value string) {
 	return "", ""
 }
 
+// useStandardEndpoint names the collector that is the standard's default, where the environment leaves that to it: the
+// exporters would make it https, which no collector on this machine speaks unless it was told to.
+func (s signal) useStandardEndpoint() error {
+	_, endpoint := s.otlp("ENDPOINT")
+	_, insecure := s.otlp("INSECURE")
+	if s.exporter() != "otlp" || endpoint != "" || insecure != "" {
+		return nil
+	}
+	standard := "http://localhost:4318/v1/" + strings.ToLower(string(s))
+	if _, protocol := s.otlp("PROTOCOL"); protocol == "grpc" {
+		standard = "http://localhost:4317"
+	}
+	return os.Setenv("OTEL_EXPORTER_OTLP_"+string(s)+"_ENDPOINT", standard)
+}
+
 // disabled reports whether OTEL_SDK_DISABLED says so.
 func disabled() (bool, error) {
 	value := strings.ToLower(os.Getenv("OTEL_SDK_DISABLED"))

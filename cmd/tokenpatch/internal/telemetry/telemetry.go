@@ -2,6 +2,7 @@
 package telemetry
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -40,7 +41,7 @@ func FromEnv(ctx context.Context, version string, w io.Writer, log *slog.Logger)
 	if err != nil || off || traces.exporter() == "none" && metrics.exporter() == "none" {
 		return nil, err
 	}
-	if err := check(); err != nil {
+	if err := cmp.Or(check(), traces.useStandardEndpoint(), metrics.useStandardEndpoint()); err != nil {
 		return nil, err
 	}
 	troubles := listen(log)
