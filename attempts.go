@@ -6,7 +6,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/tokenpatch/tokenpatch/internal/attempt"
+	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 )
 
 // attempt makes one attempt, as soon as the rate limit admits it.
@@ -72,7 +72,7 @@ func (c *call) sendWatched(ctx context.Context) {
 // send sends the request once, and settles its permit and its outcome.
 func (c *call) send(ctx context.Context, header http.Header) {
 	c.attempts++
-	c.last = c.service.sender.Send(ctx, &attempt.Request{
+	c.last = c.service.sender.Send(ctx, &httpsend.Request{
 		Method: c.request.endpoint.method, URL: &c.url, Header: header, Authorization: c.credential, Body: c.request.body,
 		Secrets: c.secrets, Observer: &c.permit,
 	})

@@ -8,8 +8,9 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/tokenpatch/tokenpatch/internal/attempt"
+	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
+	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
 // request is what an endpoint asks for.
@@ -29,7 +30,7 @@ type request struct {
 // success reads a response with a status 2xx. It says what became of the
 // change, and in which way the response is not what the API documents.
 type success interface {
-	read(r *attempt.Result) (Outcome, error)
+	read(r *httpsend.Result) (Outcome, error)
 }
 
 // call is one call of an endpoint, from its first attempt to its last.
@@ -45,20 +46,20 @@ type call struct {
 	wait      wait
 	waited    time.Duration // in all
 
-	credential string           // Authorization of the latest attempt
-	renewed    string           // Authorization of the next one, where a function supplied another credential after a 401
-	hasRenewed bool             // whether it was asked for another one
-	secrets    *attempt.Secrets // that must not come out
+	credential string          // Authorization of the latest attempt
+	renewed    string          // Authorization of the next one, where a function supplied another credential after a 401
+	hasRenewed bool            // whether it was asked for another one
+	secrets    *redact.Secrets // that must not come out
 	shown      shown
 
-	attempts int            // that were made
-	failures int            // those of them that ended badly, refusals aside
-	refusals int            // responses with status 429
-	unknown  bool           // whether the outcome of an attempt was unknown
-	last     attempt.Result // of the latest attempt
-	outcome  Outcome        // of the latest attempt alone
-	invalid  error          // in which way a success is not as the API documents it
-	stopped  error          // why there was no further attempt, where one was due
+	attempts int             // that were made
+	failures int             // those of them that ended badly, refusals aside
+	refusals int             // responses with status 429
+	unknown  bool            // whether the outcome of an attempt was unknown
+	last     httpsend.Result // of the latest attempt
+	outcome  Outcome         // of the latest attempt alone
+	invalid  error           // in which way a success is not as the API documents it
+	stopped  error           // why there was no further attempt, where one was due
 }
 
 // send makes a call: as many attempts as it needs and may make. It returns nil

@@ -18,8 +18,9 @@ import (
 
 	"github.com/hashicorp/go-retryablehttp"
 
-	"github.com/tokenpatch/tokenpatch/internal/attempt"
+	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
+	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
 // version is what the User-Agent says: that of the release to come with -dev, until the release itself. RELEASING.md.
@@ -222,10 +223,10 @@ func (c *Client) CloseIdleConnections() {
 // shared is what both services have in common.
 type shared struct {
 	headers http.Header // of every request that has content, its credential aside
-	sender  *attempt.Sender
+	sender  *httpsend.Sender
 	retries *retryablehttp.Client
 	retry   RetryPolicy
-	secrets *attempt.Secrets // the fixed credentials
+	secrets *redact.Secrets // the fixed credentials
 	events  events
 }
 
@@ -259,12 +260,12 @@ func newShared(config Config) (shared, error) {
 		sender:  sender,
 		retries: newRetryLoop(),
 		retry:   config.Retry.withDefaults(),
-		secrets: attempt.NewSecrets(string(config.V1.APIKey), string(config.V2.AccessToken)),
+		secrets: redact.New(string(config.V1.APIKey), string(config.V2.AccessToken)),
 		events:  events{hooks: config.Hooks, log: config.Logger},
 	}, nil
 }
 
-func newSender(config Config) (*attempt.Sender, error) {
+func newSender(config Config) (*httpsend.Sender, error) {
 	var client http.Client
 	if config.HTTPClient != nil {
 		client = *config.HTTPClient
@@ -278,7 +279,7 @@ func newSender(config Config) (*attempt.Sender, error) {
 	}
 	timeout := cmp.Or(max(client.Timeout, 0), defaultTimeout)
 	maxBody := min(cmp.Or(config.MaxResponseBytes, defaultMaxBody), math.MaxInt64-1) // one more is read to see the end
-	return attempt.NewSender(attempt.Options{
+	return httpsend.NewSender(httpsend.Options{
 		Transport: client.Transport, Timeout: timeout, Grace: config.CancelGrace, MaxBody: maxBody,
 	}), nil
 }
@@ -375,9 +376,9 @@ func (s *service) supplied(scheme string, supply func(context.Context) (Secret, 
 	return func(ctx context.Context) (string, error) {
 		ctx, cancel := context.WithTimeout(ctx, s.sender.Timeout)
 		defer cancel()
-		secret, err := attempt.Await(ctx, func() (Secret, error) { return supply(ctx) }, nil)
+		secret, err := httpsend.Await(ctx, func() (Secret, error) { return supply(ctx) }, nil)
 		if err != nil {
-			return "", fmt.Errorf("%sFunc: %w", s.field, attempt.NewSecrets(string(secret)).CleanError(err))
+			return "", fmt.Errorf("%sFunc: %w", s.field, redact.New(string(secret)).CleanError(err))
 		}
 		return s.authorization(scheme, secret)
 	}
@@ -394,8 +395,8 @@ type service struct {
 	retriesConflicts bool                        // whether a 409 is worth another attempt
 	limiter          *ratelimit.Limiter
 
-	known       atomic.Pointer[attempt.Secrets] // the credentials that must not come out: the fixed ones, and the latest supplied one
-	hostRetried atomic.Bool                     // whether an attempt has been made again although the host seemed wrong
+	known       atomic.Pointer[redact.Secrets] // the credentials that must not come out: the fixed ones, and the latest supplied one
+	hostRetried atomic.Bool                    // whether an attempt has been made again although the host seemed wrong
 }
 
 // configure fills in what each service has for itself: where it is, who calls
@@ -433,7 +434,7 @@ func (s *service) configure(base string, config Config, scheme string, fixed Sec
 
 // withCredential returns those secrets and the credential of an Authorization
 // header, which a function may have supplied.
-func (s *service) withCredential(secrets *attempt.Secrets, authorization string) *attempt.Secrets {
+func (s *service) withCredential(secrets *redact.Secrets, authorization string) *redact.Secrets {
 	secret := authorization[strings.LastIndexByte(authorization, ' ')+1:]
 	if known := s.known.Load(); known.With(secret) != known {
 		s.known.Store(s.secrets.With(secret)) // the latest one only: there can be many

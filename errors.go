@@ -13,8 +13,9 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/tokenpatch/tokenpatch/internal/attempt"
+	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
+	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
 // Outcome is what became of a change.
@@ -409,7 +410,7 @@ const (
 	maxDetails     = 100       // items of a list of what is wrong that a ValidationError keeps
 )
 
-const redacted = attempt.Redacted
+const redacted = redact.Redacted
 
 // refusal is a response that an error is made of, without credentials.
 type refusal struct {
@@ -418,7 +419,7 @@ type refusal struct {
 	body                  []byte
 }
 
-func newRefusal(r *attempt.Result, secrets *attempt.Secrets) refusal {
+func newRefusal(r *httpsend.Result, secrets *redact.Secrets) refusal {
 	clean := func(text string, limit int) string { return secrets.Clean(text[:min(len(text), limit)]) }
 	return refusal{
 		status:      r.Status,

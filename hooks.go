@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tokenpatch/tokenpatch/internal/attempt"
+	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
 // Hooks are functions that are called while a call is under way, so that a
@@ -70,7 +70,7 @@ func (c CallInfo) path() string {
 // can be a credential by mistake. It is kept, since redacting takes time.
 type shown struct {
 	token   string
-	secrets *attempt.Secrets
+	secrets *redact.Secrets
 }
 
 // info says what the call is about.

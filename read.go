@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tokenpatch/tokenpatch/internal/attempt"
+	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 )
 
 var (
@@ -145,7 +145,7 @@ type readToken struct {
 	token Token
 }
 
-func (t *readToken) read(r *attempt.Result) (Outcome, error) {
+func (t *readToken) read(r *httpsend.Result) (Outcome, error) {
 	return readOutcome(r, func(body []byte) error {
 		if err := t.token.UnmarshalJSON(body); err != nil {
 			return err
@@ -166,7 +166,7 @@ type readPage struct {
 	TotalCount Field[int]
 }
 
-func (p *readPage) read(r *attempt.Result) (Outcome, error) {
+func (p *readPage) read(r *httpsend.Result) (Outcome, error) {
 	return readOutcome(r, func(body []byte) error {
 		*p = readPage{}
 		if err := json.Unmarshal(body, p); err != nil {
@@ -193,7 +193,7 @@ func checkIDOf(t *Token) error {
 
 // readOutcome decodes the response to a read. What is not what was asked for may
 // be a proxy's page, and not so when it is read again.
-func readOutcome(r *attempt.Result, decode func([]byte) error) (Outcome, error) {
+func readOutcome(r *httpsend.Result, decode func([]byte) error) (Outcome, error) {
 	switch {
 	case r.Status != http.StatusOK:
 		return OutcomeNotApplied, errUnexpectedStatus(http.StatusOK)

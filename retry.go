@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/tokenpatch/tokenpatch/internal/attempt"
+	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 )
 
 // RetryPolicy is how often and how soon a call is tried again. The zero value is
@@ -82,7 +82,7 @@ type rule struct {
 
 // ruleOf is the rule for an attempt that was not a success. That of a status
 // 2xx is for those that are not what the API documents, such as a proxy's page.
-func ruleOf(r *attempt.Result) rule {
+func ruleOf(r *httpsend.Result) rule {
 	switch {
 	case r.NotSent && isHostWrong(r.Err):
 		return rule{OutcomeNotApplied, retryOnce}

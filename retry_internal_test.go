@@ -13,7 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/tokenpatch/tokenpatch/internal/attempt"
+	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 )
 
 // The extremes of a backoff, which no call reaches.
@@ -79,18 +79,18 @@ func TestRuleOfStatus(t *testing.T) {
 func TestRuleWithoutResponse(t *testing.T) {
 	dial := func(err error) error { return fmt.Errorf("wrapped: %w", &net.OpError{Op: "dial", Err: err}) }
 	for name, test := range map[string]struct {
-		result attempt.Result
+		result httpsend.Result
 		want   rule
 	}{
-		"sent":              {attempt.Result{Err: io.EOF}, rule{OutcomeUnknown, retryReplayed}},
-		"not sent":          {attempt.Result{Err: dial(syscall.ECONNREFUSED), NotSent: true}, rule{OutcomeNotApplied, retryBackoff}},
-		"no such host":      {attempt.Result{Err: dial(&net.DNSError{IsNotFound: true}), NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
-		"no name server":    {attempt.Result{Err: dial(&net.DNSError{IsTimeout: true}), NotSent: true}, rule{OutcomeNotApplied, retryBackoff}},
-		"a certificate":     {attempt.Result{Err: &tls.CertificateVerificationError{Err: io.EOF}, NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
-		"no TLS":            {attempt.Result{Err: tls.RecordHeaderError{}, NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
-		"HTTP for HTTPS":    {attempt.Result{Err: http.ErrSchemeMismatch, NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
-		"a TLS alert":       {attempt.Result{Err: tls.AlertError(70), NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
-		"a TLS alert, late": {attempt.Result{Err: tls.AlertError(70)}, rule{OutcomeUnknown, retryReplayed}},
+		"sent":              {httpsend.Result{Err: io.EOF}, rule{OutcomeUnknown, retryReplayed}},
+		"not sent":          {httpsend.Result{Err: dial(syscall.ECONNREFUSED), NotSent: true}, rule{OutcomeNotApplied, retryBackoff}},
+		"no such host":      {httpsend.Result{Err: dial(&net.DNSError{IsNotFound: true}), NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
+		"no name server":    {httpsend.Result{Err: dial(&net.DNSError{IsTimeout: true}), NotSent: true}, rule{OutcomeNotApplied, retryBackoff}},
+		"a certificate":     {httpsend.Result{Err: &tls.CertificateVerificationError{Err: io.EOF}, NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
+		"no TLS":            {httpsend.Result{Err: tls.RecordHeaderError{}, NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
+		"HTTP for HTTPS":    {httpsend.Result{Err: http.ErrSchemeMismatch, NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
+		"a TLS alert":       {httpsend.Result{Err: tls.AlertError(70), NotSent: true}, rule{OutcomeNotApplied, retryOnce}},
+		"a TLS alert, late": {httpsend.Result{Err: tls.AlertError(70)}, rule{OutcomeUnknown, retryReplayed}},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, test.want, ruleOf(&test.result)) })
 	}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/tokenpatch/tokenpatch/internal/attempt"
+	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 )
 
 // V1Tokens are the tokens of deepset's API: [Client] has them as V1.
@@ -75,7 +75,7 @@ func (t *V1Tokens) RateLimit() RateLimit {
 // as well, unless its body looks like a proxy's page or an error.
 type noContent struct{}
 
-func (noContent) read(r *attempt.Result) (Outcome, error) {
+func (noContent) read(r *httpsend.Result) (Outcome, error) {
 	switch {
 	case r.Status == http.StatusNoContent:
 		return OutcomeApplied, nil

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"github.com/tokenpatch/tokenpatch/internal/attempt"
+	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
 )
 
@@ -89,7 +89,7 @@ func (t *V2Tokens) RateLimit() RateLimit {
 // a token may be a proxy's page.
 type oneToken struct{ token *Token } // made late: calls that wait hold little memory
 
-func (t *oneToken) read(r *attempt.Result) (Outcome, error) {
+func (t *oneToken) read(r *httpsend.Result) (Outcome, error) {
 	if r.Status != http.StatusOK {
 		return OutcomeUnknown, errUnexpectedStatus(http.StatusOK)
 	}

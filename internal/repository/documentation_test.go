@@ -113,35 +113,6 @@ func TestSecurityNamesTestsThatExist(t *testing.T) {
 	}
 }
 
-// CONTRIBUTING.md lists every file of the root package and every module, and nothing that is not there.
-func TestContributingListsTheFiles(t *testing.T) {
-	_, section, _ := strings.Cut(text(t, "CONTRIBUTING.md"), "\n## Where things are\n")
-	section, _, _ = strings.Cut(section, "\n## ")
-	var listed []string
-	for line := range strings.Lines(section) {
-		if cells := strings.Split(line, "|"); len(cells) > 2 {
-			for _, match := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(cells[1], -1) {
-				listed = append(listed, match[1])
-			}
-		}
-	}
-	for _, file := range goFiles(t) {
-		if file.folder() == "." && !file.isTest() {
-			assert.Contains(t, listed, file.path)
-		}
-	}
-	for _, module := range foldersOfModules(t) {
-		assert.True(t, module == "." || slices.Contains(listed, module+"/"), "CONTRIBUTING.md does not list %s", module)
-	}
-	for _, name := range listed {
-		if strings.HasSuffix(name, "/") && !isWhole() {
-			continue
-		}
-		_, err := fs.Stat(tree, strings.TrimSuffix(name, "/"))
-		assert.NoError(t, err, "CONTRIBUTING.md lists %s", name)
-	}
-}
-
 // Links lead somewhere: to a file of the tree, or to a heading of the same document.
 func TestLinksLeadSomewhere(t *testing.T) {
 	for _, name := range filesNamed(t, func(name string) bool { return strings.HasSuffix(name, ".md") }) {

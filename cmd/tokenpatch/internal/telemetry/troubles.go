@@ -11,7 +11,7 @@ import (
 	"go.opentelemetry.io/otel"
 	"google.golang.org/grpc/grpclog"
 
-	"github.com/tokenpatch/tokenpatch/internal/attempt"
+	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
 const (
@@ -23,7 +23,7 @@ const (
 // environment is wrong. After that it is told once each, without credentials.
 type troubles struct {
 	log     *slog.Logger
-	secrets *attempt.Secrets
+	secrets *redact.Secrets
 
 	mu    sync.Mutex
 	setUp bool
@@ -34,7 +34,7 @@ type troubles struct {
 // listen has the SDK, and gRPC below it, tell what goes wrong. By themselves they would write to standard error, through the
 // progress bar and with the headers.
 func listen(log *slog.Logger) *troubles {
-	t := &troubles{log: log, secrets: attempt.NewSecrets(credentials()...), told: map[string]bool{}}
+	t := &troubles{log: log, secrets: redact.New(credentials()...), told: map[string]bool{}}
 	otel.SetErrorHandler(t)
 	otel.SetLogger(logr.New(sink{t}))
 	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))

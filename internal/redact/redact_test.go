@@ -1,4 +1,4 @@
-package attempt_test
+package redact_test
 
 import (
 	"encoding/base64"
@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tokenpatch/tokenpatch/internal/attempt"
+	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
 // A credential with all that JSON, HTML, URLs and Go escape.
@@ -67,12 +67,12 @@ var encodings = map[string]func(string) string{
 
 // However a credential is encoded, no eight characters of it remain in that encoding.
 func TestCleanFindsEveryEncoding(t *testing.T) {
-	s := attempt.NewSecrets("another-one", secret)
+	s := redact.New("another-one", secret)
 	for name, encode := range encodings {
 		t.Run(name, func(t *testing.T) {
 			for _, around := range []string{"%s", "bad %s here", "abc%sdef", `{"message":"%s"}`, "%%%s%%", `\%s`} {
 				clean := s.Clean(fmt.Sprintf(around, encode(secret)))
-				assert.Contains(t, clean, attempt.Redacted)
+				assert.Contains(t, clean, redact.Redacted)
 				for at := range len(secret) - 8 {
 					part := encode(secret[at : at+8])
 					assert.NotContains(t, strings.ToLower(clean), strings.ToLower(part), around)
@@ -84,7 +84,7 @@ func TestCleanFindsEveryEncoding(t *testing.T) {
 
 // The same where a server, or the end of what was read, has cut the credential.
 func TestCleanFindsParts(t *testing.T) {
-	s := attempt.NewSecrets(secret)
+	s := redact.New(secret)
 	for name, encode := range encodings {
 		t.Run(name, func(t *testing.T) {
 			whole := encode(secret)
@@ -98,14 +98,14 @@ func TestCleanFindsParts(t *testing.T) {
 			}
 			for begin := range len(secret) - 8 {
 				clean := s.Clean("x: " + encode(secret[begin:begin+8]))
-				assert.Contains(t, clean, attempt.Redacted, "%d", begin)
+				assert.Contains(t, clean, redact.Redacted, "%d", begin)
 			}
 		})
 	}
 }
 
 func TestCleanLeavesOtherText(t *testing.T) {
-	s := attempt.NewSecrets(secret)
+	s := redact.New(secret)
 	for _, text := range []string{
 		"", "no such token", `{"code":"forbidden","message":"Not you.","id":"93f6f2ae-0d2c-11ee-be56-0242ac120002"}`,
 		strings.Repeat("k", 100), `\u00e9 \\ \q % %zz &nbsp; &amp &`, "\xff\xfe", secret[:7], "5~Ru=+9Xm3Tv8qZ",
@@ -113,31 +113,31 @@ func TestCleanLeavesOtherText(t *testing.T) {
 		assert.Equal(t, text, s.Clean(text))
 	}
 	assert.Equal(t, "bad [redacted], [redacted]!", s.Clean("bad "+secret+", "+secret+"!"))
-	assert.Equal(t, secret, attempt.NewSecrets().Clean(secret))
-	assert.Equal(t, secret, (*attempt.Secrets)(nil).Clean(secret))
+	assert.Equal(t, secret, redact.New().Clean(secret))
+	assert.Equal(t, secret, (*redact.Secrets)(nil).Clean(secret))
 }
 
 // A short credential is taken out only where it stands whole.
 func TestCleanOfShortSecrets(t *testing.T) {
-	s := attempt.NewSecrets("", "key")
+	s := redact.New("", "key")
 	assert.Equal(t, "bad [redacted] ke", s.Clean("bad KEY ke"))
 	assert.Equal(t, "bad [redacted]", s.Clean(`bad \u006bey`))
 }
 
 func TestWith(t *testing.T) {
-	one := attempt.NewSecrets("first-secret")
+	one := redact.New("first-secret")
 	both := one.With("second-secret")
 	assert.Same(t, both, both.With("first-secret"))
 	assert.Same(t, both, both.With(""))
 	assert.Equal(t, "[redacted] [redacted]", both.Clean("first-secret second-secret"))
 	assert.Equal(t, "[redacted] second-secret", one.Clean("first-secret second-secret"))
-	assert.Equal(t, "[redacted]", (*attempt.Secrets)(nil).With("first-secret").Clean("first-secret"))
+	assert.Equal(t, "[redacted]", (*redact.Secrets)(nil).With("first-secret").Clean("first-secret"))
 }
 
 func TestCleanError(t *testing.T) {
-	s := attempt.NewSecrets(secret)
+	s := redact.New(secret)
 	assert.Same(t, io.EOF, s.CleanError(io.EOF))
-	err := attempt.NewSecrets("5ecret-a&b-5ecret").CleanError(fmt.Errorf("bad %q: %w", "5ecret-a&b-5ecret", io.EOF))
+	err := redact.New("5ecret-a&b-5ecret").CleanError(fmt.Errorf("bad %q: %w", "5ecret-a&b-5ecret", io.EOF))
 	require.EqualError(t, err, "bad \"[redacted]\": EOF")
 	require.NotErrorIs(t, err, io.EOF, "what it wraps can hold the credential")
 	long := s.CleanError(errors.New(strings.Repeat("\u00e9", 5000)))
@@ -169,8 +169,8 @@ func FuzzClean(f *testing.F) {
 				fmt.Fprintf(&echo, "&#%d;", c)
 			}
 		}
-		clean := attempt.NewSecrets(secret.String()).Clean(before + echo.String() + after)
-		require.Contains(t, clean, attempt.Redacted)
+		clean := redact.New(secret.String()).Clean(before + echo.String() + after)
+		require.Contains(t, clean, redact.Redacted)
 		require.NotContains(t, clean, secret.String())
 		require.NotContains(t, clean, echo.String())
 	})

@@ -1,4 +1,4 @@
-package attempt
+package redact
 
 import (
 	"errors"
@@ -23,15 +23,15 @@ type Secrets struct {
 	short []window        // those that are shorter: unescaped, or all of a short credential
 }
 
-// NewSecrets returns the credentials that are not empty.
-func NewSecrets(secrets ...string) *Secrets {
+// New returns the credentials that are not empty.
+func New(secrets ...string) *Secrets {
 	return &Secrets{secrets: slices.DeleteFunc(secrets, func(s string) bool { return s == "" })}
 }
 
 // With returns s and one more credential.
 func (s *Secrets) With(secret string) *Secrets {
 	if s == nil {
-		return NewSecrets(secret)
+		return New(secret)
 	}
 	if secret == "" || slices.Contains(s.secrets, secret) {
 		return s

@@ -1,6 +1,6 @@
-// Package attempt sends an HTTP request once, and says how far it came and what
+// Package httpsend sends an HTTP request once, and says how far it came and what
 // that proves. It never sends a request twice, and keeps net/http from doing so.
-package attempt
+package httpsend
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"time"
+
+	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
 // Request is what to send. Nothing in it is changed, and neither it nor what it
@@ -22,7 +24,7 @@ type Request struct {
 	Header        http.Header
 	Authorization string // the header of this name, if Header has none
 	Body          []byte // nil for none
-	Secrets       *Secrets
+	Secrets       *redact.Secrets
 	Observer      Observer // may be nil
 }
 

@@ -1,4 +1,4 @@
-package attempt_test
+package httpsend_test
 
 import (
 	"bytes"
@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tokenpatch/tokenpatch/internal/attempt"
+	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 )
 
 // roundTripper is an http.RoundTripper of one function.
@@ -25,19 +25,19 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func request(base, body string) *attempt.Request {
+func request(base, body string) *httpsend.Request {
 	u, err := url.Parse(base + "/path")
 	if err != nil {
 		panic(err)
 	}
-	return &attempt.Request{
+	return &httpsend.Request{
 		Method: http.MethodPatch, URL: u, Header: http.Header{"X-Own": {"own"}, "Content-Type": {"text/plain"}},
 		Authorization: "Bearer k", Body: []byte(body),
 	}
 }
 
-func options(transport http.RoundTripper) attempt.Options {
-	return attempt.Options{Transport: transport, Timeout: 5 * time.Second, MaxBody: 100}
+func options(transport http.RoundTripper) httpsend.Options {
+	return httpsend.Options{Transport: transport, Timeout: 5 * time.Second, MaxBody: 100}
 }
 
 // observed is an Observer that keeps what it got.
@@ -64,7 +64,7 @@ func TestSend(t *testing.T) {
 			r, o := request(server.URL, "text"), new(observed)
 			r.Observer = o
 			header := r.Header.Clone()
-			result := attempt.NewSender(options(transport)).Send(t.Context(), r)
+			result := httpsend.NewSender(options(transport)).Send(t.Context(), r)
 			require.NoError(t, result.Err)
 			assert.Equal(t, http.StatusTeapot, result.Status)
 			assert.Equal(t, "TEXT", string(result.Body))
@@ -74,7 +74,7 @@ func TestSend(t *testing.T) {
 			assert.Equal(t, header, r.Header, "headers are shared")
 
 			r.Body, r.Method = nil, http.MethodGet
-			result = attempt.NewSender(options(transport)).Send(t.Context(), r)
+			result = httpsend.NewSender(options(transport)).Send(t.Context(), r)
 			assert.Equal(t, "GET/path[own] [Bearer k] [] 0", result.Header.Get("X-Seen"))
 		})
 	}
@@ -94,7 +94,7 @@ func TestResponseBodyIsBounded(t *testing.T) {
 				body := io.NopCloser(strings.NewReader(strings.Repeat("x", int(test.length))))
 				return &http.Response{StatusCode: 200, Body: body, ContentLength: test.says}, nil
 			})
-			result := attempt.NewSender(options(transport)).Send(t.Context(), request("http://host", "text"))
+			result := httpsend.NewSender(options(transport)).Send(t.Context(), request("http://host", "text"))
 			assert.Len(t, result.Body, int(min(test.length, 100)))
 			if test.err == "" {
 				require.NoError(t, result.Err)
@@ -116,7 +116,7 @@ func TestBodyEndsWithTheAttempt(t *testing.T) {
 		first = reader
 		return nil, errors.Join(err, io.ErrUnexpectedEOF)
 	})
-	result := attempt.NewSender(options(transport)).Send(t.Context(), request("http://host", "text"))
+	result := httpsend.NewSender(options(transport)).Send(t.Context(), request("http://host", "text"))
 	assert.False(t, result.NotSent, "it took a reader")
 	for _, body := range []io.Reader{kept.Body, first} {
 		n, err := body.Read(make([]byte, 10))
@@ -134,21 +134,21 @@ func TestBodyEndsWithTheAttempt(t *testing.T) {
 func TestEndedContextSendsNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	result := attempt.NewSender(options(nil)).Send(ctx, request("http://host", "text"))
-	assert.Equal(t, attempt.Result{Err: context.Canceled, NotSent: true}, result)
+	result := httpsend.NewSender(options(nil)).Send(ctx, request("http://host", "text"))
+	assert.Equal(t, httpsend.Result{Err: context.Canceled, NotSent: true}, result)
 }
 
 // What http.Transport refuses by itself was not sent.
 func TestRequestsThatNetHTTPRefuses(t *testing.T) {
-	for name, change := range map[string]func(*attempt.Request){
-		"header": func(r *attempt.Request) { r.Header["X-Bad"] = []string{"a\nb"} },
-		"scheme": func(r *attempt.Request) { r.URL.Scheme = "gopher" },
-		"host":   func(r *attempt.Request) { r.URL.Host = "" },
+	for name, change := range map[string]func(*httpsend.Request){
+		"header": func(r *httpsend.Request) { r.Header["X-Bad"] = []string{"a\nb"} },
+		"scheme": func(r *httpsend.Request) { r.URL.Scheme = "gopher" },
+		"host":   func(r *httpsend.Request) { r.URL.Host = "" },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := request("http://localhost", "text")
 			change(r)
-			result := attempt.NewSender(options(&http.Transport{})).Send(t.Context(), r)
+			result := httpsend.NewSender(options(&http.Transport{})).Send(t.Context(), r)
 			require.Error(t, result.Err)
 			assert.True(t, result.NotSent)
 		})
@@ -167,7 +167,7 @@ func TestRegisteredProtocol(t *testing.T) {
 				}
 				return nil, io.ErrUnexpectedEOF
 			}))
-			result := attempt.NewSender(options(transport)).Send(t.Context(), request("own://host", "text"))
+			result := httpsend.NewSender(options(transport)).Send(t.Context(), request("own://host", "text"))
 			require.ErrorIs(t, result.Err, io.ErrUnexpectedEOF)
 			assert.Equal(t, !takes, result.NotSent)
 		})
@@ -181,7 +181,7 @@ func TestAwait(t *testing.T) {
 		for took, want := range map[time.Duration]error{0: nil, time.Second: nil, 1999 * time.Millisecond: nil, 3 * time.Second: context.DeadlineExceeded} {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			late := make(chan int, 1)
-			got, err := attempt.Await(ctx, func() (int, error) { time.Sleep(took); return 7, nil }, func(n int) { late <- n })
+			got, err := httpsend.Await(ctx, func() (int, error) { time.Sleep(took); return 7, nil }, func(n int) { late <- n })
 			if want == nil {
 				require.NoError(t, err)
 				assert.Equal(t, 7, got)
