@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tokenpatch/tokenpatch/internal/engine"
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
@@ -235,7 +236,7 @@ func (e *editor) pause(ctx context.Context, cause error) error {
 	if e.settling++; e.settling > maxSettling {
 		return cause
 	}
-	timer := time.NewTimer(e.tokens.service.retry.backoff(e.settling, rand.Float64()))
+	timer := time.NewTimer(e.tokens.service.engine.Policy.Backoff(e.settling, rand.Float64()))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -247,7 +248,7 @@ func (e *editor) pause(ctx context.Context, cause error) error {
 
 func (e *editor) info() CallInfo {
 	s := e.tokens.service
-	return s.info(patchToken, s.known.Load().Clean(e.id)) // an id can be a credential by mistake
+	return s.info(patchToken, s.engine.Known.Secrets().Clean(e.id)) // an id can be a credential by mistake
 }
 
 // isRetryable reports whether a call that ended with err may succeed if it is made
@@ -260,8 +261,7 @@ func isRetryable(ctx context.Context, err error) bool {
 	if !errors.As(err, &refused) {
 		return errors.As(err, new(*NotSentError)) || errors.As(err, new(*ReadError))
 	}
-	retry := ruleOfStatus(refused.StatusCode).retry
-	return retry == retryReplayed || retry == retryConflict
+	return engine.IsTransient(refused.StatusCode)
 }
 
 // checkWritable refuses an edit of what no client can write.

@@ -39,6 +39,11 @@ func (s *Secrets) With(secret string) *Secrets {
 	return &Secrets{secrets: append(slices.Clip(s.secrets), secret)}
 }
 
+// Has reports whether a credential is one of s. The empty one always is: there is nothing to redact.
+func (s *Secrets) Has(secret string) bool {
+	return secret == "" || s != nil && slices.Contains(s.secrets, secret)
+}
+
 // Clean returns text with every part of a credential redacted: each run of eight or
 // more characters of one, in either case, as it is, escaped for JSON, a URL or HTML
 // up to four times over, in hexadecimal or in base64. Of a credential of fewer

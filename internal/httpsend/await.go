@@ -9,17 +9,7 @@ import (
 	"time"
 )
 
-// callTransport calls the transport. One that may ignore its context is called
-// in another goroutine, and abandoned there when the request's context has
-// ended and it does not return.
-func (s *Sender) callTransport(request *http.Request) (*http.Response, error) {
-	if !s.foreign {
-		return s.Transport.RoundTrip(request)
-	}
-	return Await(request.Context(), func() (*http.Response, error) { return s.Transport.RoundTrip(request) }, closeBody)
-}
-
-// errAbandoned is why something ended that did not return.
+// errAbandoned is why something that did not return was given up.
 var errAbandoned = errors.New("abandoned: it ignored the end of its context")
 
 // abandonAfter is how much longer than its context something may take to return.
@@ -54,12 +44,18 @@ func Await[T any](ctx context.Context, f func() (T, error), late func(T)) (T, er
 	case <-timer.C:
 	}
 	if late != nil {
-		go func() { late((<-done).value) }()
+		go dispose(done, late)
 	}
 	return *new(T), fmt.Errorf("%w: %w", errAbandoned, ctx.Err())
 }
 
-// ending is how a function came to its end.
+// dispose hands what came too late to late. Nobody is left to whom a panic of it could go: it must not end the process.
+func dispose[T any](done <-chan ending[T], late func(T)) {
+	defer func() { _ = recover() }()
+	late((<-done).value)
+}
+
+// ending is how a function ended.
 type ending[T any] struct {
 	value    T
 	err      error
