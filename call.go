@@ -43,14 +43,14 @@ func newEndpoint(method, route string) *endpoint {
 func (e *endpoint) reads() bool { return e.method == http.MethodGet }
 
 // url is the only maker of URLs. The id is escaped, so it can change neither the path nor the host that a request goes to.
-func (s *service) url(e *endpoint, id string) *url.URL {
+func (s *service) url(e *endpoint, id string) url.URL {
 	u := *s.base
 	escaped := url.PathEscape(id)
 	if escaped != id || u.RawPath != "" {
 		u.RawPath = u.EscapedPath() + e.path + escaped
 	}
 	u.Path += e.path + id
-	return &u
+	return u
 }
 
 // request is what an endpoint asks for.
@@ -61,9 +61,8 @@ type request struct {
 	body     []byte
 	result   success
 
-	// replay reports whether the request may be sent again after it may have been applied. It is asked only once that matters.
-	replay  func() Replay
-	guarded bool // whether a 422 may mean that a guard of the patch held
+	replay  Replay // what sending the request again can do after it may have been applied
+	guarded bool   // whether a 422 may mean that a guard of the patch held
 }
 
 // success reads a response with a status 2xx. It reports what happened to the change, and how the response deviates from the
@@ -81,16 +80,16 @@ func (s *service) send(ctx context.Context, r request) error {
 	if s.engine.Credential == nil {
 		return &InputError{Field: s.field, Value: "not set", Want: "a credential for the service that is called"}
 	}
-	c := &call{service: s, request: r}
+	c := &call{service: s, request: r, url: s.url(r.endpoint, r.token)}
+	c.url.RawQuery = r.query
 	header := s.writes
 	if r.endpoint.reads() {
 		header = s.reads
 	}
 	c.sent = engine.Request{
-		Method: r.endpoint.method, URL: s.url(r.endpoint, r.token), Header: header, Body: r.body, Route: r.endpoint.limit,
-		Read: c.read, Replayable: c.isReplayable, Secrets: s.engine.Known.Secrets(),
+		Method: r.endpoint.method, URL: &c.url, Header: header, Body: r.body, Route: r.endpoint.limit,
+		Rules: c, Secrets: s.engine.Known.Secrets(),
 	}
-	c.sent.URL.RawQuery = r.query
 	if s.events.observe() {
 		c.sent.Observer = &c.observer
 		c.observer.call = c
@@ -107,17 +106,20 @@ func (s *service) send(ctx context.Context, r request) error {
 type call struct {
 	service  *service
 	request  request
+	url      url.URL
 	sent     engine.Request
 	observer observer
 	shown    shown
 }
 
-func (c *call) read(r *httpsend.Result) (engine.Effect, error) {
+// Read is what the engine asks about a response with a status 2xx.
+func (c *call) Read(r *httpsend.Result) (engine.Effect, error) {
 	outcome, err := c.request.result.read(r)
 	return engine.Effect(outcome), err
 }
 
-func (c *call) isReplayable() bool { return c.request.replay() != ReplayUnsafe }
+// Replayable is what the engine asks before it sends again what may have been applied.
+func (c *call) Replayable() bool { return c.request.replay != ReplayUnsafe }
 
 // shown is the token's id as hooks and errors show it, with secrets redacted: an id can be a credential by mistake. It is kept,
 // since redacting takes time.
@@ -193,7 +195,7 @@ func after(before, err error) error {
 // hint is what probably happened to a change whose outcome is unknown. A guarded patch that was applied fails when it is sent
 // again.
 func (c *call) hint(status int) string {
-	if status == http.StatusUnprocessableEntity && c.request.replay() == ReplayGuarded {
+	if status == http.StatusUnprocessableEntity && c.request.replay == ReplayGuarded {
 		return ", probably applied by an earlier attempt"
 	}
 	return ""

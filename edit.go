@@ -203,9 +203,9 @@ func (e *editor) afterApplied(ctx context.Context, token *Token, err error) (*To
 // send sends a change. Without a guard on all of it, an attempt whose outcome is
 // unknown is the last one: somebody else may have written meanwhile.
 func (e *editor) send(ctx context.Context, c change) (*Token, error) {
-	replay := c.patch.Replay
+	replay := c.patch.Replay()
 	if len(c.unguarded) > 0 {
-		replay = func() Replay { return ReplayUnsafe }
+		replay = ReplayUnsafe
 	}
 	token, err := e.tokens.patch(ctx, e.id, c.patch, replay)
 	if OutcomeOf(err) == OutcomeUnknown {

@@ -58,7 +58,7 @@ func (t *V1Tokens) UpdateToken(ctx context.Context, id uuid.UUID, update TokenUp
 	}
 	return t.service.send(ctx, request{
 		endpoint: updateToken, token: id.String(), body: body, result: noContent{},
-		replay: func() Replay { return ReplayIdempotent },
+		replay: ReplayIdempotent,
 	})
 }
 

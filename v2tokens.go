@@ -50,11 +50,11 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 // read. The patch is sent as it is when the call begins: what is added to it later
 // is not sent.
 func (t *V2Tokens) PatchToken(ctx context.Context, id string, patch *Patch) (*Token, error) {
-	return t.patch(ctx, id, patch, patch.Clone().Replay)
+	return t.patch(ctx, id, patch, patch.Replay())
 }
 
-// patch sends a patch. replay says whether it may be sent again.
-func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay func() Replay) (*Token, error) {
+// patch sends a patch. replay is whether it may be sent again.
+func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay Replay) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade
 	}

@@ -9,7 +9,8 @@ import (
 // authorize sets the credential of each attempt. After a 401 it asks for another one at once, and once in a call.
 type authorize struct {
 	*call
-	next http.RoundTripper
+	next       http.RoundTripper
+	authorized http.Request // the latest request, with its credential
 }
 
 func (a *authorize) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -20,10 +21,10 @@ func (a *authorize) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}
 	a.renewed = false
-	authorized := *r
-	authorized.Header = maps.Clone(r.Header)
-	authorized.Header["Authorization"] = []string{a.engine.Scheme + a.credential}
-	response, err := a.next.RoundTrip(&authorized)
+	a.authorized = *r
+	a.authorized.Header = maps.Clone(r.Header)
+	a.authorized.Header["Authorization"] = []string{a.engine.Scheme + a.credential}
+	response, err := a.next.RoundTrip(&a.authorized)
 	if a.Status == http.StatusUnauthorized && !a.asked {
 		a.asked = true
 		other, err := a.obtain(r.Context(), a.credential)

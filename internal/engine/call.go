@@ -3,9 +3,12 @@ package engine
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
@@ -39,14 +42,38 @@ func newCall(e *Engine, r *Request) *call {
 	return c
 }
 
-// chain is what each attempt passes through, from the outside in.
-func (c *call) chain() http.RoundTripper {
-	send := &httpsend.Transport{Sender: c.engine.Sender, Observer: &c.permit}
-	return &limit{call: c, // waits for a permit, and takes back one that was not used
-		next: &authorize{call: c, // sets the credential, and asks for another one after a 401
-			next: &observe{call: c, // counts and judges the attempt, and reports it to the Observer
-				next: send}}} // sends the request, and reads the response
+// loop makes one attempt after the other. It is in one piece, since each call makes one.
+type loop struct {
+	retryablehttp.Client
+	http  http.Client
+	chain chain
 }
+
+// chain is what each attempt passes through, from the outside in.
+type chain struct {
+	limit     limit              // waits for a permit, and takes back one that was not used
+	authorize authorize          // sets the credential, and asks for another one after a 401
+	observe   observe            // counts and judges the attempt, and reports it to the Observer
+	send      httpsend.Transport // sends the request, and reads the response
+}
+
+func (c *call) loop(ctx context.Context) *loop {
+	l := &loop{}
+	l.chain.limit = limit{c, &l.chain.authorize}
+	l.chain.authorize = authorize{call: c, next: &l.chain.observe}
+	l.chain.observe = observe{c, &l.chain.send}
+	l.chain.send = httpsend.Transport{Sender: c.engine.Sender, Observer: &c.permit}
+	l.http = http.Client{Transport: &l.chain.limit, CheckRedirect: lastResponse}
+	l.HTTPClient = &l.http
+	l.RetryMax = math.MaxInt // checkRetry counts
+	l.CheckRetry = c.checkRetry
+	l.Backoff = func(time.Duration, time.Duration, int, *http.Response) time.Duration { return c.backoff(ctx) }
+	l.ErrorHandler = retryablehttp.PassthroughErrorHandler
+	return l
+}
+
+// lastResponse keeps http.Client from following redirects.
+func lastResponse(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // maxRefusals is how many responses 429 end a call. The limiter waits before each attempt, so only a server that never admits
 // anybody gets there.
@@ -71,7 +98,7 @@ func (c *call) mayRetry() bool {
 	case withCredential:
 		return c.renewed
 	case ifReplayable:
-		return more && c.request.Replayable()
+		return more && c.request.Rules.Replayable()
 	case ifConflict:
 		return more && c.engine.RetryConflicts
 	case onceForHost:

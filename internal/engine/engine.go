@@ -1,12 +1,11 @@
 // Package engine makes one call of an HTTP API: as many attempts as it needs and may make, at the pace of the rate limit. It
 // knows no token and no endpoint.
 //
-// go-retryablehttp is the loop. Below it, each attempt passes through a chain of RoundTrippers: see [call.chain].
+// go-retryablehttp is the loop. Below it, each attempt passes through a chain of RoundTrippers: see [chain].
 package engine
 
 import (
 	"context"
-	"math"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -44,17 +43,21 @@ type Request struct {
 	Body   []byte      // nil for none
 	Route  string      // of the rate limit, such as "PATCH /api/v2/tokens/{id}"
 
-	// Read judges a response with a status 2xx. Its error is how the response deviates from the API's documentation.
-	Read func(*httpsend.Result) (Effect, error)
-
-	// Replayable reports whether the request may be sent again after it may have been applied. It is asked only if that
-	// matters.
-	Replayable func() bool
-
+	Rules    Rules
 	Observer Observer // nil if nobody listens
 
 	// Secrets are the credentials that must not be shown. The engine adds those that it sends.
 	Secrets *redact.Secrets
+}
+
+// Rules are what a call has to know of its endpoint.
+type Rules interface {
+	// Read judges a response with a status 2xx. Its error is how the response deviates from the API's documentation.
+	Read(*httpsend.Result) (Effect, error)
+
+	// Replayable reports whether the request may be sent again after it may have been applied. It is asked only if that
+	// matters.
+	Replayable() bool
 }
 
 // Result is how a call ended.
@@ -82,19 +85,9 @@ func (e *Engine) Do(ctx context.Context, r *Request) Result {
 	if len(r.Body) > 0 {
 		_ = request.SetBody(r.Body) // of bytes it has no error
 	}
-	client := &retryablehttp.Client{
-		HTTPClient:   &http.Client{Transport: c.chain(), CheckRedirect: lastResponse},
-		RetryMax:     math.MaxInt, // checkRetry counts
-		CheckRetry:   c.checkRetry,
-		Backoff:      func(time.Duration, time.Duration, int, *http.Response) time.Duration { return c.backoff(ctx) },
-		ErrorHandler: retryablehttp.PassthroughErrorHandler,
-	}
-	if _, err := client.Do(request); c.due { // the context ended in a backoff
+	if _, err := c.loop(ctx).Do(request); c.due { // the context ended in a backoff
 		c.endWait(ctx)
 		c.Stopped = err
 	}
 	return c.Result
 }
-
-// lastResponse keeps http.Client from following redirects.
-func lastResponse(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }

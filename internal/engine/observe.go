@@ -42,7 +42,7 @@ func (o *observe) RoundTrip(r *http.Request) (*http.Response, error) {
 		began = time.Now()
 	}
 	response, err := o.next.RoundTrip(r)
-	o.judge(o.next.Result)
+	o.judge(&o.next.Result)
 	if observer != nil {
 		observer.AttemptEnd(ctx, &Attempt{Result: &o.Result.Result, Number: o.Attempts, Effect: o.Effect, Took: time.Since(began)})
 	}
@@ -50,15 +50,15 @@ func (o *observe) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // judge records how an attempt ended, what that proves, and what it means for another one.
-func (c *call) judge(r httpsend.Result) {
+func (c *call) judge(r *httpsend.Result) {
 	if r.Err != nil {
 		r.Err = c.request.Secrets.CleanError(r.Err)
 	}
-	c.Result.Result = r
+	c.Result.Result = *r
 	c.Invalid = nil
-	c.Effect, c.next = classify(&r)
+	c.Effect, c.next = classify(r)
 	if IsSuccess(r.Status) {
-		c.Effect, c.Invalid = c.request.Read(&r)
+		c.Effect, c.Invalid = c.request.Rules.Read(r)
 	}
 	if c.Effect == Applied {
 		c.next = never

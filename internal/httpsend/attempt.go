@@ -20,6 +20,7 @@ type attempt struct {
 	timer   *time.Timer
 	cancel  context.CancelCauseFunc
 	release func() bool // of the caller's context
+	ending  ending[*http.Response]
 }
 
 // errDone is why the context of an attempt ends that is over.

@@ -15,63 +15,68 @@ var errAbandoned = errors.New("abandoned: it ignored the end of its context")
 // abandonAfter is how much longer than its context something may take to return.
 const abandonAfter = time.Second
 
-// Await returns what f returns, or an error where f goes on for a second longer
-// than ctx; late, if it is not nil, gets what f returns after that. A panic of
-// f, and the end of its goroutine, is that of the goroutine that waits.
+// Await returns what f returns, or an error if f takes a second longer than ctx; late, if it is not nil, gets what f returns
+// after that. A panic of f, and the end of its goroutine, is that of the goroutine that waits.
 func Await[T any](ctx context.Context, f func() (T, error), late func(T)) (T, error) {
-	done := make(chan ending[T], 1)
-	go func() {
-		var e ending[T]
-		defer func() {
-			if !e.returned {
-				e.panicked = recover()
-			}
-			done <- e
-		}()
-		e.value, e.err = f()
-		e.returned = true
-	}()
+	return new(ending[T]).await(ctx, f, late)
+}
+
+func (e *ending[T]) await(ctx context.Context, f func() (T, error), late func(T)) (T, error) {
+	e.done = make(chan struct{})
+	go e.run(f)
 	select {
-	case e := <-done:
+	case <-e.done:
 		return e.result()
 	case <-ctx.Done():
 	}
 	timer := time.NewTimer(abandonAfter)
 	defer timer.Stop()
 	select {
-	case e := <-done:
+	case <-e.done:
 		return e.result()
 	case <-timer.C:
 	}
 	if late != nil {
-		go dispose(done, late)
+		go e.dispose(late)
 	}
 	return *new(T), fmt.Errorf("%w: %w", errAbandoned, ctx.Err())
 }
 
-// dispose hands what came too late to late. Nobody is left to whom a panic of it could go: it must not end the process.
-func dispose[T any](done <-chan ending[T], late func(T)) {
-	defer func() { _ = recover() }()
-	late((<-done).value)
-}
-
 // ending is how a function ended.
 type ending[T any] struct {
+	done     chan struct{} // closed at the end
 	value    T
 	err      error
 	returned bool
-	panicked any // nil where it neither returned nor panicked: runtime.Goexit
+	panicked any // nil if it neither returned nor panicked: runtime.Goexit
 }
 
-func (e ending[T]) result() (T, error) {
-	switch {
-	case e.returned:
-	case e.panicked != nil:
-		panic(e.panicked)
-	default:
+func (e *ending[T]) run(f func() (T, error)) {
+	defer func() {
+		if !e.returned {
+			e.panicked = recover()
+		}
+		close(e.done)
+	}()
+	e.value, e.err = f()
+	e.returned = true
+}
+
+func (e *ending[T]) result() (T, error) {
+	if !e.returned && e.panicked == nil {
 		runtime.Goexit()
 	}
+	if !e.returned {
+		panic(e.panicked)
+	}
 	return e.value, e.err
+}
+
+// dispose hands what came too late to late. Nobody is left to whom a panic of it could go: it must not end the process.
+func (e *ending[T]) dispose(late func(T)) {
+	defer func() { _ = recover() }()
+	<-e.done
+	late(e.value)
 }
 
 func closeBody(response *http.Response) {

@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"time"
 )
@@ -44,10 +43,13 @@ type Transport struct {
 	*Sender
 	Observer Observer // nil if there is none
 	Result   Result   // of the latest attempt
+
+	response http.Response
+	body     memory
 }
 
-// RoundTrip makes one attempt. It sends a copy of the request. The response's body is in memory; what could be read of it, and
-// why the rest could not, is in Result. A panic of the transport propagates.
+// RoundTrip makes one attempt. It sends a copy of the request. The response is valid until the next attempt; its body is in
+// memory. What could be read of it, and why the rest could not, is in Result. A panic of the transport propagates.
 func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	a, err := t.begin(request)
 	if err != nil {
@@ -55,7 +57,7 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	defer a.end()
-	response, err := Await(a.request.Context(), a.roundTrip, closeBody)
+	response, err := a.ending.await(a.request.Context(), a.roundTrip, closeBody)
 	if err == nil {
 		err = checkResponse(response)
 	}
@@ -68,15 +70,23 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	t.Result = Result{Status: response.StatusCode, Header: response.Header}
 	t.Result.Body, t.Result.Err = a.readBody(response)
-	return t.Result.response(request), nil
+	return t.received(request), nil
 }
 
-// response returns the result as a response whose body has been read.
-func (r *Result) response(request *http.Request) *http.Response {
-	return &http.Response{
+// memory is a body that has been read.
+type memory struct{ bytes.Reader }
+
+func (*memory) Close() error { return nil }
+
+// received returns the result as a response.
+func (t *Transport) received(request *http.Request) *http.Response {
+	r := &t.Result
+	t.body.Reset(r.Body)
+	t.response = http.Response{
 		Status: http.StatusText(r.Status), StatusCode: r.Status, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: r.Header, Body: io.NopCloser(bytes.NewReader(r.Body)), ContentLength: int64(len(r.Body)), Request: request,
+		Header: r.Header, Body: &t.body, ContentLength: int64(len(r.Body)), Request: request,
 	}
+	return &t.response
 }
 
 // checkResponse returns why what a transport returned is no response. net/http itself lets a server respond with the

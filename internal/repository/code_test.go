@@ -14,9 +14,10 @@ import (
 // mayImport lists for each package of the root module what it may import besides the standard library. Every package has
 // a row.
 var mayImport = map[string][]string{
-	".": {"internal/httpsend", "internal/redact", "internal/jsonpatch", "internal/ratelimit", "internal/rawjson",
-		"github.com/google/uuid", "github.com/hashicorp/go-retryablehttp"},
-	"internal/httpsend":   {"internal/redact"},
+	".": {"internal/engine", "internal/httpsend", "internal/redact", "internal/jsonpatch", "internal/ratelimit", "internal/rawjson",
+		"github.com/google/uuid"},
+	"internal/engine":     {"internal/httpsend", "internal/ratelimit", "internal/redact", "github.com/hashicorp/go-retryablehttp"},
+	"internal/httpsend":   {},
 	"internal/redact":     {},
 	"internal/jsonpatch":  {"internal/rawjson"},
 	"internal/ratelimit":  {},
