@@ -56,12 +56,6 @@ const (
 // it knows or the context ends. A nil error says that the token is as edit wants
 // it, also where another writer made it so.
 //
-// A member that the token does not have cannot be guarded, as [Patch.Guard] says.
-// Where the change is to such a member, EditToken reads before it sends again. Even
-// so, an earlier request that the network has delayed may still arrive, and
-// overwrite what somebody else has written to that member since. A guard does not
-// notice a value that was changed and put back in between.
-//
 // An [*InputError] is the error for an id that [V2Tokens.PatchToken] refuses, a nil
 // edit, a negative MaxConflicts, and an edit of anything but the settings, such as
 // [Token.ID] or [Token.Extra]. A statement that breaks the rules of [Statement] is a
@@ -134,7 +128,6 @@ type change struct {
 	before, after Token
 	patch         *Patch
 	members       []Pointer // that it writes
-	unguarded     []Pointer // those of them that it does not guard
 }
 
 // change has the caller's function edit a token.
@@ -151,8 +144,8 @@ func (e *editor) change(before Token) (c change, err error) {
 		return c, err
 	}
 	c.members = patch.touched()
-	c.patch, c.unguarded = patch.Comment(e.options.Comment).Guard(before)
-	return c, nil
+	c.patch = patch.Comment(e.options.Comment).Guard(before)
+	return c, c.patch.Err()
 }
 
 // write sends a change until it is clear what became of it. It returns the token
@@ -169,7 +162,7 @@ func (e *editor) write(ctx context.Context, c change) (token, newer *Token, err 
 		if !refused && OutcomeOf(err) == OutcomeNotApplied && (e.unknown == nil || !isRetryable(ctx, err)) {
 			return nil, nil, err
 		}
-		if refused || len(c.unguarded) > 0 || e.settling > 0 { // or sending it again has not settled it
+		if refused || e.settling > 0 { // or sending it again has not settled it
 			current, readErr := e.read(ctx, err)
 			switch {
 			case readErr != nil:
@@ -200,14 +193,9 @@ func (e *editor) afterApplied(ctx context.Context, token *Token, err error) (*To
 	return nil, err
 }
 
-// send sends a change. Without a guard on all of it, an attempt whose outcome is
-// unknown is the last one: somebody else may have written meanwhile.
+// send sends a change.
 func (e *editor) send(ctx context.Context, c change) (*Token, error) {
-	replay := c.patch.Replay()
-	if len(c.unguarded) > 0 {
-		replay = ReplayUnsafe
-	}
-	token, err := e.tokens.patch(ctx, e.id, c.patch, replay)
+	token, err := e.tokens.PatchToken(ctx, e.id, c.patch)
 	if OutcomeOf(err) == OutcomeUnknown {
 		e.unknown = err
 	}

@@ -706,7 +706,7 @@ func TestCutsOverHTTP2(t *testing.T) {
 // A guarded patch is sent again: what the first attempt applied makes the
 // second fail, and the error says so without taking it for certain.
 func TestGuardedPatchIsSentAgain(t *testing.T) {
-	guarded := tokenpatch.NewPatch().Test(tokenpatch.PathName, "Example reader token").SetName("new").AddCustomRoleID("qa")
+	guarded := tokenpatch.NewPatch().Test(tokenpatch.PathName, "Example reader token").SetName("new")
 	for name, test := range map[string]struct {
 		fault   tokenpatchtest.Fault
 		outcome tokenpatch.Outcome
