@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -18,33 +16,6 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
-
-// addRole returns an edit that adds a role where it is missing.
-func addRole(id string) func(*tokenpatch.Token) error {
-	return func(token *tokenpatch.Token) error {
-		if roles := token.CustomRoleIDs.Or(nil); !slices.Contains(roles, id) {
-			token.CustomRoleIDs = tokenpatch.Set(append(roles, id))
-		}
-		return nil
-	}
-}
-
-// writeAsOther sends a patch as another program, for which the faults of the tests
-// are not meant.
-func writeAsOther(t *testing.T, service *tokenpatchtest.Service, id, patch string) {
-	t.Helper()
-	request := httptest.NewRequest(http.MethodPatch, "/api/v2/tokens/"+url.PathEscape(id), strings.NewReader(patch))
-	request.Header.Set("Authorization", tokenpatchtest.AccessToken)
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("LD-API-Version", "20240415")
-	request.Header.Set("X-Writer", "other")
-	response := httptest.NewRecorder()
-	service.ServeHTTP(response, request)
-	assert.Equal(t, 200, response.Code)
-}
-
-// isOurs reports whether a request is from the client under test.
-func isOurs(r *http.Request) bool { return r.Header.Get("X-Writer") == "" }
 
 func isChange(r *http.Request) bool { return r.Method == http.MethodPatch && isOurs(r) }
 
@@ -209,7 +180,7 @@ func TestEditTokenReturnsARefusalThatIsNoConflict(t *testing.T) {
 	service.Inject(tokenpatchtest.Fault{Match: isChange, Times: -1, Status: 422, Body: `{"code": "patch_failed", "message": "no"}`})
 	_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
 	assertAs[*tokenpatch.PatchFailedError](t, err)
-	assert.False(t, is[*tokenpatch.EditConflictError](err))
+	assert.False(t, errors.As(err, new(*tokenpatch.EditConflictError)))
 	assertOutcome(t, notApplied, err)
 	assert.Equal(t, []string{"read OK", "change Unprocessable Entity", "read OK"}, routes(service))
 }
