@@ -144,8 +144,8 @@ func TestRefusalAfterAnUnknownOutcome(t *testing.T) {
 
 		err := patchName(t.Context(), client)
 
-		require.EqualError(t, err, "tokenpatch: PATCH "+pathV2+": outcome unknown: "+
-			"403 forbidden_code: Not you. (id abc) (2 attempts)")
+		require.EqualError(t, err, "tokenpatch: PATCH "+apiV2.Target()+": outcome unknown: "+
+			"403 forbidden_code: Not you. (support id abc) (2 attempts)")
 		unknown := assertAs[*tokenpatch.OutcomeUnknownError](t, err)
 		assert.Equal(t, apiV2.Info(), unknown.CallInfo)
 		assert.Equal(t, 2, unknown.Attempts)
@@ -338,7 +338,7 @@ func TestContextHasEnded(t *testing.T) {
 			err := a.Call(ctx, client)
 			require.ErrorIs(t, err, ctx.Err())
 			assert.Zero(t, assertAs[*tokenpatch.NotSentError](t, err).Attempts)
-			require.EqualError(t, err, "tokenpatch: PATCH "+a.Path+": request not sent: "+ctx.Err().Error())
+			require.EqualError(t, err, "tokenpatch: PATCH "+a.Target()+": request not sent: "+ctx.Err().Error())
 			assertOutcome(t, notApplied, err)
 			assert.Zero(t, service.RequestCount())
 		}
@@ -484,7 +484,7 @@ func TestDeadlineBeforeBackoffEndsAfterRefusedConnection(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		err := patchName(ctx, client)
-		require.EqualError(t, err, "tokenpatch: PATCH "+pathV2+": request not sent: "+
+		require.EqualError(t, err, "tokenpatch: PATCH "+apiV2.Target()+": request not sent: "+
 			"dial tcp: connection refused; no time is left for another attempt: context deadline exceeded")
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -930,7 +930,7 @@ func TestCredentialFuncThatHangs(t *testing.T) {
 		over := make(chan struct{})
 		service, client := newPair(t, func(c *tokenpatch.Config) {
 			c.V2.AccessToken = ""
-			c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { <-over; return "late", nil }
+			c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { <-over; return "late", nil }
 		})
 		began := time.Now()
 		err := patchName(t.Context(), client)
@@ -988,7 +988,7 @@ func TestPanicsLeaveTheLimiterIntact(t *testing.T) {
 		},
 		"AccessTokenFunc": func(c *tokenpatch.Config) {
 			c.V2.AccessToken = ""
-			c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { breakNow(); return tokenpatchtest.AccessToken, nil }
+			c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { breakNow(); return tokenpatchtest.AccessToken, nil }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

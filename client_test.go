@@ -114,7 +114,7 @@ func TestNewClientRefusesBaseURL(t *testing.T) {
 
 func TestNewClientRefusesSettings(t *testing.T) {
 	const credential = ": want printable ASCII without spaces, and at least one character"
-	supply := func(context.Context) (tokenpatch.Secret, error) { return "", nil }
+	supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return "", nil }
 	tests := []struct {
 		name   string
 		change func(*tokenpatch.Config)
@@ -262,7 +262,7 @@ func TestCredentialFuncPerAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type key struct{}
 		calls := 0
-		supply := func(ctx context.Context) (tokenpatch.Secret, error) {
+		supply := func(ctx context.Context, _ tokenpatch.Secret) (tokenpatch.Secret, error) {
 			assert.Equal(t, "caller", ctx.Value(key{}))
 			calls++
 			return tokenpatch.Secret(fmt.Sprintf("rotated-%d", calls)), nil
@@ -303,7 +303,7 @@ func TestCredentialFuncFails(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			calls := 0
-			supply := func(context.Context) (tokenpatch.Secret, error) { calls++; return test.secret, test.err }
+			supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { calls++; return test.secret, test.err }
 			service, client := newPair(t, func(c *tokenpatch.Config) {
 				c.V1 = tokenpatch.V1Config{APIKeyFunc: supply}
 				c.V2 = tokenpatch.V2Config{AccessTokenFunc: supply}
@@ -312,7 +312,7 @@ func TestCredentialFuncFails(t *testing.T) {
 				err := a.Call(t.Context(), client)
 				assert.Zero(t, assertAs[*tokenpatch.NotSentError](t, err).Attempts)
 				text := map[string]string{"V1": test.v1, "V2": test.v2}[a.Name]
-				assert.Contains(t, err.Error(), "tokenpatch: PATCH "+a.Path+": request not sent: "+text)
+				assert.Contains(t, err.Error(), "tokenpatch: PATCH "+a.Target()+": request not sent: "+text)
 				if test.err != nil {
 					require.ErrorIs(t, err, test.err)
 				}
@@ -342,8 +342,8 @@ func TestCredentialFuncIsSlow(t *testing.T) {
 		for _, a := range apis {
 			t.Run(name+"/"+a.Name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					supply := func(secret tokenpatch.Secret) func(context.Context) (tokenpatch.Secret, error) {
-						return func(ctx context.Context) (tokenpatch.Secret, error) {
+					supply := func(secret tokenpatch.Secret) func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+						return func(ctx context.Context, _ tokenpatch.Secret) (tokenpatch.Secret, error) {
 							<-ctx.Done()
 							if test.fails {
 								return "", ctx.Err()
@@ -389,7 +389,7 @@ func TestUnauthorizedWithAnotherCredential(t *testing.T) {
 			t.Run(name+"/"+a.Name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					calls := 0
-					supply := func(context.Context) (tokenpatch.Secret, error) {
+					supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
 						calls++
 						if calls > 1 && test.err != nil {
 							return "", test.err
@@ -428,7 +428,7 @@ func TestCredentialFuncThatFailsCostsNoPermit(t *testing.T) {
 		var fail error
 		service, client := newPair(t, func(c *tokenpatch.Config) {
 			c.V2.AccessToken = ""
-			c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { return tokenpatchtest.AccessToken, fail }
+			c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return tokenpatchtest.AccessToken, fail }
 		})
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 2, Floating: true})
 		began := time.Now()

@@ -32,7 +32,7 @@ func (t *V2Tokens) GetToken(ctx context.Context, id string) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade
 	}
-	if err := t.service.checkID(id); err != nil {
+	if err := checkID(id, t.service.engine.Known.Secrets()); err != nil {
 		return nil, err
 	}
 	result := readToken{id: id}

@@ -128,8 +128,8 @@ func TestPatchTokenEscapesID(t *testing.T) {
 					require.NoError(t, err)
 					assert.Equal(t, 1, service.Changes(test.id))
 				} else {
-					assert.Equal(t, test.id, assertAs[*tokenpatch.NotFoundError](t, err).Token)
-					assert.Contains(t, err.Error(), "PATCH "+test.path+": ")
+					assert.Equal(t, test.id, assertAs[*tokenpatch.NotFoundError](t, err).TokenID)
+					assert.Contains(t, err.Error(), "PATCH "+apiV2.Host()+test.path+": ")
 				}
 			})
 		}
@@ -194,7 +194,7 @@ func TestPatchTokenRefused(t *testing.T) {
 		_, err := client.V2.PatchToken(t.Context(), idV2, tokenpatch.NewPatch().Remove("/missing"))
 		got := assertAs[*tokenpatch.PatchFailedError](t, err)
 		assert.Equal(t, "patch_failed", got.Code)
-		assert.NotEmpty(t, got.ID)
+		assert.NotEmpty(t, got.SupportID)
 		assertOutcome(t, notApplied, err)
 		assert.Equal(t, 1, service.RequestCount())
 	})
