@@ -94,7 +94,8 @@ func TestTryAgain(t *testing.T) {
 		{name: "429 on V1", call: v1, faults: responses(429), outcome: applied, sent: 2, changes: 1, least: 10 * time.Second, most: 11 * time.Second},
 		{name: "429 and Retry-After", call: idempotent, faults: []tokenpatchtest.Fault{refusing("Retry-After", "7")}, outcome: applied, sent: 2, changes: 1, least: 7 * time.Second, most: 7700 * ms},
 		{name: "429 and a long Retry-After", call: idempotent, faults: []tokenpatchtest.Fault{refusing("Retry-After", "300")}, outcome: applied, sent: 2, changes: 1, least: 300 * time.Second, most: 305 * time.Second},
-		{name: "429 does not count as an attempt", call: idempotent, faults: responses(429, 429, 429), policy: tokenpatch.RetryPolicy{MaxAttempts: 1}, outcome: applied, sent: 4, changes: 1, least: 30 * time.Second, most: 33 * time.Second},
+		{name: "one attempt is one, whatever the response", call: idempotent, faults: responses(429), policy: tokenpatch.RetryPolicy{MaxAttempts: 1}, types: []string{"RateLimited"}, outcome: notApplied, sent: 1},
+		{name: "429 does not count as an attempt", call: idempotent, faults: responses(429, 429, 429), policy: tokenpatch.RetryPolicy{MaxAttempts: 2}, outcome: applied, sent: 4, changes: 1, least: 30 * time.Second, most: 33 * time.Second},
 		{name: "503 and Retry-After", call: idempotent, faults: []tokenpatchtest.Fault{{Status: 503, Header: http.Header{"Retry-After": {"20"}}}}, outcome: applied, sent: 2, changes: 1, least: 20 * time.Second, most: 22 * time.Second},
 
 		{name: "only once", call: idempotent, faults: responses(503), policy: tokenpatch.RetryPolicy{MaxAttempts: 1}, types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
