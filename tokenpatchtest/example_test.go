@@ -1,6 +1,7 @@
 package tokenpatchtest_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
@@ -256,6 +258,24 @@ func ExampleService_SetSeed() {
 	// 200 OK
 	// 502 Bad Gateway
 	// 502 Bad Gateway
+}
+
+// A member that the schema does not name is refused, unless a test allows it.
+func ExampleService_SetOptions() {
+	service, config := tokenpatchtest.Start(example{}, `{"_id": "61095542756dba551110ae21"}`)
+	client, err := tokenpatch.NewClient(config)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, members := range [][]string{nil, {"expiry"}} {
+		service.SetOptions(tokenpatchtest.Options{Members: members})
+		_, err = client.V2.PatchToken(context.Background(), exampleID, tokenpatch.NewPatch().Add("/expiry", 1798761600000))
+		fmt.Println(members, tokenpatch.OutcomeOf(err))
+	}
+	// Output:
+	// [] not applied
+	// [expiry] applied
 }
 
 func ExampleService_SetCredentials() {

@@ -50,6 +50,7 @@ type Service struct {
 	keys     [V2 + 1]string
 	latency  time.Duration
 	offset   time.Duration
+	options  Options
 	tokens   map[string]*token // by id
 	added    []*token          // in order
 	requests []*Request

@@ -110,7 +110,7 @@ func (s *Service) updateV2(c *call) response {
 	}
 	now := s.now()
 	after, err := s.change(c, c.id, func(before json.RawMessage) (json.RawMessage, error) {
-		return patchToken(before, patch, now)
+		return s.options.patch(before, patch, now)
 	})
 	switch {
 	case errors.Is(err, errNoToken):
@@ -125,56 +125,75 @@ func (s *Service) updateV2(c *call) response {
 // what they copy.
 const maxToken = 4 << 20
 
-// patchToken applies a patch as the API does: only to members that may be
-// edited, and only if a token comes of it.
-func patchToken(token json.RawMessage, patch []operation, now time.Time) (json.RawMessage, error) {
+// patch applies a patch as the API does: only to members that may be edited, and
+// only if the result is a token.
+func (o Options) patch(before json.RawMessage, patch []operation, now time.Time) (json.RawMessage, error) {
+	after := before
 	for i, op := range patch {
-		err := editable(op)
+		err := o.editable(op)
 		if err == nil {
-			token, err = lenient(op).apply(token)
+			after, err = o.lenient(op).apply(after)
 		}
-		if err == nil && len(token) > maxToken {
+		if err == nil && len(after) > maxToken {
 			err = errors.New("the token is too large")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("operation %d: %s %q: %w", i, op.kind, op.path.String(), err)
 		}
 	}
-	value, err := decode(token)
-	if err == nil {
-		err = isToken(value)
-	}
-	if err != nil {
+	if err := o.check(before, after); err != nil {
 		return nil, err
 	}
-	return touch(token, now)
+	return touch(after, now)
 }
 
-// owned are the members that only the service writes, besides those whose name
-// begins with an underscore.
-var owned = []string{"creationDate", "lastModified", "lastUsed", "memberId", "ownerId", "serviceToken", "token"}
+// check returns how a patched token differs from the schema, or what the patch
+// has written that the API does not know.
+func (o Options) check(before, after json.RawMessage) error {
+	was, err := decode(before)
+	if err != nil {
+		return err
+	}
+	is, err := decode(after)
+	if err == nil {
+		err = isToken(is)
+	}
+	if err != nil {
+		return err
+	}
+	role, set := is.(map[string]any)["role"].(string)
+	written := set && role != was.(map[string]any)["role"]
+	if written && !slices.Contains(baseRoles, role) && !slices.Contains(o.Roles, role) {
+		return fmt.Errorf("role: %q is no base role", role)
+	}
+	return nil
+}
 
-// editable says why an operation is not for clients to do, if it is not.
-func editable(op operation) error {
+// settable are the members of the schema that clients write.
+var settable = []string{"customRoleIds", "defaultApiVersion", "description", "inlineRole", "name", "role"}
+
+// settable reports whether clients write the member with this name.
+func (o Options) settable(name string) bool {
+	return slices.Contains(settable, name) || slices.Contains(o.Members, name)
+}
+
+// editable returns why an operation is not for clients to do, or nil.
+func (o Options) editable(op operation) error {
 	for _, target := range op.writes() {
 		if len(target) == 0 {
 			return errors.New("a token cannot be written as a whole")
 		}
-		if name := target[0]; name != "" && name[0] == '_' || slices.Contains(owned, name) {
-			return fmt.Errorf("%q is not editable", name)
+		if !o.settable(target[0]) {
+			return fmt.Errorf("%q is not a member that can be written", target[0])
 		}
 	}
 	return nil
 }
 
-// settable are the members that a token may lack, and that can be replaced all
-// the same.
-var settable = []string{"customRoleIds", "defaultApiVersion", "description", "inlineRole", "name", "role"}
-
-// lenient is the one way in which the API is more lenient than RFC 6902: to add
-// a member of an object is to replace it, if it is there.
-func lenient(op operation) operation {
-	if op.kind == "replace" && len(op.path) == 1 && slices.Contains(settable, op.path[0]) {
+// lenient is the one way in which the API is more lenient than RFC 6902: it
+// replaces a member that the token lacks. Adding a member of an object does that.
+func (o Options) lenient(op operation) operation {
+	if op.kind == "replace" && len(op.path) == 1 && o.settable(op.path[0]) {
 		op.kind = "add"
 	}
 	return op

@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"internal/jsonpatch":  {"internal/rawjson"},
 	"internal/ratelimit":  {},
 	"internal/rawjson":    {},
-	"tokenpatchtest":      {"github.com/google/uuid"},
+	"tokenpatchtest":      {".", "github.com/google/uuid"},
 	"examples/addrole":    {"."},
 	"examples/edit":       {".", "tokenpatchtest"},
 	"examples/quickstart": {".", "tokenpatchtest", "github.com/google/uuid"},
