@@ -21,8 +21,10 @@
 // What makes such programs hard to get right can be switched on and off at any
 // time: rate limits ([Service.SetLimits], [Service.Spend], [Service.RefuseFor]),
 // a clock that disagrees with the client's ([Service.SetClockOffset]), distance
-// ([Service.SetLatency]), and a script of things that go wrong
-// ([Service.Inject]), always or by chance ([Service.SetSeed]).
+// ([Service.SetLatency]), a script of things that go wrong ([Service.Inject]),
+// always or by chance ([Service.SetSeed]), and what V2 may do although no document
+// mentions it: reads that lag, values that are stored otherwise than they were
+// sent ([Options]).
 //
 // # Ways to reach it
 //

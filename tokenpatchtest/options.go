@@ -1,5 +1,12 @@
 package tokenpatchtest
 
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+)
+
 // Options are what a service does where the documents of V2 leave it open. The
 // zero value is what a new service does.
 type Options struct {
@@ -10,6 +17,19 @@ type Options struct {
 	// Roles are further base roles that a patch may set, besides reader, writer,
 	// admin and owner.
 	Roles []string
+
+	// RefuseLastModifiedTest refuses a patch that tests /lastModified with 422.
+	// Each patch that is applied raises lastModified all the same.
+	RefuseLastModifiedTest bool
+	// ReplicaLag is how old a read can be. Each read returns what was there some
+	// time ago, from zero to ReplicaLag, drawn as [Service.SetSeed] describes: a
+	// read may be older than the one before. A token is there from the moment at
+	// which it is added. Writes, [Service.V2] and [Service.History] do not lag.
+	ReplicaLag time.Duration
+	// Normalize stores something equivalent to what a patch makes of a token: the
+	// name without the space around it, and the ids of custom roles in descending
+	// order, whether or not the patch writes them.
+	Normalize bool
 }
 
 // SetOptions replaces the options, from the next request on.
@@ -21,3 +41,26 @@ func (s *Service) SetOptions(options Options) {
 
 // baseRoles are the base roles of V2.
 var baseRoles = []string{"reader", "writer", "admin", "owner"}
+
+// normalize returns the token that is stored for one that a patch made.
+func (o Options) normalize(token json.RawMessage) (json.RawMessage, error) {
+	if !o.Normalize {
+		return token, nil
+	}
+	value, err := decode(token)
+	if err != nil {
+		return nil, err
+	}
+	members := value.(map[string]any) // as check has found
+	if name, _ := members["name"].(string); name != strings.TrimSpace(name) {
+		if token, err = setMember(token, "name", strings.TrimSpace(name)); err != nil {
+			return nil, err
+		}
+	}
+	roles, found := members["customRoleIds"].([]any)
+	if !found {
+		return token, nil
+	}
+	slices.SortFunc(roles, func(a, b any) int { return strings.Compare(b.(string), a.(string)) })
+	return setMember(token, "customRoleIds", roles)
+}

@@ -130,11 +130,15 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, set := altered.header["Date"]; !set {
 		altered.header.Set("Date", s.now().Format(http.TimeFormat))
 	}
+	before := exchangeOf(r).swap(altered)
+	if fault.OutOfStep && before.status != 0 {
+		altered = before
+	}
 	if !wait(r.Context(), s.halfway()) || fault.silences(altered) {
 		panic(http.ErrAbortHandler)
 	}
 	s.note(c, func(r *Request) { r.Status = altered.status })
-	altered.write(w, fault.Cut)
+	altered.write(w, s.script.part(fault, len(altered.body)))
 }
 
 // read reads a body as far as the service cares.
@@ -286,20 +290,19 @@ func refusal(api API, status int, message string) response {
 	})
 }
 
-// write sends the response, or half of its body where cut says so.
-func (r response) write(w http.ResponseWriter, cut Cut) {
+// write sends the response with so many bytes of its body, and breaks the
+// connection if these are not all.
+func (r response) write(w http.ResponseWriter, part int) {
 	maps.Copy(w.Header(), r.header)
 	if _, set := r.header["Content-Length"]; !set && len(r.body) > 0 {
 		w.Header().Set("Content-Length", strconv.Itoa(len(r.body)))
 	}
 	w.WriteHeader(r.status)
-	if cut != CutMiddle {
-		_, _ = w.Write(r.body) // a client that has gone cannot be told
-		return
+	_, _ = w.Write(r.body[:part]) // a client that has gone cannot be told
+	if part < len(r.body) {
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
 	}
-	_, _ = w.Write(r.body[:len(r.body)/2])
-	_ = http.NewResponseController(w).Flush()
-	panic(http.ErrAbortHandler)
 }
 
 // encode returns v as JSON, without the escapes that only HTML needs.

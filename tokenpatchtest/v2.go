@@ -56,7 +56,7 @@ func (s *Service) AddV2(document string) error {
 		return fmt.Errorf("tokenpatchtest: token: %w", err)
 	}
 	private := members["serviceToken"] != true && members["memberId"] != nil && members["memberId"] != MemberID
-	return s.put(id, token{api: V2, document: text, private: private})
+	return s.put(V2, id, text, private)
 }
 
 // cutValue cuts a token's value to its last four characters.
@@ -144,6 +144,10 @@ func (o Options) patch(before json.RawMessage, patch []operation, now time.Time)
 	if err := o.check(before, after); err != nil {
 		return nil, err
 	}
+	after, err := o.normalize(after)
+	if err != nil {
+		return nil, err
+	}
 	return touch(after, now)
 }
 
@@ -179,6 +183,9 @@ func (o Options) settable(name string) bool {
 
 // editable returns why an operation is not for clients to do, or nil.
 func (o Options) editable(op operation) error {
+	if o.RefuseLastModifiedTest && op.kind == "test" && len(op.path) > 0 && op.path[0] == "lastModified" {
+		return errors.New("lastModified cannot be tested")
+	}
 	for _, target := range op.writes() {
 		if len(target) == 0 {
 			return errors.New("a token cannot be written as a whole")

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"time"
 )
 
 // MemberID is the member that the access token belongs to: an administrator, who
@@ -28,8 +29,8 @@ func (s *Service) readV2(c *call) response {
 	if _, err := readQuery(c); err != nil {
 		return refusal(V2, http.StatusBadRequest, err.Error())
 	}
-	document, found := s.document(V2, c.id)
-	if !found {
+	document := s.read(c.id, s.seen())
+	if document == nil {
 		return refusal(V2, http.StatusNotFound, errNoToken.Error())
 	}
 	return respond(http.StatusOK, document)
@@ -46,7 +47,7 @@ func (s *Service) listV2(c *call) response {
 	if err != nil {
 		return refusal(V2, http.StatusBadRequest, err.Error())
 	}
-	items, total := s.list(p)
+	items, total := s.list(p, s.seen())
 	return respond(http.StatusOK, map[string]any{"items": items, "totalCount": total, "_links": struct{}{}})
 }
 
@@ -120,18 +121,40 @@ func readNumber(query map[string]string, name string, n *int, least int) (err er
 	return nil
 }
 
-// list returns the tokens of a page, in the order in which they were added, and
-// how many there are on all pages.
-func (s *Service) list(p page) (items []json.RawMessage, total int) {
+// seen returns the moment whose tokens the next read sees; zero is now.
+func (s *Service) seen() time.Time {
+	s.mu.Lock()
+	lag := s.options.ReplicaLag
+	s.mu.Unlock()
+	if lag <= 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(-s.script.lag(lag))
+}
+
+// read returns a token of V2 as it was at a moment, or nil.
+func (s *Service) read(id string, when time.Time) json.RawMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t, found := s.tokens[id]; found && t.api == V2 {
+		return t.at(when)
+	}
+	return nil
+}
+
+// list returns the tokens of a page as they were at a moment, in the order in
+// which they were added, and how many there are on all pages.
+func (s *Service) list(p page, when time.Time) (items []json.RawMessage, total int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	items = []json.RawMessage{} // so that an empty page is encoded as one
 	for _, t := range s.added {
-		if t.api != V2 || t.document == nil || t.private && !p.all {
+		document := t.at(when)
+		if t.api != V2 || document == nil || t.private && !p.all {
 			continue
 		}
 		if total >= p.offset && len(items) < p.limit {
-			items = append(items, t.document)
+			items = append(items, document)
 		}
 		total++
 	}
