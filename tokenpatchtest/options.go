@@ -30,6 +30,9 @@ type Options struct {
 	// name without the space around it, and the ids of custom roles in descending
 	// order, whether or not the patch writes them.
 	Normalize bool
+
+	RoleKeys RoleKeys // what adding a custom role by its key does; zero is [RefuseRoleKeys]
+	Paging   Paging   // of the lists of tokens and of custom roles
 }
 
 // SetOptions replaces the options, from the next request on.
@@ -51,16 +54,17 @@ func (o Options) normalize(token json.RawMessage) (json.RawMessage, error) {
 	if err != nil {
 		return nil, err
 	}
-	members := value.(map[string]any) // as check has found
-	if name, _ := members["name"].(string); name != strings.TrimSpace(name) {
+	name, _ := value.(map[string]any)["name"].(string)
+	if name != strings.TrimSpace(name) {
 		if token, err = setMember(token, "name", strings.TrimSpace(name)); err != nil {
 			return nil, err
 		}
 	}
-	roles, found := members["customRoleIds"].([]any)
-	if !found {
+	roles := stringsAt(token, "customRoleIds")
+	if roles == nil {
 		return token, nil
 	}
-	slices.SortFunc(roles, func(a, b any) int { return strings.Compare(b.(string), a.(string)) })
+	slices.Sort(roles)
+	slices.Reverse(roles)
 	return setMember(token, "customRoleIds", roles)
 }

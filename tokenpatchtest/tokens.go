@@ -69,11 +69,13 @@ func (s *Service) put(api API, id string, document json.RawMessage, private bool
 	return nil
 }
 
-// Remove takes the token with this id, of either API, away, as another program
-// would that deletes it: its history stays. See [Service.Changes] for the id.
+// Remove takes away the token of either API, or the custom role, that has this id,
+// as another program would that deletes it. A token's history stays, and so do the
+// ids of custom roles that tokens have. See [Service.Changes] for the id.
 func (s *Service) Remove(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.roles = slices.DeleteFunc(s.roles, byID(id))
 	if t, found := s.tokens[id]; found {
 		t.set(nil)
 	}

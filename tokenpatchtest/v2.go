@@ -45,7 +45,14 @@ func (s *Service) AddV2(document string) error {
 	if id == "" {
 		return errors.New("tokenpatchtest: token: _id: want a string that is not empty")
 	}
-	text := fill(bytes.TrimSpace([]byte(document)), members, s.now())
+	created := members["creationDate"]
+	if created == nil {
+		created = s.now().UnixMilli()
+	}
+	text := fill(bytes.TrimSpace([]byte(document)), members, []required{
+		{"_links", struct{}{}}, {"ownerId", MemberID}, {"memberId", MemberID},
+		{"creationDate", created}, {"lastModified", created},
+	})
 	if value, err = decode(text); err == nil {
 		err = isToken(value)
 	}
@@ -69,25 +76,17 @@ func cutValue(text json.RawMessage, members map[string]any) (json.RawMessage, er
 	return setMember(text, "token", string(value[len(value)-4:]))
 }
 
-// fill appends what the schema requires and members lack to the text of an
-// object, which stays as it is.
-func fill(text json.RawMessage, members map[string]any, now time.Time) json.RawMessage {
-	created := members["creationDate"]
-	if created == nil {
-		created = now.UnixMilli()
-	}
-	for _, required := range []struct {
-		name  string
-		value any
-	}{
-		{"_links", struct{}{}},
-		{"ownerId", MemberID},
-		{"memberId", MemberID},
-		{"creationDate", created},
-		{"lastModified", created},
-	} {
-		if _, found := members[required.name]; !found {
-			text = fmt.Appendf(text[:len(text)-1:len(text)-1], ",%q:%s}", required.name, encode(required.value))
+// required is a member that a schema requires, and its value if it is missing.
+type required struct {
+	name  string
+	value any
+}
+
+// fill appends what members lack to the text of an object, which stays as it is.
+func fill(text json.RawMessage, members map[string]any, all []required) json.RawMessage {
+	for _, one := range all {
+		if _, found := members[one.name]; !found {
+			text = fmt.Appendf(text[:len(text)-1:len(text)-1], ",%q:%s}", one.name, encode(one.value))
 		}
 	}
 	return text
@@ -110,11 +109,13 @@ func (s *Service) updateV2(c *call) response {
 	}
 	now := s.now()
 	after, err := s.change(c, c.id, func(before json.RawMessage) (json.RawMessage, error) {
-		return s.options.patch(before, patch, now)
+		return s.patch(before, patch, now)
 	})
 	switch {
 	case errors.Is(err, errNoToken):
 		return refusal(V2, http.StatusNotFound, err.Error())
+	case errors.As(err, new(refusedRole)):
+		return refusal(V2, http.StatusBadRequest, err.Error())
 	case err != nil:
 		return refusal(V2, http.StatusUnprocessableEntity, err.Error())
 	}
@@ -126,13 +127,13 @@ func (s *Service) updateV2(c *call) response {
 const maxToken = 4 << 20
 
 // patch applies a patch as the API does: only to members that may be edited, and
-// only if the result is a token.
-func (o Options) patch(before json.RawMessage, patch []operation, now time.Time) (json.RawMessage, error) {
+// only if the result is a token. The caller holds the lock.
+func (s *Service) patch(before json.RawMessage, patch []operation, now time.Time) (json.RawMessage, error) {
 	after := before
 	for i, op := range patch {
-		err := o.editable(op)
+		err := s.options.editable(op)
 		if err == nil {
-			after, err = o.lenient(op).apply(after)
+			after, err = s.options.lenient(op).apply(after)
 		}
 		if err == nil && len(after) > maxToken {
 			err = errors.New("the token is too large")
@@ -141,10 +142,13 @@ func (o Options) patch(before json.RawMessage, patch []operation, now time.Time)
 			return nil, fmt.Errorf("operation %d: %s %q: %w", i, op.kind, op.path.String(), err)
 		}
 	}
-	if err := o.check(before, after); err != nil {
+	if err := s.options.check(before, after); err != nil {
 		return nil, err
 	}
-	after, err := o.normalize(after)
+	after, err := s.resolveRoles(before, after)
+	if err == nil {
+		after, err = s.options.normalize(after)
+	}
 	if err != nil {
 		return nil, err
 	}
