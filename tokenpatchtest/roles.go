@@ -30,7 +30,7 @@ var isRole = isObject(
 	[]string{"_id", "_links", "key", "name", "policy"},
 	map[string]schema{
 		"_id":              isString,
-		"_links":           isMap(isLink),
+		"_links":           isLinks,
 		"description":      isString,
 		"key":              isString,
 		"name":             isString,
