@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Options are what a service does where the documents of V2 leave it open. The
-// zero value is what a new service does.
+// Options decide what the documents of V2 leave open. The zero value is that of a
+// new service.
 type Options struct {
 	// Members are further members of a token that a patch may write, such as
 	// "expiry". Without them it may write those settings that the schema names.
