@@ -989,7 +989,10 @@ func TestPanicsLeaveTheLimiterIntact(t *testing.T) {
 		},
 		"AccessTokenFunc": func(c *tokenpatch.Config) {
 			c.V2.AccessToken = ""
-			c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { breakNow(); return tokenpatchtest.AccessToken, nil }
+			c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+				breakNow()
+				return tokenpatchtest.AccessToken, nil
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -303,7 +303,10 @@ func TestCredentialFuncFails(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			calls := 0
-			supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { calls++; return test.secret, test.err }
+			supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+				calls++
+				return test.secret, test.err
+			}
 			service, client := newPair(t, func(c *tokenpatch.Config) {
 				c.V1 = tokenpatch.V1Config{APIKeyFunc: supply}
 				c.V2 = tokenpatch.V2Config{AccessTokenFunc: supply}
@@ -428,7 +431,9 @@ func TestCredentialFuncThatFailsCostsNoPermit(t *testing.T) {
 		var fail error
 		service, client := newPair(t, func(c *tokenpatch.Config) {
 			c.V2.AccessToken = ""
-			c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return tokenpatchtest.AccessToken, fail }
+			c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+				return tokenpatchtest.AccessToken, fail
+			}
 		})
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 2, Floating: true})
 		began := time.Now()

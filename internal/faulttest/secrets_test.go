@@ -490,7 +490,9 @@ func TestNoSecretFromConfig(t *testing.T) {
 func TestNoSecretFromCredentialFuncs(t *testing.T) {
 	var s spill
 	for _, supply := range []func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error){
-		func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker, errors.New("cannot use " + marker) },
+		func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+			return marker, errors.New("cannot use " + marker)
+		},
 		func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker + "\n", nil },
 		func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker + " x", nil },
 	} {
