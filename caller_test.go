@@ -398,7 +398,7 @@ func TestCallsAreIndependent(t *testing.T) {
 		if bytes.Contains(body, []byte("broken")) {
 			panic("broken")
 		}
-		return respond(200, "application/json", `{"_id":"x","name":`+string(body[bytes.Index(body, []byte(`"value":`))+8:len(body)-2])+`}`), nil
+		return respond(200, "application/json", `{"_id":"`+idV2+`","name":`+string(body[bytes.Index(body, []byte(`"value":`))+8:len(body)-2])+`}`), nil
 	}))
 	var wg sync.WaitGroup
 	for i := range 200 {

@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 )
@@ -35,12 +34,12 @@ func (t *V2Tokens) GetToken(ctx context.Context, id string) (*Token, error) {
 	if err := t.service.checkID(id); err != nil {
 		return nil, err
 	}
-	result := readToken{id: id}
+	result := readToken{oneToken{id: id}}
 	err := t.service.send(ctx, request{endpoint: getToken, token: id, result: &result, replay: always})
 	if err != nil {
 		return nil, err
 	}
-	return &result.token, nil
+	return result.token, nil
 }
 
 // TokensOptions are the options of [V2Tokens.Tokens]. The zero value is the default.
@@ -138,26 +137,18 @@ func (t *V2Tokens) page(ctx context.Context, options TokensOptions, offset int) 
 // always is the replay of a read.
 func always() Replay { return ReplayIdempotent }
 
-// readToken is the success of GetToken: a status 200 with the token that was asked
-// for. Another one, as from a cache, would settle a change that it says nothing of.
-type readToken struct {
-	id    string // that was asked for
-	token Token
-}
+// readToken is the success of GetToken.
+type readToken struct{ oneToken }
 
-func (t *readToken) read(r *httpsend.Result) (Outcome, error) {
-	return readOutcome(r, func(body []byte) error {
-		if err := t.token.UnmarshalJSON(body); err != nil {
-			return err
-		}
-		if err := checkIDOf(&t.token); err != nil {
-			return err
-		}
-		if !strings.EqualFold(t.token.ID, t.id) { // an id in hexadecimal may be spelled in capitals
-			return errors.New("the response is another token: its _id is not the one asked for")
-		}
-		return nil
-	})
+func (t *readToken) read(r *httpsend.Result) (Outcome, error) { return outcomeOfRead(t.decode(r)) }
+
+// outcomeOfRead is that of a read with a status 2xx. What is not what was asked for
+// may be a proxy's page, and another one when it is read again.
+func outcomeOfRead(err error) (Outcome, error) {
+	if err != nil {
+		return OutcomeNotApplied, err
+	}
+	return OutcomeApplied, nil
 }
 
 // readPage is the success of a page of Tokens: a status 200 with the schema Tokens.
@@ -166,42 +157,26 @@ type readPage struct {
 	TotalCount Field[int]
 }
 
-func (p *readPage) read(r *httpsend.Result) (Outcome, error) {
-	return readOutcome(r, func(body []byte) error {
-		*p = readPage{}
-		if err := json.Unmarshal(body, p); err != nil {
-			return err
-		}
-		if p.Items == nil {
-			return errors.New("the response is not a list of tokens: it has no items")
-		}
-		for i := range p.Items {
-			if err := checkIDOf(&p.Items[i]); err != nil {
-				return fmt.Errorf("item %d: %w", i, err)
-			}
-		}
-		return nil
-	})
-}
+func (p *readPage) read(r *httpsend.Result) (Outcome, error) { return outcomeOfRead(p.decode(r)) }
 
-func checkIDOf(t *Token) error {
-	if t.ID == "" {
-		return errNoID
-	}
-	return nil
-}
-
-// readOutcome decodes the response to a read. What is not what was asked for may
-// be a proxy's page, and not so when it is read again.
-func readOutcome(r *httpsend.Result, decode func([]byte) error) (Outcome, error) {
+func (p *readPage) decode(r *httpsend.Result) error {
 	switch {
 	case r.Status != http.StatusOK:
-		return OutcomeNotApplied, errUnexpectedStatus(http.StatusOK)
+		return errUnexpectedStatus(http.StatusOK)
 	case r.Err != nil:
-		return OutcomeNotApplied, r.Err
+		return r.Err
 	}
-	if err := decode(r.Body); err != nil {
-		return OutcomeNotApplied, err
+	*p = readPage{}
+	if err := json.Unmarshal(r.Body, p); err != nil {
+		return err
 	}
-	return OutcomeApplied, nil
+	if p.Items == nil {
+		return errors.New("the response is not a list of tokens: it has no items")
+	}
+	for i := range p.Items {
+		if p.Items[i].ID == "" {
+			return fmt.Errorf("item %d is not a token: it has no _id", i)
+		}
+	}
+	return nil
 }

@@ -409,7 +409,7 @@ func (s *stalled) Close() error { return nil }
 func (s *stalled) Read(p []byte) (int, error) {
 	if !s.begun {
 		s.begun = true
-		return copy(p, "{"), nil
+		return copy(p, `{"_id":"`+idV2+`",`), nil
 	}
 	<-s.ctx.Done()
 	return 0, s.ctx.Err()
