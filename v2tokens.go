@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"unicode/utf8"
 
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
@@ -18,7 +19,10 @@ import (
 )
 
 // V2Tokens are the access tokens of LaunchDarkly's API: [Client] has them as V2.
-type V2Tokens struct{ service *service }
+type V2Tokens struct {
+	service           *service
+	cannotTestVersion atomic.Bool // whether the service has refused a test of /lastModified that must have held
+}
 
 var patchToken = newEndpoint(http.MethodPatch, "/api/v2/tokens/{id}")
 
@@ -36,7 +40,7 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 	if err := s.limit(config, config.V2.Account, config.V2.Share); err != nil {
 		return nil, err
 	}
-	return &V2Tokens{s}, nil
+	return &V2Tokens{service: s}, nil
 }
 
 // PatchToken changes the settings of the access token with this id, and
