@@ -1,6 +1,7 @@
 package tokenpatch
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -48,16 +49,16 @@ type TokensOptions struct {
 	// may see them.
 	ShowAll bool
 
-	// PageSize is how many tokens to ask for at once. 0 leaves it to the service,
-	// which documents 25; no largest size is documented. A negative number is an
-	// error, and so is a page that is longer than [Config.MaxResponseBytes].
+	// PageSize is how many tokens to ask for at once. 0 means 25; no largest size is
+	// documented. A negative number is an error, and so is a page that is longer
+	// than [Config.MaxResponseBytes].
 	PageSize int
 }
 
 // Tokens returns the access tokens of the account, page by page:
 // GET /api/v2/tokens. Each page is one call, with the errors of
 // [V2Tokens.GetToken]. It is made when the loop gets there: a loop that ends
-// early sends nothing more.
+// early sends nothing more. API versions before 20240415 have no pages.
 //
 //	for token, err := range client.V2.Tokens(ctx, tokenpatch.TokensOptions{}) {
 //		if err != nil {
@@ -66,34 +67,46 @@ type TokensOptions struct {
 //		fmt.Println(token.ID, token.Name.Or(""))
 //	}
 //
+// The list continues while a page is full, has a link to the next one, or ends
+// before the number of tokens that the service counts; if it counts none, until a
+// page is empty. Ten empty pages in a row end it,
+// because the service may count tokens that the credential may not see.
+//
 // The list may change between two pages: no token is yielded twice, but one that
 // appears, vanishes or moves may be missed. An error ends the loop, and comes with
 // a nil Token: that of a page, an [*InputError] about an option, or an [*APIError]
-// where 10 pages in a row have nothing new.
+// if ten pages in a row repeat earlier ones.
 func (t *V2Tokens) Tokens(ctx context.Context, options TokensOptions) iter.Seq2[*Token, error] {
+	options.PageSize = cmp.Or(options.PageSize, defaultPageSize)
 	return func(yield func(*Token, error) bool) {
 		seen := make(map[string]bool)
-		repeats := 0 // pages in a row that have nothing new
-		for offset, more := 0, true; more; {
+		offset, empty, repeats := 0, 0, 0 // empty pages, and repetitions, in a row
+		for more := true; more && empty < maxIdlePages; {
 			page, err := t.page(ctx, options, offset)
 			if err != nil {
 				yield(nil, err)
 				return
 			}
-			known := len(seen)
-			for i := range page.Items {
-				token := &page.Items[i]
-				if !seen[token.ID] && !yield(token, nil) {
-					return
+			known, items := len(seen), page.Items.Or(nil)
+			for i := range items {
+				if token := &items[i]; !seen[token.ID] {
+					seen[token.ID] = true
+					if !yield(token, nil) {
+						return
+					}
 				}
-				seen[token.ID] = true
 			}
-			offset += len(page.Items)
-			more = len(page.Items) > 0 && offset < page.TotalCount.Or(offset+1)
-			if repeats++; len(seen) > known {
-				repeats = 0
+			switch {
+			case len(items) == 0:
+				offset, empty = offset+options.PageSize, empty+1
+			case len(seen) > known:
+				offset, empty, repeats = offset+len(items), 0, 0
+			default:
+				offset, empty, repeats = offset+len(items), 0, repeats+1
 			}
-			if more && repeats == maxRepeats { // or a server could keep the loop going for ever
+			total := page.TotalCount.Or(offset + len(items)) // without a count, an empty page is the last one
+			more = len(items) >= options.PageSize || page.Links.Next.IsSet() || offset < total
+			if more && repeats == maxIdlePages { // or a server could keep the loop going for ever
 				yield(nil, t.errRepeats())
 				return
 			}
@@ -101,14 +114,17 @@ func (t *V2Tokens) Tokens(ctx context.Context, options TokensOptions) iter.Seq2[
 	}
 }
 
-// maxRepeats is how many pages in a row without anything new end the list. A few
-// are no sign of a broken server: tokens that appear push others to later pages.
-const maxRepeats = 10
+const (
+	defaultPageSize = 25
+	// maxIdlePages is how many pages in a row without anything new end the list. A
+	// few are normal: tokens that appear push others to later pages.
+	maxIdlePages = 10
+)
 
 func (t *V2Tokens) errRepeats() error {
 	return &APIError{
 		CallInfo: t.service.info(listTokens, ""), StatusCode: http.StatusOK, Code: statusName(http.StatusOK), Attempts: 1,
-		Message: fmt.Sprintf("%d pages in a row have only tokens that were on earlier pages", maxRepeats),
+		Message: fmt.Sprintf("%d pages in a row have only tokens that were on earlier pages", maxIdlePages),
 	}
 }
 
@@ -120,12 +136,9 @@ func (t *V2Tokens) page(ctx context.Context, options TokensOptions, offset int) 
 	if options.PageSize < 0 {
 		return page, &InputError{Field: "TokensOptions.PageSize", Value: strconv.Itoa(options.PageSize), Want: "a number that is not negative"}
 	}
-	query := make(url.Values)
+	query := url.Values{"limit": {strconv.Itoa(options.PageSize)}}
 	if options.ShowAll {
 		query.Set("showAll", "true")
-	}
-	if options.PageSize > 0 {
-		query.Set("limit", strconv.Itoa(options.PageSize))
 	}
 	if offset > 0 {
 		query.Set("offset", strconv.Itoa(offset))
@@ -153,8 +166,9 @@ func outcomeOfRead(err error) (Outcome, error) {
 
 // readPage is the success of a page of Tokens: a status 200 with the schema Tokens.
 type readPage struct {
-	Items      []Token
+	Items      Field[[]Token]
 	TotalCount Field[int]
+	Links      struct{ Next Field[json.RawMessage] } `json:"_links"`
 }
 
 func (p *readPage) read(r *httpsend.Result) (Outcome, error) { return outcomeOfRead(p.decode(r)) }
@@ -170,11 +184,11 @@ func (p *readPage) decode(r *httpsend.Result) error {
 	if err := json.Unmarshal(r.Body, p); err != nil {
 		return err
 	}
-	if p.Items == nil {
+	if p.Items.IsZero() {
 		return errors.New("the response is not a list of tokens: it has no items")
 	}
-	for i := range p.Items {
-		if p.Items[i].ID == "" {
+	for i, token := range p.Items.Or(nil) {
+		if token.ID == "" {
 			return fmt.Errorf("item %d is not a token: it has no _id", i)
 		}
 	}
