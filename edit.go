@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tokenpatch/tokenpatch/internal/engine"
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
@@ -105,7 +106,7 @@ type editor struct {
 
 // run reads, edits and writes until the token is as desired.
 func (e *editor) run(ctx context.Context) (*Token, error) {
-	graced, cancel := withGrace(ctx, e.tokens.service.sender.Grace)
+	graced, cancel := withGrace(ctx, e.tokens.service.engine.Sender.Grace)
 	defer cancel()
 	current, err := e.tokens.GetToken(ctx, e.id)
 	if err != nil {
@@ -228,9 +229,9 @@ func (e *editor) send(ctx context.Context, c *change) (*Token, error) {
 	if ctx.Err() != nil && e.unknown != nil {
 		return nil, e.unknown
 	}
-	replay := c.patch.Replay
+	replay := c.patch.Replay()
 	if c.unguarded {
-		replay = func() Replay { return ReplayUnsafe }
+		replay = ReplayUnsafe
 	}
 	token, err := e.tokens.patch(ctx, e.id, c.patch, replay)
 	switch {
@@ -295,7 +296,7 @@ func (e *editor) unread(refused bool, err, readErr error) error {
 func (e *editor) read(ctx context.Context, cause error, conclusive func(*Token) bool) (*Token, error) {
 	until := time.Now().Add(maxStale)
 	for reads := 1; ; reads++ {
-		token, err := e.tokens.GetToken(ctx, e.id)
+		token, err := e.tokens.get(ctx, e.id, true)
 		left := time.Until(until)
 		switch {
 		case err != nil && !isTransient(ctx, err):
@@ -332,7 +333,7 @@ func (e *editor) pause(ctx context.Context, cause error) error {
 
 // backOff waits as after a number of failures, most at most.
 func (s *service) backOff(ctx context.Context, failures int, most time.Duration) error {
-	timer := time.NewTimer(min(most, s.retry.backoff(failures, rand.Float64())))
+	timer := time.NewTimer(min(most, s.engine.Policy.Backoff(failures, rand.Float64())))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -344,7 +345,7 @@ func (s *service) backOff(ctx context.Context, failures int, most time.Duration)
 
 func (e *editor) info() CallInfo {
 	s := e.tokens.service
-	return s.info(patchToken, s.known.Load().Clean(e.id)) // an id can be a credential by mistake
+	return s.info(patchToken, s.engine.Known.Secrets().Clean(e.id)) // an id can be a credential by mistake
 }
 
 // isTransient reports whether a call that ended with err may succeed if it is made
@@ -357,8 +358,7 @@ func isTransient(ctx context.Context, err error) bool {
 	if !errors.As(err, &refused) {
 		return errors.As(err, new(*NotSentError)) || errors.As(err, new(*ReadError))
 	}
-	retry := ruleOfStatus(refused.StatusCode).retry
-	return retry == retryReplayed || retry == retryConflict
+	return engine.IsTransient(refused.StatusCode)
 }
 
 // checkWritable refuses an edit of what no client can write.

@@ -29,6 +29,11 @@ var (
 // was none, it is a [*ReadError], or a [*RateLimitedError] where the rate limit kept
 // the request from being sent.
 func (t *V2Tokens) GetToken(ctx context.Context, id string) (*Token, error) {
+	return t.get(ctx, id, false)
+}
+
+// get is GetToken, if noGrace with a context that has the grace already.
+func (t *V2Tokens) get(ctx context.Context, id string, noGrace bool) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade
 	}
@@ -36,7 +41,7 @@ func (t *V2Tokens) GetToken(ctx context.Context, id string) (*Token, error) {
 		return nil, err
 	}
 	result := readToken{oneToken{id: id}}
-	err := t.service.send(ctx, request{endpoint: getToken, token: id, result: &result, replay: always})
+	err := t.service.send(ctx, request{endpoint: getToken, token: id, result: &result, replay: ReplayIdempotent, noGrace: noGrace})
 	if err != nil {
 		return nil, err
 	}
@@ -143,12 +148,9 @@ func (t *V2Tokens) page(ctx context.Context, options TokensOptions, offset int) 
 	if offset > 0 {
 		query.Set("offset", strconv.Itoa(offset))
 	}
-	err = t.service.send(ctx, request{endpoint: listTokens, query: query.Encode(), result: &page, replay: always})
+	err = t.service.send(ctx, request{endpoint: listTokens, query: query.Encode(), result: &page, replay: ReplayIdempotent})
 	return page, err
 }
-
-// always is the replay of a read.
-func always() Replay { return ReplayIdempotent }
 
 // readToken is the success of GetToken.
 type readToken struct{ oneToken }

@@ -218,6 +218,21 @@ func served(token any, version json.Number) any {
 // dice is what random tokens and patches are made with: a rand.Rand, or a source.
 type dice interface{ IntN(n int) int }
 
+// source turns the bytes of a fuzz input into choices, until they run out.
+type source []byte
+
+// IntN returns a number below n.
+func (s *source) IntN(n int) int {
+	if len(*s) == 0 {
+		return 0
+	}
+	b := (*s)[0]
+	*s = (*s)[1:]
+	return int(b) % n
+}
+
+func pick[T any](d dice, from ...T) T { return from[d.IntN(len(from))] }
+
 var (
 	randomNames   = []string{"a", "b", "c", "0", "1", "-", "~", "/", "01", "-1", "", "lastModified", "lastUsed"}
 	randomScalars = []any{nil, true, json.Number("0"), json.Number("1"), json.Number("1.0"), json.Number("10e-1"), "", "a", "b"}
