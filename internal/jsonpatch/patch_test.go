@@ -57,6 +57,16 @@ func (p patch) encode() []byte {
 
 func (p patch) String() string { return string(p.encode()) }
 
+// err returns the first mistake that can be seen without a document.
+func (p patch) err() error {
+	for i, op := range p {
+		if err := op.Check(); err != nil {
+			return fmt.Errorf("operation %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
 // applyTo applies p to any JSON.
 func (p patch) applyTo(document []byte) ([]byte, error) {
 	value, err := rawjson.Check(document)
