@@ -67,7 +67,7 @@ type Config struct {
 
 	// HTTPClient supplies the Transport and the Timeout. It is copied, and never
 	// changed. Its Timeout is that of one attempt, from the connection to the
-	// last byte of the response; 0 means 30 s. An attempt that exceeds it counts
+	// last byte of the response, and of waiting for that connection; 0 means 30 s. An attempt that exceeds it counts
 	// as one whose connection broke. The waits of a call are not part of it: the
 	// context bounds them. The cookie jar and the redirect policy are not used:
 	// redirects are never followed. nil, or a nil Transport, means a transport of
@@ -78,9 +78,10 @@ type Config struct {
 	// allows TLS 1.1 is refused; which certificates a Transport trusts, and how
 	// many bytes of headers it reads, is up to the caller. A Transport that
 	// ignores the context of its request is abandoned, in a goroutine of its own,
-	// a second after the end of the attempt; the outcome is what is known then. Of
-	// a Transport that is not an [*http.Transport] it is known only whether it has
-	// read the body of the request: see [NotSentError].
+	// a second after the end of the attempt; the outcome is what is known then. An
+	// [*http.Transport] that speaks HTTP/2 needs pings ([http.HTTP2Config]), or a
+	// connection that died silently is used for ever. For any other transport the
+	// client can only tell whether the request body was read: see [NotSentError].
 	HTTPClient *http.Client
 
 	// CancelGrace is how long an attempt that is under way when the context of its
@@ -329,6 +330,8 @@ func newTransport() *http.Transport {
 	transport.MaxResponseHeaderBytes = 256 << 10
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	transport.ForceAttemptHTTP2 = true
+	// Without pings net/http keeps using a connection that died silently.
+	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second}
 	return transport
 }
 
