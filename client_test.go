@@ -10,6 +10,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -1008,4 +1009,74 @@ func TestCredentialFuncThatKeepsWhatItHasRead(t *testing.T) {
 		require.NoError(t, err)
 	}
 	assert.Equal(t, 4, reads)
+}
+
+// dying is a connection of a server that lets nothing through once it has died.
+type dying struct {
+	net.Conn
+	dead atomic.Bool
+}
+
+func (d *dying) Read(p []byte) (int, error) {
+	for {
+		n, err := d.Conn.Read(p)
+		if err != nil || !d.dead.Load() {
+			return n, err
+		}
+	}
+}
+
+func (d *dying) Write(p []byte) (int, error) {
+	if d.dead.Load() {
+		return len(p), nil
+	}
+	return d.Conn.Write(p)
+}
+
+// conns is a listener for connections that come from a channel.
+type conns chan net.Conn
+
+func (c conns) Accept() (net.Conn, error) {
+	conn, ok := <-c
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return conn, nil
+}
+func (conns) Close() error   { return nil }
+func (conns) Addr() net.Addr { return &net.TCPAddr{} }
+
+// A connection of HTTP/2 that died silently is given up after the ping timeout: the next attempt uses a new one.
+func TestHTTP2ConnectionThatDiesSilently(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, _ := newPair(t)
+		var opened []*dying
+		accept := make(conns, 10)
+		transport := tokenpatch.NewTransport()
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetUnencryptedHTTP2(true)
+		transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			client, server := net.Pipe()
+			opened = append(opened, &dying{Conn: server})
+			accept <- opened[len(opened)-1]
+			return client, nil
+		}
+		server := &http.Server{Handler: service, Protocols: transport.Protocols}
+		go func() { _ = server.Serve(accept) }()
+		client := newClientAt(t, "http://localhost", transport, 4)
+		require.NoError(t, patchName(t.Context(), client))
+
+		opened[0].dead.Store(true)
+		began := time.Now()
+		require.NoError(t, patchName(t.Context(), client))
+		assert.Len(t, opened, 2)
+		assert.LessOrEqual(t, time.Since(began), 20*time.Second)
+
+		transport.CloseIdleConnections()
+		close(accept)
+		for _, conn := range opened {
+			_ = conn.Close()
+		}
+		_ = server.Close()
+	})
 }
