@@ -278,9 +278,9 @@ func allow() tokenpatch.Statement {
 }
 
 func TestPatchKeepsWhatAStatementDoesNotKnow(t *testing.T) {
-	token := decodeTokenJSON(t, `{"inlineRole":[{"effect":"allow","sid":1.0,"notResources":null}]}`)
+	token := decodeTokenJSON(t, `{"inlineRole":[{"effect":"allow","sid":1.0,"notResources":[]}]}`)
 	patch := newPatch().SetInlineRole(token.InlineRole.Or(nil)...)
-	assertBody(t, `[{"op":"replace","path":"/inlineRole","value":[{"notResources":null,"effect":"allow","sid":1.0}]}]`, patch)
+	assertBody(t, `[{"op":"replace","path":"/inlineRole","value":[{"notResources":[],"effect":"allow","sid":1.0}]}]`, patch)
 }
 
 func TestPatchUnmarshal(t *testing.T) {
