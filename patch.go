@@ -160,7 +160,7 @@ func (p *Patch) Len() int { return len(p.operations()) }
 
 // Err returns the first mistake as a [*PatchError], or nil. A mistake is an
 // operation that RFC 6902 or a setter refuses, after which nothing is added, or
-// one that V2 allows on no token, such as a write to /_id. A nil Patch is a mistake
+// one that V2 allows on no token, such as a write to /_id or /lastModified. A nil Patch is a mistake
 // too. That a patch is empty, or that it writes the whole document, is an error
 // only of sending it and of [Patch.MarshalJSON].
 func (p *Patch) Err() error {
@@ -376,17 +376,21 @@ func checkTokenRules(op jsonpatch.Operation) error {
 
 var (
 	errNotEditable = errors.New("not editable: a name in the path begins with an underscore")
+	errReadOnly    = errors.New("not editable: no client writes this member")
 	errNoName      = errors.New("not editable: a token has no member with an empty name")
 )
 
 // checkEditable refuses what is at or under a member that begins with an
-// underscore, or whose name is empty, which some servers take for the whole
-// token. A slash inside a reference token is escaped, so that each one in path
-// starts a token.
+// underscore, a member that the schema has and that is no setting, and one whose name
+// is empty, which some servers take for the whole token. A slash inside a reference
+// token is escaped, so that each one in path starts a token.
 func checkEditable(path jsonpatch.Pointer) error {
+	member, name := memberOf(path)
 	switch {
 	case strings.Contains(string(path), "/_"):
 		return errNotEditable
+	case rawjson.Has(tokenProperties, name) && !slices.Contains(settings, member):
+		return errReadOnly
 	case strings.HasPrefix(string(path)+"/", "//"):
 		return errNoName
 	}
