@@ -182,6 +182,63 @@ type V2Config struct {
 	Share float64
 }
 
+// LogValue returns the settings without credentials. Of functions, the HTTP client, the
+// logger and the budget it has whether they are set.
+func (c Config) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.Any("v1", c.V1),
+		slog.Any("v2", c.V2),
+		slog.Bool("httpClient", c.HTTPClient != nil),
+		slog.Duration("cancelGrace", c.CancelGrace),
+		slog.String("userAgent", c.UserAgent),
+		slog.Bool("logger", c.Logger != nil),
+		slog.Group("retry",
+			slog.Int("maxAttempts", c.Retry.MaxAttempts),
+			slog.Duration("minBackoff", c.Retry.MinBackoff),
+			slog.Duration("maxBackoff", c.Retry.MaxBackoff),
+			slog.Duration("maxRateLimitWait", c.Retry.MaxRateLimitWait)),
+		slog.Bool("budget", c.Budget != nil),
+		slog.Int64("maxResponseBytes", c.MaxResponseBytes),
+		slog.Bool("allowInsecureHTTP", c.AllowInsecureHTTP),
+	)
+}
+
+// LogValue returns the settings without credentials, as [Config.LogValue] does.
+func (c V1Config) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("baseURL", printableBase(c.BaseURL)),
+		slog.Any("apiKey", c.APIKey),
+		slog.Bool("apiKeyFunc", c.APIKeyFunc != nil),
+		slog.String("account", c.Account),
+	)
+}
+
+// LogValue returns the settings without credentials, as [Config.LogValue] does.
+func (c V2Config) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("baseURL", printableBase(c.BaseURL)),
+		slog.Any("accessToken", c.AccessToken),
+		slog.Bool("accessTokenFunc", c.AccessTokenFunc != nil),
+		slog.Bool("oauth", c.OAuth),
+		slog.Int("apiVersion", c.APIVersion),
+		slog.String("account", c.Account),
+		slog.Float64("share", c.Share),
+	)
+}
+
+// printableBase returns a base URL without what NewClient refuses in it, which can be a
+// credential.
+func printableBase(base string) string {
+	u, err := url.Parse(base)
+	switch {
+	case base == "":
+		return ""
+	case err != nil || u.Host == "":
+		return "not a URL with a host"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+}
+
 // RetryPolicy is how often and how soon a call is tried again. The zero value is
 // the default. Whether a request may be sent again at all is another question: see
 // [Patch.Replay].

@@ -268,9 +268,10 @@ func TestErrorBodyIsCut(t *testing.T) {
 // A code and a message are read from a body that is longer than what is kept.
 func TestErrorBodyIsReadBeyondItsCut(t *testing.T) {
 	service, client := newPair(t)
-	service.Inject(tokenpatchtest.Fault{Status: 400, Body: `{"padding": "` + strings.Repeat("x", 8<<10) + `", "code": "c", "message": "m"}`})
+	padding, long := strings.Repeat("x", 8<<10), strings.Repeat("m", 2<<10)
+	service.Inject(tokenpatchtest.Fault{Status: 400, Body: `{"padding": "` + padding + `", "code": "c", "message": "` + long + `"}`})
 	got := assertAs[*tokenpatch.InvalidRequestError](t, patchName(t.Context(), client))
-	assert.Equal(t, "c: m", got.Code+": "+got.Message)
+	assert.Equal(t, "c: "+long[:1<<10], got.Code+": "+got.Message)
 }
 
 // A refusal that breaks off is a refusal.
