@@ -190,3 +190,40 @@ func decoded(data string) (token tokenpatch.Token) {
 	}
 	return token
 }
+
+// A program that sends patches of others can hold them against a policy first.
+func ExamplePatch_Operations() {
+	var patch tokenpatch.Patch
+	if err := json.Unmarshal([]byte(`{"comment": "quarterly review", "patch": [{"op": "replace", "path": "/role", "value": "admin"}]}`), &patch); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, op := range patch.Operations() {
+		if op.Path == tokenpatch.PathRole && string(op.Value) == `"admin"` {
+			fmt.Printf("refused: %s of %s to %s\n", op.Op, op.Path, op.Value)
+		}
+	}
+	// Output: refused: replace of /role to "admin"
+}
+
+func ExamplePatch_CommentText() {
+	patch := tokenpatch.NewPatch().SetName("ci").Comment("quarterly review")
+	fmt.Println(patch.CommentText())
+	// Output: quarterly review
+}
+
+// A service that cannot test /lastModified refuses a guarded patch although the token is as it was.
+func ExamplePatch_WithoutLastModified() {
+	before := tokenpatch.Token{ID: "61095542756dba551110ae21", Role: tokenpatch.Set(tokenpatch.RoleWriter), LastModified: 1469326565348}
+	guarded := tokenpatch.NewPatch().SetRole(tokenpatch.RoleReader).Guard(before)
+	fmt.Println(guarded)
+	fmt.Println()
+	fmt.Println(guarded.WithoutLastModified())
+	// Output:
+	// test /role "writer"
+	// test /lastModified 1469326565348
+	// replace /role "reader"
+	//
+	// test /role "writer"
+	// replace /role "reader"
+}

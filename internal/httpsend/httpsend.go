@@ -45,6 +45,7 @@ type Result struct {
 type Transport struct {
 	*Sender
 	Observer Observer // nil if there is none
+	NoGrace  bool     // whether an attempt ends with its caller's context at once
 	Result   Result   // of the latest attempt
 
 	response http.Response
