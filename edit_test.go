@@ -487,6 +487,7 @@ func TestSettle(t *testing.T) {
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			service, client := newPair(t)
+			service.SetOptions(tokenpatchtest.Options{Members: []string{"future"}})
 			require.NoError(t, service.AddV2(token))
 			before, err := client.V2.GetToken(t.Context(), idV2)
 			require.NoError(t, err)
