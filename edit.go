@@ -201,10 +201,10 @@ func (e *editor) write(ctx, graced context.Context, c *change) (token, newer *To
 			return nil, nil, err
 		}
 		if refused || c.unguarded || e.settling > 0 || ctx.Err() != nil { // or sending it again may settle it
-			current, readErr := e.read(graced, err, func(t *Token) bool { return !refused || c.isMadeIn(t) || c.isOvertakenBy(t) })
+			current, readErr := e.read(graced, e.unread(err), func(t *Token) bool { return !refused || c.isMadeIn(t) || c.isOvertakenBy(t) })
 			switch {
 			case readErr != nil:
-				return nil, nil, e.unread(refused, err, readErr)
+				return nil, nil, readErr
 			case c.isMadeIn(current):
 				return current, nil, nil
 			case c.isOvertakenBy(current):
@@ -279,14 +279,15 @@ func (e *editor) afterApplied(ctx context.Context, c *change, token *Token, err 
 	return nil, err
 }
 
-// unread is the error of a change that ended with err, and whose token could not be
-// read. A refusal by a guard proves nothing then: a gateway may have sent the change
-// twice, and the first copy may have been applied.
-func (e *editor) unread(refused bool, err, readErr error) error {
-	if refused && e.unknown == nil {
-		return &OutcomeUnknownError{CallInfo: e.info(), Err: readErr}
+// unread is the error of a change that ended with err while its token cannot be
+// read. A refusal proves nothing then: a gateway may have sent the change twice, and
+// the first copy may have been applied.
+func (e *editor) unread(err error) error {
+	var refused *PatchFailedError
+	if !errors.As(err, &refused) || e.unknown != nil {
+		return err
 	}
-	return readErr
+	return &OutcomeUnknownError{CallInfo: e.info(), Attempts: refused.Attempts, Err: err}
 }
 
 // read reads the token after a change that ended with cause. A read that is older
