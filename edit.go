@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strconv"
 	"time"
@@ -233,7 +234,7 @@ func (e *editor) send(ctx context.Context, c *change) (*Token, error) {
 	if c.unguarded {
 		replay = ReplayUnsafe
 	}
-	token, err := e.tokens.patch(ctx, e.id, c.patch, replay)
+	token, err := e.tokens.patch(ctx, e.id, c.patch, replay, c.before.LastModified)
 	switch {
 	case OutcomeOf(err) == OutcomeUnknown:
 		e.unknown = err
@@ -350,7 +351,8 @@ func (e *editor) info() CallInfo {
 }
 
 // isTransient reports whether a call that ended with err may succeed if it is made
-// again soon.
+// again soon. A read may also succeed after a status that no read has: on a
+// connection that is out of step, it gets the response to the change before it.
 func isTransient(ctx context.Context, err error) bool {
 	if ctx.Err() != nil {
 		return false
@@ -358,6 +360,10 @@ func isTransient(ctx context.Context, err error) bool {
 	var refused *APIError
 	if !errors.As(err, &refused) {
 		return errors.As(err, new(*NotSentError)) || errors.As(err, new(*ReadError))
+	}
+	switch refused.StatusCode {
+	case http.StatusConflict, http.StatusUnprocessableEntity:
+		return true
 	}
 	return engine.IsTransient(refused.StatusCode)
 }
