@@ -139,7 +139,7 @@ func (c *call) info() CallInfo {
 
 // info describes a call of an endpoint.
 func (s *service) info(e *endpoint, token string) CallInfo {
-	return CallInfo{API: s.api, Method: e.method, Route: e.route, Token: token}
+	return CallInfo{API: s.api, Host: s.base.Host, Method: e.method, Route: e.route, TokenID: token}
 }
 
 // err is the error of the whole call.

@@ -26,17 +26,17 @@ import (
 // which [Patch.Err] returns.
 func Diff(before, after Token) *Patch {
 	p := NewPatch()
-	diffField(p, PathName, before.Name, after.Name, sameField(sameText), appendText)
-	diffField(p, PathDescription, before.Description, after.Description, sameField(sameText), appendText)
-	diffField(p, PathRole, before.Role, after.Role, sameRole, appendText)
-	diffField(p, PathCustomRoleIDs, before.CustomRoleIDs, after.CustomRoleIDs, sameRoleIDs, appendStrings)
-	diffField(p, PathInlineRole, before.InlineRole, after.InlineRole, sameStatements, appendStatements)
-	diffField(p, PathDefaultAPIVersion, before.DefaultAPIVersion, after.DefaultAPIVersion, sameField(equal[int]), appendInt)
+	diffField(p, PathName, before.Name, after.Name, sameField(sameText), textCodec)
+	diffField(p, PathDescription, before.Description, after.Description, sameField(sameText), textCodec)
+	diffField(p, PathRole, before.Role, after.Role, sameRole, roleCodec)
+	diffField(p, PathCustomRoleIDs, before.CustomRoleIDs, after.CustomRoleIDs, sameRoleIDs, textsCodec)
+	diffField(p, PathInlineRole, before.InlineRole, after.InlineRole, sameStatements, statementsCodec)
+	diffField(p, PathDefaultAPIVersion, before.DefaultAPIVersion, after.DefaultAPIVersion, sameField(equal[int]), versionCodec)
 	return p
 }
 
 // diffField adds to p the operation that makes before after, unless same.
-func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(a, b Field[T]) bool, appendTo func([]byte, T) []byte) {
+func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(a, b Field[T]) bool, codec rawjson.Codec[T]) {
 	op := jsonpatch.OpReplace
 	switch {
 	case same(before, after):
@@ -49,7 +49,7 @@ func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(
 	}
 	var value any // null
 	if after.IsSet() {
-		value = json.RawMessage(appendTo(nil, after.value))
+		value = json.RawMessage(codec.Append(nil, &after.value))
 	}
 	p.withValue(op, path, value)
 }
@@ -62,7 +62,7 @@ func equal[T comparable](a, b T) bool { return a == b }
 
 // sameText compares what would be sent: text that is not UTF-8 is mended.
 func sameText(a, b string) bool {
-	return a == b || jsonpatch.Equal(appendText(nil, a), appendText(nil, b))
+	return a == b || jsonpatch.Equal(textCodec.Append(nil, &a), textCodec.Append(nil, &b))
 }
 
 // The three members of access are the same if they give the same access.
@@ -81,7 +81,7 @@ func sameStatements(a, b Field[[]Statement]) bool {
 
 // sameStatement compares what would be sent.
 func sameStatement(a, b Statement) bool {
-	return jsonpatch.Equal(appendStatement(nil, a), appendStatement(nil, b))
+	return jsonpatch.Equal(statementCodec.Append(nil, &a), statementCodec.Append(nil, &b))
 }
 
 // sameMembers reports whether two tokens are the same in some members, as [Diff]

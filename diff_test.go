@@ -221,11 +221,11 @@ func TestDiffMayBeSentAgain(t *testing.T) {
 
 func TestGuard(t *testing.T) {
 	const token = `{"_id":"i","ownerId":"o","memberId":"m","name":"n","role":null,"defaultApiVersion":null,"customRoleIds":["b","a"],"token":"1234",
-		"inlineRole":[{"effect":"allow","sid":1.50,"notResources":null}],"creationDate":1,"lastModified":2,"_links":{},"x":{"y":[1.0]},"a/b":1}`
+		"inlineRole":[{"effect":"allow","sid":1.50,"notResources":[]}],"creationDate":1,"lastModified":2,"_links":{},"x":{"y":[1.0]},"a/b":1}`
 	const (
 		version = `{"op":"test","path":"/lastModified","value":2}`
 		roles   = `{"op":"test","path":"/customRoleIds","value":["b","a"]}`
-		policy  = `{"op":"test","path":"/inlineRole","value":[{"notResources":null,"effect":"allow","sid":1.50}]}`
+		policy  = `{"op":"test","path":"/inlineRole","value":[{"notResources":[],"effect":"allow","sid":1.50}]}`
 	)
 	tests := []struct {
 		name  string
@@ -313,9 +313,10 @@ func TestGuardOfNothing(t *testing.T) {
 	}
 }
 
-// What a guard tests is what the service has, also where it breaks its schema.
+// What a guard tests is what the service has, members that this version does not know included.
 func TestGuardLetsTheUnchangedTokenThrough(t *testing.T) {
-	const document = `{"lastModified":1,"name":"\ud800","inlineRole":[{"actions":["*"]},{"effect":null},{"effect":"","resources":null}],"ownerId":null,"_member":{}}`
+	const document = `{"lastModified":1,"name":"\ud800","description":null,"customRoleIds":[],"inlineRole":[{"effect":"allow","actions":["*"],"sid":1.0},{"effect":"","resources":[]}],
+		"ownerId":"","_member":{"_links":{"self":{"x":null}},"_id":"","role":"","email":"","y":{}}}`
 	before := decodeTokenJSON(t, document)
 	after := before.Clone()
 	after.Name, after.InlineRole = tokenpatch.Set("b"), tokenpatch.Set([]tokenpatch.Statement{allow()})

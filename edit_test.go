@@ -173,7 +173,7 @@ func TestEditTokenGivesUpAfterMaxConflicts(t *testing.T) {
 		assert.Equal(t, want, calls)
 		assertAs[*tokenpatch.PatchFailedError](t, err)
 		assertOutcome(t, notApplied, err)
-		require.ErrorContains(t, err, "PATCH "+pathV2+": another writer changed the token")
+		require.ErrorContains(t, err, "PATCH "+apiV2.Target()+": another writer changed the token")
 	}
 }
 

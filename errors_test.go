@@ -117,7 +117,7 @@ func (c statusCase) bubble(t *testing.T) {
 	}
 	got := assertAs[*tokenpatch.APIError](t, err)
 	assert.Equal(t, tokenpatch.APIError{
-		CallInfo: c.api.Info(), StatusCode: c.status, Code: c.code, Message: message, ID: c.id, Attempts: c.sent, Body: body, Err: c.err(),
+		CallInfo: c.api.Info(), StatusCode: c.status, Code: c.code, Message: message, SupportID: c.id, Attempts: c.sent, Body: body, Err: c.err(),
 	}, *got)
 	assert.Equal(t, c.sent, service.RequestCount())
 	assert.Zero(t, service.Changes(c.api.ID))
@@ -135,7 +135,7 @@ func (c statusCase) err() error {
 func (c statusCase) text(message string) string {
 	text := fmt.Sprintf("%d %s: %s", c.status, c.code, message)
 	if c.id != "" {
-		text += " (id " + c.id + ")"
+		text += " (support id " + c.id + ")"
 	}
 	if err := c.err(); err != nil {
 		text += ": " + err.Error()
@@ -146,7 +146,7 @@ func (c statusCase) text(message string) string {
 	if c.outcome == unknown {
 		text = "outcome unknown: " + text
 	}
-	return "tokenpatch: PATCH " + c.api.Path + ": " + text
+	return "tokenpatch: PATCH " + c.api.Target() + ": " + text
 }
 
 // Responses in every other shape keep the status's type, and what can be read.
@@ -204,7 +204,7 @@ func TestErrorBodies(t *testing.T) {
 				}
 				assert.Equal(t, test.code, got.Code)
 				assert.Equal(t, test.message, got.Message)
-				assert.Equal(t, test.id, got.ID)
+				assert.Equal(t, test.id, got.SupportID)
 				assert.Equal(t, test.body, string(got.Body))
 				require.NoError(t, got.Err)
 				assertOutcome(t, notApplied, err)
@@ -234,7 +234,7 @@ func TestValidationErrorDetails(t *testing.T) {
 		{Loc: []any{"body", "roles", 0, "id"}, Msg: "Field required", Type: "missing"},
 		{Msg: "Somewhere", Type: "value_error", Input: json.RawMessage(`null`)},
 	}, got.Details)
-	assert.Equal(t, "tokenpatch: PATCH "+pathV1+": 422 unprocessable_entity: "+
+	assert.Equal(t, "tokenpatch: PATCH "+apiV1.Target()+": 422 unprocessable_entity: "+
 		"body.organization_role: Input should be 'ADMIN', 'MEMBER' or 'EXTERNAL'; body.roles.0.id: Field required; Somewhere", err.Error())
 }
 
@@ -266,9 +266,10 @@ func TestErrorBodyIsCut(t *testing.T) {
 // A code and a message are read from a body that is longer than what is kept.
 func TestErrorBodyIsReadBeyondItsCut(t *testing.T) {
 	service, client := newPair(t)
-	service.Inject(tokenpatchtest.Fault{Status: 400, Body: `{"padding": "` + strings.Repeat("x", 8<<10) + `", "code": "c", "message": "m"}`})
+	padding, long := strings.Repeat("x", 8<<10), strings.Repeat("m", 2<<10)
+	service.Inject(tokenpatchtest.Fault{Status: 400, Body: `{"padding": "` + padding + `", "code": "c", "message": "` + long + `"}`})
 	got := assertAs[*tokenpatch.InvalidRequestError](t, patchName(t.Context(), client))
-	assert.Equal(t, "c: m", got.Code+": "+got.Message)
+	assert.Equal(t, "c: "+long[:1<<10], got.Code+": "+got.Message)
 }
 
 // A refusal that breaks off is a refusal.

@@ -37,7 +37,7 @@ func (t *V2Tokens) get(ctx context.Context, id string, noGrace bool) (*Token, er
 	if t == nil || t.service == nil {
 		return nil, errNotMade
 	}
-	if err := t.service.checkID(id); err != nil {
+	if err := checkID(id, t.service.engine.Known.Secrets()); err != nil {
 		return nil, err
 	}
 	result := readToken{oneToken{id: id}}

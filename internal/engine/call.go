@@ -97,6 +97,9 @@ func (c *call) checkRetry(ctx context.Context, _ *http.Response, _ error) (bool,
 
 // mayRetry reports whether the latest attempt and the number of attempts allow another one.
 func (c *call) mayRetry() bool {
+	if c.engine.Policy.MaxAttempts == 1 {
+		return false // one request, whatever the response was
+	}
 	more := c.failures < c.engine.Policy.MaxAttempts
 	switch c.next {
 	case whenAdmitted:

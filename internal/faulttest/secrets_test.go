@@ -199,6 +199,8 @@ var encodings = map[string]func(string) string{
 	"plain":         func(text string) string { return text },
 	"as Go does":    quoted,
 	"twice":         func(text string) string { return quoted(quoted(text)) },
+	"five times":    func(text string) string { return quoted(quoted(quoted(quoted(quoted(text))))) },
+	"as bytes":      func(text string) string { return codeUnits(text, `0x%02x, `) },
 	"every slash":   func(text string) string { return strings.ReplaceAll(quoted(text), "/", `\/`) },
 	"as code units": func(text string) string { return codeUnits(text, `\u%04x`) },
 	"in capitals":   func(text string) string { return codeUnits(text, `\u%04X`) },
@@ -472,7 +474,7 @@ func TestNoSecretFromConfig(t *testing.T) {
 			s.dump(err)
 		}
 	}
-	supply := func(context.Context) (tokenpatch.Secret, error) { return credential, nil }
+	supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return credential, nil }
 	for _, secret := range []tokenpatch.Secret{marker + "\n", marker + " x", marker + "\u00e9", "Bearer " + marker} {
 		for _, config := range []tokenpatch.Config{
 			{V1: tokenpatch.V1Config{APIKey: secret}}, {V2: tokenpatch.V2Config{AccessToken: secret}},
@@ -489,10 +491,12 @@ func TestNoSecretFromConfig(t *testing.T) {
 // A credential function may return a credential with an error, or one that cannot be sent.
 func TestNoSecretFromCredentialFuncs(t *testing.T) {
 	var s spill
-	for _, supply := range []func(context.Context) (tokenpatch.Secret, error){
-		func(context.Context) (tokenpatch.Secret, error) { return marker, errors.New("cannot use " + marker) },
-		func(context.Context) (tokenpatch.Secret, error) { return marker + "\n", nil },
-		func(context.Context) (tokenpatch.Secret, error) { return marker + " x", nil },
+	for _, supply := range []func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error){
+		func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+			return marker, errors.New("cannot use " + marker)
+		},
+		func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker + "\n", nil },
+		func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker + " x", nil },
 	} {
 		s.call(t, s.client(t, "", func(c *tokenpatch.Config) {
 			c.V1.APIKey, c.V2.AccessToken = "", ""
@@ -515,7 +519,7 @@ func TestNoSecretFromPanics(t *testing.T) {
 		},
 		"supply": func(c *tokenpatch.Config) {
 			c.V1.APIKey, c.V2.AccessToken = "", ""
-			c.V1.APIKeyFunc = func(context.Context) (tokenpatch.Secret, error) { panic("broken") }
+			c.V1.APIKeyFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { panic("broken") }
 			c.V2.AccessTokenFunc = c.V1.APIKeyFunc
 		},
 	} {
@@ -616,7 +620,7 @@ func TestNoSecretFromRotatedCredentials(t *testing.T) {
 	var s spill
 	client := s.client(t, "http://localhost", func(c *tokenpatch.Config) {
 		n := 0
-		supply := func(context.Context) (tokenpatch.Secret, error) {
+		supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
 			n++
 			return tokenpatch.Secret([]string{marker + "-one", marker + "-two"}[n%2]), nil
 		}
@@ -640,7 +644,7 @@ func TestNoSecretFromIDs(t *testing.T) {
 		return respond(404, "application/json", ""), nil
 	}), func(c *tokenpatch.Config) {
 		c.V2.AccessToken = ""
-		c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { return marker, nil }
+		c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker, nil }
 	})
 	_ = patchName(t.Context(), supplied) // from here on it knows the credential
 	for _, id := range []string{credential, marker, marker + "\n", strings.Repeat(marker, 20), "x" + marker, strings.ToUpper(marker)} {
