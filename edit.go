@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tokenpatch/tokenpatch/internal/engine"
@@ -368,25 +369,22 @@ func isTransient(ctx context.Context, err error) bool {
 	return engine.IsTransient(refused.StatusCode)
 }
 
-// checkWritable refuses an edit of what no client can write.
+// checkWritable refuses an edit of what no client writes.
 func checkWritable(before, after Token) error {
-	after.Name, after.Description, after.Role = before.Name, before.Description, before.Role
-	after.CustomRoleIDs, after.InlineRole = before.CustomRoleIDs, before.InlineRole
-	after.DefaultAPIVersion = before.DefaultAPIVersion
-	is, was := after.encode(), before.encode()
-	if jsonpatch.Equal(is, was) {
-		return nil
-	}
-	name := ""
-	for _, document := range []json.RawMessage{is, was} {
+	var fixed []Pointer
+	for _, document := range []json.RawMessage{after.encode(), before.encode()} {
 		for quoted := range rawjson.Members(document) {
-			member := string(rawjson.Unquote(quoted))
-			if name == "" && !after.has(before, []Pointer{NewPointer(member)}) {
-				name = member
+			if name := string(rawjson.Unquote(quoted)); isServers(name) {
+				fixed = append(fixed, NewPointer(name))
 			}
 		}
 	}
-	return &InputError{Field: "edit", Value: strconv.Quote(shorten(name, 64)), Want: "a change to the settings alone: no client writes this member"}
+	if after.has(before, fixed) {
+		return nil
+	}
+	i := slices.IndexFunc(fixed, func(path Pointer) bool { return !after.has(before, []Pointer{path}) })
+	name := strings.TrimPrefix(string(fixed[i]), "/")
+	return &InputError{Field: "edit", Value: strconv.Quote(shorten(name, 64)), Want: "no change of this member, which no client writes"}
 }
 
 // Settle reads the token to find out the outcome of a patch whose

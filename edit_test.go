@@ -83,9 +83,7 @@ func TestEditTokenRefusesWrongInput(t *testing.T) {
 	change := func(f func(*tokenpatch.Token)) func(*tokenpatch.Token) error {
 		return func(token *tokenpatch.Token) error { f(token); return nil }
 	}
-	const member = "want a change to the settings alone: no client writes this member"
-	var other tokenpatch.Token
-	require.NoError(t, other.UnmarshalJSON([]byte(`{"_id": "x", "unknown": 1}`)))
+	const member = "want no change of this member, which no client writes"
 	tests := []struct {
 		name, id string
 		options  tokenpatch.EditOptions
@@ -99,7 +97,8 @@ func TestEditTokenRefusesWrongInput(t *testing.T) {
 		{"id", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.ID = "x" }), `tokenpatch: edit: "_id": ` + member, 1},
 		{"owner", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.OwnerID += "x" }), `tokenpatch: edit: "ownerId": ` + member, 1},
 		{"value", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.Token = tokenpatch.Set(tokenpatch.Secret("secret")) }), `tokenpatch: edit: "token": ` + member, 1},
-		{"extra", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.Extra = other.Extra }), `tokenpatch: edit: `, 1},
+		{"extra", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { _ = token.Extra.Set("_access", 1) }), `tokenpatch: edit: "_access": ` + member, 1},
+		{"an empty name", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { _ = token.Extra.Set("", 1) }), `tokenpatch: edit: "": ` + member, 1},
 		{"statement", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) {
 			token.InlineRole = tokenpatch.Set([]tokenpatch.Statement{{}})
 		}), "tokenpatch: patch: ", 1},
@@ -138,6 +137,27 @@ func TestEditTokenCopies(t *testing.T) {
 	token, _ := service.V2(idV2)
 	assert.Contains(t, string(token), `"customRoleIds":["c","b"]`)
 	assert.Contains(t, string(token), `"viewProject"`)
+}
+
+// A setting that the package has no field for is changed like any other.
+func TestEditTokenOfAnUnknownMember(t *testing.T) {
+	service, client := newPair(t)
+	service.SetOptions(tokenpatchtest.Options{Members: []string{"expiry"}})
+	edit := func(edit func(*tokenpatch.Extra) error) *tokenpatch.Token {
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error { return edit(&token.Extra) })
+		require.NoError(t, err)
+		return token
+	}
+	token := edit(func(extra *tokenpatch.Extra) error { return extra.Set("expiry", 1798761600000) })
+	expiry, _ := token.Extra.Get("expiry")
+	assert.Equal(t, "1798761600000", string(expiry))
+	edit(func(extra *tokenpatch.Extra) error { return extra.Set("expiry", 1798761600000.0) })
+	assert.Equal(t, 1, service.Changes(idV2), "it is as desired already")
+	edit(func(extra *tokenpatch.Extra) error { return extra.Set("expiry", nil) })
+	token = edit(func(extra *tokenpatch.Extra) error { extra.Delete("expiry"); return nil })
+	_, has := token.Extra.Get("expiry")
+	assert.False(t, has)
+	assert.Equal(t, 3, service.Changes(idV2))
 }
 
 // Somebody else is quicker: the token is read again, and both changes stay.
@@ -658,8 +678,8 @@ func TestEditTokenRefusedAndUnread(t *testing.T) {
 		assertOutcome(t, unknown, err)
 		assertAs[*tokenpatch.ForbiddenError](t, err)
 		assertAs[*tokenpatch.PatchFailedError](t, err)
-		require.ErrorContains(t, err, "tokenpatch: PATCH "+pathV2+": outcome unknown: 422 patch_failed: ")
-		require.ErrorContains(t, err, "; tokenpatch: GET "+pathV2+": 403 forbidden: ")
+		require.ErrorContains(t, err, pathV2+": outcome unknown: 422 patch_failed: ")
+		require.ErrorContains(t, err, pathV2+": 403 forbidden: ")
 	})
 }
 
