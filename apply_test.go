@@ -225,7 +225,7 @@ func TestApplyFromManyGoroutines(t *testing.T) {
 				assert.NoError(t, err)
 				x, _ := after.Extra.Get("x")
 				assert.Equal(t, `{"y":[1,2]}`, string(x))
-				assert.Equal(t, 1, tokenpatch.Diff(token, tokenpatch.Token{}).Len())
+				assert.Equal(t, 2, tokenpatch.Diff(token, tokenpatch.Token{}).Len())
 				guarded := members.Guard(token)
 				assert.Equal(t, 5, guarded.Len())
 			}

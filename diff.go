@@ -11,8 +11,9 @@ import (
 
 // Diff returns the smallest patch that turns the settings of before into those of
 // after. The settings are the name, the description, the role, the custom roles,
-// the inline role and the default API version. Other differences are ignored: only
-// the server writes the rest.
+// the inline role, the default API version, and the members of [Token.Extra] whose
+// names do not begin with an underscore. Other differences are ignored: only the
+// server writes the rest.
 //
 // Each setting that differs takes one operation on the whole of it: an add if
 // before has none, a remove if after has none, else a replace. Absent and null
@@ -32,8 +33,31 @@ func Diff(before, after Token) *Patch {
 	diffField(p, PathCustomRoleIDs, before.CustomRoleIDs, after.CustomRoleIDs, sameRoleIDs, textsCodec)
 	diffField(p, PathInlineRole, before.InlineRole, after.InlineRole, sameStatements, statementsCodec)
 	diffField(p, PathDefaultAPIVersion, before.DefaultAPIVersion, after.DefaultAPIVersion, sameField(equal[int]), versionCodec)
+	diffExtra(p, before.Extra, after.Extra)
 	return p
 }
+
+// diffExtra is diffField for the members that have no field.
+func diffExtra(p *Patch, before, after Extra) {
+	for name := range before.All() {
+		if _, stays := after.Get(name); !stays && !isServers(name) {
+			p.Remove(NewPointer(name))
+		}
+	}
+	for name, value := range after.All() {
+		was, had := before.Get(name)
+		switch path := NewPointer(name); {
+		case isServers(name), had && jsonpatch.Equal(was, value):
+		case had:
+			p.Replace(path, value)
+		default:
+			p.Add(path, value)
+		}
+	}
+}
+
+// isServers reports whether a member that has no field is the server's alone.
+func isServers(name string) bool { return checkEditable(jsonpatch.Pointer(NewPointer(name))) != nil }
 
 // diffField adds to p the operation that makes before after, unless same.
 func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(a, b Field[T]) bool, codec rawjson.Codec[T]) {
