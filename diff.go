@@ -11,8 +11,9 @@ import (
 
 // Diff returns the smallest patch that turns the settings of before into those of
 // after. The settings are the name, the description, the role, the custom roles,
-// the inline role and the default API version. Other differences are ignored: only
-// the server writes the rest.
+// the inline role, the default API version, and the members of [Token.Extra] whose
+// names do not begin with an underscore. Other differences are ignored: only the
+// server writes the rest.
 //
 // Each setting that differs takes one operation on the whole of it: an add if
 // before has none, a remove if after has none, else a replace. Absent and null
@@ -26,17 +27,40 @@ import (
 // which [Patch.Err] returns.
 func Diff(before, after Token) *Patch {
 	p := NewPatch()
-	diffField(p, PathName, before.Name, after.Name, sameField(sameText), appendText)
-	diffField(p, PathDescription, before.Description, after.Description, sameField(sameText), appendText)
-	diffField(p, PathRole, before.Role, after.Role, sameRole, appendText)
-	diffField(p, PathCustomRoleIDs, before.CustomRoleIDs, after.CustomRoleIDs, sameRoleIDs, appendStrings)
-	diffField(p, PathInlineRole, before.InlineRole, after.InlineRole, sameStatements, appendStatements)
-	diffField(p, PathDefaultAPIVersion, before.DefaultAPIVersion, after.DefaultAPIVersion, sameField(equal[int]), appendInt)
+	diffField(p, PathName, before.Name, after.Name, sameField(sameText), textCodec)
+	diffField(p, PathDescription, before.Description, after.Description, sameField(sameText), textCodec)
+	diffField(p, PathRole, before.Role, after.Role, sameRole, roleCodec)
+	diffField(p, PathCustomRoleIDs, before.CustomRoleIDs, after.CustomRoleIDs, sameRoleIDs, textsCodec)
+	diffField(p, PathInlineRole, before.InlineRole, after.InlineRole, sameStatements, statementsCodec)
+	diffField(p, PathDefaultAPIVersion, before.DefaultAPIVersion, after.DefaultAPIVersion, sameField(equal[int]), versionCodec)
+	diffExtra(p, before.Extra, after.Extra)
 	return p
 }
 
+// diffExtra is diffField for the members that have no field.
+func diffExtra(p *Patch, before, after Extra) {
+	for name := range before.All() {
+		if _, stays := after.Get(name); !stays && !isServers(name) {
+			p.Remove(NewPointer(name))
+		}
+	}
+	for name, value := range after.All() {
+		was, had := before.Get(name)
+		switch path := NewPointer(name); {
+		case isServers(name), had && jsonpatch.Equal(was, value):
+		case had:
+			p.Replace(path, value)
+		default:
+			p.Add(path, value)
+		}
+	}
+}
+
+// isServers reports whether a member that has no field is the server's alone.
+func isServers(name string) bool { return checkEditable(jsonpatch.Pointer(NewPointer(name))) != nil }
+
 // diffField adds to p the operation that makes before after, unless same.
-func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(a, b Field[T]) bool, appendTo func([]byte, T) []byte) {
+func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(a, b Field[T]) bool, codec rawjson.Codec[T]) {
 	op := jsonpatch.OpReplace
 	switch {
 	case same(before, after):
@@ -49,7 +73,7 @@ func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(
 	}
 	var value any // null
 	if after.IsSet() {
-		value = json.RawMessage(appendTo(nil, after.value))
+		value = json.RawMessage(codec.Append(nil, &after.value))
 	}
 	p.withValue(op, path, value)
 }
@@ -62,7 +86,7 @@ func equal[T comparable](a, b T) bool { return a == b }
 
 // sameText compares what would be sent: text that is not UTF-8 is mended.
 func sameText(a, b string) bool {
-	return a == b || jsonpatch.Equal(appendText(nil, a), appendText(nil, b))
+	return a == b || jsonpatch.Equal(textCodec.Append(nil, &a), textCodec.Append(nil, &b))
 }
 
 // The three members of access are the same if they give the same access.
@@ -81,7 +105,7 @@ func sameStatements(a, b Field[[]Statement]) bool {
 
 // sameStatement compares what would be sent.
 func sameStatement(a, b Statement) bool {
-	return jsonpatch.Equal(appendStatement(nil, a), appendStatement(nil, b))
+	return jsonpatch.Equal(statementCodec.Append(nil, &a), statementCodec.Append(nil, &b))
 }
 
 // sameMembers reports whether two tokens are the same in some members, as [Diff]

@@ -94,5 +94,5 @@ func (u TokenUpdate) encode() ([]byte, error) {
 			return nil, &InputError{Field: "update.OrganizationRole", Value: strconv.Quote(string(role)), Want: "ADMIN, MEMBER or EXTERNAL"}
 		}
 	}
-	return u.body(), nil
+	return updateCodec.Append(make([]byte, 0, 128), &u), nil
 }

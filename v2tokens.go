@@ -57,18 +57,20 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 // attempt that leaves the outcome unknown, the request is sent again only if
 // [Patch.Replay] allows it. [OutcomeOf] the error is the outcome of the patch; if
 // that is [OutcomeApplied], the patch was applied and only the rest of the response
-// could not be read. A response without the _id that was asked for proves nothing.
+// could not be read. A response without the _id that was asked for proves nothing,
+// and neither does a token that a guarded patch would still change.
 // The patch is sent as it is when the call begins: what is added to it later is not
 // sent.
 //
 // A gateway that sends one request twice is outside of what PatchToken can see: the
 // second copy of a guarded patch fails, and the response may be that one's.
 func (t *V2Tokens) PatchToken(ctx context.Context, id string, patch *Patch) (*Token, error) {
-	return t.patch(ctx, id, patch, patch.Replay())
+	return t.patch(ctx, id, patch, patch.Replay(), 0)
 }
 
-// patch sends a patch. replay is whether it may be sent again.
-func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay Replay) (*Token, error) {
+// patch sends a patch. replay is whether it may be sent again, and before is
+// lastModified of the token that it is for, or 0.
+func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay Replay, before UnixMillis) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade
 	}
@@ -79,7 +81,10 @@ func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay Re
 	if err != nil {
 		return nil, err
 	}
-	result := patchedToken{oneToken{id: id}}
+	result := patchedToken{oneToken: oneToken{id: id}, before: before}
+	if replay == ReplayGuarded {
+		result.guarded = patch.Clone() // what is added to patch meanwhile is not sent
+	}
 	err = t.service.send(ctx, request{
 		endpoint: patchToken, token: id, body: body, result: &result,
 		replay: replay, guarded: patch.hasTest(),
@@ -120,16 +125,35 @@ func (t *oneToken) decode(r *httpsend.Result) error {
 }
 
 // patchedToken is the success of PatchToken.
-type patchedToken struct{ oneToken }
+type patchedToken struct {
+	oneToken
+	guarded *Patch     // that was sent; nil if a token can show nothing of it
+	before  UnixMillis // lastModified before the change, or 0
+}
 
 // read takes a token that cannot be read, or that broke off, for a success once it
 // has the _id.
 func (t *patchedToken) read(r *httpsend.Result) (Outcome, error) {
 	err := t.decode(r)
-	if err == nil || r.Status == http.StatusOK && isSameID(idIn(r.Body), t.id) {
+	switch {
+	case err == nil && t.isBefore(r.Body):
+		return OutcomeUnknown, errors.New("the response is the token as it was before the change")
+	case err == nil || r.Status == http.StatusOK && isSameID(idIn(r.Body), t.id):
 		return OutcomeApplied, err
 	}
 	return OutcomeUnknown, err
+}
+
+// isBefore reports whether the response is the token as it was before the change:
+// a guarded patch would still change it. On a connection that is out of step, a
+// change gets the response to the read before it.
+func (t *patchedToken) isBefore(body []byte) bool {
+	if t.guarded == nil || t.before > 0 && t.token.LastModified > t.before {
+		return false
+	}
+	body = bytes.TrimSpace(body)
+	after, err := t.guarded.byRulesOfV2().apply(body)
+	return err == nil && !jsonpatch.Equal(after, body)
 }
 
 func checkIDOf(t *Token, id string) error {

@@ -44,7 +44,7 @@ func TestPatchTokenRequest(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			service, client := newPair(t)
 			// The response of the service is no matter here: it refuses a description of null.
-			service.Inject(tokenpatchtest.Fault{Status: 200, Body: tokenJSON})
+			service.Inject(tokenpatchtest.Fault{Status: 200, Body: `{"_id": "` + idV2 + `"}`})
 
 			_, err := client.V2.PatchToken(t.Context(), idV2, test.patch)
 

@@ -199,6 +199,8 @@ var encodings = map[string]func(string) string{
 	"plain":         func(text string) string { return text },
 	"as Go does":    quoted,
 	"twice":         func(text string) string { return quoted(quoted(text)) },
+	"five times":    func(text string) string { return quoted(quoted(quoted(quoted(quoted(text))))) },
+	"as bytes":      func(text string) string { return codeUnits(text, `0x%02x, `) },
 	"every slash":   func(text string) string { return strings.ReplaceAll(quoted(text), "/", `\/`) },
 	"as code units": func(text string) string { return codeUnits(text, `\u%04x`) },
 	"in capitals":   func(text string) string { return codeUnits(text, `\u%04X`) },
