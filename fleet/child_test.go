@@ -86,7 +86,7 @@ func (c child) run(ctx context.Context) error {
 	defer store.Close()
 	began := time.Now()
 	if c.Add > 0 {
-		if _, err := store.Add(ctx, c.Run, renames(c.Add)); err != nil {
+		if _, err := store.Add(ctx, c.Run, renames(c.Add), fleet.AddOptions{}); err != nil {
 			return err
 		}
 	}

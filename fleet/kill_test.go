@@ -64,7 +64,7 @@ func newScene(t *testing.T, source string, n int, kinds ...string) *scene {
 	for i := range changes {
 		changes[i] = s.change(t, kinds[i%len(kinds)], i)
 	}
-	added, err := s.store.Add(context.Background(), "kill", all(changes...))
+	added, err := s.store.Add(context.Background(), "kill", all(changes...), fleet.AddOptions{})
 	require.NoError(t, err)
 	require.Equal(t, n, added)
 	return s

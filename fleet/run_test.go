@@ -49,7 +49,7 @@ func (b *bench) token(id string) string {
 
 func (b *bench) add(run string, changes ...fleet.Change) {
 	b.Helper()
-	_, err := b.store.Add(context.Background(), run, all(changes...))
+	_, err := b.store.Add(context.Background(), run, all(changes...), fleet.AddOptions{})
 	require.NoError(b, err)
 }
 
@@ -146,7 +146,8 @@ func TestSomeResults(t *testing.T) {
 		b, ctx := newBench(t, source), context.Background()
 		b.oneOfEach()
 		p := b.progress("run")
-		p.Created = time.Time{}
+		assert.WithinDuration(t, time.Now(), p.Ended, time.Minute)
+		p.Created, p.Ended = time.Time{}, time.Time{}
 		assert.Equal(t, fleet.Progress{Run: "run", Applied: 4, NotApplied: 2}, p)
 		var failed []string
 		for result, err := range b.store.Results(ctx, "run", fleet.StateNotApplied, fleet.StateUnknown) {
