@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -37,6 +38,8 @@ type child struct {
 	Account  string        // whose rate limit is shared through the store; empty is none
 	Add      int           // changes that it adds to the run before
 	For      time.Duration // after which it stops by itself; 0 is never
+	Fail     string        // failpoint at which it kills itself; empty is none
+	FailAt   int           // which time it comes there, from 1
 	Memory   string        // file that gets how long the adding took, and the process's peak of memory
 }
 
@@ -68,6 +71,14 @@ func (c child) work() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	fleet.SetTimes(c.Wait, c.Record)
+	if c.Fail != "" {
+		var times atomic.Int64
+		fleet.SetFailpoint(func(name string) {
+			if name == c.Fail && times.Add(1) == int64(c.FailAt) {
+				killSelf()
+			}
+		})
+	}
 	var err error
 	for range 100 {
 		if err = c.run(ctx); err == nil || ctx.Err() != nil || errors.As(err, new(*fleet.StoppedError)) {
@@ -76,6 +87,18 @@ func (c child) work() error {
 		time.Sleep(100 * time.Millisecond)
 	}
 	return err
+}
+
+// killSelf ends the process as kill -9 does.
+func killSelf() {
+	self, err := os.FindProcess(os.Getpid())
+	if err == nil {
+		err = self.Kill()
+	}
+	if err != nil {
+		panic(err)
+	}
+	select {}
 }
 
 func (c child) run(ctx context.Context) error {
@@ -162,6 +185,21 @@ func (p *process) killAfter(t testing.TB, d time.Duration) bool {
 		require.NoError(t, p.cmd.Process.Kill())
 		<-p.ended
 		return true
+	}
+}
+
+// killed waits until the process has been killed, and reports false if it ended by
+// itself.
+func (p *process) killed(t testing.TB) bool {
+	t.Helper()
+	select {
+	case <-p.ended:
+		var exit *exec.ExitError
+		return errors.As(p.err, &exit) && exit.ExitCode() == -1
+	case <-time.After(time.Minute):
+		_ = p.cmd.Process.Kill()
+		require.FailNow(t, "the process did not end")
+		return false
 	}
 }
 

@@ -152,7 +152,7 @@ var recordTime = 15 * time.Second
 
 // endTime is how long the end of a run waits for the store, once what was sent has
 // its outcome.
-const endTime = 4 * time.Second
+const endTime = 3 * time.Second
 
 // waitTime is how long a worker may wait for the rate limit with one change.
 var waitTime = 30 * time.Second

@@ -24,6 +24,7 @@ import (
 type bench struct {
 	*testing.T
 	service *tokenpatchtest.Service
+	source  string
 	store   *fleet.Store
 	options fleet.Options
 }
@@ -31,7 +32,7 @@ type bench struct {
 func newBench(t *testing.T, source string) *bench {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
-	return &bench{T: t, service: service, store: open(t, source), options: fleet.Options{
+	return &bench{T: t, service: service, source: source, store: open(t, source), options: fleet.Options{
 		ServiceTime: time.Second,
 		Client: tokenpatch.Config{
 			HTTPClient: service.Client(),

@@ -71,7 +71,7 @@ func withHooks(config tokenpatch.Config) tokenpatch.Config {
 func (s *sending) call(ctx context.Context, call func(context.Context) error) error {
 	ctx, s.cancel = context.WithCancelCause(context.WithValue(ctx, sendingKey{}, s))
 	defer s.cancel(nil)
-	late := time.AfterFunc(time.Until(s.until), func() { s.refuse(errLate) })
+	late := time.AfterFunc(time.Until(s.until), func() { s.refuse(errNoTime) })
 	defer late.Stop()
 	defer context.AfterFunc(s.runner.stopping, func() { s.refuse(errDraining) })()
 	return call(ctx)
@@ -121,13 +121,16 @@ func (s *sending) start(ctx context.Context) context.Context {
 	return ctx
 }
 
+// wallClock is the clock that counts while a machine sleeps.
+var wallClock = func() time.Time { return time.Now().Round(0) }
+
 // begin writes an attempt down, and looks at the clocks: the monotonic one, which
 // counts while a process is stopped, and the other one, which counts while a
 // machine sleeps.
 func (s *sending) begin(ctx context.Context) error {
-	began := time.Now()
+	began, wall := time.Now(), wallClock()
 	if began.After(s.until) {
-		return errLate
+		return errNoTime
 	}
 	s.last++
 	if err := s.runner.commits.write(ctx, s.write); err != nil {
@@ -136,8 +139,7 @@ func (s *sending) begin(ctx context.Context) error {
 	}
 	failpoint("before sending")
 	s.attempts = append(s.attempts, attempt{number: s.last})
-	limit := s.runner.timing.send
-	if time.Since(began) > limit || time.Since(began.Round(0)) > limit || time.Now().Round(0).After(s.until.Round(0)) {
+	if limit := s.runner.timing.send; time.Since(began) > limit || wallClock().Sub(wall) > limit {
 		s.attempts[len(s.attempts)-1].unsent = true
 		return errLate
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river/riverdriver"
@@ -180,8 +181,15 @@ func orCause(ctx context.Context, err error) error {
 	return err
 }
 
-// failpoint is called at the moments at which the tests kill a process.
-var failpoint = func(string) {}
+// atFailpoint is what the tests have done at a moment of this name, such as to kill
+// the process.
+var atFailpoint atomic.Pointer[func(name string)]
+
+func failpoint(name string) {
+	if do := atFailpoint.Load(); do != nil {
+		(*do)(name)
+	}
+}
 
 // exec runs one statement in a transaction of its own.
 func (s *Store) exec(ctx context.Context, name, statement string, args ...any) error {

@@ -319,7 +319,7 @@ func (t *task) undecided(err error) verdict {
 // laterAfter is when to look again at a change whose attempt was refused here:
 // soon, unless the store has failed.
 func laterAfter(refused error) time.Duration {
-	if errors.Is(refused, errLate) || errors.Is(refused, errDraining) {
+	if errors.Is(refused, errLate) || errors.Is(refused, errNoTime) || errors.Is(refused, errDraining) {
 		return 0
 	}
 	return time.Second
