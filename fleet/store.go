@@ -30,9 +30,6 @@ type Store struct {
 // storeTimeout bounds one transaction, and one query.
 const storeTimeout = 10 * time.Second
 
-// closeTimeout bounds how long Close waits for a database that does not respond.
-const closeTimeout = 3 * time.Second
-
 // Open opens a store for changing tokens, and creates or migrates its tables:
 // fleet's own, whose names begin with fleet_, and those of River, the job queue.
 // [Store.Close] it when it is no longer used.
@@ -96,26 +93,13 @@ func isConnectionString(source string) bool {
 	return false
 }
 
-// Close closes the store. It does not wait for runs: end them first. It waits a
-// few seconds at most for a database that does not respond.
+// Close closes the store. It does not wait for runs: end them first.
 func (s *Store) Close() error {
-	closed := make(chan error, 1)
-	go func() {
-		var err error
-		if s.db != nil {
-			err = s.db.Close()
-		}
-		if s.reads != s.db {
-			err = errors.Join(err, s.reads.Close())
-		}
-		closed <- err
-	}()
-	select {
-	case err := <-closed:
-		return err
-	case <-time.After(closeTimeout):
-		return errors.New("fleet: close: the database does not respond")
+	err := s.reads.Close()
+	if s.db != nil && s.db != s.reads {
+		err = errors.Join(err, s.db.Close())
 	}
+	return err
 }
 
 // riverDriver is River's, for either database.
