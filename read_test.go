@@ -89,10 +89,10 @@ func TestErrorsOfReads(t *testing.T) {
 				if test.fault.Status != 0 {
 					assert.Equal(t, test.fault.Status, assertAs[*tokenpatch.APIError](t, err).StatusCode)
 				}
-				require.ErrorContains(t, err, "tokenpatch: GET "+pathV2+": ")
+				require.ErrorContains(t, err, "tokenpatch: GET "+apiV2.Target()+": ")
 
 				_, err = ids(client, tokenpatch.TokensOptions{})
-				require.ErrorContains(t, err, "tokenpatch: GET /api/v2/tokens: ")
+				require.ErrorContains(t, err, "tokenpatch: GET app.launchdarkly.com/api/v2/tokens: ")
 				assertOutcome(t, notApplied, err)
 
 				if test.tries > 1 { // a read is sent again until it comes through
@@ -113,7 +113,7 @@ func TestReadThatTheContextEnds(t *testing.T) {
 	cancel()
 	_, err := client.V2.GetToken(ctx, idV2)
 	require.ErrorIs(t, err, context.Canceled)
-	require.EqualError(t, err, "tokenpatch: GET "+pathV2+": request not sent: context canceled")
+	require.EqualError(t, err, "tokenpatch: GET "+apiV2.Target()+": request not sent: context canceled")
 	assertAs[*tokenpatch.ReadError](t, err)
 	assertOutcome(t, notApplied, err)
 	assert.Zero(t, service.RequestCount())
@@ -289,7 +289,7 @@ func TestTokensWhileTheListChanges(t *testing.T) {
 	}
 
 	got, sent, err := pages(`{"items": [{"_id": "a"}], "totalCount": 2147483647}`)
-	require.EqualError(t, err, "tokenpatch: GET /api/v2/tokens: 200 ok: 10 pages in a row have only tokens that were on earlier pages")
+	require.EqualError(t, err, "tokenpatch: GET app.launchdarkly.com/api/v2/tokens: 200 ok: 10 pages in a row have only tokens that were on earlier pages")
 	assert.Equal(t, 200, assertAs[*tokenpatch.APIError](t, err).StatusCode)
 	assertOutcome(t, notApplied, err)
 	assert.Equal(t, []string{"a"}, got)

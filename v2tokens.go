@@ -8,13 +8,16 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
+	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
 // V2Tokens are the access tokens of LaunchDarkly's API: [Client] has them as V2.
@@ -26,14 +29,17 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 	if config.V2.APIVersion < 0 {
 		return nil, &InputError{Field: "Config.V2.APIVersion", Value: strconv.Itoa(config.V2.APIVersion), Want: "a version such as 20240415, or 0 for that one"}
 	}
-	s := &service{shared: shared, api: "V2", field: "Config.V2.AccessToken", retriesConflicts: true}
-	s.headers = s.headers.Clone()
-	s.headers["Ld-Api-Version"] = []string{strconv.Itoa(cmp.Or(config.V2.APIVersion, defaultAPIVersion))}
-	err := s.configure(cmp.Or(config.V2.BaseURL, V2BaseURL), config, "", config.V2.AccessToken, config.V2.AccessTokenFunc)
-	if err != nil {
-		return nil, err
+	scheme := ""
+	if config.V2.OAuth {
+		scheme = "Bearer "
 	}
-	if err := s.limit(config, config.V2.Account, config.V2.Share); err != nil {
+	s, err := newService(shared, config, ownConfig{
+		api: "V2", credential: "AccessToken", baseURL: cmp.Or(config.V2.BaseURL, V2BaseURL),
+		fixed: config.V2.AccessToken, supply: config.V2.AccessTokenFunc, account: config.V2.Account, share: config.V2.Share,
+		scheme: scheme, header: http.Header{"Ld-Api-Version": {strconv.Itoa(cmp.Or(config.V2.APIVersion, defaultAPIVersion))}},
+		retryConflicts: true,
+	})
+	if err != nil {
 		return nil, err
 	}
 	return &V2Tokens{s}, nil
@@ -42,24 +48,23 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 // PatchToken changes the settings of the access token with this id, and
 // returns the token as it then is: PATCH /api/v2/tokens/{id}.
 //
-// An id that is empty, a dot segment, longer than 256 bytes or not UTF-8, or that
-// has control characters, is an [*InputError], as is a client that has no access
-// token; a patch that has a mistake or no operation is a [*PatchError]. After an
+// An id that [CheckTokenID] refuses, or that has a part of a credential that the
+// client knows, is an [*InputError], as is a client that has no access token; a patch that has a mistake or no operation is a [*PatchError]. After an
 // attempt that leaves the outcome unknown, the request is sent again only if
 // [Patch.Replay] allows it. [OutcomeOf] the error is what became of the patch; where
 // that is [OutcomeApplied], the patch was applied and only the response could not be
 // read. The patch is sent as it is when the call begins: what is added to it later
 // is not sent.
 func (t *V2Tokens) PatchToken(ctx context.Context, id string, patch *Patch) (*Token, error) {
-	return t.patch(ctx, id, patch, patch.Clone().Replay)
+	return t.patch(ctx, id, patch, patch.Replay())
 }
 
-// patch sends a patch. replay says whether it may be sent again.
-func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay func() Replay) (*Token, error) {
+// patch sends a patch. replay is whether it may be sent again.
+func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay Replay) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade
 	}
-	if err := t.service.checkID(id); err != nil {
+	if err := checkID(id, t.service.engine.Known.Secrets()); err != nil {
 		return nil, err
 	}
 	body, err := patch.encode()
@@ -135,26 +140,28 @@ func (p *Patch) hasTest() bool {
 
 const maxID = 256 // bytes; the ids in use have 24
 
-// checkID refuses what cannot be an id. Whatever passes is escaped, except
-// that nothing can escape a dot segment: RFC 3986 section 5.2.4. A text that is
-// no id can be a credential, and is not shown where it has a part of one.
-func (s *service) checkID(id string) error {
-	want := ""
+// CheckTokenID returns an [*InputError] if id cannot be the id of an access token of V2: if it is empty, a dot segment, longer
+// than 256 bytes, or not UTF-8, has control characters, or looks like a credential, which is not shown then.
+func CheckTokenID(id string) error { return checkID(id, nil) }
+
+// checkID refuses what cannot be an id. Whatever passes is escaped, except that nothing can escape a dot segment: RFC 3986
+// section 5.2.4. A text with a part of one of the secrets is a credential that was passed by mistake.
+func checkID(id string, secrets *redact.Secrets) error {
+	refuse := func(value, want string) error { return &InputError{Field: "id", Value: value, Want: want} }
 	switch {
 	case id == "":
-		want = "the id of an access token"
+		return refuse(`""`, "the id of an access token")
+	case credentialShape.MatchString(id) || secrets.In(id):
+		return refuse("a credential", "the id of an access token, not its value")
 	case id == "." || id == "..":
-		want = "an id that is not a dot segment"
+		return refuse(id, "an id that is not a dot segment")
 	case len(id) > maxID:
-		want = "at most " + strconv.Itoa(maxID) + " bytes"
-	case !utf8.ValidString(id) || strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		want = "UTF-8 without control characters"
-	default:
-		return nil
+		return refuse(strconv.Itoa(len(id))+" bytes", "at most "+strconv.Itoa(maxID)+" bytes")
+	case !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl):
+		return refuse(strconv.Quote(secrets.Clean(id)), "UTF-8 without control characters")
 	}
-	value := strconv.Quote(s.known.Load().Clean(id[:min(len(id), maxID)]))
-	if len(id) > maxID {
-		value = strconv.Itoa(len(id)) + " bytes"
-	}
-	return &InputError{Field: "id", Value: value, Want: want}
+	return nil
 }
+
+// credentialShape matches the credentials of both APIs: "api-" and a UUID, and "api_" and a JWT.
+var credentialShape = regexp.MustCompile(`(?i)(api|mob|sdk)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|api_ey[a-z0-9_-]+\.[a-z0-9_-]+\.`)
