@@ -67,8 +67,8 @@ func TestAnAttemptThatWasHeldUpIsNotSent(t *testing.T) {
 func TestTheQuietTimeIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, filepath.Join(t.TempDir(), "run.db"), 1, "append")
-	s.child.Timeout, s.child.Service = 3*time.Second, 300*time.Millisecond // so 3 s to send it, 3 s for the attempt, and 0.3 s
-	s.service.Inject(tokenpatchtest.Fault{Match: func(r *http.Request) bool { return r.Method == http.MethodPatch }, Late: 4500 * time.Millisecond})
+	s.child.Timeout, s.child.Service = 5*time.Second, 300*time.Millisecond // so 5 s to send it, 5 s for the attempt, and 0.3 s
+	s.service.Inject(tokenpatchtest.Fault{Match: func(r *http.Request) bool { return r.Method == http.MethodPatch }, Late: 8 * time.Second})
 	s.child.Fail, s.child.FailAt = "after sending", 1
 	require.True(t, start(t, s.child).killed(t))
 	s.child.Fail = ""

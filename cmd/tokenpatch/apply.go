@@ -161,6 +161,9 @@ func (a *app) summary(ctx context.Context, store *fleet.Store) error {
 	if p.NotApplied+p.Unknown > 0 {
 		fmt.Fprintf(a.stdout, "tokenpatch report -run %s tells why\n", printable(a.runName))
 	}
+	if p.Stopped != "" && p.Pending > 0 && p.NotApplied > 0 {
+		fmt.Fprintf(a.stdout, "tokenpatch retry -run %s -outcome not_applied puts back what was refused\n", printable(a.runName))
+	}
 	if p.Pending > 0 {
 		fmt.Fprintln(a.stdout, "the same command goes on with what is pending")
 	}
