@@ -38,6 +38,7 @@ type child struct {
 	Account  string        // whose rate limit is shared through the store; empty is none
 	Add      int           // changes that it adds to the run before
 	For      time.Duration // after which it stops by itself; 0 is never
+	Call     string        // what it does instead of working on the run: add, retry, again or delete
 	Fail     string        // failpoint at which it kills itself; empty is none
 	FailAt   int           // which time it comes there, from 1
 	Memory   string        // file that gets how long the adding took, and the process's peak of memory
@@ -107,6 +108,9 @@ func (c child) run(ctx context.Context) error {
 		return err
 	}
 	defer store.Close()
+	if c.Call != "" {
+		return c.call(ctx, store)
+	}
 	began := time.Now()
 	if c.Add > 0 {
 		if _, err := store.Add(ctx, c.Run, renames(c.Add), fleet.AddOptions{}); err != nil {
@@ -125,6 +129,21 @@ func (c child) run(ctx context.Context) error {
 		_, peak, _ := strings.Cut(string(status), "VmHWM:")
 		peak, _, _ = strings.Cut(peak, "\n")
 		return os.WriteFile(c.Memory, fmt.Appendf(nil, "added %d in %v; peak memory %s; ended with %v", c.Add, adding, strings.TrimSpace(peak), err), 0o600)
+	}
+	return err
+}
+
+// call makes one call beside Run.
+func (c child) call(ctx context.Context, store *fleet.Store) (err error) {
+	switch c.Call {
+	case "add":
+		_, err = store.Add(ctx, c.Run, renames(3), fleet.AddOptions{})
+	case "retry":
+		_, err = store.Retry(ctx, c.Run, fleet.StateNotApplied)
+	case "again":
+		_, err = store.Again(ctx, c.Run)
+	case "delete":
+		err = store.Delete(ctx, c.Run)
 	}
 	return err
 }
