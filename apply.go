@@ -28,12 +28,11 @@ func (p *Patch) Apply(t Token) (Token, error) {
 	if err != nil {
 		return Token{}, err
 	}
-	r := rawjson.NewReader(document)
-	after, err := decodeToken(r)
-	if err = r.Finish(err); err != nil {
+	after, err := tokenCodec.Decode(document)
+	if err != nil {
 		return Token{}, wholePatchError(fmt.Errorf("the result is not a Token: %w", err))
 	}
-	return after, nil
+	return *after, nil
 }
 
 // ApplyJSON returns what the patch makes of any JSON document, or an error and nil:

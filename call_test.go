@@ -402,7 +402,7 @@ func (s *stalled) Close() error { return nil }
 func (s *stalled) Read(p []byte) (int, error) {
 	if !s.begun {
 		s.begun = true
-		return copy(p, "{"), nil
+		return copy(p, `{"_id":"`+idV2+`",`), nil
 	}
 	<-s.ctx.Done()
 	return 0, s.ctx.Err()
@@ -989,7 +989,10 @@ func TestPanicsLeaveTheLimiterIntact(t *testing.T) {
 		},
 		"AccessTokenFunc": func(c *tokenpatch.Config) {
 			c.V2.AccessToken = ""
-			c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { breakNow(); return tokenpatchtest.AccessToken, nil }
+			c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+				breakNow()
+				return tokenpatchtest.AccessToken, nil
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -1095,7 +1098,7 @@ func TestCallsAreIndependent(t *testing.T) {
 		if bytes.Contains(body, []byte("broken")) {
 			panic("broken")
 		}
-		return respond(200, "application/json", `{"_id":"x","name":`+string(body[bytes.Index(body, []byte(`"value":`))+8:len(body)-2])+`}`), nil
+		return respond(200, "application/json", `{"_id":"`+idV2+`","name":`+string(body[bytes.Index(body, []byte(`"value":`))+8:len(body)-2])+`}`), nil
 	}))
 	var wg sync.WaitGroup
 	for i := range 200 {

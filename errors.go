@@ -105,7 +105,7 @@ type APIError struct {
 	CallInfo
 	StatusCode int    // of the response; 429 also where the rate limit kept the request from being sent
 	Code       string // the API's code; where the response has none, the status's name in the same form: "not_found"
-	Message    string // the API's message; where the response has none, a description of the response
+	Message    string // the API's message, the first 1 KiB; where the response has none, a description of the response
 	SupportID  string // identifies the error for the provider's support; empty if the response has none
 	Attempts   int    // how many attempts were made
 	Body       []byte // the response's body, the first 4 KiB, with credentials redacted; nil for a 2xx, which may hold a token's value
@@ -502,20 +502,21 @@ const (
 
 const redacted = redact.Redacted
 
-// refusal is a response that an error is made of, without credentials.
+// refusal is a response that an error is made of. What is kept of it is cleaned first.
 type refusal struct {
 	status                int
-	location, contentType string
-	body                  []byte
+	location, contentType string // cleaned
+	body                  []byte // as it was received
+	secrets               *redact.Secrets
 }
 
 func newRefusal(r *httpsend.Result, secrets *redact.Secrets) refusal {
-	clean := func(text string, limit int) string { return secrets.Clean(text[:min(len(text), limit)]) }
 	return refusal{
 		status:      r.Status,
-		location:    clean(r.Header.Get("Location"), maxErrorHeader),
-		contentType: clean(r.Header.Get("Content-Type"), maxErrorHeader),
-		body:        []byte(clean(string(r.Body[:min(len(r.Body), maxErrorRead)]), maxErrorRead)),
+		location:    secrets.CleanPrefix(r.Header.Get("Location"), maxErrorHeader),
+		contentType: secrets.CleanPrefix(r.Header.Get("Content-Type"), maxErrorHeader),
+		body:        r.Body[:min(len(r.Body), maxErrorRead)],
+		secrets:     secrets,
 	}
 }
 
@@ -530,14 +531,16 @@ func (e *APIError) describe(r refusal) (details []ValidationDetail) {
 	_ = json.Unmarshal(r.body, &wire)
 	var detail string
 	_ = json.Unmarshal(wire.Detail, &detail)
-	details = decodeDetails(wire.Detail)
+	details = r.decodeDetails(wire.Detail)
 
+	clean := func(text string) string { return r.secrets.CleanPrefix(text, maxErrorText) }
+	body := r.secrets.CleanPrefix(string(r.body[:min(len(r.body), 2*maxErrorBody)]), maxErrorBody)
 	e.StatusCode = r.status
-	e.Code = cmp.Or(wire.Code, statusName(r.status))
-	e.Message = cmp.Or(describeRedirect(r), wire.Message, detail, describeDetails(details), describeBody(r))
-	e.SupportID = wire.ID
+	e.Code = cmp.Or(clean(wire.Code), statusName(r.status))
+	e.Message = cmp.Or(describeRedirect(r), clean(wire.Message), clean(detail), describeDetails(details), describeBody(r, body))
+	e.SupportID = clean(wire.ID)
 	if !engine.IsSuccess(r.status) {
-		e.Body = bytes.Clone(r.body[:min(len(r.body), maxErrorBody)])
+		e.Body = []byte(body)
 	}
 	return details
 }
@@ -578,14 +581,14 @@ func statusName(status int) string {
 
 // decodeDetails reads FastAPI's list of what is wrong. It is nil where detail
 // is something else, or has an item that is.
-func decodeDetails(detail json.RawMessage) []ValidationDetail {
+func (r refusal) decodeDetails(detail json.RawMessage) []ValidationDetail {
 	if len(detail) == 0 || detail[0] != '[' {
 		return nil
 	}
 	var details []ValidationDetail
 	for item := range rawjson.Elements(detail) {
 		var d ValidationDetail
-		if json.Unmarshal(item, &d) != nil {
+		if json.Unmarshal([]byte(r.secrets.Clean(string(item))), &d) != nil {
 			return nil
 		}
 		if details = append(details, d); len(details) == maxDetails {
@@ -621,14 +624,14 @@ func describeRedirect(r refusal) string {
 }
 
 // describeBody stands in for a message where a response has none.
-func describeBody(r refusal) string {
+func describeBody(r refusal, body string) string {
 	switch {
-	case len(r.body) == 0:
+	case body == "":
 		return "response without a body"
 	case engine.IsSuccess(r.status): // it may hold a token's value
 		return "unexpected response"
 	}
-	return fmt.Sprintf("unexpected response (%.80s): %.200q", cmp.Or(r.contentType, "no content type"), r.body)
+	return fmt.Sprintf("unexpected response (%.80s): %.200q", cmp.Or(r.contentType, "no content type"), body)
 }
 
 // errNotMade is the error of a call of a zero or nil client.

@@ -1,11 +1,13 @@
 package tokenpatch_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -266,9 +268,10 @@ func TestErrorBodyIsCut(t *testing.T) {
 // A code and a message are read from a body that is longer than what is kept.
 func TestErrorBodyIsReadBeyondItsCut(t *testing.T) {
 	service, client := newPair(t)
-	service.Inject(tokenpatchtest.Fault{Status: 400, Body: `{"padding": "` + strings.Repeat("x", 8<<10) + `", "code": "c", "message": "m"}`})
+	padding, long := strings.Repeat("x", 8<<10), strings.Repeat("m", 2<<10)
+	service.Inject(tokenpatchtest.Fault{Status: 400, Body: `{"padding": "` + padding + `", "code": "c", "message": "` + long + `"}`})
 	got := assertAs[*tokenpatch.InvalidRequestError](t, patchName(t.Context(), client))
-	assert.Equal(t, "c: m", got.Code+": "+got.Message)
+	assert.Equal(t, "c: "+long[:1<<10], got.Code+": "+got.Message)
 }
 
 // A refusal that breaks off is a refusal.
@@ -352,11 +355,8 @@ func TestSuccessThatCannotBeRead(t *testing.T) {
 		status int
 		cause  string
 	}{
-		{"V1 200", apiV1, nil, tokenpatchtest.Fault{Status: 200, Body: `{"name": "ci"}`, Apply: true}, 200, "the API documents 204 for a success"},
-		{"V1 201", apiV1, nil, tokenpatchtest.Fault{Status: 201, Apply: true}, 201, "the API documents 204 for a success"},
-		{"V1 200 with null", apiV1, nil, tokenpatchtest.Fault{Status: 200, Body: "null", Apply: true}, 200, "the API documents 204 for a success"},
 		{"truncated", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: tokenJSON[:99], Apply: true}, 200, "unexpected end of JSON input"},
-		{"another type", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: `{"_id": "x", "name": 5}`, Apply: true}, 200, "name: want a string, got a number"},
+		{"another type", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: `{"_id": "` + idV2 + `", "name": 5}`, Apply: true}, 200, "name: want a string, got a number"},
 		{"too long", apiV2, func(c *tokenpatch.Config) { c.MaxResponseBytes = 512 }, tokenpatchtest.Fault{}, 200, "the response body is longer than 512 bytes"},
 		{"cut in the middle", apiV2, nil, tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle}, 200, "unexpected EOF"},
 	}
@@ -401,6 +401,12 @@ func TestSuccessThatProvesNothing(t *testing.T) {
 		{"V1 error in a list", apiV1, 201, `{"detail": [{"loc": ["body"], "msg": "m", "type": "t"}]}`, wantV1},
 		{"V1 V2's error", apiV1, 200, `{"code": "c", "message": "m"}`, wantV1},
 		{"V1 broken JSON", apiV1, 200, `{"name": "c`, wantV1},
+		{"V1 200", apiV1, 200, "", wantV1},
+		{"V1 a login page of JSON", apiV1, 200, `{"error":"session expired"}`, wantV1},
+		{"V1 null", apiV1, 200, "null", wantV1},
+		{"V1 false", apiV1, 200, "false", wantV1},
+		{"V1 a text", apiV1, 200, `"please sign in"`, wantV1},
+		{"V1 201", apiV1, 201, `{"name": "ci"}`, wantV1},
 		{"V1 202", apiV1, 202, "", wantV1},
 		{"V1 206", apiV1, 206, "", wantV1},
 		{"V1 207", apiV1, 207, "", wantV1},
@@ -419,6 +425,12 @@ func TestSuccessThatProvesNothing(t *testing.T) {
 		{"an array", apiV2, 200, "[]", "want an object, got an array"},
 		{"a text", apiV2, 200, `"{"`, "want an object, got a string"},
 		{"an id of another type", apiV2, 200, `{"_id": 5}`, "_id: want a string, got a number"},
+		{"another token", apiV2, 200, `{"_id": "61095542756dba551110ae22"}`, "the response is another token"},
+		{"an id of something else", apiV2, 200, `{"error": {"_id": "` + idV2 + `"}}`, "the response is not a token: it has no _id"},
+		{"an id of something else, broken off", apiV2, 200, `{"error": {"_id": "` + idV2 + `"}, "a`, "unexpected end of JSON input"},
+		{"another token, broken off", apiV2, 200, `{"_id": "61095542756dba551110ae22", "name": "a`, "unexpected end of JSON input"},
+		{"two ids, broken off", apiV2, 200, `{"_id": "` + idV2 + `", "_id": "x", "name": "a`, "unexpected end of JSON input"},
+		{"broken off before the id", apiV2, 200, `{"name": "a", "_id": "` + idV2, "unexpected end of JSON input"},
 		{"braces", apiV2, 200, "{}}", "invalid character '}' after top-level value"},
 		{"a script", apiV2, 200, "{ x: 1 }", "invalid character 'x' looking for beginning of object key string"},
 	}
@@ -448,13 +460,33 @@ func TestSuccessThatProvesNothing(t *testing.T) {
 	}
 }
 
+// A token that breaks off proves that the change was applied once its own _id is
+// there, and no earlier.
+func TestSuccessCutAnywhere(t *testing.T) {
+	const before, behind = `{"name": "ci", "_member": {"_id": "` + idV2 + `"}, "_id": "`, `", "role": "reader", "_links": {}}`
+	body := before + strings.ToUpper(idV2) + behind
+	for length := range len(body) {
+		_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			return respond(200, "application/json", body[:length]), nil
+		}))
+		want := unknown
+		if length > len(before)+len(idV2) {
+			want = applied
+		}
+		err := appendRole(t.Context(), client)
+		require.Error(t, err)
+		assertOutcome(t, want, err)
+	}
+}
+
 func TestSuccessOfExactlyTheLimit(t *testing.T) {
-	const body = `{"_id": "x"}`
+	const body = `{"_id": "` + idV2 + `"}`
 	service, client := newPair(t, func(c *tokenpatch.Config) { c.MaxResponseBytes = int64(len(body)) })
 	service.Inject(tokenpatchtest.Fault{Status: 200, Body: body, Apply: true})
 	token, err := client.V2.PatchToken(t.Context(), idV2, tokenpatch.NewPatch().SetName("x"))
 	require.NoError(t, err)
-	assert.Equal(t, "x", token.ID)
+	assert.Equal(t, idV2, token.ID)
 }
 
 // A server can respond with a status below 100. net/http lets it pass.
@@ -725,5 +757,62 @@ func checkFuzzed(t *testing.T, status, success int, err error, own map[int]strin
 	if errors.As(err, &api) {
 		require.Equal(t, status, api.StatusCode)
 		require.LessOrEqual(t, len(api.Body), 4<<10)
+	}
+}
+
+// A program may make an error of a status by itself, as its tests do.
+func TestErrorsWithoutAStatus(t *testing.T) {
+	for _, test := range []struct {
+		err     error
+		text    string
+		outcome tokenpatch.Outcome
+	}{
+		{&tokenpatch.InvalidRequestError{}, "400 bad_request", notApplied},
+		{&tokenpatch.UnauthorizedError{}, "401 unauthorized", notApplied},
+		{&tokenpatch.ForbiddenError{}, "403 forbidden", notApplied},
+		{&tokenpatch.NotFoundError{}, "404 not_found", notApplied},
+		{&tokenpatch.ConflictError{}, "409 conflict", notApplied},
+		{&tokenpatch.ValidationError{}, "422 unprocessable_entity", notApplied},
+		{&tokenpatch.PatchFailedError{}, "422 unprocessable_entity", notApplied},
+		{&tokenpatch.RateLimitedError{}, "429 too_many_requests", notApplied},
+		{&tokenpatch.ServerError{}, "500 internal_server_error", unknown},
+	} {
+		require.EqualError(t, test.err, "tokenpatch: "+test.text)
+		assertOutcome(t, test.outcome, test.err)
+		assertOutcome(t, test.outcome, fmt.Errorf("wrapped: %w", test.err))
+	}
+}
+
+// What a log or a program that reads JSON gets of an error.
+func TestErrorsInLogsAndJSON(t *testing.T) {
+	service, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}))
+	service.Inject(
+		tokenpatchtest.Fault{Status: 403, Body: `{"code":"forbidden","message":"Not you.","id":"93f6f2ae"}`},
+		tokenpatchtest.Fault{Status: 503, Body: `{"code":"down","message":"Later.","id":"93f6f2af"}`},
+	)
+	refused, failed := patchName(t.Context(), client), patchName(t.Context(), client)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, test := range []struct {
+		err  error
+		want map[string]any
+	}{
+		{refused, map[string]any{"status": 403.0, "code": "forbidden", "support_id": "93f6f2ae", "attempts": 1.0, "outcome": "not_applied"}},
+		{failed, map[string]any{"status": 503.0, "code": "down", "support_id": "93f6f2af", "attempts": 1.0, "outcome": "unknown"}},
+		{patchName(ctx, client), map[string]any{"outcome": "not_applied"}},
+	} {
+		test.want["error"], test.want["api"], test.want["host"] = test.err.Error(), "V2", apiV2.Host()
+		test.want["method"], test.want["route"], test.want["token_id"] = "PATCH", "/api/v2/tokens/{id}", idV2
+		var logged bytes.Buffer
+		slog.New(slog.NewJSONHandler(&logged, nil)).Error("failed", "error", test.err)
+		var line struct{ Error map[string]any }
+		require.NoError(t, json.Unmarshal(logged.Bytes(), &line))
+		assert.Equal(t, test.want, line.Error)
+
+		encoded, err := json.Marshal(test.err)
+		require.NoError(t, err)
+		var object map[string]any
+		require.NoError(t, json.Unmarshal(encoded, &object))
+		assert.Equal(t, test.want, object)
 	}
 }

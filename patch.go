@@ -107,11 +107,15 @@ func (p *Patch) SetCustomRoleIDs(ids ...string) *Patch {
 	if slices.Contains(ids, "") {
 		return p.fail(jsonpatch.OpReplace, PathCustomRoleIDs, errEmptyCustomRoleID)
 	}
-	if ids == nil {
-		ids = []string{} // nil would be null
-	}
 	p = p.ready()
-	return p.set(jsonpatch.OpReplace, PathCustomRoleIDs, appendStrings(p.content.values, ids))
+	list := append(p.content.values, '[')
+	for i, id := range ids {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = rawjson.AppendString(list, id)
+	}
+	return p.set(jsonpatch.OpReplace, PathCustomRoleIDs, append(list, ']'))
 }
 
 // AddCustomRoleID appends a custom role, which must not be empty. If it is applied
@@ -130,10 +134,7 @@ var errEmptyCustomRoleID = errors.New("want custom role ids, got an empty one")
 // SetInlineRole replaces the policy. Without statements it sets the empty policy.
 // Each statement must have an effect and keep the rules of [Statement].
 func (p *Patch) SetInlineRole(statements ...Statement) *Patch {
-	if statements == nil {
-		statements = []Statement{} // nil would be null
-	}
-	return p.Replace(PathInlineRole, json.RawMessage(appendStatements(nil, statements)))
+	return p.Replace(PathInlineRole, json.RawMessage(statementsCodec.Append(nil, &statements)))
 }
 
 // SetDefaultAPIVersion replaces the default API version, a date as digits such
@@ -154,12 +155,38 @@ func (p *Patch) Comment(text string) *Patch {
 	return p
 }
 
+// Operation is one operation of a [Patch], as it is sent: RFC 6902 section 4.
+type Operation struct {
+	Op    string          // "add", "remove", "replace", "move", "copy" or "test"
+	Path  Pointer         // RFC 6901
+	From  Pointer         // of move and copy, else empty
+	Value json.RawMessage // of add, replace and test, else nil
+}
+
+// Operations returns a copy of the operations, so a program can hold a patch that it has read from a file against a policy. It
+// is nil for an empty patch.
+func (p *Patch) Operations() []Operation {
+	var all []Operation
+	for _, op := range p.operations() {
+		all = append(all, Operation{op.Op, Pointer(op.Path), Pointer(op.From), slices.Clone(op.Value)})
+	}
+	return all
+}
+
+// CommentText returns the comment; empty if there is none.
+func (p *Patch) CommentText() string {
+	if p == nil || p.content == nil {
+		return ""
+	}
+	return p.content.comment
+}
+
 // Len returns the number of operations.
 func (p *Patch) Len() int { return len(p.operations()) }
 
 // Err returns the first mistake as a [*PatchError], or nil. A mistake is an
 // operation that RFC 6902 or a setter refuses, after which nothing is added, or
-// one that V2 allows on no token, such as a write to /_id. A nil Patch is a mistake
+// one that V2 allows on no token, such as a write to /_id or /lastModified. A nil Patch is a mistake
 // too. That a patch is empty, or that it writes the whole document, is an error
 // only of sending it and of [Patch.MarshalJSON].
 func (p *Patch) Err() error {
@@ -210,13 +237,16 @@ func (p *Patch) operations() []jsonpatch.Operation {
 //
 //	replace /name "deployer"
 //
-// and then the mistake, if there is one; the last line has no line end. Long values
+// and then the comment and the mistake, if there is one; the last line has no line end. Long values
 // are shortened. A value is shown only if its path is in a property of the schema
 // of [Token] other than the token's own value: any other value may be a secret.
 func (p *Patch) String() string {
 	var lines []string
 	for _, op := range p.operations() {
 		lines = append(lines, describe(op))
+	}
+	if comment := p.CommentText(); comment != "" {
+		lines = append(lines, "comment "+strconv.Quote(shorten(comment, 256)))
 	}
 	if err := p.Err(); err != nil {
 		lines = append(lines, err.Error())
@@ -244,7 +274,7 @@ func describe(op jsonpatch.Operation) string {
 }
 
 func printableValue(op jsonpatch.Operation) string {
-	if _, name := memberOf(op.Path); name == "token" || !isTokenProperty(name) {
+	if _, name := memberOf(op.Path); name == "token" || !rawjson.Has(tokenProperties, name) {
 		return redacted
 	}
 	return shorten(string(op.Value), 60)
@@ -271,11 +301,14 @@ func (p *Patch) withValue(op string, path Pointer, value any) *Patch {
 	return p.with(jsonpatch.Operation{Op: op, Path: jsonpatch.Pointer(path), Value: p.keep(values)})
 }
 
-// appendValueOf appends the JSON of any value; that of a string without
-// reflection.
+// appendValueOf appends the JSON of any value; that of a string without reflection,
+// and that of a Secret as it is.
 func appendValueOf(b []byte, value any) ([]byte, error) {
-	if text, ok := value.(string); ok {
+	switch text := value.(type) {
+	case string:
 		return rawjson.AppendString(b, text), nil
+	case Secret:
+		return rawjson.AppendString(b, string(text)), nil
 	}
 	encoded, err := json.Marshal(value)
 	if err == nil && !utf8.Valid(encoded) {
@@ -372,17 +405,21 @@ func checkTokenRules(op jsonpatch.Operation) error {
 
 var (
 	errNotEditable = errors.New("not editable: a name in the path begins with an underscore")
+	errReadOnly    = errors.New("not editable: no client writes this member")
 	errNoName      = errors.New("not editable: a token has no member with an empty name")
 )
 
 // checkEditable refuses what is at or under a member that begins with an
-// underscore, or whose name is empty, which some servers take for the whole
-// token. A slash inside a reference token is escaped, so that each one in path
-// starts a token.
+// underscore, a member that the schema has and that is no setting, and one whose name
+// is empty, which some servers take for the whole token. A slash inside a reference
+// token is escaped, so that each one in path starts a token.
 func checkEditable(path jsonpatch.Pointer) error {
+	member, name := memberOf(path)
 	switch {
 	case strings.Contains(string(path), "/_"):
 		return errNotEditable
+	case rawjson.Has(tokenProperties, name) && !slices.Contains(settings, member):
+		return errReadOnly
 	case strings.HasPrefix(string(path)+"/", "//"):
 		return errNoName
 	}
@@ -417,7 +454,7 @@ func checkStatements(list json.RawMessage) error {
 
 // checkStatement follows the descriptions in the schema Statement of V2.
 func checkStatement(value json.RawMessage) error {
-	s, err := decodeStatement(rawjson.NewReader(value))
+	s, err := statementCodec.Decode(value)
 	switch {
 	case err != nil:
 		return nil // not a statement as this package knows it

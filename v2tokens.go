@@ -6,22 +6,26 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"unicode"
 	"unicode/utf8"
 
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
+	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
 // V2Tokens are the access tokens of LaunchDarkly's API: [Client] has them as V2.
-type V2Tokens struct{ service *service }
+type V2Tokens struct {
+	service           *service
+	cannotTestVersion atomic.Bool // whether the service has refused a test of /lastModified that must have held
+}
 
 var patchToken = newEndpoint(http.MethodPatch, "/api/v2/tokens/{id}")
 
@@ -42,7 +46,7 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &V2Tokens{s}, nil
+	return &V2Tokens{service: s}, nil
 }
 
 // PatchToken changes the settings of the access token with this id, and
@@ -51,10 +55,14 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 // An id that [CheckTokenID] refuses, or that has a part of a credential that the
 // client knows, is an [*InputError], as is a client that has no access token; a patch that has a mistake or no operation is a [*PatchError]. After an
 // attempt that leaves the outcome unknown, the request is sent again only if
-// [Patch.Replay] allows it. [OutcomeOf] the error is what became of the patch; where
-// that is [OutcomeApplied], the patch was applied and only the response could not be
-// read. The patch is sent as it is when the call begins: what is added to it later
-// is not sent.
+// [Patch.Replay] allows it. [OutcomeOf] the error is the outcome of the patch; if
+// that is [OutcomeApplied], the patch was applied and only the rest of the response
+// could not be read. A response without the _id that was asked for proves nothing.
+// The patch is sent as it is when the call begins: what is added to it later is not
+// sent.
+//
+// A gateway that sends one request twice is outside of what PatchToken can see: the
+// second copy of a guarded patch fails, and the response may be that one's.
 func (t *V2Tokens) PatchToken(ctx context.Context, id string, patch *Patch) (*Token, error) {
 	return t.patch(ctx, id, patch, patch.Replay())
 }
@@ -71,7 +79,7 @@ func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay Re
 	if err != nil {
 		return nil, err
 	}
-	var result oneToken
+	result := patchedToken{oneToken{id: id}}
 	err = t.service.send(ctx, request{
 		endpoint: patchToken, token: id, body: body, result: &result,
 		replay: replay, guarded: patch.hasTest(),
@@ -90,47 +98,73 @@ func (t *V2Tokens) RateLimit() RateLimit {
 	return t.service.rateLimit()
 }
 
-// oneToken is the success of PatchToken: a status 200 with a token. What is not
-// a token may be a proxy's page.
-type oneToken struct{ token *Token } // made late: calls that wait hold little memory
+// oneToken decodes a status 200 with the token that was asked for. Anything else
+// may be a proxy's page, or the response to another request.
+type oneToken struct {
+	id    string // that was asked for
+	token *Token // made late: calls that wait hold little memory
+}
 
-func (t *oneToken) read(r *httpsend.Result) (Outcome, error) {
-	if r.Status != http.StatusOK {
-		return OutcomeUnknown, errUnexpectedStatus(http.StatusOK)
-	}
-	err := r.Err
-	if err == nil {
-		t.token = new(Token)
-		err = t.token.UnmarshalJSON(r.Body)
-	}
+func (t *oneToken) decode(r *httpsend.Result) error {
 	switch {
-	case err == nil && t.token.ID != "":
-		return OutcomeApplied, nil
-	case err == nil:
-		return OutcomeUnknown, errNoID
-	case isPartOfObject(r.Body) || hasID(r.Body):
+	case r.Status != http.StatusOK:
+		return errUnexpectedStatus(http.StatusOK)
+	case r.Err != nil:
+		return r.Err
+	}
+	t.token = new(Token)
+	if err := t.token.UnmarshalJSON(r.Body); err != nil {
+		return err
+	}
+	return checkIDOf(t.token, t.id)
+}
+
+// patchedToken is the success of PatchToken.
+type patchedToken struct{ oneToken }
+
+// read takes a token that cannot be read, or that broke off, for a success once it
+// has the _id.
+func (t *patchedToken) read(r *httpsend.Result) (Outcome, error) {
+	err := t.decode(r)
+	if err == nil || r.Status == http.StatusOK && isSameID(idIn(r.Body), t.id) {
 		return OutcomeApplied, err
-	default:
-		return OutcomeUnknown, err
 	}
+	return OutcomeUnknown, err
 }
 
-var errNoID = errors.New("the response is not a token: it has no _id")
-
-// isPartOfObject reports whether a body is the beginning of a JSON object.
-func isPartOfObject(body []byte) bool {
-	var whole json.RawMessage
-	err := json.NewDecoder(bytes.NewReader(body)).Decode(&whole)
-	return errors.Is(err, io.ErrUnexpectedEOF) && bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{"))
+func checkIDOf(t *Token, id string) error {
+	switch {
+	case t.ID == "":
+		return errors.New("the response is not a token: it has no _id")
+	case !isSameID(t.ID, id):
+		return errors.New("the response is another token: its _id is not the one asked for")
+	}
+	return nil
 }
 
-// hasID reports whether a body is an object with the id of a token.
-func hasID(body []byte) bool {
-	var members struct {
-		ID string `json:"_id"`
+// isSameID compares two ids, which are hexadecimal and may be spelled in capitals.
+func isSameID(a, b string) bool { return strings.EqualFold(a, b) }
+
+// idIn returns the _id on the top level of a body, which may have broken off.
+func idIn(body []byte) (id string) {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
+		return ""
 	}
-	_ = json.Unmarshal(body, &members) // another member may be wrong
-	return members.ID != ""
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil {
+			return id
+		}
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return id
+		}
+		if name == "_id" { // of two, the last one counts
+			id, _ = rawjson.Text(value)
+		}
+	}
+	return id
 }
 
 // hasTest reports whether p has a test operation.

@@ -62,7 +62,13 @@ func (c *call) loop(ctx context.Context) *loop {
 	l.chain.limit = limit{c, &l.chain.authorize}
 	l.chain.authorize = authorize{call: c, next: &l.chain.observe}
 	l.chain.observe = observe{c, &l.chain.send}
-	l.chain.send = httpsend.Transport{Sender: c.engine.Sender, Observer: &c.permit}
+	sender := c.engine.Sender
+	if c.request.NoGrace && sender.Grace > 0 {
+		ungraced := *sender
+		ungraced.Grace = 0
+		sender = &ungraced
+	}
+	l.chain.send = httpsend.Transport{Sender: sender, Observer: &c.permit}
 	l.http = http.Client{Transport: &l.chain.limit, CheckRedirect: lastResponse}
 	l.HTTPClient = &l.http
 	l.RetryMax = math.MaxInt // checkRetry counts

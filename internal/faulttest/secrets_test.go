@@ -199,6 +199,8 @@ var encodings = map[string]func(string) string{
 	"plain":         func(text string) string { return text },
 	"as Go does":    quoted,
 	"twice":         func(text string) string { return quoted(quoted(text)) },
+	"five times":    func(text string) string { return quoted(quoted(quoted(quoted(quoted(text))))) },
+	"as bytes":      func(text string) string { return codeUnits(text, `0x%02x, `) },
 	"every slash":   func(text string) string { return strings.ReplaceAll(quoted(text), "/", `\/`) },
 	"as code units": func(text string) string { return codeUnits(text, `\u%04x`) },
 	"in capitals":   func(text string) string { return codeUnits(text, `\u%04X`) },
@@ -225,7 +227,7 @@ var echoes = map[string]string{
 	"details": `{"detail":[{"loc":["header","§",0],"msg":"bad §","type":"§","input":{"§":"§"},"ctx":{"a":"§"}}]}`,
 	"members": `{"§":"§","code":5,"detail":{"§":1}}`,
 	"a token": `{"_id":5,"token":"§","name":"§"}`,
-	"links":   `{"_id":"x","_links":{"§":5}}`,
+	"links":   `{"_id":"` + idV2 + `","_links":{"§":5}}`,
 	"HTML":    `<html>§</html>`,
 	"text":    `§`,
 	"at 4096": strings.Repeat("x", 4090) + `§`,
@@ -415,7 +417,7 @@ func TestNoSecretWithoutResponses(t *testing.T) {
 // A token's value, which V2 returns, is not shown.
 func TestNoSecretFromTokens(t *testing.T) {
 	var s spill
-	body := `{"_id":"x","ownerId":"o","memberId":"m","token":"` + tokenValue + `","creationDate":1,"lastModified":1,` +
+	body := `{"_id":"` + idV2 + `","ownerId":"o","memberId":"m","token":"` + tokenValue + `","creationDate":1,"lastModified":1,` +
 		`"unknown":"` + tokenValue + `","_links":{},"_member":{"_id":"m","unknown":"` + tokenValue + `"}}`
 	send := func(status int, body string) {
 		client := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {
@@ -436,7 +438,7 @@ func TestNoSecretFromTokens(t *testing.T) {
 	send(200, body)
 	for _, status := range []int{200, 201, 202, 204, 206} {
 		for _, broken := range []string{
-			strings.Replace(body, `"_id":"x"`, `"_id":5`, 1), strings.Replace(body, `"token":`, `"token":[`, 1), body[:len(body)-1],
+			strings.Replace(body, `"_id":"`+idV2+`"`, `"_id":5`, 1), strings.Replace(body, `"token":`, `"token":[`, 1), body[:len(body)-1],
 			strings.Replace(body, `"creationDate":1`, `"creationDate":"`+tokenValue+`"`, 1),
 			strings.Replace(body, `"_links":{}`, `"_links":"`+tokenValue+`"`, 1),
 			strings.Replace(body, `"ownerId":"o"`, `"inlineRole":[{"effect":["`+tokenValue+`"]}]`, 1),
@@ -490,7 +492,9 @@ func TestNoSecretFromConfig(t *testing.T) {
 func TestNoSecretFromCredentialFuncs(t *testing.T) {
 	var s spill
 	for _, supply := range []func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error){
-		func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker, errors.New("cannot use " + marker) },
+		func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+			return marker, errors.New("cannot use " + marker)
+		},
 		func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker + "\n", nil },
 		func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker + " x", nil },
 	} {

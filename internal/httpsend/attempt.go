@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
 	"time"
 )
 
@@ -58,7 +59,10 @@ func (s *Sender) begin(request *http.Request) (*attempt, error) {
 		a.request.Body, a.request.GetBody = nil, nil
 		return a, nil
 	}
-	a.request.Body, a.request.GetBody = a.body.first(a.foreign), a.getBody
+	a.request.Body, a.request.GetBody = a.body.first(a.foreign), nil
+	if _, http1 := s.http1.Load(request.URL.Host); http1 || a.foreign {
+		a.request.GetBody = a.getBody
+	}
 	return a, nil
 }
 
@@ -118,8 +122,11 @@ func (a *attempt) roundTrip() (*http.Response, error) { return a.sender.Transpor
 
 // explain returns err, or why the attempt was cut off if err is about its context.
 func (a *attempt) explain(err error) error {
-	if a.trace.replayRefused() {
+	switch {
+	case a.trace.replayRefused():
 		return errReplay
+	case isUnprocessed(err):
+		return errUnprocessed
 	}
 	var limit *limitError
 	if !errors.As(context.Cause(a.request.Context()), &limit) || !errors.Is(err, context.Canceled) && !errors.Is(err, limit) {
@@ -144,8 +151,23 @@ func (a *attempt) provesNotSent(err error) bool {
 	case errors.Is(err, errAbandoned): // it may still be about to send
 		return false
 	case a.trace.reported():
-		return a.trace.provesNotSent()
+		return a.trace.provesNotSent() || isUnprocessed(err)
 	default:
 		return a.body.unread()
 	}
+}
+
+var errUnprocessed = errors.New("the server did not process the request: it refused the HTTP/2 stream, or went away")
+
+// isUnprocessed reports whether net/http says that an HTTP/2 server did not process the request: it refused the stream, or went
+// away after one before it (RFC 9113, sections 6.8 and 8.7). net/http has no type for that. It says so only of a request without
+// GetBody, which it could otherwise send again. What a server can write into an error does not stand at its beginning.
+func isUnprocessed(err error) bool {
+	text := err.Error()
+	if strings.HasPrefix(text, "http2: Transport received GOAWAY from server") {
+		return true
+	}
+	cause, found := strings.CutPrefix(text, "http2: Transport: cannot retry err [")
+	return found && (strings.HasPrefix(cause, "http2: Transport received Server's graceful shutdown GOAWAY]") ||
+		strings.HasPrefix(cause, "stream error: ") && strings.Contains(cause, "; REFUSED_STREAM; "))
 }

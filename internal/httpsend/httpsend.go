@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -16,6 +17,8 @@ type Sender struct {
 	Timeout   time.Duration // until there is a connection, and again from then to the last byte of the response
 	Grace     time.Duration // how much longer than its caller's context an attempt may last, within Timeout
 	MaxBody   int64         // bytes of a response's body that are read
+
+	http1 sync.Map // hosts that have responded over HTTP/1
 }
 
 // CloseIdleConnections closes the transport's connections that are not in use.
@@ -67,6 +70,9 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	if t.Observer != nil {
 		t.Observer.Observe(response.StatusCode, response.Header)
+	}
+	if response.ProtoMajor == 1 && !a.foreign {
+		t.http1.Store(request.URL.Host, true)
 	}
 	t.Result = Result{Status: response.StatusCode, Header: response.Header}
 	t.Result.Body, t.Result.Err = a.readBody(response)

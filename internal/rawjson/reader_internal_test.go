@@ -1,4 +1,4 @@
-package rawjson_test
+package rawjson
 
 import (
 	"encoding/json"
@@ -8,20 +8,20 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
-
-	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
 func TestReader(t *testing.T) {
-	r := rawjson.NewReader([]byte(" { \"a\" : [ 1 , \"\\u0062é\" , { } ] ,\n\"\\u0063\" : null }\t"))
+	r := NewReader([]byte(" { \"a\" : [ 1 , \"\\u0062é\" , { } ] ,\n\"\\u0063\" : null }\t"))
 	var got []string
-	for name := range r.Members() {
-		got = append(got, name)
+	r.open('{')
+	for first := true; r.more('}', first); first = false {
+		got = append(got, r.name())
 		if r.Kind() != '[' {
 			got = append(got, r.Value())
 			continue
 		}
-		for i := range r.Elements() {
+		r.open('[')
+		for i := 0; r.more(']', i == 0); i++ {
 			if i == 1 {
 				text, err := r.Text()
 				require.NoError(t, err)
@@ -36,8 +36,9 @@ func TestReader(t *testing.T) {
 }
 
 func TestReaderWrongKind(t *testing.T) {
-	r := rawjson.NewReader([]byte(`["secret",{"a":1}]`))
-	for range r.Elements() {
+	r := NewReader([]byte(`["secret",{"a":1}]`))
+	r.open('[')
+	for first := true; r.more(']', first); first = false {
 		if r.Kind() == '{' {
 			_, err := r.Text()
 			require.EqualError(t, err, "want a string, got an object")
@@ -57,14 +58,14 @@ func TestReaderFinish(t *testing.T) {
 		``: "unexpected end", `[`: "unexpected end", `{"a"`: "unexpected end", `"a`: "unexpected end", `-`: "in numeric literal", `tru`: "in literal true",
 		strings.Repeat("[", 10001): "depth",
 	} {
-		r := rawjson.NewReader([]byte(data))
+		r := NewReader([]byte(data))
 		r.Value()
 		assert.ErrorContains(t, r.Finish(nil), want, data)
 	}
-	r := rawjson.NewReader([]byte(`[{]`))
+	r := NewReader([]byte(`[{]`))
 	r.Value()
 	require.ErrorContains(t, r.Finish(other), "invalid character")
-	r = rawjson.NewReader([]byte(`[1] x`))
+	r = NewReader([]byte(`[1] x`))
 	r.Value()
 	require.Equal(t, other, r.Finish(other), "what follows was not read")
 }
@@ -79,7 +80,7 @@ func FuzzReader(f *testing.F) {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r := rawjson.NewReader(data)
+		r := NewReader(data)
 		value := r.Value()
 		err := r.Finish(nil)
 		require.Equal(t, json.Valid(data), err == nil, "%q", data)
@@ -89,7 +90,7 @@ func FuzzReader(f *testing.F) {
 		}
 		require.Equal(t, strings.Trim(string(data), " \t\r\n"), value)
 
-		r = rawjson.NewReader(data)
+		r = NewReader(data)
 		got := read(r)
 		require.NoError(t, r.Finish(nil))
 		require.Equal(t, walked(json.RawMessage(value)), got)
@@ -97,14 +98,16 @@ func FuzzReader(f *testing.F) {
 }
 
 // read returns all names, strings and other scalars in order.
-func read(r *rawjson.Reader) (all []string) {
+func read(r *Reader) (all []string) {
 	switch r.Kind() {
 	case '{':
-		for name := range r.Members() {
-			all = append(append(all, name), read(r)...)
+		r.open('{')
+		for first := true; r.more('}', first); first = false {
+			all = append(append(all, r.name()), read(r)...)
 		}
 	case '[':
-		for range r.Elements() {
+		r.open('[')
+		for first := true; r.more(']', first); first = false {
 			all = append(all, read(r)...)
 		}
 	case '"':
@@ -120,15 +123,15 @@ func read(r *rawjson.Reader) (all []string) {
 func walked(value json.RawMessage) (all []string) {
 	switch value[0] {
 	case '{':
-		for quoted, member := range rawjson.Members(value) {
-			all = append(append(all, string(rawjson.Unquote(quoted))), walked(member)...)
+		for quoted, member := range Members(value) {
+			all = append(append(all, string(Unquote(quoted))), walked(member)...)
 		}
 	case '[':
-		for element := range rawjson.Elements(value) {
+		for element := range Elements(value) {
 			all = append(all, walked(element)...)
 		}
 	case '"':
-		all = append(all, string(rawjson.Unquote(value)))
+		all = append(all, string(Unquote(value)))
 	default:
 		all = append(all, string(value))
 	}
