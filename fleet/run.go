@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -83,6 +84,8 @@ type runner struct {
 	stop        context.CancelCauseFunc
 	refusals    map[api]*refusals
 	failures    failures
+
+	cannotTestVersion atomic.Bool // the service has refused a test of lastModified that must have held
 }
 
 func (s *Store) newRunner(ctx context.Context, name string, o Options) (*runner, error) {

@@ -63,7 +63,7 @@ func (t *task) readAndSend(ctx context.Context) verdict {
 		if err != nil {
 			return t.readFailed(err)
 		}
-		patch := t.row.change.patchOf(*token)
+		patch := t.patchFor(token)
 		if patch.Len() == 0 {
 			return verdict{state: StateApplied, after: token}
 		}
@@ -71,8 +71,9 @@ func (t *task) readAndSend(ctx context.Context) verdict {
 		if t.row.change.Want == nil || !refusedByGuard(v) || conflicts == maxConflicts {
 			return v
 		}
-		if token, err = t.read(ctx, token.LastModified+1); errors.Is(err, errStale) {
-			return v // nobody has changed the token: the patch would fail again
+		before := token
+		if token, err = t.read(ctx, before.LastModified+1); errors.Is(err, errStale) {
+			return t.sendWithoutVersion(ctx, before, patch, v) // nobody has changed the token
 		}
 	}
 }
@@ -82,63 +83,89 @@ func refusedByGuard(v verdict) bool {
 	return v.state == StateNotApplied && errors.As(v.err, new(*tokenpatch.PatchFailedError))
 }
 
-// settle finds out whether the patch that was sent last was applied, by a read and,
-// if the read does not show it, by sending it again.
+// patchFor is the patch that makes the change to a token.
+func (t *task) patchFor(token *tokenpatch.Token) *tokenpatch.Patch {
+	patch := t.row.change.patchOf(*token)
+	if t.row.change.Want != nil && t.cannotTestVersion.Load() {
+		return patch.WithoutLastModified()
+	}
+	return patch
+}
+
+// sendWithoutVersion sends a patch without its test of lastModified, if that is all
+// that can have kept the service from applying it: maybe it cannot test that member.
+func (t *task) sendWithoutVersion(ctx context.Context, token *tokenpatch.Token, patch *tokenpatch.Patch, refused verdict) verdict {
+	shorter := patch.WithoutLastModified()
+	if _, err := shorter.Apply(*token); err != nil || shorter.Len() == patch.Len() {
+		return refused
+	}
+	v := t.patch(ctx, token, shorter)
+	if v.state == StateApplied && !t.cannotTestVersion.Swap(true) {
+		t.log.WarnContext(ctx, "fleet: the service cannot test /lastModified: a Want no longer guards members that a token does not have", "run", t.run.name)
+	}
+	return v
+}
+
+// settle finds out whether the patch that was sent last was applied: by a read, then
+// by sending it again if it may be, and then by a read that is newer.
 func (t *task) settle(ctx context.Context) verdict {
 	patch, base := t.row.sent, t.row.base
 	if patch == nil || base == nil {
 		return verdict{state: StateUnknown, err: errUnsettled}
 	}
-	v, now := t.settled(ctx)
-	switch {
-	case now == nil:
+	v, now := t.settled(ctx, 0)
+	if now == nil {
 		return v
-	case patch.Replay() == tokenpatch.ReplayUnsafe:
-		return verdict{state: StateUnknown, err: errUnsettled}
-	case now.LastModified <= base.LastModified || applies(patch, now):
-		v = t.patch(ctx, base, patch)
+	}
+	wanted := t.row.change.Want != nil
+	why := errUnsettled
+	if patch.Replay() != tokenpatch.ReplayUnsafe {
+		why, t.overtaken = errOvertaken, wanted && isOvertaken(patch, base, now)
+		if !t.overtaken {
+			v = t.patch(ctx, base, patch)
+		}
 		if !t.overtaken {
 			return v
 		}
+		if wanted {
+			t.unsettled, t.newest = false, base.LastModified+1
+			return t.readAndSend(ctx)
+		}
 	}
-	t.overtaken = true
-	if t.row.change.Want != nil {
-		t.unsettled, t.newest = false, base.LastModified+1
-		return t.readAndSend(ctx)
-	}
-	if _, err := t.read(ctx, base.LastModified+1); err != nil && !errors.Is(err, errStale) {
-		return t.readFailed(err)
-	}
-	if v, now = t.settled(ctx); now == nil {
+	if v, now = t.settled(ctx, base.LastModified+1); now == nil {
 		return v
 	}
-	return verdict{state: StateUnknown, err: errOvertaken}
+	return verdict{state: StateUnknown, err: why}
+}
+
+// isOvertaken reports whether somebody has changed a token since it was read, and a
+// patch for it can no longer be applied.
+func isOvertaken(patch *tokenpatch.Patch, base, now *tokenpatch.Token) bool {
+	_, err := patch.Apply(*now)
+	return now.LastModified > base.LastModified && err != nil
 }
 
 // settled is the verdict if a read shows that the patch that was sent last was
-// applied, or if it cannot be read. Otherwise now is the token.
-func (t *task) settled(ctx context.Context) (v verdict, now *tokenpatch.Token) {
+// applied, or if the token cannot be read. Otherwise now is the token. The read is
+// repeated, for a while, as long as the token was last modified before least.
+func (t *task) settled(ctx context.Context, least tokenpatch.UnixMillis) (v verdict, now *tokenpatch.Token) {
 	var outcome tokenpatch.Outcome
-	err := t.reading(ctx, func(ctx context.Context) (err error) {
-		outcome, now, err = t.client.V2.Settle(ctx, *t.row.base, t.row.sent)
-		return err
+	err := t.reading(ctx, func(ctx context.Context) error {
+		return repeat(ctx, func() (enough bool, err error) {
+			outcome, now, err = t.client.V2.Settle(ctx, *t.row.base, t.row.sent)
+			if errors.As(err, new(*tokenpatch.PatchError)) { // the patch cannot be applied to what was read before it was sent
+				now, err = t.client.V2.GetToken(ctx, t.row.change.ID)
+			}
+			return err != nil || outcome == tokenpatch.OutcomeApplied || now.LastModified >= least, err
+		})
 	})
-	if errors.As(err, new(*tokenpatch.PatchError)) { // the patch cannot be applied to what was read before it was sent
-		now, err = t.read(ctx, t.newest)
-	}
 	switch {
-	case err != nil:
+	case err != nil && !errors.Is(err, errStale):
 		return t.readFailed(err), nil
 	case outcome == tokenpatch.OutcomeApplied:
 		return verdict{state: StateApplied, after: now}, nil
 	}
 	return verdict{}, now
-}
-
-// applies reports whether a patch can be applied to a token.
-func applies(patch *tokenpatch.Patch, token *tokenpatch.Token) bool {
-	_, err := patch.Apply(*token)
-	return err == nil
 }
 
 // Why a patch whose attempts have no outcome is left unknown after a read.
@@ -162,25 +189,33 @@ var (
 // is known: a service may read from a replica.
 var staleTime = 10 * time.Second
 
+// repeat calls do until it has read enough, for staleTime at most.
+func repeat(ctx context.Context, do func() (enough bool, err error)) error {
+	began := time.Now()
+	for pause := 50 * time.Millisecond; ; pause *= 2 {
+		enough, err := do()
+		switch {
+		case enough:
+			return err
+		case time.Since(began)+pause > staleTime:
+			return errStale
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
 // read reads the token, and reads it again, for a while, as long as it was last
 // modified before least.
 func (t *task) read(ctx context.Context, least tokenpatch.UnixMillis) (token *tokenpatch.Token, err error) {
-	err = t.reading(ctx, func(ctx context.Context) (err error) {
-		began := time.Now()
-		for pause := 50 * time.Millisecond; ; pause *= 2 {
+	err = t.reading(ctx, func(ctx context.Context) error {
+		return repeat(ctx, func() (enough bool, err error) {
 			token, err = t.client.V2.GetToken(ctx, t.row.change.ID)
-			if err != nil || token.LastModified >= least {
-				return err
-			}
-			if time.Since(began)+pause > staleTime {
-				return errStale
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(pause):
-			}
-		}
+			return err != nil || token.LastModified >= least, err
+		})
 	})
 	if err == nil {
 		t.newest = max(t.newest, token.LastModified)
