@@ -28,7 +28,15 @@ func plan(ctx context.Context, a *app) error {
 			return err
 		}
 		defer store.Close()
-		planned = reverted(store.Results(ctx, a.revert))
+		config := a.config()
+		if err := credentials(config, "", fmt.Sprintf("run %q is to be undone", a.revert)); err != nil {
+			return err
+		}
+		client, err := a.client(config)
+		if err != nil {
+			return err
+		}
+		planned = store.Revert(ctx, client, a.revert)
 	default:
 		file, err := changefile.Open(a.args[0], a.stdin)
 		if err != nil {
@@ -46,33 +54,6 @@ func plan(ctx context.Context, a *app) error {
 		return err
 	}
 	return p.summary()
-}
-
-// reverted is what undoes a run: for each token that it changed, a patch from what it is now to what it was. It fails where
-// somebody has changed one of those members since.
-func reverted(results iter.Seq2[fleet.Result, error]) iter.Seq2[fleet.Planned, error] {
-	return func(yield func(fleet.Planned, error) bool) {
-		for r, err := range results {
-			p := fleet.Planned{Change: r.Change}
-			switch {
-			case err != nil:
-			case r.Change.Update != nil && r.State != fleet.StateNotApplied:
-				p.Err = errors.New("V1 cannot be read, so that nobody knows what the token was like")
-			case r.State == fleet.StateUnknown, r.State == fleet.StatePending && r.Attempts > 0:
-				p.Err = errors.New("it is not known whether it was changed")
-			case r.State != fleet.StateApplied || r.Attempts == 0:
-				continue
-			case r.Before == nil || r.After == nil:
-				p.Err = errors.New("the run does not have the token as it was")
-			default:
-				p.Before, p.After = r.After, r.Before
-				p.Patch = tokenpatch.Diff(*r.After, *r.Before).Guard(*r.After)
-			}
-			if !yield(p, err) || err != nil {
-				return
-			}
-		}
-	}
 }
 
 // planning writes what is planned, and counts it.
@@ -117,7 +98,7 @@ func (p *planning) one(one fleet.Planned, revert bool) error {
 			_, err = fmt.Fprintf(p.show, "%s  V1 cannot be read; would send %s\n", id, printable(string(update)))
 		}
 		return errors.Join(err, writeJSON(p.write, one.Change))
-	case one.Patch.Len() == 0, tokenpatch.Diff(*one.Before, *one.After).Len() == 0 && revert:
+	case one.Patch.Len() == 0:
 		p.same++
 		_, err := fmt.Fprintf(p.show, "%s  is as wanted\n", id)
 		return err
@@ -134,14 +115,11 @@ func (p *planning) one(one fleet.Planned, revert bool) error {
 	return writeJSON(p.write, fleet.Change{ID: one.Change.ID, Patch: approved(one, revert)})
 }
 
-// approved is the patch that does what was shown, or fails: each member that it touches still has to be as it was read and,
-// unless it undoes something, the token may not have been changed at all.
+// approved is the patch that does what was shown, or fails: each member that it touches still has to be as it was read, and
+// the token may not have been changed at all.
 func approved(one fleet.Planned, revert bool) *tokenpatch.Patch {
-	if revert {
-		return one.Patch
-	}
 	patch := one.Patch
-	if one.Change.Want == nil {
+	if one.Change.Want == nil && !revert {
 		patch = patch.Guard(*one.Before)
 	}
 	return patch.Clone().Test("/lastModified", one.Before.LastModified)
