@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
 	"path/filepath"
 	"slices"
@@ -113,20 +112,17 @@ func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Co
 	if isPostgres(a.db) { // other machines may work on this run, and on others
 		config.Budget, config.V1.Account, config.V2.Account = store, account, account
 	}
-	w := &watcher{store: store, run: a.runName, traffic: seen, views: []view{shown}}
+	w := &watcher{store: store, run: a.runName, traffic: seen, view: shown}
 	if a.http != "" {
 		if err := a.serve(ctx, w); err != nil {
 			return err
 		}
 	}
 	options, err := a.telemetry.Run(fleet.Options{
-		Client: config, Workers: a.workers, StopAfter: a.stopAfter, ServiceTime: a.timeout, Logger: a.logger(),
+		Client: config, Workers: a.workers, StopAfter: float64(a.stopAfter), ServiceTime: a.timeout, Logger: a.logger(),
 	})
 	if err != nil {
 		return err
-	}
-	if above, ok := shown.(io.Writer); ok {
-		a.log.show(above)
 	}
 	done := w.watch(ctx)
 	err = store.Run(ctx, a.runName, options)
@@ -134,7 +130,7 @@ func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Co
 	if err != nil {
 		return err
 	}
-	return a.summary(context.WithoutCancel(ctx), store)
+	return a.summary(ctx, store)
 }
 
 // serve has the run shown on a page.
@@ -162,7 +158,7 @@ func unexpected(ctx context.Context, err error) error {
 
 // summary says how the run stands, and returns the exit status by it.
 func (a *app) summary(ctx context.Context, store *fleet.Store) error {
-	p, err := store.Progress(ctx, a.runName)
+	p, err := store.Progress(context.WithoutCancel(ctx), a.runName)
 	if err != nil {
 		return err
 	}
@@ -172,6 +168,9 @@ func (a *app) summary(ctx context.Context, store *fleet.Store) error {
 	}
 	if p.Pending > 0 {
 		fmt.Fprintln(a.stdout, "the same command goes on with what is pending")
+	}
+	if p.Pending > 0 && context.Cause(ctx) == errInterrupted {
+		return exitStatus(exitInterrupted)
 	}
 	return exitOf(p)
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,9 @@ import (
 
 // plan shows what changes would do, and sends none.
 func plan(ctx context.Context, a *app) error {
+	if err := a.checkOutput(a.args...); err != nil {
+		return err
+	}
 	var planned iter.Seq2[fleet.Planned, error]
 	switch {
 	case a.revert != "" && len(a.args) > 0, a.revert == "" && len(a.args) == 0:
@@ -42,7 +46,7 @@ func plan(ctx context.Context, a *app) error {
 		planned = fleet.Plan(ctx, client, file.All())
 	}
 	p := planning{show: a.stdout}
-	if err := p.all(a, planned); err != nil {
+	if err := p.all(ctx, a, planned); err != nil {
 		return err
 	}
 	return p.summary()
@@ -83,11 +87,11 @@ type planning struct {
 	change, same, unread, failed int
 }
 
-func (p *planning) all(a *app, planned iter.Seq2[fleet.Planned, error]) error {
+func (p *planning) all(ctx context.Context, a *app, planned iter.Seq2[fleet.Planned, error]) error {
 	each := func(w io.Writer) error {
 		p.write = w
 		for one, err := range planned {
-			if err != nil {
+			if err := cmp.Or(ctx.Err(), err); err != nil {
 				return err
 			}
 			if err := p.one(one, a.revert != ""); err != nil {

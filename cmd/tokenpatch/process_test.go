@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -146,3 +147,5 @@ func (s *shell) run(status int, args ...string) ended {
 	require.Equal(s.t, status, e.status, "%v\n%s%s", args, e.stdout, e.stderr)
 	return e
 }
+
+func sorted(words []string) []string { return slices.Sorted(slices.Values(words)) }

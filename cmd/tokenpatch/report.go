@@ -1,17 +1,12 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/csv"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -57,6 +52,9 @@ func utc(t time.Time) *time.Time {
 
 // writeReport tells what became of each change.
 func writeReport(ctx context.Context, a *app) error {
+	if err := a.checkOutput(); err != nil {
+		return err
+	}
 	store, run, err := a.openRun(ctx)
 	if err != nil {
 		return err
@@ -68,7 +66,7 @@ func writeReport(ctx context.Context, a *app) error {
 	}
 	err = a.output(func(w io.Writer) error {
 		if a.format == "html" {
-			return writePage(ctx, w, store, p)
+			return writePage(ctx, printableWriter{w}, store, p)
 		}
 		write, flush := formats[a.format](w)
 		for result, err := range store.Results(ctx, run) {
@@ -85,29 +83,6 @@ func writeReport(ctx context.Context, a *app) error {
 		return err
 	}
 	return exitOf(p)
-}
-
-// output writes to what -o names, whole or not at all, or to standard output.
-func (a *app) output(write func(io.Writer) error) (err error) {
-	if a.out == "" {
-		w := bufio.NewWriter(a.stdout)
-		return cmp.Or(write(w), w.Flush())
-	}
-	file, err := os.CreateTemp(filepath.Dir(a.out), ".tokenpatch-*")
-	if err != nil {
-		return fmt.Errorf("-o %s: %w", a.out, errors.Unwrap(err)) // the error has the name of another file
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(file.Name())
-		}
-	}()
-	w := bufio.NewWriter(file)
-	if err := cmp.Or(write(w), w.Flush(), file.Sync(), file.Close()); err != nil {
-		_ = file.Close()
-		return err
-	}
-	return os.Rename(file.Name(), a.out)
 }
 
 // formats are the reports that have a line for each change.

@@ -154,3 +154,6 @@ func mistakesOf(line int, err error) []Mistake {
 	}
 	return []Mistake{{Line: line, Text: err.Error()}}
 }
+
+// Help describes the columns and members of FILE.
+func Help() string { return "" }
