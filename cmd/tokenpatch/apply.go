@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"path/filepath"
 	"slices"
 
@@ -95,7 +94,7 @@ func (a *app) addFile(ctx context.Context, store *fleet.Store, file *changefile.
 	if err != nil {
 		return err
 	}
-	added, err := store.Add(ctx, a.runName, iter.Seq2[fleet.Change, error](file.All()))
+	added, err := store.Add(ctx, a.runName, file.Edits())
 	if err == nil && added == 0 && p.Total() > 0 {
 		fmt.Fprintf(a.stderr, "%s: going on, %d of %d are decided\n", printable(a.runName), p.Total()-p.Pending, p.Total())
 	}

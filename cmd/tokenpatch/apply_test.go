@@ -107,10 +107,10 @@ func TestStandardInputNeedsARun(t *testing.T) {
 // What is wrong with a file is told before anything is sent, stored or made.
 func TestMistakesInAFile(t *testing.T) {
 	s := newShell(t)
-	s.file("wrong.csv", "id,role\na,x\na,y\nb,\n")
+	s.file("wrong.csv", "id,name\na,x\na,y\nb,\n")
 	e := s.run(1, "apply", "wrong.csv")
 	assert.Equal(t, `tokenpatch apply: wrong.csv: line 3: id: "a": want each token once: line 2 has it too
-tokenpatch apply: wrong.csv: line 4: want: empty: want at least one field that is set or null, or a custom role
+tokenpatch apply: wrong.csv: line 4: no setting in this row: want a value in at least one column, or null to remove what is there
 `, e.stderr)
 	assert.Zero(t, s.service.RequestCount())
 	assert.NoFileExists(t, filepath.Join(s.dir, "tokenpatch.db"))

@@ -43,7 +43,7 @@ func plan(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		planned = fleet.Plan(ctx, client, file.All())
+		planned = fleet.Plan(ctx, client, file.Edits())
 	}
 	p := planning{show: a.stdout}
 	if err := p.all(ctx, a, planned); err != nil {
