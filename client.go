@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"net/http"
@@ -13,13 +14,10 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-retryablehttp"
-
+	"github.com/tokenpatch/tokenpatch/internal/engine"
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
-	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
@@ -177,6 +175,39 @@ type V2Config struct {
 	Share float64
 }
 
+// RetryPolicy is how often and how soon a call is tried again. The zero value is
+// the default. Whether a request may be sent again at all is another question: see
+// [Patch.Replay].
+type RetryPolicy struct {
+	// MaxAttempts is how many attempts a call may make. An attempt that ends with
+	// a 429 does not count, and neither does one that ends with a 401 where a
+	// function then supplies another credential. 0 means 4; 1 means no second
+	// attempt.
+	MaxAttempts int
+
+	// MinBackoff is the wait before the second attempt. It doubles with each
+	// further attempt; a random part of each wait, up to half of it, is left out.
+	// 0 means 250 ms.
+	MinBackoff time.Duration
+
+	// MaxBackoff is the longest such wait. 0 means 10 s.
+	MaxBackoff time.Duration
+
+	// MaxRateLimitWait is the longest wait that a server may declare with
+	// Retry-After or X-Ratelimit-Reset. A longer one ends a call at once, with a
+	// [*RateLimitedError]. 0 means 5 minutes.
+	MaxRateLimitWait time.Duration
+}
+
+func (p RetryPolicy) withDefaults() engine.Policy {
+	return engine.Policy{
+		MaxAttempts:      cmp.Or(p.MaxAttempts, 4),
+		MinBackoff:       cmp.Or(p.MinBackoff, 250*time.Millisecond),
+		MaxBackoff:       cmp.Or(p.MaxBackoff, 10*time.Second),
+		MaxRateLimitWait: cmp.Or(p.MaxRateLimitWait, 5*time.Minute),
+	}
+}
+
 // ConfigFromEnv reads DEEPSET_API_KEY, DEEPSET_API_URL,
 // LAUNCHDARKLY_ACCESS_TOKEN and LAUNCHDARKLY_API_HOST. What is not set stays
 // at its default; a host without a scheme is taken as https.
@@ -207,7 +238,7 @@ func NewClient(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v1.service.credential == nil && v2.service.credential == nil {
+	if v1.service.engine.Credential == nil && v2.service.engine.Credential == nil {
 		return nil, &InputError{Field: "Config", Value: "no credential", Want: "V1.APIKey, V2.AccessToken, or a function that supplies one of them; ConfigFromEnv reads DEEPSET_API_KEY and LAUNCHDARKLY_ACCESS_TOKEN"}
 	}
 	return &Client{V1: v1, V2: v2}, nil
@@ -216,18 +247,17 @@ func NewClient(config Config) (*Client, error) {
 // CloseIdleConnections closes the connections that no call is using.
 func (c *Client) CloseIdleConnections() {
 	if c != nil && c.V1 != nil && c.V1.service != nil { // made by NewClient
-		c.V1.service.sender.CloseIdleConnections()
+		c.V1.service.engine.Sender.CloseIdleConnections()
 	}
 }
 
 // shared is what both services have in common.
 type shared struct {
-	headers http.Header // of every request that has content, its credential aside
-	sender  *httpsend.Sender
-	retries *retryablehttp.Client
-	retry   RetryPolicy
-	secrets *redact.Secrets // the fixed credentials
-	events  events
+	header http.Header // of every request, its credential aside
+	sender *httpsend.Sender
+	policy engine.Policy
+	known  *redact.Known // the credentials of both, which must not be shown
+	events events
 }
 
 // newShared checks and fills in what both services have in common.
@@ -256,12 +286,11 @@ func newShared(config Config) (shared, error) {
 		return shared{}, err
 	}
 	return shared{
-		headers: http.Header{"User-Agent": {agent}, "Content-Type": {"application/json"}, "Accept": {"application/json"}},
-		sender:  sender,
-		retries: newRetryLoop(),
-		retry:   config.Retry.withDefaults(),
-		secrets: redact.New(string(config.V1.APIKey), string(config.V2.AccessToken)),
-		events:  events{hooks: config.Hooks, log: config.Logger},
+		header: http.Header{"User-Agent": {agent}, "Accept": {"application/json"}},
+		sender: sender,
+		policy: config.Retry.withDefaults(),
+		known:  redact.NewKnown(string(config.V1.APIKey), string(config.V2.AccessToken)),
+		events: events{hooks: config.Hooks, log: config.Logger},
 	}, nil
 }
 
@@ -279,9 +308,7 @@ func newSender(config Config) (*httpsend.Sender, error) {
 	}
 	timeout := cmp.Or(max(client.Timeout, 0), defaultTimeout)
 	maxBody := min(cmp.Or(config.MaxResponseBytes, defaultMaxBody), math.MaxInt64-1) // one more is read to see the end
-	return httpsend.NewSender(httpsend.Options{
-		Transport: client.Transport, Timeout: timeout, Grace: config.CancelGrace, MaxBody: maxBody,
-	}), nil
+	return &httpsend.Sender{Transport: client.Transport, Timeout: timeout, Grace: config.CancelGrace, MaxBody: maxBody}, nil
 }
 
 // newTransport is http.DefaultTransport with what a fleet of goroutines that
@@ -359,122 +386,64 @@ func isHeaderValue(s string) bool {
 	return true
 }
 
-// credential returns the Authorization header of one attempt.
-type credential func(context.Context) (string, error)
-
-// authorization checks a credential, and returns the header that it makes.
-func (s *service) authorization(scheme string, secret Secret) (string, error) {
-	if secret == "" || !isHeaderValue(string(secret)) || strings.ContainsRune(string(secret), ' ') {
-		return "", &InputError{Field: s.field, Want: "printable ASCII without spaces, and at least one character"}
+// newService returns a service with what each has for itself: where it is, who calls it, and its rate limit. The credential
+// is fixed, or supplied by a function.
+func newService(shared shared, config Config, own ownConfig) (*service, error) {
+	s := &service{api: own.api, field: "Config." + own.api + "." + own.credential, events: shared.events}
+	var err error
+	if s.base, err = parseBase("Config."+own.api+".BaseURL", own.baseURL, config.AllowInsecureHTTP); err != nil {
+		return nil, err
 	}
-	return scheme + string(secret), nil
-}
-
-// supplied is a credential that a function supplies. It may take as long as an
-// attempt.
-func (s *service) supplied(scheme string, supply func(context.Context) (Secret, error)) credential {
-	return func(ctx context.Context) (string, error) {
-		ctx, cancel := context.WithTimeout(ctx, s.sender.Timeout)
-		defer cancel()
-		secret, err := httpsend.Await(ctx, func() (Secret, error) { return supply(ctx) }, nil)
-		if err != nil {
-			return "", fmt.Errorf("%sFunc: %w", s.field, redact.New(string(secret)).CleanError(err))
-		}
-		return s.authorization(scheme, secret)
-	}
-}
-
-// service is one of the two APIs: what its endpoints share.
-type service struct {
-	shared
-	api              string // "V1" or "V2"
-	field            string // where its credential is configured, for the error of a call without one
-	base             *url.URL
-	credential       credential                  // nil where none is configured
-	header           func(*endpoint) http.Header // of every request, with its credential where that is fixed; fmt does not look into a function
-	retriesConflicts bool                        // whether a 409 is worth another attempt
-	limiter          *ratelimit.Limiter
-
-	known       atomic.Pointer[redact.Secrets] // the credentials that must not come out: the fixed ones, and the latest supplied one
-	hostRetried atomic.Bool                    // whether an attempt has been made again although the host seemed wrong
-}
-
-// configure fills in what each service has for itself: where it is, who calls
-// it, and its rate limit. The credential is fixed, or supplied by a function.
-func (s *service) configure(base string, config Config, scheme string, fixed Secret, supply func(context.Context) (Secret, error)) (err error) {
-	if s.base, err = parseBase("Config."+s.api+".BaseURL", base, config.AllowInsecureHTTP); err != nil {
-		return err
-	}
-	writes := s.headers
+	s.engine.Sender, s.engine.Policy, s.engine.Known = shared.sender, shared.policy, shared.known
+	s.engine.Scheme, s.engine.RetryConflicts = own.scheme, own.retryConflicts
 	switch {
-	case supply != nil && fixed != "":
-		return &InputError{Field: s.field, Value: "set together with " + s.field + "Func", Want: "one of the two"}
-	case supply != nil:
-		s.credential = s.supplied(scheme, supply)
-	case fixed != "":
-		header, err := s.authorization(scheme, fixed)
-		if err != nil {
-			return err
+	case own.supply != nil && own.fixed != "":
+		return nil, &InputError{Field: s.field, Value: "set together with " + s.field + "Func", Want: "one of the two"}
+	case own.supply != nil:
+		s.engine.Credential = s.supplied(own.supply)
+	case own.fixed != "":
+		if err := s.checkCredential(own.fixed); err != nil {
+			return nil, err
 		}
-		s.credential = func(context.Context) (string, error) { return header, nil }
-		writes = writes.Clone()
-		writes["Authorization"] = []string{header}
+		s.engine.Credential = func(context.Context, string) (string, error) { return string(own.fixed), nil }
 	}
-	reads := writes.Clone()
-	delete(reads, "Content-Type") // they have no content
-	s.header = func(e *endpoint) http.Header {
-		if e.reads() {
-			return reads
-		}
-		return writes
+	s.reads = shared.header.Clone()
+	maps.Copy(s.reads, own.header)
+	s.writes = s.reads.Clone()
+	s.writes["Content-Type"] = []string{"application/json"}
+	return s, s.limit(config, own.account, own.share)
+}
+
+// ownConfig is what a service has for itself.
+type ownConfig struct {
+	api            string // "V1" or "V2"
+	credential     string // the name of the credential's setting
+	baseURL        string
+	scheme         string // of the Authorization header, with the blank behind it
+	fixed          Secret
+	supply         func(context.Context) (Secret, error)
+	header         http.Header
+	account        string
+	share          float64
+	retryConflicts bool
+}
+
+func (s *service) checkCredential(secret Secret) error {
+	if secret == "" || !isHeaderValue(string(secret)) || strings.ContainsRune(string(secret), ' ') {
+		return &InputError{Field: s.field, Want: "printable ASCII without spaces, and at least one character"}
 	}
-	s.known.Store(s.secrets)
 	return nil
 }
 
-// withCredential returns those secrets and the credential of an Authorization
-// header, which a function may have supplied.
-func (s *service) withCredential(secrets *redact.Secrets, authorization string) *redact.Secrets {
-	secret := authorization[strings.LastIndexByte(authorization, ' ')+1:]
-	if known := s.known.Load(); known.With(secret) != known {
-		s.known.Store(s.secrets.With(secret)) // the latest one only: there can be many
+// supplied is a credential that a function supplies. The function may take as long as an attempt.
+func (s *service) supplied(supply func(context.Context) (Secret, error)) func(context.Context, string) (string, error) {
+	return func(ctx context.Context, _ string) (string, error) {
+		ctx, cancel := context.WithTimeout(ctx, s.engine.Sender.Timeout)
+		defer cancel()
+		secret, err := httpsend.Await(ctx, func() (Secret, error) { return supply(ctx) }, nil)
+		if err != nil {
+			return "", fmt.Errorf("%sFunc: %w", s.field, s.engine.Known.Secrets().With(string(secret)).CleanError(err))
+		}
+		return string(secret), s.checkCredential(secret)
 	}
-	return secrets.With(secret)
-}
-
-// endpoint is one of the calls that an API documents.
-type endpoint struct {
-	method string
-	route  string // template of its path
-	path   string // the part of it in front of an id
-	limit  string // name of its rate limit
-}
-
-func newEndpoint(method, route string) *endpoint {
-	path, _, _ := strings.Cut(route, "{")
-	return &endpoint{method: method, route: route, path: path, limit: method + " " + route}
-}
-
-// reads reports whether a call of the endpoint changes nothing.
-func (e *endpoint) reads() bool { return e.method == http.MethodGet }
-
-// outcome is what an attempt that was no success says of the change: a read has
-// made none, whatever became of it.
-func (e *endpoint) outcome(o Outcome) Outcome {
-	if e.reads() {
-		return OutcomeNotApplied
-	}
-	return o
-}
-
-// url is the only maker of URLs. The id is escaped, so that it can change
-// neither the path nor the host that a request goes to.
-func (s *service) url(e *endpoint, id string) url.URL {
-	u := *s.base
-	escaped := url.PathEscape(id)
-	if escaped != id || u.RawPath != "" {
-		u.RawPath = u.EscapedPath() + e.path + escaped
-	}
-	u.Path += e.path + id
-	return u
 }

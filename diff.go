@@ -2,6 +2,7 @@ package tokenpatch
 
 import (
 	"encoding/json"
+	"errors"
 	"slices"
 
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
@@ -80,48 +81,65 @@ func sameStatement(a, b Statement) bool {
 // sameList tells a nil list, which is absent, from an empty one.
 func sameList(a, b []string) bool { return (a == nil) == (b == nil) && slices.Equal(a, b) }
 
-// Guard returns a patch that does what p does, but only if each member of the token
-// that p reads or writes still is as in before: it begins with a test operation for
-// each of them. Otherwise it fails, and overwrites nothing that somebody else has
-// written.
+// Guard returns a patch that does what p does, but fails if the token is no longer
+// as in before. It begins with a test operation for each member of the token that p
+// reads or writes, so it overwrites nothing that another writer has written.
 //
-//	patch, unguarded := tokenpatch.Diff(before, after).Guard(before)
+//	patch := tokenpatch.Diff(before, after).Guard(before)
 //
-// unguarded are the members for which there is no test, because before does not
-// have them: RFC 6902 cannot test that a member is absent, except by testing all that
-// it would be in, and the token as a whole changes by itself. If somebody else adds
-// such a member in between, the patch does not notice, and a copy of the request
-// that arrives late may overwrite it. unguarded is nil where all are guarded. It has
-// the empty Pointer where p reads or writes the whole token.
+// JSON Patch has no test for absence. If before lacks one of the members, the patch
+// tests /lastModified as well, which the service raises with each write: then it
+// fails after any other change of the token. So does a patch that writes the role,
+// the custom roles or the inline role, because a policy that another writer adds
+// beside them changes what the token may do. If before has no lastModified either,
+// the patch has a mistake, and [Patch.Err] names it.
 //
-// A guard compares values: it does not notice one that was changed and put back
-// in between.
-//
-// Members are tested as a whole, so that everything inside them is guarded, and
-// that something is absent there as well. An array in another order is another
-// value, also that of the custom roles.
+// A test compares the entire member, so it also notices nested values that were
+// added or removed, and another order of a list. A guard without /lastModified does
+// not notice a value that was changed and put back in between.
 //
 // p is not changed. The guard of an empty patch is empty, that of a patch with a
 // mistake has the same mistake, and that of nil is nil.
-func (p *Patch) Guard(before Token) (guarded *Patch, unguarded []Pointer) {
+func (p *Patch) Guard(before Token) *Patch {
 	if p.Err() != nil {
-		return p.Clone(), nil
+		return p.Clone()
 	}
-	guarded = NewPatch().ready()
+	guarded := NewPatch().ready()
 	if p.content != nil {
 		guarded.content.comment = p.content.comment
 	}
 	touched := p.touched()
 	values := before.membersAt(touched)
+	versioned := p.writesAccess()
 	for _, path := range touched {
 		if value := values[path]; value != nil {
 			guarded.Test(path, value)
 		} else {
-			unguarded = append(unguarded, path)
+			versioned = true
 		}
 	}
+	switch {
+	case versioned && before.LastModified == 0:
+		return guarded.fail(jsonpatch.OpTest, pathLastModified, errors.New("the token has no lastModified that could guard the patch"))
+	case versioned && values[pathLastModified] == nil:
+		guarded.Test(pathLastModified, before.LastModified)
+	}
 	guarded.content.operations = append(guarded.content.operations, p.operations()...)
-	return guarded, unguarded
+	return guarded
+}
+
+const pathLastModified Pointer = "/lastModified"
+
+// writesAccess reports whether p writes one of the three members that decide
+// together what a token may do.
+func (p *Patch) writesAccess() bool {
+	isAccess := func(path jsonpatch.Pointer) bool {
+		member, _ := memberOf(path)
+		return member == PathRole || member == PathCustomRoleIDs || member == PathInlineRole
+	}
+	return slices.ContainsFunc(p.operations(), func(op jsonpatch.Operation) bool {
+		return op.Op != jsonpatch.OpTest && isAccess(op.Path) || op.Op == jsonpatch.OpMove && isAccess(op.From)
+	})
 }
 
 // touched returns the members of a token that p reads or writes, or something

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -188,27 +189,34 @@ func TestDiffMayBeSentAgain(t *testing.T) {
 }
 
 func TestGuard(t *testing.T) {
-	const token = `{"_id":"i","ownerId":"o","memberId":"m","name":"n","role":null,"customRoleIds":["b","a"],"token":"1234",
+	const token = `{"_id":"i","ownerId":"o","memberId":"m","name":"n","role":null,"defaultApiVersion":null,"customRoleIds":["b","a"],"token":"1234",
 		"inlineRole":[{"effect":"allow","sid":1.50,"notResources":null}],"creationDate":1,"lastModified":2,"_links":{},"x":{"y":[1.0]},"a/b":1}`
+	const (
+		version = `{"op":"test","path":"/lastModified","value":2}`
+		roles   = `{"op":"test","path":"/customRoleIds","value":["b","a"]}`
+		policy  = `{"op":"test","path":"/inlineRole","value":[{"notResources":null,"effect":"allow","sid":1.50}]}`
+	)
 	tests := []struct {
-		name      string
-		patch     *tokenpatch.Patch
-		tests     string // what is put in front
-		unguarded []tokenpatch.Pointer
+		name  string
+		patch *tokenpatch.Patch
+		tests string // what is put in front
 	}{
-		{"a setting", newPatch().SetName("b"), `{"op":"test","path":"/name","value":"n"}`, nil},
-		{"null", newPatch().SetRole("b"), `{"op":"test","path":"/role","value":null}`, nil},
-		{"once each", newPatch().SetName("b").SetRole("c").Remove("/name"), `{"op":"test","path":"/name","value":"n"},{"op":"test","path":"/role","value":null}`, nil},
-		{"the order of an array", newPatch().SetCustomRoleIDs(), `{"op":"test","path":"/customRoleIds","value":["b","a"]}`, nil},
-		{"inside a member", newPatch().AddCustomRoleID("c").Remove("/customRoleIds/0"), `{"op":"test","path":"/customRoleIds","value":["b","a"]}`, nil},
-		{"what is not there inside a member", newPatch().Add("/inlineRole/0/actions", 1), `{"op":"test","path":"/inlineRole","value":[{"notResources":null,"effect":"allow","sid":1.50}]}`, nil},
-		{"what this version does not know", newPatch().Remove("/x/y/0").Replace("/a~1b", 2), `{"op":"test","path":"/x","value":{"y":[1.0]}},{"op":"test","path":"/a~1b","value":1}`, nil},
-		{"what is read", newPatch().Copy("/_id", "/name").Move("/role", "/x"), `{"op":"test","path":"/_id","value":"i"},{"op":"test","path":"/name","value":"n"},{"op":"test","path":"/role","value":null},{"op":"test","path":"/x","value":{"y":[1.0]}}`, nil},
-		{"tests of its own", newPatch().Test("/name", "n").SetName("b").Test("/name", "b"), `{"op":"test","path":"/name","value":"n"}`, nil},
-		{"what is absent", newPatch().SetDescription("d").SetName("b").Add("/z/y", 1), `{"op":"test","path":"/name","value":"n"}`, []tokenpatch.Pointer{"/description", "/z"}},
-		{"only what is absent", newPatch().SetDescription("d"), ``, []tokenpatch.Pointer{"/description"}},
-		{"the whole", newPatch().Copy("", "/name"), `{"op":"test","path":"/name","value":"n"}`, []tokenpatch.Pointer{""}},
-		{"an empty name", newPatch().Add("/", 1), ``, []tokenpatch.Pointer{"/"}},
+		{"a setting", newPatch().SetName("b"), `{"op":"test","path":"/name","value":"n"}`},
+		{"once each", newPatch().SetName("b").SetDefaultAPIVersion(1).Remove("/name"), `{"op":"test","path":"/name","value":"n"},{"op":"test","path":"/defaultApiVersion","value":null}`},
+		{"what this version does not know", newPatch().Remove("/x/y/0").Replace("/a~1b", 2), `{"op":"test","path":"/x","value":{"y":[1.0]}},{"op":"test","path":"/a~1b","value":1}`},
+		{"what is read", newPatch().Copy("/_id", "/name").Move("/x", "/a~1b"), `{"op":"test","path":"/_id","value":"i"},{"op":"test","path":"/name","value":"n"},{"op":"test","path":"/x","value":{"y":[1.0]}},{"op":"test","path":"/a~1b","value":1}`},
+		{"tests of its own", newPatch().Test("/name", "n").SetName("b").Test("/name", "b"), `{"op":"test","path":"/name","value":"n"}`},
+		{"tests of access alone", newPatch().Test("/role", nil), `{"op":"test","path":"/role","value":null}`},
+
+		{"the role", newPatch().SetRole("b"), `{"op":"test","path":"/role","value":null},` + version},
+		{"the custom roles", newPatch().SetCustomRoleIDs(), roles + "," + version},
+		{"inside the custom roles", newPatch().AddCustomRoleID("c").Remove("/customRoleIds/0"), roles + "," + version},
+		{"inside the policy", newPatch().Add("/inlineRole/0/actions", 1), policy + "," + version},
+		{"the policy moved away", newPatch().Move("/inlineRole", "/x"), policy + `,{"op":"test","path":"/x","value":{"y":[1.0]}},` + version},
+		{"what is absent", newPatch().SetDescription("d").SetName("b").Add("/z/y", 1), `{"op":"test","path":"/name","value":"n"},` + version},
+		{"only what is absent", newPatch().SetDescription("d"), version},
+		{"the whole", newPatch().Copy("", "/name"), `{"op":"test","path":"/name","value":"n"},` + version},
+		{"what is absent, and lastModified already", newPatch().Test("/lastModified", 2).SetDescription("d"), version},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -216,14 +224,10 @@ func TestGuard(t *testing.T) {
 			own, err := tt.patch.Comment("c").MarshalJSON()
 			require.NoError(t, err)
 
-			guarded, unguarded := tt.patch.Guard(before)
-			assert.Equal(t, tt.unguarded, unguarded)
-			front := tt.tests
-			if front != "" {
-				front += ","
-			}
-			assertBody(t, strings.Replace(string(own), `"patch":[`, `"patch":[`+front, 1), guarded)
+			guarded := tt.patch.Guard(before)
+			assertBody(t, strings.Replace(string(own), `"patch":[`, `"patch":[`+tt.tests+",", 1), guarded)
 			assertBody(t, string(own), tt.patch)
+			assert.NotEqual(t, tokenpatch.ReplayUnsafe, guarded.Replay())
 
 			// The two do the same to before.
 			want, wantErr := tt.patch.Apply(before)
@@ -235,39 +239,41 @@ func TestGuard(t *testing.T) {
 }
 
 func TestGuardRefusesWhatSomebodyElseChanged(t *testing.T) {
-	before := decodeTokenJSON(t, `{"name":"n","role":"reader","customRoleIds":["a"],"lastUsed":1}`)
-	patch := newPatch().SetName("b").SetRole("writer").SetDescription("d").AddCustomRoleID("b")
-	guarded, unguarded := patch.Guard(before)
-	assert.Equal(t, []tokenpatch.Pointer{"/description"}, unguarded)
-
+	before := decodeTokenJSON(t, `{"name":"n","role":"reader","customRoleIds":["a"],"lastUsed":1,"lastModified":1}`)
+	guarded := newPatch().SetName("b").SetDefaultAPIVersion(1).Guard(before)
 	for change, wantErr := range map[string]string{
-		`{"op":"replace","path":"/name","value":"x"}`:          `operation 0: test "/name"`,
-		`{"op":"remove","path":"/role"}`:                       `operation 1: test "/role"`,
-		`{"op":"add","path":"/customRoleIds/-","value":"x"}`:   `operation 2: test "/customRoleIds"`,
-		`{"op":"replace","path":"/customRoleIds","value":[]}`:  `operation 2: test "/customRoleIds"`,
-		`{"op":"replace","path":"/customRoleIds","value":"a"}`: `is not a Token`, // and the guard is never asked
+		`{"op":"replace","path":"/name","value":"x"}`:           `operation 0: test "/name"`,
+		`{"op":"add","path":"/description","value":"x"}`:        `operation 1: test "/lastModified"`,
+		`{"op":"add","path":"/inlineRole","value":[]}`:          `operation 1: test "/lastModified"`,
+		`{"op":"add","path":"/defaultApiVersion","value":20}`:   `operation 1: test "/lastModified"`,
+		`{"op":"replace","path":"/customRoleIds/0","value":""}`: `operation 1: test "/lastModified"`,
 	} {
-		changed, err := decodePatchJSON(t, "["+change+"]").Apply(before)
-		if err == nil {
-			_, err = guarded.Apply(changed)
-		}
+		change += `,{"op":"replace","path":"/lastModified","value":2}`
+		body, err := decodePatchJSON(t, "["+change+"]").ApplyJSON([]byte(`{"name":"n","customRoleIds":["a"],"lastModified":1}`))
+		require.NoError(t, err)
+		_, err = guarded.ApplyJSON(body)
 		assert.ErrorContains(t, err, wantErr)
 	}
-	changed, err := newPatch().Replace("/lastUsed", 2).Apply(before)
-	require.NoError(t, err)
-	changed, err = newPatch().Add("/description", "e").Apply(changed)
-	require.NoError(t, err)
-	_, err = newPatch().Replace("/description", "f").Apply(changed)
-	require.NoError(t, err)
-	_, err = guarded.Apply(changed)
-	require.NoError(t, err, "what nothing guards is overwritten")
+}
+
+// Without lastModified nothing can guard a member that is missing, or who else
+// decides what the token may do.
+func TestGuardNeedsLastModified(t *testing.T) {
+	before := decodeTokenJSON(t, `{"name":"n","role":"reader"}`)
+	for _, patch := range []*tokenpatch.Patch{newPatch().SetName("b").SetDescription("d"), newPatch().SetName("b").SetRole("writer")} {
+		guarded := patch.Guard(before)
+		require.ErrorContains(t, guarded.Err(), `test "/lastModified": the token has no lastModified that could guard the patch`)
+		assertAs[*tokenpatch.PatchError](t, guarded.Err())
+		_, err := guarded.MarshalJSON()
+		require.Error(t, err)
+	}
+	assert.NoError(t, newPatch().SetName("b").Guard(before).Err())
 }
 
 func TestGuardOfNothing(t *testing.T) {
 	for name, patch := range map[string]*tokenpatch.Patch{"empty": newPatch(), "nil": nil, "a mistake": newPatch().SetName("a").Remove("/_id")} {
 		t.Run(name, func(t *testing.T) {
-			guarded, unguarded := patch.Guard(decodeTokenJSON(t, tokenJSON))
-			assert.Nil(t, unguarded)
+			guarded := patch.Guard(decodeTokenJSON(t, tokenJSON))
 			assert.Equal(t, patch.Len(), guarded.Len())
 			assert.Equal(t, patch.Err(), guarded.Err())
 			_, err := guarded.MarshalJSON()
@@ -278,20 +284,67 @@ func TestGuardOfNothing(t *testing.T) {
 
 // What a guard tests is what the service has, also where it breaks its schema.
 func TestGuardLetsTheUnchangedTokenThrough(t *testing.T) {
-	const document = `{"name":"\ud800","inlineRole":[{"actions":["*"]},{"effect":null},{"effect":"","resources":null}],"ownerId":null,"_member":{}}`
+	const document = `{"lastModified":1,"name":"\ud800","inlineRole":[{"actions":["*"]},{"effect":null},{"effect":"","resources":null}],"ownerId":null,"_member":{}}`
 	before := decodeTokenJSON(t, document)
 	after := before.Clone()
 	after.Name, after.InlineRole = tokenpatch.Set("b"), tokenpatch.Set([]tokenpatch.Statement{allow()})
-	guarded, unguarded := tokenpatch.Diff(before, after).Copy("/ownerId", "/x").Copy("/_member", "/y").Guard(before)
-	assert.Equal(t, []tokenpatch.Pointer{"/x", "/y"}, unguarded)
+	guarded := tokenpatch.Diff(before, after).Copy("/ownerId", "/x").Copy("/_member", "/y").Guard(before)
 	require.NoError(t, guarded.Err())
 	_, err := guarded.ApplyJSON([]byte(document))
 	require.NoError(t, err)
 }
 
+// Whatever is guarded may be sent again.
+func TestGuardIsNeverUnsafe(t *testing.T) {
+	random := rand.NewChaCha8([32]byte{})
+	data := make([]byte, 100)
+	guarded := 0
+	for range 20_000 {
+		_, _ = random.Read(data)
+		s := source(data)
+		before := decodeTokenJSON(t, s.token())
+		patch := s.patch()
+		if patch.Err() != nil {
+			continue
+		}
+		patch = patch.Guard(before)
+		require.NoError(t, patch.Err())
+		require.NotEqual(t, tokenpatch.ReplayUnsafe, patch.Replay(), "%v", patch)
+		guarded++
+	}
+	assert.Greater(t, guarded, 10_000)
+}
+
+// patch returns a patch of any operations, which need not apply to a token.
+func (s *source) patch() *tokenpatch.Patch {
+	path := func() tokenpatch.Pointer {
+		return pick(s, tokenpatch.PathName, tokenpatch.PathDescription, tokenpatch.PathRole, "/customRoleIds", "/customRoleIds/-", "/inlineRole/0/actions", "/x", "/x/y/0", "/z")
+	}
+	patch := newPatch()
+	for range pick(s, 1, 2, 3, 4, 5) {
+		switch pick(s, 0, 1, 2, 3, 4, 5) {
+		case 0:
+			patch.Add(path(), 1)
+		case 1:
+			patch.Replace(path(), "a")
+		case 2:
+			patch.Remove(path())
+		case 3:
+			patch.Copy(pick(s, path(), "/_id", ""), path())
+		case 4:
+			patch.Test(pick(s, path(), "/lastModified", ""), nil)
+		default:
+			if from, to := path(), path(); !strings.HasPrefix(string(to), string(from)+"/") {
+				patch.Move(from, to)
+			}
+		}
+	}
+	return patch
+}
+
 func TestGuardDoesNotAlias(t *testing.T) {
 	patch := newPatch().SetName("b")
-	guarded, _ := patch.Guard(decodeTokenJSON(t, `{"name":"n"}`))
+	guarded := patch.Guard(decodeTokenJSON(t, `{"name":"n"}`))
 	patch.SetRole("writer")
 	guarded.SetDescription("d")
 	assert.Equal(t, "replace /name \"b\"\nreplace /role \"writer\"", patch.String())
@@ -299,7 +352,7 @@ func TestGuardDoesNotAlias(t *testing.T) {
 }
 
 func TestGuardShowsNoSecret(t *testing.T) {
-	guarded, _ := newPatch().Copy("/token", "/name").Guard(decodeTokenJSON(t, `{"token":"1234","name":"n"}`))
+	guarded := newPatch().Copy("/token", "/name").Guard(decodeTokenJSON(t, `{"token":"1234","name":"n"}`))
 	assert.Equal(t, "test /token [redacted]\ntest /name \"n\"\ncopy /token /name", guarded.String())
 }
 
@@ -353,14 +406,15 @@ func FuzzDiff(f *testing.F) {
 
 		// The guard lets the patch through, and stops it where it was applied already.
 		patch := tokenpatch.Diff(before, after)
-		guarded, unguarded := patch.Guard(before)
-		require.Equal(t, 2*patch.Len(), guarded.Len()+len(unguarded))
+		guarded := patch.Guard(before)
+		require.NotEqual(t, tokenpatch.ReplayUnsafe, guarded.Replay())
 		want, err := patch.Apply(before)
 		require.NoError(t, err)
 		got, err := guarded.Apply(before)
 		require.NoError(t, err)
 		require.Equal(t, want, got)
-		if patch.Len() > len(unguarded) {
+		if patch.Len() > 0 {
+			got.LastModified++
 			_, err = guarded.Apply(got)
 			require.ErrorContains(t, err, "test")
 		}

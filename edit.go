@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tokenpatch/tokenpatch/internal/engine"
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
@@ -54,12 +55,6 @@ const (
 // token, up to 8 times with backoff, whatever [RetryPolicy.MaxAttempts] is, until
 // it knows or the context ends. A nil error says that the token is as edit wants
 // it, also where another writer made it so.
-//
-// A member that the token does not have cannot be guarded, as [Patch.Guard] says.
-// Where the change is to such a member, EditToken reads before it sends again. Even
-// so, an earlier request that the network has delayed may still arrive, and
-// overwrite what somebody else has written to that member since. A guard does not
-// notice a value that was changed and put back in between.
 //
 // An [*InputError] is the error for an id that [V2Tokens.PatchToken] refuses, a nil
 // edit, a negative MaxConflicts, and an edit of anything but the settings, such as
@@ -133,7 +128,6 @@ type change struct {
 	before, after Token
 	patch         *Patch
 	members       []Pointer // that it writes
-	unguarded     []Pointer // those of them that it does not guard
 }
 
 // change has the caller's function edit a token.
@@ -150,8 +144,8 @@ func (e *editor) change(before Token) (c change, err error) {
 		return c, err
 	}
 	c.members = patch.touched()
-	c.patch, c.unguarded = patch.Comment(e.options.Comment).Guard(before)
-	return c, nil
+	c.patch = patch.Comment(e.options.Comment).Guard(before)
+	return c, c.patch.Err()
 }
 
 // write sends a change until it is clear what became of it. It returns the token
@@ -168,7 +162,7 @@ func (e *editor) write(ctx context.Context, c change) (token, newer *Token, err 
 		if !refused && OutcomeOf(err) == OutcomeNotApplied && (e.unknown == nil || !isRetryable(ctx, err)) {
 			return nil, nil, err
 		}
-		if refused || len(c.unguarded) > 0 || e.settling > 0 { // or sending it again has not settled it
+		if refused || e.settling > 0 { // or sending it again has not settled it
 			current, readErr := e.read(ctx, err)
 			switch {
 			case readErr != nil:
@@ -199,14 +193,9 @@ func (e *editor) afterApplied(ctx context.Context, token *Token, err error) (*To
 	return nil, err
 }
 
-// send sends a change. Without a guard on all of it, an attempt whose outcome is
-// unknown is the last one: somebody else may have written meanwhile.
+// send sends a change.
 func (e *editor) send(ctx context.Context, c change) (*Token, error) {
-	replay := c.patch.Replay
-	if len(c.unguarded) > 0 {
-		replay = func() Replay { return ReplayUnsafe }
-	}
-	token, err := e.tokens.patch(ctx, e.id, c.patch, replay)
+	token, err := e.tokens.PatchToken(ctx, e.id, c.patch)
 	if OutcomeOf(err) == OutcomeUnknown {
 		e.unknown = err
 	}
@@ -235,7 +224,7 @@ func (e *editor) pause(ctx context.Context, cause error) error {
 	if e.settling++; e.settling > maxSettling {
 		return cause
 	}
-	timer := time.NewTimer(e.tokens.service.retry.backoff(e.settling, rand.Float64()))
+	timer := time.NewTimer(e.tokens.service.engine.Policy.Backoff(e.settling, rand.Float64()))
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -247,7 +236,7 @@ func (e *editor) pause(ctx context.Context, cause error) error {
 
 func (e *editor) info() CallInfo {
 	s := e.tokens.service
-	return s.info(patchToken, s.known.Load().Clean(e.id)) // an id can be a credential by mistake
+	return s.info(patchToken, s.engine.Known.Secrets().Clean(e.id)) // an id can be a credential by mistake
 }
 
 // isRetryable reports whether a call that ended with err may succeed if it is made
@@ -260,8 +249,7 @@ func isRetryable(ctx context.Context, err error) bool {
 	if !errors.As(err, &refused) {
 		return errors.As(err, new(*NotSentError)) || errors.As(err, new(*ReadError))
 	}
-	retry := ruleOfStatus(refused.StatusCode).retry
-	return retry == retryReplayed || retry == retryConflict
+	return engine.IsTransient(refused.StatusCode)
 }
 
 // checkWritable refuses an edit of what no client can write.

@@ -13,6 +13,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/tokenpatch/tokenpatch/internal/engine"
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 	"github.com/tokenpatch/tokenpatch/internal/redact"
@@ -167,7 +168,7 @@ func (e *APIError) outcome() Outcome {
 	case http.StatusOK, http.StatusCreated, http.StatusNoContent:
 		return OutcomeApplied
 	default:
-		return ruleOfStatus(e.StatusCode).outcome
+		return Outcome(engine.StatusEffect(e.StatusCode))
 	}
 }
 
@@ -446,7 +447,7 @@ func (e *APIError) describe(r refusal) (details []ValidationDetail) {
 	e.Code = cmp.Or(wire.Code, statusName(r.status))
 	e.Message = cmp.Or(describeRedirect(r), wire.Message, detail, describeDetails(details), describeBody(r))
 	e.ID = wire.ID
-	if !isSuccess(r.status) {
+	if !engine.IsSuccess(r.status) {
 		e.Body = bytes.Clone(r.body[:min(len(r.body), maxErrorBody)])
 	}
 	return details
@@ -535,7 +536,7 @@ func describeBody(r refusal) string {
 	switch {
 	case len(r.body) == 0:
 		return "response without a body"
-	case isSuccess(r.status): // it may hold a token's value
+	case engine.IsSuccess(r.status): // it may hold a token's value
 		return "unexpected response"
 	}
 	return fmt.Sprintf("unexpected response (%.80s): %.200q", cmp.Or(r.contentType, "no content type"), r.body)

@@ -21,12 +21,6 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-const (
-	applied    = tokenpatch.OutcomeApplied
-	notApplied = tokenpatch.OutcomeNotApplied
-	unknown    = tokenpatch.OutcomeUnknown
-)
-
 // statuses lists responses of both APIs that are not their success, and how many
 // attempts a call makes by the default policy.
 var statuses = []struct {
@@ -101,7 +95,7 @@ func (c statusCase) bubble(t *testing.T) {
 	service, client := newPair(t)
 	service.Inject(tokenpatchtest.Fault{Status: c.status, Body: c.body, Times: -1})
 
-	err := c.api.call(t.Context(), client)
+	err := c.api.Call(t.Context(), client)
 
 	want := []string{}
 	if c.kind != "" {
@@ -123,10 +117,10 @@ func (c statusCase) bubble(t *testing.T) {
 	}
 	got := assertAs[*tokenpatch.APIError](t, err)
 	assert.Equal(t, tokenpatch.APIError{
-		CallInfo: c.api.info(), StatusCode: c.status, Code: c.code, Message: message, ID: c.id, Attempts: c.sent, Body: body, Err: c.err(),
+		CallInfo: c.api.Info(), StatusCode: c.status, Code: c.code, Message: message, ID: c.id, Attempts: c.sent, Body: body, Err: c.err(),
 	}, *got)
 	assert.Equal(t, c.sent, service.RequestCount())
-	assert.Zero(t, service.Changes(c.api.id))
+	assert.Zero(t, service.Changes(c.api.ID))
 	assert.Equal(t, c.text(message), err.Error())
 }
 
@@ -135,7 +129,7 @@ func (c statusCase) err() error {
 	if c.status/100 != 2 {
 		return nil
 	}
-	return fmt.Errorf("the API documents %d for a success", map[string]int{"V1": 204, "V2": 200}[c.api.name])
+	return fmt.Errorf("the API documents %d for a success", map[string]int{"V1": 204, "V2": 200}[c.api.Name])
 }
 
 func (c statusCase) text(message string) string {
@@ -152,7 +146,7 @@ func (c statusCase) text(message string) string {
 	if c.outcome == unknown {
 		text = "outcome unknown: " + text
 	}
-	return "tokenpatch: PATCH " + c.api.path + ": " + text
+	return "tokenpatch: PATCH " + c.api.Path + ": " + text
 }
 
 // Responses in every other shape keep the status's type, and what can be read.
@@ -194,7 +188,7 @@ func TestErrorBodies(t *testing.T) {
 	}
 	for _, a := range apis {
 		for _, test := range tests {
-			t.Run(a.name+"/"+test.name, func(t *testing.T) {
+			t.Run(a.Name+"/"+test.name, func(t *testing.T) {
 				service, client := newPair(t)
 				fault := tokenpatchtest.Fault{Status: 403, Body: test.body}
 				if test.contentType != "" {
@@ -202,7 +196,7 @@ func TestErrorBodies(t *testing.T) {
 				}
 				service.Inject(fault)
 
-				err := a.call(t.Context(), client)
+				err := a.Call(t.Context(), client)
 
 				got := assertAs[*tokenpatch.ForbiddenError](t, err)
 				if test.code == "" {
@@ -280,10 +274,10 @@ func TestErrorBodyIsReadBeyondItsCut(t *testing.T) {
 // A refusal that breaks off is a refusal.
 func TestErrorBodyBreaksOff(t *testing.T) {
 	for _, a := range apis {
-		t.Run(a.name, func(t *testing.T) {
+		t.Run(a.Name, func(t *testing.T) {
 			service, client := newPair(t)
 			service.Inject(tokenpatchtest.Fault{Status: 403, Body: `{"code":"c","message":"m"}`, Cut: tokenpatchtest.CutMiddle})
-			err := a.call(t.Context(), client)
+			err := a.Call(t.Context(), client)
 			got := assertAs[*tokenpatch.ForbiddenError](t, err)
 			assert.Equal(t, `{"code":"c","`, string(got.Body))
 			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
@@ -315,7 +309,7 @@ func TestErrorNamesRedirectTarget(t *testing.T) {
 	for _, a := range apis {
 		for _, status := range []int{301, 302, 303, 307, 308} {
 			for _, test := range tests {
-				t.Run(fmt.Sprintf("%s/%d/%s", a.name, status, test.name), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s/%d/%s", a.Name, status, test.name), func(t *testing.T) {
 					service, client := newPair(t)
 					header := http.Header{"Location": {test.location}}
 					if test.location == "" {
@@ -324,7 +318,7 @@ func TestErrorNamesRedirectTarget(t *testing.T) {
 					// What the body says does not hide where the redirect points.
 					service.Inject(tokenpatchtest.Fault{Status: status, Header: header, Body: `{"message": "Moved"}`})
 
-					err := a.call(t.Context(), client)
+					err := a.Call(t.Context(), client)
 
 					got := assertAs[*tokenpatch.APIError](t, err)
 					assert.Equal(t, status, got.StatusCode)
@@ -374,7 +368,7 @@ func TestSuccessThatCannotBeRead(t *testing.T) {
 			service, client := newPair(t, test.change)
 			service.Inject(test.fault)
 
-			err := test.api.call(t.Context(), client)
+			err := test.api.Call(t.Context(), client)
 
 			got := assertAs[*tokenpatch.APIError](t, err)
 			assert.Equal(t, test.status, got.StatusCode)
@@ -386,7 +380,7 @@ func TestSuccessThatCannotBeRead(t *testing.T) {
 			assert.Contains(t, err.Error(), test.cause)
 			assertOutcome(t, applied, err)
 			assert.Equal(t, 1, service.RequestCount())
-			assert.Equal(t, 1, service.Changes(test.api.id))
+			assert.Equal(t, 1, service.Changes(test.api.ID))
 		})
 	}
 }
@@ -435,8 +429,8 @@ func TestSuccessThatProvesNothing(t *testing.T) {
 					_, _ = io.Copy(io.Discard, r.Body)
 					return respond(test.status, "application/json", test.body), nil
 				}))
-				calls := map[int]func(context.Context, *tokenpatch.Client) error{4: test.api.call}
-				if test.api.name == "V2" {
+				calls := map[int]func(context.Context, *tokenpatch.Client) error{4: test.api.Call}
+				if test.api.Name == "V2" {
 					calls[1] = appendRole
 				}
 				for attempts, call := range calls {
@@ -467,12 +461,12 @@ func TestSuccessOfExactlyTheLimit(t *testing.T) {
 func TestErrorOfStatusBelow100(t *testing.T) {
 	for _, a := range apis {
 		for _, status := range []int{0, 1, 99} {
-			t.Run(fmt.Sprintf("%s/%d", a.name, status), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s/%d", a.Name, status), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					_, client := newPair(t, through(func(*http.Request) (*http.Response, error) {
 						return respond(status, "text/plain", "?"), nil
 					}))
-					err := a.call(t.Context(), client)
+					err := a.Call(t.Context(), client)
 					assertOutcome(t, unknown, err)
 					require.Error(t, assertAs[*tokenpatch.OutcomeUnknownError](t, err).Err)
 					assert.NotEmpty(t, err.Error())
@@ -629,7 +623,7 @@ func TestErrorsHoldNoCredential(t *testing.T) {
 	for _, a := range apis {
 		for _, status := range []int{200, 202, 302, 403, 422, 503} {
 			for name, body := range bodies {
-				t.Run(fmt.Sprintf("%s/%d/%s", a.name, status, name), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s/%d/%s", a.Name, status, name), func(t *testing.T) {
 					_, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}),
 						func(c *tokenpatch.Config) { c.V1.APIKey, c.V2.AccessToken = secret, secret },
 						through(func(r *http.Request) (*http.Response, error) {
@@ -638,7 +632,7 @@ func TestErrorsHoldNoCredential(t *testing.T) {
 							response.Header.Set("Location", "https://"+secret+".example/"+secret)
 							return response, nil
 						}))
-					err := a.call(t.Context(), client)
+					err := a.Call(t.Context(), client)
 					require.Error(t, err)
 					assertHolds(t, err, "5ecret", false)
 				})
@@ -653,7 +647,7 @@ func TestTransportErrorsHoldNoCredential(t *testing.T) {
 		return nil, fmt.Errorf("malformed HTTP status code %q", r.Header.Get("Authorization"))
 	}))
 	for _, a := range apis {
-		err := a.call(t.Context(), client)
+		err := a.Call(t.Context(), client)
 		assert.Contains(t, err.Error(), "malformed HTTP status code")
 		assertHolds(t, err, tokenpatchtest.APIKey, false)
 		assertHolds(t, err, tokenpatchtest.AccessToken, false)

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tokenpatch/tokenpatch/internal/redact"
+	"github.com/tokenpatch/tokenpatch/internal/engine"
 )
 
 // Hooks are functions that are called while a call is under way, so that a
@@ -66,26 +66,6 @@ func (c CallInfo) path() string {
 	return before + url.PathEscape(c.Token)
 }
 
-// shown is the token's id as hooks and errors show it, with secrets redacted: an id
-// can be a credential by mistake. It is kept, since redacting takes time.
-type shown struct {
-	token   string
-	secrets *redact.Secrets
-}
-
-// info says what the call is about.
-func (c *call) info() CallInfo {
-	if c.shown.token == "" || c.shown.secrets != c.secrets {
-		c.shown = shown{c.secrets.Clean(c.request.token), c.secrets}
-	}
-	return c.service.info(c.request.endpoint, c.shown.token)
-}
-
-// info says what a call of an endpoint is about.
-func (s *service) info(e *endpoint, token string) CallInfo {
-	return CallInfo{API: s.api, Method: e.method, Route: e.route, Token: token}
-}
-
 // WaitReason says what a call waits for.
 type WaitReason string
 
@@ -133,71 +113,97 @@ type CallResult struct {
 	Err      error         // what the call returns
 }
 
-// events passes what happens on to the caller's hooks and logger.
+// events are the caller's hooks and logger.
 type events struct {
 	hooks Hooks
 	log   *slog.Logger // nil is silent
 }
 
 // callStart returns the context that the call goes on with.
-func (e *events) callStart(ctx context.Context, call CallInfo) context.Context {
+func (e *events) callStart(ctx context.Context, c *call) context.Context {
 	if e.hooks.CallStart == nil {
 		return ctx
 	}
-	return orElse(e.hooks.CallStart(ctx, call), ctx)
+	return orElse(e.hooks.CallStart(ctx, c.info()), ctx)
 }
 
-func (e *events) callEnd(ctx context.Context, call CallResult) {
-	if e.hooks.CallEnd != nil {
-		e.hooks.CallEnd(ctx, call)
+func (e *events) callEnd(ctx context.Context, c *call, r *engine.Result, took time.Duration, err error) {
+	if e.hooks.CallEnd == nil {
+		return
+	}
+	e.hooks.CallEnd(ctx, CallResult{
+		CallInfo: c.info(), Outcome: OutcomeOf(err), Attempts: r.Attempts, Duration: took, Waited: r.Waited, Err: err,
+	})
+}
+
+// observe reports whether anybody listens to waits or attempts. CallEnd reports how long the call has waited.
+func (e *events) observe() bool {
+	h := &e.hooks
+	return e.log != nil || h.WaitStart != nil || h.WaitEnd != nil || h.AttemptStart != nil || h.AttemptEnd != nil || h.CallEnd != nil
+}
+
+// observer passes the waits and attempts of one call on to hooks and logger.
+type observer struct {
+	*call
+	attempt AttemptInfo // the one that is under way
+}
+
+func (o *observer) WaitStart(ctx context.Context, reason engine.Reason, length time.Duration) {
+	if hook := o.service.events.hooks.WaitStart; hook != nil {
+		hook(ctx, WaitInfo{CallInfo: o.info(), Reason: WaitReason(reason), Duration: length})
 	}
 }
 
-func (e *events) watchWaits() bool {
-	return e.log != nil || e.hooks.WaitStart != nil || e.hooks.WaitEnd != nil || e.hooks.CallEnd != nil
-}
-
-func (e *events) waitStart(ctx context.Context, wait WaitInfo) {
-	if e.hooks.WaitStart != nil {
-		e.hooks.WaitStart(ctx, wait)
+func (o *observer) WaitEnd(ctx context.Context, reason engine.Reason, took time.Duration) {
+	if log := o.service.events.log; log != nil {
+		log.LogAttrs(ctx, slog.LevelDebug, "tokenpatch: wait", append(o.info().attrs(),
+			slog.String("reason", string(reason)), slog.Duration("duration", took))...)
+	}
+	if hook := o.service.events.hooks.WaitEnd; hook != nil {
+		hook(ctx, WaitInfo{CallInfo: o.info(), Reason: WaitReason(reason), Duration: took})
 	}
 }
 
-func (e *events) waitEnd(ctx context.Context, wait WaitInfo) {
-	if e.log != nil {
-		e.log.LogAttrs(ctx, slog.LevelDebug, "tokenpatch: wait", append(wait.attrs(),
-			slog.String("reason", string(wait.Reason)), slog.Duration("duration", wait.Duration))...)
-	}
-	if e.hooks.WaitEnd != nil {
-		e.hooks.WaitEnd(ctx, wait)
-	}
-}
-
-func (e *events) watchAttempts() bool {
-	return e.log != nil || e.hooks.AttemptStart != nil || e.hooks.AttemptEnd != nil
-}
-
-// attemptStart returns the context that the attempt goes on with.
-func (e *events) attemptStart(ctx context.Context, attempt *AttemptInfo) context.Context {
-	if e.hooks.AttemptStart == nil {
+// AttemptStart gives the hook a copy of the header without the credential, and sends what it makes of that.
+func (o *observer) AttemptStart(ctx context.Context, number int, request *http.Request) context.Context {
+	o.attempt = AttemptInfo{CallInfo: o.info(), Number: number, URL: o.sent.Secrets.Clean(request.URL.String())}
+	hook := o.service.events.hooks.AttemptStart
+	if hook == nil {
 		return ctx
 	}
-	return orElse(e.hooks.AttemptStart(ctx, attempt), ctx)
+	header := request.Header.Clone()
+	delete(header, "Authorization")
+	o.attempt.Header = header
+	ctx = orElse(hook(ctx, &o.attempt), ctx)
+	delete(header, "Authorization") // a hook cannot set it either
+	authorization := request.Header["Authorization"]
+	request.Header = header.Clone()
+	request.Header["Authorization"] = authorization
+	return ctx
 }
 
-func (e *events) attemptEnd(ctx context.Context, attempt AttemptResult) {
-	if e.log != nil {
-		level := slog.LevelDebug
-		if attempt.Err != nil || attempt.Status >= 400 {
-			level = slog.LevelWarn
-		}
-		e.log.LogAttrs(ctx, level, "tokenpatch: attempt", append(attempt.attrs(),
-			slog.Int("number", attempt.Number), slog.Int("status", attempt.Status), slog.Any("outcome", attempt.Outcome),
-			slog.Duration("duration", attempt.Duration), slog.Any("error", attempt.Err))...)
+func (o *observer) AttemptEnd(ctx context.Context, a *engine.Attempt) {
+	result := AttemptResult{
+		AttemptInfo: o.attempt, Status: a.Status, Outcome: Outcome(a.Effect), Duration: a.Took, Err: a.Err,
 	}
-	if e.hooks.AttemptEnd != nil {
-		e.hooks.AttemptEnd(ctx, attempt)
+	o.service.events.logAttempt(ctx, result)
+	if hook := o.service.events.hooks.AttemptEnd; hook != nil {
+		result.RateLimit = o.service.rateLimit()
+		hook(ctx, result)
 	}
+}
+
+func (e *events) logAttempt(ctx context.Context, attempt AttemptResult) {
+	if e.log == nil {
+		return
+	}
+	level := slog.LevelDebug
+	if attempt.Err != nil || attempt.Status >= 400 {
+		level = slog.LevelWarn
+	}
+	e.log.LogAttrs(ctx, level, "tokenpatch: attempt", append(attempt.attrs(),
+		slog.Int("number", attempt.Number), slog.Int("status", attempt.Status), slog.Any("outcome", attempt.Outcome),
+		slog.Duration("duration", attempt.Duration), slog.Any("error", attempt.Err))...)
 }
 
 func (c CallInfo) attrs() []slog.Attr {

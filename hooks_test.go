@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,11 +26,11 @@ func passed(ctx context.Context, hook string) context.Context {
 // request get the one that AttemptStart returned.
 func TestHooksGetTheContextOfTheirStart(t *testing.T) {
 	for _, a := range apis {
-		t.Run(a.name, func(t *testing.T) {
+		t.Run(a.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var events []string
 				see := func(ctx context.Context, hook string, call tokenpatch.CallInfo) {
-					assert.Equal(t, a.info(), call, hook)
+					assert.Equal(t, a.Info(), call, hook)
 					events = append(events, fmt.Sprint(hook, " in ", ctx.Value(trail{})))
 				}
 				service, client := newPair(t, func(c *tokenpatch.Config) {
@@ -51,12 +50,12 @@ func TestHooksGetTheContextOfTheirStart(t *testing.T) {
 					}
 					next := c.HTTPClient.Transport
 					through(func(r *http.Request) (*http.Response, error) {
-						see(r.Context(), "request", a.info())
+						see(r.Context(), "request", a.Info())
 						return next.RoundTrip(r)
 					})(c)
 				})
 				service.Inject(tokenpatchtest.Fault{Status: 503}, refusing("Retry-After", "2"))
-				require.NoError(t, a.call(context.WithValue(t.Context(), trail{}, "caller"), client))
+				require.NoError(t, a.Call(context.WithValue(t.Context(), trail{}, "caller"), client))
 				assert.Equal(t, []string{
 					"CallStart in caller",
 					"AttemptStart in caller > call",
@@ -94,7 +93,7 @@ func TestAttemptStartAddsHeaders(t *testing.T) {
 					c.Hooks.AttemptStart = func(ctx context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
 						assert.Empty(t, attempt.Header.Get("Authorization"))
 						assert.Equal(t, "application/json", attempt.Header.Get("Content-Type"))
-						assert.Equal(t, apiV2.url(), attempt.URL)
+						assert.Equal(t, apiV2.URL(), attempt.URL)
 						attempt.Header.Set("Traceparent", fmt.Sprint("trace-", attempt.Number))
 						attempt.Header.Set("Authorization", "not mine to set")
 						return ctx
@@ -154,7 +153,7 @@ func TestHooksReportHowAttemptsAndCallsEnded(t *testing.T) {
 		assert.Equal(t, tokenpatch.Set(9), attempts[1].RateLimit.Routes["PATCH /api/v2/tokens/{id}"].Remaining)
 		assert.Equal(t, tokenpatch.Set(19), attempts[1].RateLimit.Global.Remaining)
 		assert.Equal(t, []tokenpatch.CallResult{{
-			CallInfo: apiV2.info(), Outcome: applied, Attempts: 2, Duration: time.Since(began), Waited: waited,
+			CallInfo: apiV2.Info(), Outcome: applied, Attempts: 2, Duration: time.Since(began), Waited: waited,
 		}}, ends)
 		assert.Positive(t, waited)
 		assert.Equal(t, time.Since(began), waited+80*time.Millisecond)
@@ -162,7 +161,7 @@ func TestHooksReportHowAttemptsAndCallsEnded(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		err := patchName(ctx, client)
-		assert.Equal(t, tokenpatch.CallResult{CallInfo: apiV2.info(), Outcome: notApplied, Err: err}, ends[1])
+		assert.Equal(t, tokenpatch.CallResult{CallInfo: apiV2.Info(), Outcome: notApplied, Err: err}, ends[1])
 		assert.Len(t, attempts, 2)
 
 		service.Inject(tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter})
@@ -195,27 +194,4 @@ func TestHooksCanEndACall(t *testing.T) {
 	})
 	require.ErrorIs(t, patchName(t.Context(), client), context.Canceled)
 	assert.Zero(t, service.RequestCount())
-}
-
-// A credential that is passed as an id by mistake comes out nowhere.
-func TestNoSecretFromIDs(t *testing.T) {
-	var s spill
-	client := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {
-		return respond(404, "application/json", `{"code":"not_found","message":"no `+marker+`"}`), nil
-	}))
-	supplied := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {
-		return respond(404, "application/json", ""), nil
-	}), func(c *tokenpatch.Config) {
-		c.V2.AccessToken = ""
-		c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { return marker, nil }
-	})
-	_ = patchName(t.Context(), supplied) // from here on it knows the credential
-	for _, id := range []string{credential, marker, marker + "\n", strings.Repeat(marker, 20), "x" + marker, strings.ToUpper(marker)} {
-		for _, c := range []*tokenpatch.Client{client, supplied} {
-			_, err := c.V2.PatchToken(t.Context(), id, tokenpatch.NewPatch().SetName("x"))
-			require.Error(t, err)
-			s.dump(err)
-		}
-	}
-	s.assertClean(t)
 }

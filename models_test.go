@@ -15,39 +15,6 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// A Token with every property of the schema, in its order.
-const tokenJSON = `{
-	"_id": "61095542756dba551110ae21",
-	"ownerId": "569f514156e003339cfd3917",
-	"memberId": "569f514183f2164430000002",
-	"_member": {
-		"_links": {"self": {"href": "/api/v2/members/569f514183f2164430000002", "type": "application/json"}},
-		"_id": "569f514183f2164430000002",
-		"firstName": "Ariel",
-		"lastName": "Flores",
-		"role": "admin",
-		"email": "ariel@acme.com"
-	},
-	"name": "Example reader token",
-	"description": "A reader token used in testing and examples",
-	"creationDate": 1443652232590,
-	"lastModified": 1469326565348,
-	"customRoleIds": ["ci", "deploy"],
-	"inlineRole": [
-		{"resources": ["proj/*:env/*;qa_*:flag/*"], "actions": ["*"], "effect": "allow"},
-		{"notResources": ["proj/x"], "notActions": [], "effect": "deny"}
-	],
-	"role": "reader",
-	"token": "1234",
-	"serviceToken": true,
-	"_links": {
-		"parent": {"href": "/api/v2/tokens", "type": "application/json"},
-		"self": {"href": "/api/v2/tokens/61095542756dba551110ae21", "type": "application/json"}
-	},
-	"defaultApiVersion": 20240415,
-	"lastUsed": 1469326565349
-}`
-
 func TestTokenEveryProperty(t *testing.T) {
 	token := decodeTokenJSON(t, tokenJSON)
 
@@ -381,8 +348,6 @@ func TestFieldPrints(t *testing.T) {
 	assert.Equal(t, `tokenpatch.Null[tokenpatch.Role]()`, fmt.Sprintf("%#v", tokenpatch.Null[tokenpatch.Role]()))
 	assert.Equal(t, `tokenpatch.Field[int]{}`, fmt.Sprintf("%#v", tokenpatch.Field[int]{}))
 }
-
-const marker = "api-5ecret-5ecret"
 
 func TestSecretIsNotPrinted(t *testing.T) {
 	secret := tokenpatch.Secret(marker)

@@ -370,14 +370,21 @@ func checkTokenRules(op jsonpatch.Operation) error {
 	return checkEditable(op.Path)
 }
 
-var errNotEditable = errors.New("not editable: a name in the path begins with an underscore")
+var (
+	errNotEditable = errors.New("not editable: a name in the path begins with an underscore")
+	errNoName      = errors.New("not editable: a token has no member with an empty name")
+)
 
 // checkEditable refuses what is at or under a member that begins with an
-// underscore. A slash inside a reference token is escaped, so that each one in
-// path starts a token.
+// underscore, or whose name is empty, which some servers take for the whole
+// token. A slash inside a reference token is escaped, so that each one in path
+// starts a token.
 func checkEditable(path jsonpatch.Pointer) error {
-	if strings.Contains(string(path), "/_") {
+	switch {
+	case strings.Contains(string(path), "/_"):
 		return errNotEditable
+	case strings.HasPrefix(string(path)+"/", "//"):
+		return errNoName
 	}
 	return nil
 }

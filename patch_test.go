@@ -159,6 +159,8 @@ func TestPatchMistakes(t *testing.T) {
 		"move to underscore":       {newPatch().SetName("a").Move("/name", "/_id"), "move", "/_id", "not editable"},
 		"move from underscore":     {newPatch().SetName("a").Move("/_id", "/name"), "move", "/name", `from "/_id": not editable`},
 		"copy to underscore":       {newPatch().SetName("a").Copy("/name", "/_id"), "copy", "/_id", "not editable"},
+		"add to an empty name":     {newPatch().SetName("a").Add("/", 1), "add", "/", "a token has no member with an empty name"},
+		"move from an empty name":  {newPatch().SetName("a").Move("//x", "/name"), "move", "/name", "a token has no member with an empty name"},
 		"move into itself":         {newPatch().SetName("a").Move("/a", "/a/b"), "move", "/a/b", "into itself"},
 		"move of all into itself":  {newPatch().SetName("a").Move("", "/a"), "move", "/a", "into itself"},
 		"NaN":                      {newPatch().SetName("a").Add("/x", math.NaN()), "add", "/x", "NaN"},

@@ -36,7 +36,7 @@ func (t *V2Tokens) GetToken(ctx context.Context, id string) (*Token, error) {
 		return nil, err
 	}
 	result := readToken{id: id}
-	err := t.service.send(ctx, request{endpoint: getToken, token: id, result: &result, replay: always})
+	err := t.service.send(ctx, request{endpoint: getToken, token: id, result: &result, replay: ReplayIdempotent})
 	if err != nil {
 		return nil, err
 	}
@@ -131,12 +131,9 @@ func (t *V2Tokens) page(ctx context.Context, options TokensOptions, offset int) 
 	if offset > 0 {
 		query.Set("offset", strconv.Itoa(offset))
 	}
-	err = t.service.send(ctx, request{endpoint: listTokens, query: query.Encode(), result: &page, replay: always})
+	err = t.service.send(ctx, request{endpoint: listTokens, query: query.Encode(), result: &page, replay: ReplayIdempotent})
 	return page, err
 }
-
-// always is the replay of a read.
-func always() Replay { return ReplayIdempotent }
 
 // readToken is the success of GetToken: a status 200 with the token that was asked
 // for. Another one, as from a cache, would settle a change that it says nothing of.

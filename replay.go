@@ -1,26 +1,21 @@
 package tokenpatch
 
-import (
-	"slices"
+import "github.com/tokenpatch/tokenpatch/internal/jsonpatch"
 
-	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
-)
-
-// Replay is what sending a request a second time can do, if the first one may have
+// Replay is what sending a request a second time can do if the first one may have
 // been applied.
 type Replay int
 
 // The three kinds of request. The zero value is the most careful one.
 const (
 	// ReplayUnsafe: a second application can change something more. The request
-	// is sent again only where it is certain that nothing was applied.
+	// is sent again only if it is certain that nothing was applied.
 	ReplayUnsafe Replay = iota
 
-	// ReplayGuarded: a second application right after the first one changes
-	// nothing: it fails, or leaves everything as it is. The request may be sent
-	// again. If another writer puts the tested value back in between, it is applied
-	// again. A test of /lastModified in the patch prevents that, where the service
-	// changes lastModified with every write.
+	// ReplayGuarded: a second application right after the first one fails, or
+	// leaves everything as it is. The request may be sent again. If another writer
+	// puts the tested value back in between, it is applied again; a test of
+	// /lastModified in the patch prevents that.
 	ReplayGuarded
 
 	// ReplayIdempotent: applying it twice equals applying it once, and the second
@@ -41,21 +36,21 @@ func (r Replay) String() string {
 	}
 }
 
-// Replay returns what sending the patch a second time can do. It is about the patch
-// as a whole, and holds for every token to which the patch can be applied.
+// Replay returns what sending the patch a second time can do. A member is fixed
+// once the patch has tested it, written it or removed it as a whole.
 //
-// A patch is [ReplayUnsafe] where nothing better is certain: one with a mistake,
-// one that can never succeed, one that inserts, appends or removes where an array
-// may be, one whose pointers or values servers read differently, and one that would
-// take too long to analyse.
+//   - [ReplayGuarded]: every member is fixed before the patch reads it or changes
+//     a part of it, or the patch tests /lastModified, which the service raises with
+//     each write.
+//   - [ReplayIdempotent]: besides, the patch only adds and replaces whole members,
+//     and its tests still hold afterwards: those of members that it does not write,
+//     or for the last value that it writes; not of lastModified or lastUsed.
+//   - [ReplayUnsafe]: everything else, a patch with a mistake, and one that writes
+//     the whole token or a member with an empty name.
 func (p *Patch) Replay() Replay {
-	switch {
-	case p.Err() != nil:
+	if p.Err() != nil {
 		return ReplayUnsafe
-	case p.setsMembers():
-		return ReplayIdempotent
 	}
-	// The service writes these members by itself, at any time.
 	switch jsonpatch.Analyze(p.operations(), "lastModified", "lastUsed") {
 	case jsonpatch.Idempotent:
 		return ReplayIdempotent
@@ -63,15 +58,4 @@ func (p *Patch) Replay() Replay {
 		return ReplayGuarded
 	}
 	return ReplayUnsafe
-}
-
-// setsMembers reports whether p does nothing but set members that any token
-// may have: what an analysis finds idempotent, and what most patches do.
-func (p *Patch) setsMembers() bool {
-	for _, op := range p.operations() {
-		if op.Op != jsonpatch.OpAdd && op.Op != jsonpatch.OpReplace || !slices.Contains(settings, Pointer(op.Path)) {
-			return false
-		}
-	}
-	return true
 }

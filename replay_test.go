@@ -25,8 +25,8 @@ func ExamplePatch_Replay() {
 	// guarded
 }
 
-// How operations are followed is tested in internal/jsonpatch; here are the rules about
-// tokens, and the patches that programs build.
+// The rule is tested in internal/jsonpatch; here are the members that the service
+// writes, and the patches that programs build.
 func TestReplay(t *testing.T) {
 	const idempotent, guarded, unsafe = tokenpatch.ReplayIdempotent, tokenpatch.ReplayGuarded, tokenpatch.ReplayUnsafe
 	tests := map[string]struct {
@@ -36,14 +36,16 @@ func TestReplay(t *testing.T) {
 		"nothing":                               {newPatch(), idempotent},
 		"every setter but the append":           {newPatch().SetName("a").SetDescription("b").SetRole("reader").SetCustomRoleIDs("c").SetInlineRole(allow()).SetDefaultAPIVersion(1).Comment("d"), idempotent},
 		"append":                                {newPatch().AddCustomRoleID("a"), unsafe},
-		"append to a list that the patch set":   {newPatch().SetCustomRoleIDs("a").AddCustomRoleID("b"), idempotent},
+		"append to a list that the patch set":   {newPatch().SetCustomRoleIDs("a").AddCustomRoleID("b"), guarded},
+		"append to a list that is not tested":   {newPatch().Test("/name", "a").SetName("b").AddCustomRoleID("c"), unsafe},
 		"test of what is appended to":           {newPatch().Test("/customRoleIds", []string{"a"}).AddCustomRoleID("b"), guarded},
 		"remove":                                {newPatch().Remove("/description"), guarded},
 		"a member that is no setting":           {newPatch().Add("/x", 1), idempotent},
 		"lastModified is the service's":         {newPatch().Test("/lastModified", 1).SetName("a"), guarded},
+		"append behind a test of lastModified":  {newPatch().Test("/lastModified", 1).AddCustomRoleID("a"), guarded},
 		"lastUsed is the service's":             {newPatch().Test("/lastUsed", 1).SetName("a"), guarded},
 		"copy of lastModified":                  {newPatch().Copy("/lastModified", "/description"), unsafe},
-		"copy of what the service alone writes": {newPatch().Copy("/_id", "/name"), idempotent},
+		"copy of what the service alone writes": {newPatch().Copy("/_id", "/name"), unsafe},
 
 		"nil":                         {nil, unsafe},
 		"a mistake":                   {newPatch().SetRole(""), unsafe},

@@ -61,7 +61,7 @@ func TestSettle(t *testing.T) {
 			require.NoError(t, err)
 			sending := test.patch
 			if test.guard {
-				sending, _ = sending.Guard(*before)
+				sending = sending.Guard(*before)
 			}
 			if test.applied {
 				_, err := client.V2.PatchToken(t.Context(), idV2, sending)
@@ -128,7 +128,7 @@ func TestSettleTooEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t, retries(once))
 		before := decodeTokenJSON(t, tokenJSON)
-		patch, _ := tokenpatch.NewPatch().SetName("late").Guard(before)
+		patch := tokenpatch.NewPatch().SetName("late").Guard(before)
 		service.Inject(tokenpatchtest.Fault{Late: time.Minute})
 		_, err := client.V2.PatchToken(t.Context(), idV2, patch)
 		assertOutcome(t, unknown, err)

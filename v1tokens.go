@@ -27,12 +27,11 @@ type TokenUpdate struct {
 var updateToken = newEndpoint(http.MethodPatch, "/api/v1/token/{api_token_id}")
 
 func newV1Tokens(shared shared, config Config) (*V1Tokens, error) {
-	s := &service{shared: shared, api: "V1", field: "Config.V1.APIKey"}
-	err := s.configure(cmp.Or(config.V1.BaseURL, V1BaseURL), config, "Bearer ", config.V1.APIKey, config.V1.APIKeyFunc)
+	s, err := newService(shared, config, ownConfig{
+		api: "V1", credential: "APIKey", baseURL: cmp.Or(config.V1.BaseURL, V1BaseURL), scheme: "Bearer ",
+		fixed: config.V1.APIKey, supply: config.V1.APIKeyFunc, account: config.V1.Account,
+	})
 	if err != nil {
-		return nil, err
-	}
-	if err := s.limit(config, config.V1.Account, 0); err != nil {
 		return nil, err
 	}
 	return &V1Tokens{s}, nil
@@ -59,7 +58,7 @@ func (t *V1Tokens) UpdateToken(ctx context.Context, id uuid.UUID, update TokenUp
 	}
 	return t.service.send(ctx, request{
 		endpoint: updateToken, token: id.String(), body: body, result: noContent{},
-		replay: func() Replay { return ReplayIdempotent },
+		replay: ReplayIdempotent,
 	})
 }
 

@@ -26,14 +26,13 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 	if config.V2.APIVersion < 0 {
 		return nil, &InputError{Field: "Config.V2.APIVersion", Value: strconv.Itoa(config.V2.APIVersion), Want: "a version such as 20240415, or 0 for that one"}
 	}
-	s := &service{shared: shared, api: "V2", field: "Config.V2.AccessToken", retriesConflicts: true}
-	s.headers = s.headers.Clone()
-	s.headers["Ld-Api-Version"] = []string{strconv.Itoa(cmp.Or(config.V2.APIVersion, defaultAPIVersion))}
-	err := s.configure(cmp.Or(config.V2.BaseURL, V2BaseURL), config, "", config.V2.AccessToken, config.V2.AccessTokenFunc)
+	s, err := newService(shared, config, ownConfig{
+		api: "V2", credential: "AccessToken", baseURL: cmp.Or(config.V2.BaseURL, V2BaseURL),
+		fixed: config.V2.AccessToken, supply: config.V2.AccessTokenFunc, account: config.V2.Account, share: config.V2.Share,
+		header:         http.Header{"Ld-Api-Version": {strconv.Itoa(cmp.Or(config.V2.APIVersion, defaultAPIVersion))}},
+		retryConflicts: true,
+	})
 	if err != nil {
-		return nil, err
-	}
-	if err := s.limit(config, config.V2.Account, config.V2.Share); err != nil {
 		return nil, err
 	}
 	return &V2Tokens{s}, nil
@@ -51,11 +50,11 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 // read. The patch is sent as it is when the call begins: what is added to it later
 // is not sent.
 func (t *V2Tokens) PatchToken(ctx context.Context, id string, patch *Patch) (*Token, error) {
-	return t.patch(ctx, id, patch, patch.Clone().Replay)
+	return t.patch(ctx, id, patch, patch.Replay())
 }
 
-// patch sends a patch. replay says whether it may be sent again.
-func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay func() Replay) (*Token, error) {
+// patch sends a patch. replay is whether it may be sent again.
+func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay Replay) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade
 	}
@@ -152,7 +151,7 @@ func (s *service) checkID(id string) error {
 	default:
 		return nil
 	}
-	value := strconv.Quote(s.known.Load().Clean(id[:min(len(id), maxID)]))
+	value := strconv.Quote(s.engine.Known.Secrets().Clean(id[:min(len(id), maxID)]))
 	if len(id) > maxID {
 		value = strconv.Itoa(len(id)) + " bytes"
 	}

@@ -10,12 +10,11 @@
 // It is strict where a real service is lenient, so that a test fails where a
 // program relies on luck: a property that no document names, a missing version
 // header, an index with a leading zero are refused, each with the status and
-// the body that its API documents. In two points it is stricter than RFC 6902:
-// it refuses a member that an operation does not define, which the RFC ignores,
-// and it writes to nothing below a member whose name is empty. It really applies
-// what it accepts, so that a test can ask what became of a token ([Service.V1],
-// [Service.V2]), how often it was changed ([Service.Changes]) and by which
-// requests ([Service.History]). Both reads of V2 are there too, and the log
+// the body that its API documents. In one point it is stricter than RFC 6902: it
+// refuses a member that an operation does not define, which the RFC ignores. It
+// really applies what it accepts, by code that no client shares. A test can read
+// the token afterwards ([Service.V1], [Service.V2]), how often it was changed
+// ([Service.Changes]) and by which requests ([Service.History]). Both reads of V2 are there too, and the log
 // ([Service.Requests]) tells them from changes by their route.
 //
 // What makes such programs hard to get right can be switched on and off at any

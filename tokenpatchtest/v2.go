@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -67,8 +66,7 @@ func cutValue(text json.RawMessage, members map[string]any) (json.RawMessage, er
 	if len(value) <= 4 {
 		return text, nil
 	}
-	last := encode(string(value[len(value)-4:]))
-	return operation{kind: "replace", path: pointer{"token"}, value: last}.applyOne(text)
+	return setMember(text, "token", string(value[len(value)-4:]))
 }
 
 // fill appends what the schema requires and members lack to the text of an
@@ -123,25 +121,33 @@ func (s *Service) updateV2(c *call) response {
 	return respond(http.StatusOK, after)
 }
 
+// maxToken is the longest token that a patch may make, in bytes: copies double
+// what they copy.
+const maxToken = 4 << 20
+
 // patchToken applies a patch as the API does: only to members that may be
 // edited, and only if a token comes of it.
-func patchToken(before json.RawMessage, patch []operation, now time.Time) (json.RawMessage, error) {
-	d, err := newDocument(before)
+func patchToken(token json.RawMessage, patch []operation, now time.Time) (json.RawMessage, error) {
 	for i, op := range patch {
+		err := editable(op)
 		if err == nil {
-			err = editable(op)
+			token, err = lenient(op).apply(token)
 		}
-		if err == nil {
-			d, err = lenient(op).apply(d)
+		if err == nil && len(token) > maxToken {
+			err = errors.New("the token is too large")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("operation %d: %s %q: %w", i, op.kind, op.path.String(), err)
 		}
 	}
-	if err := isToken(d.root); err != nil {
+	value, err := decode(token)
+	if err == nil {
+		err = isToken(value)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return touch(d.text, now)
+	return touch(token, now)
 }
 
 // owned are the members that only the service writes, besides those whose name
@@ -184,9 +190,10 @@ func touch(token json.RawMessage, now time.Time) (json.RawMessage, error) {
 		return nil, err
 	}
 	modified := max(now.UnixMilli(), t.LastModified+1)
-	return operation{
-		kind:  "replace",
-		path:  pointer{"lastModified"},
-		value: json.RawMessage(strconv.FormatInt(modified, 10)),
-	}.applyOne(token)
+	return setMember(token, "lastModified", modified)
+}
+
+// setMember returns an object with a member set to a value.
+func setMember(object json.RawMessage, name string, value any) (json.RawMessage, error) {
+	return operation{kind: "add", value: encode(value)}.write(object, pointer{name})
 }

@@ -1,6 +1,7 @@
 package tokenpatchtest_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -35,6 +36,8 @@ func TestV2AppliesPatches(t *testing.T) {
 		{"copy from an empty name", `[{"op": "copy", "from": "/future//x", "path": "/future"}]`, "future", `1`},
 		{"add a null", `[{"op": "add", "path": "/future", "value": null}]`, "future", `null`},
 		{"add an empty name", `[{"op": "add", "path": "/future", "value": {}}, {"op": "add", "path": "/future/", "value": 1}]`, "future", `{"": 1}`},
+		{"into a member without a name", `[{"op": "add", "path": "/future//y", "value": 1}, {"op": "copy", "from": "/future/", "path": "/future"}]`, "future", `{"x": 1, "y": 1}`},
+		{"remove from a member without a name", `[{"op": "remove", "path": "/future//x"}, {"op": "copy", "from": "/future/", "path": "/future"}]`, "future", `{}`},
 		{"test an owned member", `[{"op": "test", "path": "/_id", "value": "` + tokenID + `"}, {"op": "remove", "path": "/future"}]`, "future", ``},
 		{"test the whole", `[{"op": "test", "path": "", "value": ` + document + `}, {"op": "remove", "path": "/future"}]`, "future", ``},
 		{"test a number by value", `[{"op": "test", "path": "/future/exact", "value": 15e-1}, {"op": "remove", "path": "/future"}]`, "future", ``},
@@ -71,6 +74,7 @@ func TestV2KeepsDigits(t *testing.T) {
 	for _, exact := range []string{`"exact":1.50`, `"big":12345678901234567890`, `"copied":12345678901234567890`, `"added":1.00`} {
 		assert.Contains(t, future, exact)
 	}
+	assert.Regexp(t, `^{"exact".*"big".*"null".*"nulls".*"".*"a/b~c".*"copied".*"added"`, future, "and the order")
 	assert.Contains(t, r.body, `"exact":1.50`)
 }
 
@@ -192,7 +196,7 @@ func TestV2RefusesPatchesThatFail(t *testing.T) {
 		"statement with both resources": `{"op": "replace", "path": "/inlineRole", "value": [{"effect": "deny", "notResources": ["a"], "resources": ["b"]}]}`,
 		"statement with both actions":   `{"op": "replace", "path": "/inlineRole", "value": [{"effect": "deny", "notActions": ["a"], "actions": ["b"]}]}`,
 		"statement with both negations": `{"op": "replace", "path": "/inlineRole", "value": [{"effect": "deny", "notActions": ["a"], "notResources": ["b"]}]}`,
-		"into a member without a name":  `{"op": "add", "path": "/future//y", "value": 1}`,
+		"a token that doubles":          doubled("/future", 16),
 		"from a child that moved away":  `{"op": "move", "from": "/customRoleIds/0", "path": "/customRoleIds/0/x"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -205,6 +209,15 @@ func TestV2RefusesPatchesThatFail(t *testing.T) {
 		})
 	}
 	assert.Zero(t, service.Changes(tokenID))
+}
+
+// doubled returns operations that double what is at path n times.
+func doubled(path string, n int) string {
+	operations := make([]string, n)
+	for i := range operations {
+		operations[i] = fmt.Sprintf(`{"op": "copy", "from": "%s", "path": "%s/%d"}`, path, path, i)
+	}
+	return strings.Join(operations, ", ")
 }
 
 // What the schema requires is filled in, and the rest stays as it was written.

@@ -70,7 +70,7 @@ func reverted(results iter.Seq2[fleet.Result, error]) iter.Seq2[fleet.Planned, e
 				p.Err = errors.New("the run does not have the token as it was")
 			default:
 				p.Before, p.After = r.After, r.Before
-				p.Patch, _ = tokenpatch.Diff(*r.After, *r.Before).Guard(*r.After)
+				p.Patch = tokenpatch.Diff(*r.After, *r.Before).Guard(*r.After)
 			}
 			if !yield(p, err) || err != nil {
 				return
@@ -146,7 +146,7 @@ func approved(one fleet.Planned, revert bool) *tokenpatch.Patch {
 	}
 	patch := one.Patch
 	if one.Change.Want == nil {
-		patch, _ = patch.Guard(*one.Before)
+		patch = patch.Guard(*one.Before)
 	}
 	return patch.Clone().Test("/lastModified", one.Before.LastModified)
 }

@@ -1,7 +1,6 @@
 package httpsend
 
 import (
-	"context"
 	"errors"
 	"net"
 	"net/http/httptrace"
@@ -9,13 +8,12 @@ import (
 	"sync/atomic"
 )
 
-// trace is how far net/http came with one attempt, and keeps it from going
-// further than that: net/http sends some requests again by itself. Its hooks
-// run in goroutines of the transport, some of which outlive the attempt.
+// trace records how far net/http got with one attempt. It also keeps net/http from sending the request
+// again by itself. Its hooks run in goroutines of the transport, some of which outlive the attempt.
 type trace struct {
-	cancel context.CancelFunc // ends the attempt
-	client httptrace.ClientTrace
-	bits   atomic.Uint32
+	attempt *attempt
+	client  httptrace.ClientTrace
+	bits    atomic.Uint32
 
 	mu   sync.Mutex
 	conn net.Conn // the latest that the attempt was given
@@ -28,6 +26,7 @@ const (
 	responding               // a response to what was written has begun
 	wantedReplay             // net/http wanted to send the request again
 	sameConn                 // and would have used the same connection
+	connected                // there was a connection
 )
 
 func (t *trace) hooks() *httptrace.ClientTrace {
@@ -49,8 +48,10 @@ func (t *trace) hooks() *httptrace.ClientTrace {
 }
 
 func (t *trace) gotConn(info httptrace.GotConnInfo) {
+	t.attempt.connected()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.bits.Or(connected)
 	if t.replayRefused() && t.conn == info.Conn {
 		t.bits.Or(sameConn)
 	}
@@ -68,7 +69,7 @@ func (t *trace) refusesReplay() bool {
 		return false
 	}
 	t.bits.Or(wantedReplay)
-	t.cancel()
+	t.attempt.cancel(errReplay)
 	return true
 }
 
@@ -77,6 +78,9 @@ func (t *trace) replayRefused() bool { return t.bits.Load()&wantedReplay != 0 }
 // reported reports whether the transport reports what it does. A protocol that
 // was registered with net/http's own does not.
 func (t *trace) reported() bool { return t.bits.Load()&traced != 0 }
+
+// waitsForConnection reports whether the transport looks for a connection and has none so far.
+func (t *trace) waitsForConnection() bool { return t.bits.Load()&(traced|connected) == traced }
 
 // provesNotSent reports whether it is certain that no server can have acted on
 // an attempt that was reported, and ended without a response.

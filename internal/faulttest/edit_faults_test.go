@@ -1,4 +1,4 @@
-package tokenpatch_test
+package faulttest_test
 
 import (
 	"context"
@@ -82,7 +82,7 @@ func patchAndSettle(ctx context.Context, client *tokenpatch.Client, id string, _
 	if err != nil {
 		return tokenpatch.OutcomeOf(err)
 	}
-	patch, _ := tokenpatch.NewPatch().AddCustomRoleID("added").Guard(*before)
+	patch := tokenpatch.NewPatch().AddCustomRoleID("added").Guard(*before)
 	_, err = client.V2.PatchToken(ctx, id, patch)
 	if outcome := tokenpatch.OutcomeOf(err); outcome != unknown {
 		return outcome

@@ -1,4 +1,4 @@
-package tokenpatch_test
+package faulttest_test
 
 import (
 	"bufio"
@@ -188,7 +188,7 @@ func (s *spill) client(t *testing.T, base string, change ...func(*tokenpatch.Con
 func (s *spill) call(t *testing.T, client *tokenpatch.Client) {
 	t.Helper()
 	for _, a := range apis {
-		err := a.call(t.Context(), client)
+		err := a.Call(t.Context(), client)
 		require.Error(t, err)
 		s.dump(err)
 	}
@@ -325,7 +325,7 @@ func TestNoSecretFromTransports(t *testing.T) {
 			base := newEchoServer(t, func(conn net.Conn, sent string) { _, _ = io.WriteString(conn, strings.ReplaceAll(reply, "§", sent)) })
 			client := s.client(t, base)
 			for _, a := range apis {
-				err := a.call(t.Context(), client)
+				err := a.Call(t.Context(), client)
 				require.Error(t, err)
 				assert.Less(t, len(err.Error()), 3<<10)
 				assert.NotContains(t, err.Error(), "\x1b")
@@ -393,7 +393,7 @@ func TestNoSecretWithoutResponses(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
 		defer cancel()
 		for _, a := range apis {
-			s.dump(a.call(ctx, s.client(t, base)))
+			s.dump(a.Call(ctx, s.client(t, base)))
 		}
 		s.assertClean(t)
 	})
@@ -527,7 +527,7 @@ func TestNoSecretFromPanics(t *testing.T) {
 					assert.NotNil(t, recovered, name)
 					s.dump(recovered, string(debug.Stack()))
 				}()
-				_ = a.call(t.Context(), client)
+				_ = a.Call(t.Context(), client)
 			}()
 		}
 	}
@@ -549,7 +549,7 @@ func TestNoSecretFromTheQuickstart(t *testing.T) {
 	}
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "quickstart.exe")
-	built, err := exec.Command(command, "build", "-o", program, "./examples/quickstart").CombinedOutput()
+	built, err := exec.Command(command, "build", "-o", program, "../../examples/quickstart").CombinedOutput()
 	require.NoError(t, err, string(built))
 
 	t.Run("against the embedded service", func(t *testing.T) {
@@ -609,4 +609,46 @@ func FuzzEcho(f *testing.F) {
 			require.NotContains(t, unescape(text), secret.String())
 		}
 	})
+}
+
+// No attempt's credential comes out, where each has another.
+func TestNoSecretFromRotatedCredentials(t *testing.T) {
+	var s spill
+	client := s.client(t, "http://localhost", func(c *tokenpatch.Config) {
+		n := 0
+		supply := func(context.Context) (tokenpatch.Secret, error) {
+			n++
+			return tokenpatch.Secret([]string{marker + "-one", marker + "-two"}[n%2]), nil
+		}
+		c.V1 = tokenpatch.V1Config{APIKeyFunc: supply}
+		c.V2 = tokenpatch.V2Config{AccessTokenFunc: supply}
+	}, through(func(r *http.Request) (*http.Response, error) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		return respond(503, "text/plain", r.Header.Get("Authorization")+" "+marker+"-one "+marker+"-two"), nil
+	}))
+	s.call(t, client)
+	s.assertClean(t)
+}
+
+// A credential that is passed as an id by mistake comes out nowhere.
+func TestNoSecretFromIDs(t *testing.T) {
+	var s spill
+	client := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {
+		return respond(404, "application/json", `{"code":"not_found","message":"no `+marker+`"}`), nil
+	}))
+	supplied := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {
+		return respond(404, "application/json", ""), nil
+	}), func(c *tokenpatch.Config) {
+		c.V2.AccessToken = ""
+		c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { return marker, nil }
+	})
+	_ = patchName(t.Context(), supplied) // from here on it knows the credential
+	for _, id := range []string{credential, marker, marker + "\n", strings.Repeat(marker, 20), "x" + marker, strings.ToUpper(marker)} {
+		for _, c := range []*tokenpatch.Client{client, supplied} {
+			_, err := c.V2.PatchToken(t.Context(), id, tokenpatch.NewPatch().SetName("x"))
+			require.Error(t, err)
+			s.dump(err)
+		}
+	}
+	s.assertClean(t)
 }

@@ -1,4 +1,4 @@
-package tokenpatch_test
+package faulttest_test
 
 import (
 	"bytes"
@@ -129,10 +129,10 @@ func TestHostileBodies(t *testing.T) {
 				client := hostile(t, fmt.Sprintf("HTTP/1.1 %d X\r\n%s", status, test.head), test.body)
 				for _, a := range apis {
 					var err error
-					took, allocated := measured(func() { err = a.call(t.Context(), client) })
+					took, allocated := measured(func() { err = a.Call(t.Context(), client) })
 					assert.Less(t, took, 5*time.Second)
 					assert.Less(t, allocated, uint64(64<<20), "with what the server allocates")
-					if a.name == "V2" && status == 200 && test.fine {
+					if a.Name == "V2" && status == 200 && test.fine {
 						require.NoError(t, err)
 						continue
 					}
@@ -142,7 +142,7 @@ func TestHostileBodies(t *testing.T) {
 					got := assertAs[*tokenpatch.APIError](t, err)
 					assert.LessOrEqual(t, len(got.Body), 4<<10)
 					assert.Equal(t, status, got.StatusCode)
-					if status == 200 && strings.Contains(test.applied, a.name) {
+					if status == 200 && strings.Contains(test.applied, a.Name) {
 						assertOutcome(t, applied, err)
 						assert.Empty(t, typesOf(err))
 						continue
@@ -153,8 +153,8 @@ func TestHostileBodies(t *testing.T) {
 						continue
 					}
 					assertOutcome(t, notApplied, err)
-					assert.Equal(t, map[string][]string{"V1": {"Validation"}, "V2": {"PatchFailed"}}[a.name], typesOf(err))
-					if v := new(tokenpatch.ValidationError); a.name == "V1" {
+					assert.Equal(t, map[string][]string{"V1": {"Validation"}, "V2": {"PatchFailed"}}[a.Name], typesOf(err))
+					if v := new(tokenpatch.ValidationError); a.Name == "V1" {
 						require.ErrorAs(t, err, &v)
 						assert.LessOrEqual(t, len(v.Details), 100)
 					}
@@ -191,7 +191,7 @@ func TestMaxResponseBytes(t *testing.T) {
 				return &http.Response{StatusCode: 403, Body: &endless{t: t, left: limit + 1}}, nil
 			}))
 		for _, a := range apis {
-			err := a.call(t.Context(), client)
+			err := a.Call(t.Context(), client)
 			assert.Contains(t, err.Error(), fmt.Sprintf("longer than %d bytes", limit))
 			assertOutcome(t, notApplied, err)
 		}
@@ -232,7 +232,7 @@ func TestHostileSlowness(t *testing.T) {
 				client := newClientAt(t, "http://localhost", transport, 1)
 				for _, a := range apis {
 					began := time.Now()
-					err := a.call(t.Context(), client)
+					err := a.Call(t.Context(), client)
 					assert.Equal(t, 5*time.Second, time.Since(began))
 					require.ErrorIs(t, err, context.DeadlineExceeded)
 					if name == "head" {
@@ -297,10 +297,10 @@ func TestHostileHeaders(t *testing.T) {
 				head += "Content-Length: 0\r\n" + closed
 			}
 			client := hostile(t, head, test.body)
-			for _, a := range []api{{name: "V1", call: updateName}, {name: "V2", call: appendRole}} {
+			for _, a := range []api{{Name: "V1", Call: updateName}, {Name: "V2", Call: appendRole}} {
 				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 				var err error
-				took, allocated := measured(func() { err = a.call(ctx, client) })
+				took, allocated := measured(func() { err = a.Call(ctx, client) })
 				cancel()
 				assert.Less(t, took, 5*time.Second)
 				assert.Less(t, allocated, uint64(64<<20), "with what the server allocates")

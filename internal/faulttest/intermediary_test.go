@@ -1,4 +1,4 @@
-package tokenpatch_test
+package faulttest_test
 
 import (
 	"bytes"

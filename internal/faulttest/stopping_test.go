@@ -1,4 +1,4 @@
-package tokenpatch_test
+package faulttest_test
 
 import (
 	"bufio"
@@ -21,10 +21,6 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
-
-func grace(d time.Duration) func(*tokenpatch.Config) {
-	return func(c *tokenpatch.Config) { c.CancelGrace = d }
-}
 
 // When the context ends, what is under way may finish within the grace period,
 // and nothing else begins.
@@ -115,7 +111,7 @@ func TestCancelGraceOfOtherTransports(t *testing.T) {
 		h := newHung(t)
 		_, client := newPair(t, grace(5*time.Second), through(func(r *http.Request) (*http.Response, error) {
 			_, _ = io.Copy(io.Discard, r.Body)
-			<-h.over
+			<-h.Over
 			return nil, io.EOF
 		}))
 		ctx, cancel := context.WithCancel(t.Context())
@@ -137,7 +133,7 @@ func TestStopping(t *testing.T) {
 	}
 	t.Parallel()
 	program := filepath.Join(t.TempDir(), "stopping")
-	built, err := exec.Command(command, "build", "-o", program, "./examples/stopping").CombinedOutput()
+	built, err := exec.Command(command, "build", "-o", program, "../../examples/stopping").CombinedOutput()
 	require.NoError(t, err, string(built))
 	for _, after := range []time.Duration{0, 300 * time.Millisecond, time.Second} {
 		run := exec.Command(program)
