@@ -29,7 +29,11 @@ func apply(ctx context.Context, a *app) error {
 	defer file.Close()
 	a.runName = cmp.Or(a.runName, filepath.Base(file.Name))
 	config := a.config()
-	if _, err := a.clientFor(config, file); err != nil {
+	v1, v2 := needs(file)
+	if err := credentials(config, v1, v2); err != nil {
+		return err
+	}
+	if _, err := a.client(config); err != nil {
 		return err
 	}
 	store, err := fleet.Open(ctx, a.db)

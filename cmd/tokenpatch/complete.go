@@ -85,7 +85,7 @@ func candidates(ctx context.Context, a *app, before []string, last string) []str
 	case previous == "run" || previous == "revert":
 		return runNames(ctx, a, before)
 	case slices.Contains(c.flags, previous):
-		return choices[previous]
+		return c.choices(previous)
 	}
 	return nil
 }

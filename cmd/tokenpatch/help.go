@@ -15,7 +15,8 @@ type command struct {
 	name, args string
 	does       string // in a line
 	flags      []string
-	more       string // the rest of its help
+	formats    []string // of -format, the default first
+	more       string   // the rest of its help
 	example    string
 	run        func(context.Context, *app) error
 	calls      bool   // the services
@@ -28,8 +29,9 @@ func commands() []command {
 	return []command{
 		{
 			name: "plan", args: "FILE", run: plan, calls: true,
-			does:  "show and save what would change; send no change",
-			flags: []string{"o", "revert", "db", "timeout"},
+			does:    "show and save what would change; send no change",
+			flags:   []string{"o", "format", "json", "all", "revert", "max-changes", "max-percent", "detailed-exitcode", "db", "timeout", "progress"},
+			formats: []string{"text", "json"},
 			more: `It reads the tokens. With -o it saves the changes that it shows as patches for
 apply: each fails if its token has been changed since. Tokens of V1 cannot be
 read: their changes are saved as they are.`,
@@ -52,7 +54,8 @@ read: their changes are saved as they are.`,
 		{
 			name: "report", run: writeReport,
 			does:    "report the outcome of each token, in the order of FILE",
-			flags:   []string{"db", "run", "format", "o"},
+			flags:   []string{"db", "run", "format", "json", "o", "detailed-exitcode"},
+			formats: []string{"text", "csv", "json", "html"},
 			more:    "html is one page that needs no network.",
 			example: "tokenpatch report -o report.html",
 		},
@@ -68,7 +71,7 @@ not decide it and it may not be sent twice, it stays unknown, unless
 		{
 			name: "list", run: list, calls: true,
 			does:  "list the tokens of V2",
-			flags: []string{"all", "timeout"},
+			flags: []string{"all", "timeout", "progress"},
 			more:  "They are listed without their values. With jq, a FILE is made from them:",
 			example: `tokenpatch list | jq -c 'select(.role == "admin") |
     {api: "v2", id: ._id, want: {role: "reader"}}' >readers.jsonl`,

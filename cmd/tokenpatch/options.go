@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -27,6 +26,9 @@ type options struct {
 	add, all, evenIfApplied bool
 	out, format             string
 	revert, outcome         string
+	maxChanges              int
+	maxPercent              share
+	detailed                bool
 }
 
 // share is a part of a whole, from 0 to 1: as 0.3 or as 30%.
@@ -97,16 +99,31 @@ var flags = map[string]func(*flag.FlagSet, *options){
 		f.BoolVar(&o.add, "add", false, "add FILE to a run that was made of another file")
 	},
 	"all": func(f *flag.FlagSet, o *options) {
-		f.BoolVar(&o.all, "all", false, "other members' personal tokens too")
+		f.BoolVar(&o.all, "all", false, map[string]string{
+			"plan": "list tokens that would not change, too", "list": "other members' personal tokens too",
+		}[f.Name()])
 	},
 	"o": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.out, "o", "", "write to `FILE`")
 	},
-	"format": func(f *flag.FlagSet, o *options) {
-		f.StringVar(&o.format, "format", "text", "`KIND` of report: text, csv, json or html")
+	"json": func(f *flag.FlagSet, o *options) {
+		f.BoolFunc("json", "the same as -format json", func(string) error {
+			o.format = "json"
+			return nil
+		})
 	},
 	"revert": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.revert, "revert", "", "plan how to undo `RUN`")
+	},
+	"max-changes": func(f *flag.FlagSet, o *options) {
+		f.IntVar(&o.maxChanges, "max-changes", -1, "refuse more than `N` changes")
+	},
+	"max-percent": func(f *flag.FlagSet, o *options) {
+		o.maxPercent = 1
+		f.Var(&o.maxPercent, "max-percent", "refuse changes to more than this `SHARE` of FILE's rows")
+	},
+	"detailed-exitcode": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.detailed, "detailed-exitcode", false, "exit with 3 or 4 by what was found")
 	},
 	"outcome": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.outcome, "outcome", "not_applied,unknown", "`WHICH` to make pending again")
@@ -131,7 +148,7 @@ func (c command) parse(a *app, args []string) error {
 	if most := len(strings.Fields(c.args)); len(a.args) > most {
 		return usageError{fmt.Sprintf("%q: want %s after the flags", a.args[most], cmp.Or(c.args, "nothing"))}
 	}
-	return a.check(set)
+	return c.check(&a.options, set)
 }
 
 var undefined = regexp.MustCompile(`^flag provided but not defined: -(.*)$`)
@@ -154,6 +171,10 @@ func (c command) flagSet(o *options) *flag.FlagSet {
 	set := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	for _, name := range c.flags {
+		if name == "format" {
+			set.StringVar(&o.format, name, c.formats[0], "`KIND` of output: "+strings.Join(c.formats, ", "))
+			continue
+		}
 		flags[name](set, o)
 	}
 	return set
@@ -162,20 +183,27 @@ func (c command) flagSet(o *options) *flag.FlagSet {
 // choices are the values of flags that have a few only.
 var choices = map[string][]string{
 	"progress": {"auto", "bar", "plain", "none"},
-	"format":   {"text", "csv", "json", "html"},
 	"outcome":  {"not_applied", "unknown"},
 }
 
+// choices are the values of a flag that has a few only.
+func (c command) choices(name string) []string {
+	if name == "format" {
+		return c.formats
+	}
+	return choices[name]
+}
+
 // check refuses values that a flag may not have.
-func (o *options) check(set *flag.FlagSet) error {
-	for _, name := range slices.Sorted(maps.Keys(choices)) {
-		f := set.Lookup(name)
-		if f == nil {
+func (c command) check(o *options, set *flag.FlagSet) error {
+	for _, name := range c.flags {
+		known := c.choices(name)
+		if known == nil {
 			continue
 		}
-		for one := range strings.SplitSeq(f.Value.String(), ",") {
-			if !slices.Contains(choices[name], one) {
-				return usageError{fmt.Sprintf("-%s %q%s", name, one, suggest.Hint(one, choices[name]))}
+		for one := range strings.SplitSeq(set.Lookup(name).Value.String(), ",") {
+			if !slices.Contains(known, one) {
+				return usageError{fmt.Sprintf("-%s %q%s", name, one, suggest.Hint(one, known))}
 			}
 		}
 	}

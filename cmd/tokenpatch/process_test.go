@@ -42,6 +42,7 @@ type shell struct {
 	t       testing.TB
 	dir     string
 	service *tokenpatchtest.Service
+	url     string // of the service
 	env     []string
 }
 
@@ -51,6 +52,7 @@ func newShell(t testing.TB) *shell {
 	t.Cleanup(s.service.Close)
 	url, err := s.service.Listen()
 	require.NoError(t, err)
+	s.url = url
 	s.env = []string{
 		"HOME=" + s.dir, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + s.dir,
 		"LAUNCHDARKLY_API_HOST=" + url, "LAUNCHDARKLY_ACCESS_TOKEN=" + tokenpatchtest.AccessToken,

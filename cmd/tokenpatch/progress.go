@@ -18,6 +18,14 @@ type progress struct {
 	pace        string // "9.8/s, 42s left"
 }
 
+// count is how much is done, of how much if that is known.
+func (p progress) count() string {
+	if p.total == 0 {
+		return fmt.Sprintf("%d ", p.done)
+	}
+	return fmt.Sprintf("%d/%d ", p.done, p.total)
+}
+
 // view shows progress.
 type view interface {
 	show(progress)
@@ -75,7 +83,7 @@ func (p *plain) show(now progress) {
 		return
 	}
 	p.last = time.Now()
-	fmt.Fprintf(p.w, "%s  %d of %d: %s  %s\n", p.last.Format(time.TimeOnly), now.done, now.total, now.detail, now.pace)
+	fmt.Fprintf(p.w, "%s  %s%s  %s\n", p.last.Format(time.TimeOnly), now.count(), now.detail, now.pace)
 }
 
 func (p *plain) end() {}
@@ -92,7 +100,7 @@ func newBar(w io.Writer) *bar {
 	b.now <- progress{}
 	b.bar = b.AddBar(0, // a total that may be set later
 		mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(b.text(func(p progress) string { return fmt.Sprintf("%d/%d ", p.done, p.total) })),
+		mpb.PrependDecorators(b.text(progress.count)),
 		mpb.AppendDecorators(b.text(func(p progress) string { return " " + p.detail })),
 		mpb.BarExtender(mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {
 			_, err := fmt.Fprintln(w, shorten(b.get().pace, s.AvailableWidth))

@@ -24,7 +24,7 @@ func TestReadme(t *testing.T) {
 	help := s.run(0, "help", "file").stdout
 	assert.Contains(t, help, columns)
 	assert.Contains(t, help, strings.ReplaceAll("  "+table, "\n", "\n  ")[:len(table)])
-	assert.Contains(t, s.run(3, "plan", "changes.json").stdout, "0 would change, 0 are as wanted, 1 of V1 cannot be read, 3 cannot be done", "there are no such tokens")
-	assert.Contains(t, s.run(3, "plan", "right.csv").stdout, "1 of V1 cannot be read, 1 cannot be done")
+	assert.Contains(t, s.run(0, "plan", "changes.json").stdout, "changes.json: 1 of 4 tokens would change", "there are no such tokens of V2")
+	assert.Contains(t, s.run(0, "plan", "right.csv").stdout, "right.csv: 1 of 2 tokens would change")
 	assert.Equal(t, mistakes, strings.ReplaceAll(s.run(1, "apply", "changes.csv").stderr, "tokenpatch apply: ", ""))
 }

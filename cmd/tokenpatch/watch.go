@@ -143,11 +143,15 @@ func paceText(run page.Run) string {
 	if run.Rate > 0 {
 		text = fmt.Sprintf("%.1f/s, %v left", run.Rate, time.Duration(run.Left*float64(time.Second)).Round(time.Second))
 	}
-	if run.Waiting != "" {
-		if text != "" {
-			text += "; "
-		}
-		text += "waits for " + run.Waiting
+	if text != "" && run.Waiting != "" {
+		text += "; "
 	}
-	return text
+	return text + waitsText(run.Waiting)
+}
+
+func waitsText(waits string) string {
+	if waits == "" {
+		return ""
+	}
+	return "waits for " + waits
 }
