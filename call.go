@@ -63,6 +63,7 @@ type request struct {
 
 	replay  Replay // what sending the request again can do after it may have been applied
 	guarded bool   // whether a 422 may mean that a guard of the patch held
+	noGrace bool   // whether attempts end with the context: the context has the grace already
 }
 
 // success reads a response with a status 2xx. It reports what happened to the change, and how the response deviates from the
@@ -88,7 +89,7 @@ func (s *service) send(ctx context.Context, r request) error {
 	}
 	c.sent = engine.Request{
 		Method: r.endpoint.method, URL: &c.url, Header: header, Body: r.body, Route: r.endpoint.limit,
-		Rules: c, Secrets: s.engine.Known.Secrets(),
+		Rules: c, NoGrace: r.noGrace, Secrets: s.engine.Known.Secrets(),
 	}
 	if s.events.observe() {
 		c.sent.Observer = &c.observer
@@ -138,7 +139,7 @@ func (c *call) info() CallInfo {
 
 // info describes a call of an endpoint.
 func (s *service) info(e *endpoint, token string) CallInfo {
-	return CallInfo{API: s.api, Method: e.method, Route: e.route, Token: token}
+	return CallInfo{API: s.api, Host: s.base.Host, Method: e.method, Route: e.route, TokenID: token}
 }
 
 // err is the error of the whole call.

@@ -94,7 +94,8 @@ func TestTryAgain(t *testing.T) {
 		{name: "429 on V1", call: v1, faults: responses(429), outcome: applied, sent: 2, changes: 1, least: 10 * time.Second, most: 11 * time.Second},
 		{name: "429 and Retry-After", call: idempotent, faults: []tokenpatchtest.Fault{refusing("Retry-After", "7")}, outcome: applied, sent: 2, changes: 1, least: 7 * time.Second, most: 7700 * ms},
 		{name: "429 and a long Retry-After", call: idempotent, faults: []tokenpatchtest.Fault{refusing("Retry-After", "300")}, outcome: applied, sent: 2, changes: 1, least: 300 * time.Second, most: 305 * time.Second},
-		{name: "429 does not count as an attempt", call: idempotent, faults: responses(429, 429, 429), policy: tokenpatch.RetryPolicy{MaxAttempts: 1}, outcome: applied, sent: 4, changes: 1, least: 30 * time.Second, most: 33 * time.Second},
+		{name: "one attempt is one, whatever the response", call: idempotent, faults: responses(429), policy: tokenpatch.RetryPolicy{MaxAttempts: 1}, types: []string{"RateLimited"}, outcome: notApplied, sent: 1},
+		{name: "429 does not count as an attempt", call: idempotent, faults: responses(429, 429, 429), policy: tokenpatch.RetryPolicy{MaxAttempts: 2}, outcome: applied, sent: 4, changes: 1, least: 30 * time.Second, most: 33 * time.Second},
 		{name: "503 and Retry-After", call: idempotent, faults: []tokenpatchtest.Fault{{Status: 503, Header: http.Header{"Retry-After": {"20"}}}}, outcome: applied, sent: 2, changes: 1, least: 20 * time.Second, most: 22 * time.Second},
 
 		{name: "only once", call: idempotent, faults: responses(503), policy: tokenpatch.RetryPolicy{MaxAttempts: 1}, types: []string{"Server", "OutcomeUnknown"}, outcome: unknown, sent: 1},
@@ -144,8 +145,8 @@ func TestRefusalAfterAnUnknownOutcome(t *testing.T) {
 
 		err := patchName(t.Context(), client)
 
-		require.EqualError(t, err, "tokenpatch: PATCH "+pathV2+": outcome unknown: "+
-			"403 forbidden_code: Not you. (id abc) (2 attempts)")
+		require.EqualError(t, err, "tokenpatch: PATCH "+apiV2.Target()+": outcome unknown: "+
+			"403 forbidden_code: Not you. (support id abc) (2 attempts)")
 		unknown := assertAs[*tokenpatch.OutcomeUnknownError](t, err)
 		assert.Equal(t, apiV2.Info(), unknown.CallInfo)
 		assert.Equal(t, 2, unknown.Attempts)
@@ -338,7 +339,7 @@ func TestContextHasEnded(t *testing.T) {
 			err := a.Call(ctx, client)
 			require.ErrorIs(t, err, ctx.Err())
 			assert.Zero(t, assertAs[*tokenpatch.NotSentError](t, err).Attempts)
-			require.EqualError(t, err, "tokenpatch: PATCH "+a.Path+": request not sent: "+ctx.Err().Error())
+			require.EqualError(t, err, "tokenpatch: PATCH "+a.Target()+": request not sent: "+ctx.Err().Error())
 			assertOutcome(t, notApplied, err)
 			assert.Zero(t, service.RequestCount())
 		}
@@ -401,7 +402,7 @@ func (s *stalled) Close() error { return nil }
 func (s *stalled) Read(p []byte) (int, error) {
 	if !s.begun {
 		s.begun = true
-		return copy(p, "{"), nil
+		return copy(p, `{"_id":"`+idV2+`",`), nil
 	}
 	<-s.ctx.Done()
 	return 0, s.ctx.Err()
@@ -484,7 +485,7 @@ func TestDeadlineBeforeBackoffEndsAfterRefusedConnection(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		err := patchName(ctx, client)
-		require.EqualError(t, err, "tokenpatch: PATCH "+pathV2+": request not sent: "+
+		require.EqualError(t, err, "tokenpatch: PATCH "+apiV2.Target()+": request not sent: "+
 			"dial tcp: connection refused; no time is left for another attempt: context deadline exceeded")
 		require.ErrorIs(t, err, syscall.ECONNREFUSED)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
@@ -930,7 +931,7 @@ func TestCredentialFuncThatHangs(t *testing.T) {
 		over := make(chan struct{})
 		service, client := newPair(t, func(c *tokenpatch.Config) {
 			c.V2.AccessToken = ""
-			c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { <-over; return "late", nil }
+			c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { <-over; return "late", nil }
 		})
 		began := time.Now()
 		err := patchName(t.Context(), client)
@@ -988,7 +989,10 @@ func TestPanicsLeaveTheLimiterIntact(t *testing.T) {
 		},
 		"AccessTokenFunc": func(c *tokenpatch.Config) {
 			c.V2.AccessToken = ""
-			c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { breakNow(); return tokenpatchtest.AccessToken, nil }
+			c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+				breakNow()
+				return tokenpatchtest.AccessToken, nil
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -1094,7 +1098,7 @@ func TestCallsAreIndependent(t *testing.T) {
 		if bytes.Contains(body, []byte("broken")) {
 			panic("broken")
 		}
-		return respond(200, "application/json", `{"_id":"x","name":`+string(body[bytes.Index(body, []byte(`"value":`))+8:len(body)-2])+`}`), nil
+		return respond(200, "application/json", `{"_id":"`+idV2+`","name":`+string(body[bytes.Index(body, []byte(`"value":`))+8:len(body)-2])+`}`), nil
 	}))
 	var wg sync.WaitGroup
 	for i := range 200 {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -127,20 +128,22 @@ type Config struct {
 // V1Config is how to reach deepset's API.
 type V1Config struct {
 	// BaseURL is the scheme, the host and, behind a gateway, a path in front of
-	// /api. Empty means [V1BaseURL].
+	// /api/v1, which may be there or not. Empty means [V1BaseURL].
 	BaseURL string
 
 	// APIKey is sent as Authorization: Bearer. Empty, without an APIKeyFunc,
 	// means that the service is not used: a call to it is an [*InputError].
 	APIKey Secret
 
-	// APIKeyFunc supplies the key for each attempt, for keys that rotate. Many
-	// goroutines call it at once. Its context is that of the call, with the
-	// timeout of an attempt. Its error ends the call before the request is sent,
-	// and is part of the call's error: it should not hold the key, which is
-	// redacted there only if the function returns it as well. After a 401 it is
-	// called again, once in a call. nil means APIKey.
-	APIKeyFunc func(context.Context) (Secret, error)
+	// APIKeyFunc supplies the key for each attempt, for keys that rotate. refused
+	// is empty, or the key that the service has just refused with a 401 in this
+	// call: if the function then returns another one, the request is sent again,
+	// once in a call. Many goroutines call it at once, so it should keep the key
+	// and read it anew only if the kept one is refused. Its context is that of the
+	// call, with the timeout of an attempt. If it fails, nothing is sent, and its
+	// error is wrapped in the call's error. Don't put the key in that error: the
+	// client can redact only keys that it has been given. nil means APIKey.
+	APIKeyFunc func(ctx context.Context, refused Secret) (Secret, error)
 
 	// Account names the account whose rate budget is shared through
 	// [Config.Budget]: programs with the same Account share one. It may be any
@@ -151,17 +154,20 @@ type V1Config struct {
 // V2Config is how to reach LaunchDarkly's API.
 type V2Config struct {
 	// BaseURL is the scheme, the host and, behind a gateway, a path in front of
-	// /api. Empty means [V2BaseURL].
+	// /api/v2, which may be there or not. Empty means [V2BaseURL].
 	BaseURL string
 
-	// AccessToken is sent as Authorization, bare. Empty, without an
+	// AccessToken is sent as Authorization, bare unless OAuth is set. Empty, without an
 	// AccessTokenFunc, means that the service is not used: a call to it is an
 	// [*InputError].
 	AccessToken Secret
 
 	// AccessTokenFunc supplies the token for each attempt, as APIKeyFunc of
 	// [V1Config] does. nil means AccessToken.
-	AccessTokenFunc func(context.Context) (Secret, error)
+	AccessTokenFunc func(ctx context.Context, refused Secret) (Secret, error)
+
+	// OAuth is for an OAuth access token, which is sent as Authorization: Bearer.
+	OAuth bool
 
 	// APIVersion is sent as LD-API-Version. 0 means 20240415.
 	APIVersion int
@@ -179,10 +185,10 @@ type V2Config struct {
 // the default. Whether a request may be sent again at all is another question: see
 // [Patch.Replay].
 type RetryPolicy struct {
-	// MaxAttempts is how many attempts a call may make. An attempt that ends with
-	// a 429 does not count, and neither does one that ends with a 401 where a
-	// function then supplies another credential. 0 means 4; 1 means no second
-	// attempt.
+	// MaxAttempts is how many attempts a call may make. 0 means 4. 1 means one
+	// request, whatever the response is. With more, an attempt that ends with a 429
+	// does not count, and neither does one that ends with a 401 if a function then
+	// supplies another credential.
 	MaxAttempts int
 
 	// MinBackoff is the wait before the second attempt. It doubles with each
@@ -213,7 +219,7 @@ func (p RetryPolicy) withDefaults() engine.Policy {
 // at its default; a host without a scheme is taken as https.
 func ConfigFromEnv() Config {
 	host := os.Getenv("LAUNCHDARKLY_API_HOST")
-	if host != "" && !strings.Contains(host, "://") {
+	if host != "" && !strings.Contains(host, ":/") {
 		host = "https://" + host
 	}
 	return Config{
@@ -332,10 +338,10 @@ func allowsOldTLS(config *tls.Config) bool {
 	return config != nil && config.MinVersion != 0 && config.MinVersion < tls.VersionTLS12
 }
 
-// parseBase checks a base URL, and returns it without a slash at its end. Its
-// errors never quote what may hold a credential: user info, a query, or a text
-// that is no URL at all.
-func parseBase(field, base string, insecure bool) (*url.URL, error) {
+// parseBase checks a base URL, and returns it without a slash at its end and without the path of the API, such as "/api/v2",
+// with which some programs write it. Its errors never quote what may hold a credential: user info, a query, or a text that is no
+// URL at all.
+func parseBase(field, base, api string, insecure bool) (*url.URL, error) {
 	refuse := func(value, want string) (*url.URL, error) {
 		return nil, &InputError{Field: field, Value: value, Want: want}
 	}
@@ -354,13 +360,16 @@ func parseBase(field, base string, insecure bool) (*url.URL, error) {
 	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
 		return refuse(strconv.Quote(u.Scheme+"://"+u.Host), "https, which hides the credential; http is for loopback hosts, or with AllowInsecureHTTP")
 	}
+	// A slash that is escaped belongs to a segment: only plain ones are trimmed.
+	escaped := strings.TrimSuffix(strings.TrimRight(u.EscapedPath(), "/"), api)
 	for _, segment := range strings.Split(u.Path, "/") {
 		if segment == "." || segment == ".." {
 			return refuse(strconv.Quote(u.Path), "a path without dot segments")
 		}
 	}
-	// A slash that is escaped belongs to a segment: only plain ones are trimmed.
-	escaped := strings.TrimRight(u.EscapedPath(), "/")
+	if endsInAPI.MatchString(escaped) {
+		return refuse(strconv.Quote(u.Path), "the path in front of "+api+", or none")
+	}
 	if u.Path, err = url.PathUnescape(escaped); err != nil {
 		return refuse("not a URL", "https://host")
 	}
@@ -369,6 +378,9 @@ func parseBase(field, base string, insecure bool) (*url.URL, error) {
 	}
 	return u, nil
 }
+
+// endsInAPI matches a path behind which the API's own would double something.
+var endsInAPI = regexp.MustCompile(`/api(/v[0-9]+)?/*$`)
 
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
@@ -391,7 +403,7 @@ func isHeaderValue(s string) bool {
 func newService(shared shared, config Config, own ownConfig) (*service, error) {
 	s := &service{api: own.api, field: "Config." + own.api + "." + own.credential, events: shared.events}
 	var err error
-	if s.base, err = parseBase("Config."+own.api+".BaseURL", own.baseURL, config.AllowInsecureHTTP); err != nil {
+	if s.base, err = parseBase("Config."+own.api+".BaseURL", own.baseURL, "/api/"+strings.ToLower(own.api), config.AllowInsecureHTTP); err != nil {
 		return nil, err
 	}
 	s.engine.Sender, s.engine.Policy, s.engine.Known = shared.sender, shared.policy, shared.known
@@ -402,7 +414,7 @@ func newService(shared shared, config Config, own ownConfig) (*service, error) {
 	case own.supply != nil:
 		s.engine.Credential = s.supplied(own.supply)
 	case own.fixed != "":
-		if err := s.checkCredential(own.fixed); err != nil {
+		if err := checkCredential(s.field, own.fixed); err != nil {
 			return nil, err
 		}
 		s.engine.Credential = func(context.Context, string) (string, error) { return string(own.fixed), nil }
@@ -421,29 +433,35 @@ type ownConfig struct {
 	baseURL        string
 	scheme         string // of the Authorization header, with the blank behind it
 	fixed          Secret
-	supply         func(context.Context) (Secret, error)
+	supply         func(context.Context, Secret) (Secret, error)
 	header         http.Header
 	account        string
 	share          float64
 	retryConflicts bool
 }
 
-func (s *service) checkCredential(secret Secret) error {
-	if secret == "" || !isHeaderValue(string(secret)) || strings.ContainsRune(string(secret), ' ') {
-		return &InputError{Field: s.field, Want: "printable ASCII without spaces, and at least one character"}
+// checkCredential refuses what cannot be a credential. Its errors do not show it.
+func checkCredential(field string, secret Secret) error {
+	quoted := len(secret) > 1 && strings.ContainsRune(`"'`, rune(secret[0])) && secret[0] == secret[len(secret)-1]
+	switch {
+	case quoted:
+		return &InputError{Field: field, Value: "a credential in quotes", Want: "the credential without the quotes around it"}
+	case secret == "", !isHeaderValue(string(secret)), strings.ContainsRune(string(secret), ' '):
+		return &InputError{Field: field, Want: "printable ASCII without spaces, and at least one character"}
 	}
 	return nil
 }
 
 // supplied is a credential that a function supplies. The function may take as long as an attempt.
-func (s *service) supplied(supply func(context.Context) (Secret, error)) func(context.Context, string) (string, error) {
-	return func(ctx context.Context, _ string) (string, error) {
+func (s *service) supplied(supply func(context.Context, Secret) (Secret, error)) func(context.Context, string) (string, error) {
+	field := s.field + "Func"
+	return func(ctx context.Context, refused string) (string, error) {
 		ctx, cancel := context.WithTimeout(ctx, s.engine.Sender.Timeout)
 		defer cancel()
-		secret, err := httpsend.Await(ctx, func() (Secret, error) { return supply(ctx) }, nil)
+		secret, err := httpsend.Await(ctx, func() (Secret, error) { return supply(ctx, Secret(refused)) }, nil)
 		if err != nil {
-			return "", fmt.Errorf("%sFunc: %w", s.field, s.engine.Known.Secrets().With(string(secret)).CleanError(err))
+			return "", fmt.Errorf("%s: %w", field, s.engine.Known.Secrets().With(string(secret)).CleanError(err))
 		}
-		return string(secret), s.checkCredential(secret)
+		return string(secret), checkCredential(field, secret)
 	}
 }

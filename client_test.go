@@ -114,7 +114,7 @@ func TestNewClientRefusesBaseURL(t *testing.T) {
 
 func TestNewClientRefusesSettings(t *testing.T) {
 	const credential = ": want printable ASCII without spaces, and at least one character"
-	supply := func(context.Context) (tokenpatch.Secret, error) { return "", nil }
+	supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return "", nil }
 	tests := []struct {
 		name   string
 		change func(*tokenpatch.Config)
@@ -262,7 +262,7 @@ func TestCredentialFuncPerAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type key struct{}
 		calls := 0
-		supply := func(ctx context.Context) (tokenpatch.Secret, error) {
+		supply := func(ctx context.Context, _ tokenpatch.Secret) (tokenpatch.Secret, error) {
 			assert.Equal(t, "caller", ctx.Value(key{}))
 			calls++
 			return tokenpatch.Secret(fmt.Sprintf("rotated-%d", calls)), nil
@@ -297,13 +297,16 @@ func TestCredentialFuncFails(t *testing.T) {
 		v1, v2 string
 	}{
 		{"error", "", vault, "Config.V1.APIKeyFunc: the vault is sealed", "Config.V2.AccessTokenFunc: the vault is sealed"},
-		{"empty", "", nil, "tokenpatch: Config.V1.APIKey: want printable ASCII", "tokenpatch: Config.V2.AccessToken: want printable ASCII"},
-		{"line end", "5ecret\n", nil, "tokenpatch: Config.V1.APIKey: want printable ASCII", "tokenpatch: Config.V2.AccessToken: want printable ASCII"},
+		{"empty", "", nil, "Config.V1.APIKeyFunc: want printable ASCII", "Config.V2.AccessTokenFunc: want printable ASCII"},
+		{"line end", "5ecret\n", nil, "Config.V1.APIKeyFunc: want printable ASCII", "Config.V2.AccessTokenFunc: want printable ASCII"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			calls := 0
-			supply := func(context.Context) (tokenpatch.Secret, error) { calls++; return test.secret, test.err }
+			supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+				calls++
+				return test.secret, test.err
+			}
 			service, client := newPair(t, func(c *tokenpatch.Config) {
 				c.V1 = tokenpatch.V1Config{APIKeyFunc: supply}
 				c.V2 = tokenpatch.V2Config{AccessTokenFunc: supply}
@@ -312,7 +315,7 @@ func TestCredentialFuncFails(t *testing.T) {
 				err := a.Call(t.Context(), client)
 				assert.Zero(t, assertAs[*tokenpatch.NotSentError](t, err).Attempts)
 				text := map[string]string{"V1": test.v1, "V2": test.v2}[a.Name]
-				assert.Contains(t, err.Error(), "tokenpatch: PATCH "+a.Path+": request not sent: "+text)
+				assert.Contains(t, err.Error(), "tokenpatch: PATCH "+a.Target()+": request not sent: "+text)
 				if test.err != nil {
 					require.ErrorIs(t, err, test.err)
 				}
@@ -342,8 +345,8 @@ func TestCredentialFuncIsSlow(t *testing.T) {
 		for _, a := range apis {
 			t.Run(name+"/"+a.Name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					supply := func(secret tokenpatch.Secret) func(context.Context) (tokenpatch.Secret, error) {
-						return func(ctx context.Context) (tokenpatch.Secret, error) {
+					supply := func(secret tokenpatch.Secret) func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+						return func(ctx context.Context, _ tokenpatch.Secret) (tokenpatch.Secret, error) {
 							<-ctx.Done()
 							if test.fails {
 								return "", ctx.Err()
@@ -389,14 +392,14 @@ func TestUnauthorizedWithAnotherCredential(t *testing.T) {
 			t.Run(name+"/"+a.Name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					calls := 0
-					supply := func(context.Context) (tokenpatch.Secret, error) {
+					supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
 						calls++
 						if calls > 1 && test.err != nil {
 							return "", test.err
 						}
 						return test.supplied[min(calls, len(test.supplied))-1], nil
 					}
-					service, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}), func(c *tokenpatch.Config) {
+					service, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 2}), func(c *tokenpatch.Config) {
 						c.V1 = tokenpatch.V1Config{APIKeyFunc: supply}
 						c.V2 = tokenpatch.V2Config{AccessTokenFunc: supply}
 					})
@@ -428,7 +431,9 @@ func TestCredentialFuncThatFailsCostsNoPermit(t *testing.T) {
 		var fail error
 		service, client := newPair(t, func(c *tokenpatch.Config) {
 			c.V2.AccessToken = ""
-			c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { return tokenpatchtest.AccessToken, fail }
+			c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+				return tokenpatchtest.AccessToken, fail
+			}
 		})
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 2, Floating: true})
 		began := time.Now()
@@ -584,19 +589,23 @@ func TestHooksReportAttemptsAndWaits(t *testing.T) {
 					outcome tokenpatch.Outcome
 					failed  bool
 					took    time.Duration
+
+					code, message, retryAfter string
 				}{
-					{0, unknown, true, 20 * time.Millisecond},
-					{503, unknown, false, 40 * time.Millisecond},
-					{429, notApplied, false, 40 * time.Millisecond},
-					{success, applied, false, 40 * time.Millisecond},
+					{0, unknown, true, 20 * time.Millisecond, "", "", ""},
+					{503, unknown, false, 40 * time.Millisecond, "service_unavailable", "response without a body", ""},
+					{429, notApplied, false, 40 * time.Millisecond, "too_many_requests", "response without a body", "2"},
+					{success, applied, false, 40 * time.Millisecond, "", "", ""},
 				} {
 					got := r.attempts[i]
 					assert.Equal(t, want.failed, got.Err != nil, "attempt %d: %v", i+1, got.Err)
-					got.Err = nil
+					assert.Equal(t, want.failed, got.ResponseHeader == nil)
+					assert.Equal(t, want.retryAfter, got.ResponseHeader.Get("Retry-After"))
+					got.Err, got.ResponseHeader = nil, nil
 					got.RateLimit = tokenpatch.RateLimit{}
 					assert.Equal(t, tokenpatch.AttemptResult{
 						AttemptInfo: tokenpatch.AttemptInfo{CallInfo: a.Info(), Number: i + 1, URL: a.URL()},
-						Status:      want.status, Outcome: want.outcome, Duration: want.took,
+						Status:      want.status, Code: want.code, Message: want.message, Outcome: want.outcome, Duration: want.took,
 					}, got)
 				}
 				require.Len(t, r.waits, 3)
@@ -635,8 +644,10 @@ func TestLoggerReportsAttemptsAndWaits(t *testing.T) {
 		require.NoError(t, patchName(t.Context(), client))
 
 		type line struct {
-			Level, Msg, API, Method, Route, Token, Outcome, Reason string
-			Number, Status                                         int
+			Level, Msg, API, Host, Method, Route, Outcome, Reason, Code, Message string
+
+			TokenID         string `json:"token_id"`
+			Attempt, Status int
 		}
 		var lines []line
 		for text := range strings.Lines(logged.String()) {
@@ -644,11 +655,14 @@ func TestLoggerReportsAttemptsAndWaits(t *testing.T) {
 			require.NoError(t, json.Unmarshal([]byte(text), &l), text)
 			lines = append(lines, l)
 		}
-		attempt := line{Level: "WARN", Msg: "tokenpatch: attempt", API: "V2", Method: "PATCH", Route: "/api/v2/tokens/{id}", Token: idV2, Outcome: "unknown", Number: 1, Status: 503}
-		second, third := attempt, attempt
-		second.Number = 2
-		third.Level, third.Outcome, third.Number, third.Status = "DEBUG", "applied", 3, 200
-		wait := line{Level: "DEBUG", Msg: "tokenpatch: wait", API: "V2", Method: "PATCH", Route: "/api/v2/tokens/{id}", Token: idV2, Reason: "backoff"}
+		call := line{Level: "DEBUG", API: "V2", Host: apiV2.Host(), Method: "PATCH", Route: "/api/v2/tokens/{id}", TokenID: idV2}
+		attempt := call
+		attempt.Level, attempt.Msg, attempt.Outcome, attempt.Attempt = "WARN", "tokenpatch: attempt failed", "unknown", 1
+		attempt.Status, attempt.Code, attempt.Message = 503, "service_unavailable", `unexpected response (text/plain; charset=utf-8): "[redacted]"`
+		second, third, wait := attempt, call, call
+		second.Attempt = 2
+		third.Msg, third.Outcome, third.Attempt, third.Status = "tokenpatch: attempt succeeded", "applied", 3, 200
+		wait.Msg, wait.Reason = "tokenpatch: wait", "backoff"
 		assert.Equal(t, []line{attempt, wait, second, wait, third}, lines)
 		assert.NotContains(t, logged.String(), tokenpatchtest.AccessToken)
 	})

@@ -11,33 +11,35 @@ import (
 
 // Diff returns the smallest patch that turns the settings of before into those of
 // after. The settings are the name, the description, the role, the custom roles,
-// the inline role and the default API version. Other differences are passed over:
-// the server alone writes the rest.
+// the inline role and the default API version. Other differences are ignored: only
+// the server writes the rest.
 //
-// Each setting that differs takes one operation on the whole of it: an add where
-// before has none, a remove where after has none, else a replace. Absent and null
-// differ. Custom roles are a set: neither order nor repetition counts. The
-// statements of an inline role are a list.
+// Each setting that differs takes one operation on the whole of it: an add if
+// before has none, a remove if after has none, else a replace. Absent and null
+// differ, except for the role, the custom roles and the inline role: for them
+// absent, null and an empty list are the same. Custom roles are a set: neither
+// order nor repetition counts. The statements of an inline role are a list. Texts
+// are compared as they are sent.
 //
 // Without a difference the patch is empty: its Len is 0, and sending it is an
 // error. A statement of after that breaks the rules of [Statement] is a mistake,
 // which [Patch.Err] returns.
 func Diff(before, after Token) *Patch {
 	p := NewPatch()
-	diffField(p, PathName, before.Name, after.Name, equal, appendText)
-	diffField(p, PathDescription, before.Description, after.Description, equal, appendText)
-	diffField(p, PathRole, before.Role, after.Role, equal, appendText)
-	diffField(p, PathCustomRoleIDs, before.CustomRoleIDs, after.CustomRoleIDs, sameSet, appendStrings)
+	diffField(p, PathName, before.Name, after.Name, sameField(sameText), appendText)
+	diffField(p, PathDescription, before.Description, after.Description, sameField(sameText), appendText)
+	diffField(p, PathRole, before.Role, after.Role, sameRole, appendText)
+	diffField(p, PathCustomRoleIDs, before.CustomRoleIDs, after.CustomRoleIDs, sameRoleIDs, appendStrings)
 	diffField(p, PathInlineRole, before.InlineRole, after.InlineRole, sameStatements, appendStatements)
-	diffField(p, PathDefaultAPIVersion, before.DefaultAPIVersion, after.DefaultAPIVersion, equal, appendInt)
+	diffField(p, PathDefaultAPIVersion, before.DefaultAPIVersion, after.DefaultAPIVersion, sameField(equal[int]), appendInt)
 	return p
 }
 
 // diffField adds to p the operation that makes before after, unless same.
-func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(T, T) bool, appendTo func([]byte, T) []byte) {
+func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(a, b Field[T]) bool, appendTo func([]byte, T) []byte) {
 	op := jsonpatch.OpReplace
 	switch {
-	case sameField(before, after, same):
+	case same(before, after):
 		return
 	case after.IsZero():
 		p.Remove(path)
@@ -52,34 +54,62 @@ func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(
 	p.withValue(op, path, value)
 }
 
-func sameField[T any](a, b Field[T], same func(T, T) bool) bool {
-	return a.state == b.state && same(a.value, b.value)
+func sameField[T any](same func(a, b T) bool) func(a, b Field[T]) bool {
+	return func(a, b Field[T]) bool { return a.state == b.state && same(a.value, b.value) }
 }
 
 func equal[T comparable](a, b T) bool { return a == b }
 
-func sameSet(a, b []string) bool {
-	return (a == nil) == (b == nil) && (slices.Equal(a, b) || slices.Equal(asSet(a), asSet(b)))
+// sameText compares what would be sent: text that is not UTF-8 is mended.
+func sameText(a, b string) bool {
+	return a == b || jsonpatch.Equal(appendText(nil, a), appendText(nil, b))
+}
+
+// The three members of access are the same if they give the same access.
+
+func sameRole(a, b Field[Role]) bool { return sameText(string(a.Or("")), string(b.Or(""))) }
+
+func sameRoleIDs(a, b Field[[]string]) bool {
+	return slices.Equal(asSet(a.Or(nil)), asSet(b.Or(nil)))
 }
 
 func asSet(ids []string) []string { return slices.Compact(slices.Sorted(slices.Values(ids))) }
 
-func sameStatements(a, b []Statement) bool {
-	return (a == nil) == (b == nil) && slices.EqualFunc(a, b, sameStatement)
+func sameStatements(a, b Field[[]Statement]) bool {
+	return slices.EqualFunc(a.Or(nil), b.Or(nil), sameStatement)
 }
 
 // sameStatement compares what would be sent.
 func sameStatement(a, b Statement) bool {
-	if a.Extra.received != nil || b.Extra.received != nil {
-		return jsonpatch.Equal(appendStatement(nil, a), appendStatement(nil, b))
-	}
-	return a.Effect == b.Effect &&
-		sameList(a.Resources, b.Resources) && sameList(a.NotResources, b.NotResources) &&
-		sameList(a.Actions, b.Actions) && sameList(a.NotActions, b.NotActions)
+	return jsonpatch.Equal(appendStatement(nil, a), appendStatement(nil, b))
 }
 
-// sameList tells a nil list, which is absent, from an empty one.
-func sameList(a, b []string) bool { return (a == nil) == (b == nil) && slices.Equal(a, b) }
+// sameMembers reports whether two tokens are the same in some members, as [Diff]
+// compares access, and in others as RFC 6902 section 4.6 compares values.
+func sameMembers(members []Pointer, a, b Token) bool {
+	return !slices.ContainsFunc(members, func(path Pointer) bool {
+		switch path {
+		case PathRole:
+			return !sameRole(a.Role, b.Role)
+		case PathCustomRoleIDs:
+			return !sameRoleIDs(a.CustomRoleIDs, b.CustomRoleIDs)
+		case PathInlineRole:
+			return !sameStatements(a.InlineRole, b.InlineRole)
+		default:
+			return !a.has(b, []Pointer{path})
+		}
+	})
+}
+
+// has reports whether a token has the members as before has them, as the test
+// operation of RFC 6902 section 4.6 compares; what before lacks it must lack.
+func (t Token) has(before Token, members []Pointer) bool {
+	is, was := t.membersAt(members), before.membersAt(members)
+	return !slices.ContainsFunc(members, func(path Pointer) bool {
+		a, b := is[path], was[path]
+		return (a == nil) != (b == nil) || a != nil && !jsonpatch.Equal(a, b)
+	})
+}
 
 // Guard returns a patch that does what p does, but fails if the token is no longer
 // as in before. It begins with a test operation for each member of the token that p
@@ -126,6 +156,20 @@ func (p *Patch) Guard(before Token) *Patch {
 	}
 	guarded.content.operations = append(guarded.content.operations, p.operations()...)
 	return guarded
+}
+
+// WithoutLastModified returns a patch that does what p does, without its tests of
+// /lastModified. It is for a service that cannot test that member: it refuses the
+// patch although the token is as in before. What [Patch.Guard] covers by that test
+// is then unguarded.
+func (p *Patch) WithoutLastModified() *Patch {
+	q := p.Clone()
+	if q.Len() > 0 {
+		q.content.operations = slices.DeleteFunc(slices.Clone(p.operations()), func(op jsonpatch.Operation) bool {
+			return op.Op == jsonpatch.OpTest && Pointer(op.Path) == pathLastModified
+		})
+	}
+	return q
 }
 
 const pathLastModified Pointer = "/lastModified"

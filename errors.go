@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -105,7 +106,7 @@ type APIError struct {
 	StatusCode int    // of the response; 429 also where the rate limit kept the request from being sent
 	Code       string // the API's code; where the response has none, the status's name in the same form: "not_found"
 	Message    string // the API's message; where the response has none, a description of the response
-	ID         string // the id of the error, for which the provider's support asks; empty where the response has none
+	SupportID  string // identifies the error for the provider's support; empty if the response has none
 	Attempts   int    // how many attempts were made
 	Body       []byte // the response's body, the first 4 KiB, with credentials redacted; nil for a 2xx, which may hold a token's value
 	Err        error  // why the response could not be read, or why there was no further attempt; nil where neither applies
@@ -116,9 +117,12 @@ func (e *APIError) Error() string { return errorText(e.CallInfo, e.reason(), e.A
 // reason is the text without the request that it is about.
 func (e *APIError) reason() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d %s: %s", e.StatusCode, oneLine(e.Code), oneLine(e.Message))
-	if e.ID != "" {
-		fmt.Fprintf(&b, " (id %s)", oneLine(e.ID))
+	fmt.Fprintf(&b, "%d %s", e.StatusCode, oneLine(cmp.Or(e.Code, statusName(e.StatusCode))))
+	if e.Message != "" {
+		fmt.Fprintf(&b, ": %s", oneLine(e.Message))
+	}
+	if e.SupportID != "" {
+		fmt.Fprintf(&b, " (support id %s)", oneLine(e.SupportID))
 	}
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %s", oneLine(e.Err.Error()))
@@ -126,14 +130,16 @@ func (e *APIError) reason() string {
 	return b.String()
 }
 
-// errorText is the text of an error of a call: what was asked, what happened,
-// and after how many attempts where there was more than one.
+// errorText is the text of an error of a call: what was asked, what happened, and after how many attempts if there was more
+// than one.
 func errorText(call CallInfo, what string, attempts int) string {
-	text := fmt.Sprintf("tokenpatch: %s %s: %s", call.Method, call.path(), what)
-	if attempts > 1 {
-		text += fmt.Sprintf(" (%d attempts)", attempts)
+	if call != (CallInfo{}) {
+		what = fmt.Sprintf("%s %s: %s", call.Method, call.target(), what)
 	}
-	return text
+	if attempts > 1 {
+		what += fmt.Sprintf(" (%d attempts)", attempts)
+	}
+	return "tokenpatch: " + what
 }
 
 // oneLine is a text from the network as part of an error's: bounded, and unable
@@ -224,6 +230,88 @@ type (
 	// before it failed: the outcome of a change is [OutcomeUnknown].
 	ServerError struct{ APIError }
 )
+
+// An error that a program makes by itself, as its tests may, needs no StatusCode: its type has one.
+
+func (e *InvalidRequestError) Error() string { return e.or(http.StatusBadRequest).Error() }
+func (e *UnauthorizedError) Error() string   { return e.or(http.StatusUnauthorized).Error() }
+func (e *ForbiddenError) Error() string      { return e.or(http.StatusForbidden).Error() }
+func (e *NotFoundError) Error() string       { return e.or(http.StatusNotFound).Error() }
+func (e *ConflictError) Error() string       { return e.or(http.StatusConflict).Error() }
+func (e *ValidationError) Error() string     { return e.or(http.StatusUnprocessableEntity).Error() }
+func (e *PatchFailedError) Error() string    { return e.or(http.StatusUnprocessableEntity).Error() }
+func (e *RateLimitedError) Error() string    { return e.or(http.StatusTooManyRequests).Error() }
+func (e *ServerError) Error() string         { return e.or(http.StatusInternalServerError).Error() }
+
+func (e *InvalidRequestError) outcome() Outcome { return e.or(http.StatusBadRequest).outcome() }
+func (e *UnauthorizedError) outcome() Outcome   { return e.or(http.StatusUnauthorized).outcome() }
+func (e *ForbiddenError) outcome() Outcome      { return e.or(http.StatusForbidden).outcome() }
+func (e *NotFoundError) outcome() Outcome       { return e.or(http.StatusNotFound).outcome() }
+func (e *ConflictError) outcome() Outcome       { return e.or(http.StatusConflict).outcome() }
+func (e *ValidationError) outcome() Outcome     { return e.or(http.StatusUnprocessableEntity).outcome() }
+func (e *PatchFailedError) outcome() Outcome    { return e.or(http.StatusUnprocessableEntity).outcome() }
+func (e *RateLimitedError) outcome() Outcome    { return e.or(http.StatusTooManyRequests).outcome() }
+func (e *ServerError) outcome() Outcome         { return e.or(http.StatusInternalServerError).outcome() }
+
+// or returns e with a status, if it has none.
+func (e *APIError) or(status int) *APIError {
+	if e.StatusCode != 0 {
+		return e
+	}
+	own := *e
+	own.StatusCode = status
+	return &own
+}
+
+// LogValue groups what the error has for [log/slog].
+func (e *APIError) LogValue() slog.Value { return logValue(e, e.CallInfo, e.Attempts) }
+
+// LogValue groups what the error has for [log/slog].
+func (e *OutcomeUnknownError) LogValue() slog.Value { return logValue(e, e.CallInfo, e.Attempts) }
+
+// LogValue groups what the error has for [log/slog].
+func (e *NotSentError) LogValue() slog.Value { return logValue(e, e.CallInfo, e.Attempts) }
+
+// LogValue groups what the error has for [log/slog].
+func (e *ReadError) LogValue() slog.Value { return logValue(e, e.CallInfo, e.Attempts) }
+
+// LogValue groups what the error has for [log/slog].
+func (e *EditConflictError) LogValue() slog.Value { return logValue(e, e.CallInfo, 0) }
+
+// MarshalJSON writes what LogValue groups as an object.
+func (e *APIError) MarshalJSON() ([]byte, error) { return marshalGroup(e.LogValue()) }
+
+// MarshalJSON writes what LogValue groups as an object.
+func (e *OutcomeUnknownError) MarshalJSON() ([]byte, error) { return marshalGroup(e.LogValue()) }
+
+// MarshalJSON writes what LogValue groups as an object.
+func (e *NotSentError) MarshalJSON() ([]byte, error) { return marshalGroup(e.LogValue()) }
+
+// MarshalJSON writes what LogValue groups as an object.
+func (e *ReadError) MarshalJSON() ([]byte, error) { return marshalGroup(e.LogValue()) }
+
+// MarshalJSON writes what LogValue groups as an object.
+func (e *EditConflictError) MarshalJSON() ([]byte, error) { return marshalGroup(e.LogValue()) }
+
+func logValue(err error, call CallInfo, attempts int) slog.Value {
+	attrs := append([]slog.Attr{slog.String("error", err.Error())}, call.attrs()...)
+	var api *APIError
+	if errors.As(err, &api) {
+		attrs = append(attrs, slog.Int("status", api.StatusCode), slog.String("code", api.Code), slog.String("support_id", api.SupportID))
+	}
+	if attempts > 0 {
+		attrs = append(attrs, slog.Int("attempts", attempts))
+	}
+	return slog.GroupValue(append(attrs, slog.Any("outcome", OutcomeOf(err)))...)
+}
+
+func marshalGroup(group slog.Value) ([]byte, error) {
+	members := make(map[string]any)
+	for _, attr := range group.Group() {
+		members[attr.Key] = attr.Value.Any()
+	}
+	return json.Marshal(members)
+}
 
 // ValidationDetail is one item of V1's HTTPValidationError, whose schema is
 // ValidationError.
@@ -400,7 +488,8 @@ func reason(err error) string {
 	if errors.As(err, &api) && api.Error() == err.Error() {
 		return api.reason()
 	}
-	return oneLine(fmt.Sprint(err)) // nil in an error that was not made here
+	text := fmt.Sprint(err) // nil in an error that was not made here
+	return oneLine(strings.TrimPrefix(text, "tokenpatch: "))
 }
 
 const (
@@ -446,7 +535,7 @@ func (e *APIError) describe(r refusal) (details []ValidationDetail) {
 	e.StatusCode = r.status
 	e.Code = cmp.Or(wire.Code, statusName(r.status))
 	e.Message = cmp.Or(describeRedirect(r), wire.Message, detail, describeDetails(details), describeBody(r))
-	e.ID = wire.ID
+	e.SupportID = wire.ID
 	if !engine.IsSuccess(r.status) {
 		e.Body = bytes.Clone(r.body[:min(len(r.body), maxErrorBody)])
 	}

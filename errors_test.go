@@ -117,7 +117,7 @@ func (c statusCase) bubble(t *testing.T) {
 	}
 	got := assertAs[*tokenpatch.APIError](t, err)
 	assert.Equal(t, tokenpatch.APIError{
-		CallInfo: c.api.Info(), StatusCode: c.status, Code: c.code, Message: message, ID: c.id, Attempts: c.sent, Body: body, Err: c.err(),
+		CallInfo: c.api.Info(), StatusCode: c.status, Code: c.code, Message: message, SupportID: c.id, Attempts: c.sent, Body: body, Err: c.err(),
 	}, *got)
 	assert.Equal(t, c.sent, service.RequestCount())
 	assert.Zero(t, service.Changes(c.api.ID))
@@ -135,7 +135,7 @@ func (c statusCase) err() error {
 func (c statusCase) text(message string) string {
 	text := fmt.Sprintf("%d %s: %s", c.status, c.code, message)
 	if c.id != "" {
-		text += " (id " + c.id + ")"
+		text += " (support id " + c.id + ")"
 	}
 	if err := c.err(); err != nil {
 		text += ": " + err.Error()
@@ -146,7 +146,7 @@ func (c statusCase) text(message string) string {
 	if c.outcome == unknown {
 		text = "outcome unknown: " + text
 	}
-	return "tokenpatch: PATCH " + c.api.Path + ": " + text
+	return "tokenpatch: PATCH " + c.api.Target() + ": " + text
 }
 
 // Responses in every other shape keep the status's type, and what can be read.
@@ -204,7 +204,7 @@ func TestErrorBodies(t *testing.T) {
 				}
 				assert.Equal(t, test.code, got.Code)
 				assert.Equal(t, test.message, got.Message)
-				assert.Equal(t, test.id, got.ID)
+				assert.Equal(t, test.id, got.SupportID)
 				assert.Equal(t, test.body, string(got.Body))
 				require.NoError(t, got.Err)
 				assertOutcome(t, notApplied, err)
@@ -234,7 +234,7 @@ func TestValidationErrorDetails(t *testing.T) {
 		{Loc: []any{"body", "roles", 0, "id"}, Msg: "Field required", Type: "missing"},
 		{Msg: "Somewhere", Type: "value_error", Input: json.RawMessage(`null`)},
 	}, got.Details)
-	assert.Equal(t, "tokenpatch: PATCH "+pathV1+": 422 unprocessable_entity: "+
+	assert.Equal(t, "tokenpatch: PATCH "+apiV1.Target()+": 422 unprocessable_entity: "+
 		"body.organization_role: Input should be 'ADMIN', 'MEMBER' or 'EXTERNAL'; body.roles.0.id: Field required; Somewhere", err.Error())
 }
 
@@ -352,11 +352,8 @@ func TestSuccessThatCannotBeRead(t *testing.T) {
 		status int
 		cause  string
 	}{
-		{"V1 200", apiV1, nil, tokenpatchtest.Fault{Status: 200, Body: `{"name": "ci"}`, Apply: true}, 200, "the API documents 204 for a success"},
-		{"V1 201", apiV1, nil, tokenpatchtest.Fault{Status: 201, Apply: true}, 201, "the API documents 204 for a success"},
-		{"V1 200 with null", apiV1, nil, tokenpatchtest.Fault{Status: 200, Body: "null", Apply: true}, 200, "the API documents 204 for a success"},
 		{"truncated", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: tokenJSON[:99], Apply: true}, 200, "unexpected end of JSON input"},
-		{"another type", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: `{"_id": "x", "name": 5}`, Apply: true}, 200, "name: want a string, got a number"},
+		{"another type", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: `{"_id": "` + idV2 + `", "name": 5}`, Apply: true}, 200, "name: want a string, got a number"},
 		{"too long", apiV2, func(c *tokenpatch.Config) { c.MaxResponseBytes = 512 }, tokenpatchtest.Fault{}, 200, "the response body is longer than 512 bytes"},
 		{"cut in the middle", apiV2, nil, tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle}, 200, "unexpected EOF"},
 	}
@@ -401,6 +398,12 @@ func TestSuccessThatProvesNothing(t *testing.T) {
 		{"V1 error in a list", apiV1, 201, `{"detail": [{"loc": ["body"], "msg": "m", "type": "t"}]}`, wantV1},
 		{"V1 V2's error", apiV1, 200, `{"code": "c", "message": "m"}`, wantV1},
 		{"V1 broken JSON", apiV1, 200, `{"name": "c`, wantV1},
+		{"V1 200", apiV1, 200, "", wantV1},
+		{"V1 a login page of JSON", apiV1, 200, `{"error":"session expired"}`, wantV1},
+		{"V1 null", apiV1, 200, "null", wantV1},
+		{"V1 false", apiV1, 200, "false", wantV1},
+		{"V1 a text", apiV1, 200, `"please sign in"`, wantV1},
+		{"V1 201", apiV1, 201, `{"name": "ci"}`, wantV1},
 		{"V1 202", apiV1, 202, "", wantV1},
 		{"V1 206", apiV1, 206, "", wantV1},
 		{"V1 207", apiV1, 207, "", wantV1},
@@ -419,6 +422,12 @@ func TestSuccessThatProvesNothing(t *testing.T) {
 		{"an array", apiV2, 200, "[]", "want an object, got an array"},
 		{"a text", apiV2, 200, `"{"`, "want an object, got a string"},
 		{"an id of another type", apiV2, 200, `{"_id": 5}`, "_id: want a string, got a number"},
+		{"another token", apiV2, 200, `{"_id": "61095542756dba551110ae22"}`, "the response is another token"},
+		{"an id of something else", apiV2, 200, `{"error": {"_id": "` + idV2 + `"}}`, "the response is not a token: it has no _id"},
+		{"an id of something else, broken off", apiV2, 200, `{"error": {"_id": "` + idV2 + `"}, "a`, "unexpected end of JSON input"},
+		{"another token, broken off", apiV2, 200, `{"_id": "61095542756dba551110ae22", "name": "a`, "unexpected end of JSON input"},
+		{"two ids, broken off", apiV2, 200, `{"_id": "` + idV2 + `", "_id": "x", "name": "a`, "unexpected end of JSON input"},
+		{"broken off before the id", apiV2, 200, `{"name": "a", "_id": "` + idV2, "unexpected end of JSON input"},
 		{"braces", apiV2, 200, "{}}", "invalid character '}' after top-level value"},
 		{"a script", apiV2, 200, "{ x: 1 }", "invalid character 'x' looking for beginning of object key string"},
 	}
@@ -448,13 +457,33 @@ func TestSuccessThatProvesNothing(t *testing.T) {
 	}
 }
 
+// A token that breaks off proves that the change was applied once its own _id is
+// there, and no earlier.
+func TestSuccessCutAnywhere(t *testing.T) {
+	const before, behind = `{"name": "ci", "_member": {"_id": "` + idV2 + `"}, "_id": "`, `", "role": "reader", "_links": {}}`
+	body := before + strings.ToUpper(idV2) + behind
+	for length := range len(body) {
+		_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			return respond(200, "application/json", body[:length]), nil
+		}))
+		want := unknown
+		if length > len(before)+len(idV2) {
+			want = applied
+		}
+		err := appendRole(t.Context(), client)
+		require.Error(t, err)
+		assertOutcome(t, want, err)
+	}
+}
+
 func TestSuccessOfExactlyTheLimit(t *testing.T) {
-	const body = `{"_id": "x"}`
+	const body = `{"_id": "` + idV2 + `"}`
 	service, client := newPair(t, func(c *tokenpatch.Config) { c.MaxResponseBytes = int64(len(body)) })
 	service.Inject(tokenpatchtest.Fault{Status: 200, Body: body, Apply: true})
 	token, err := client.V2.PatchToken(t.Context(), idV2, tokenpatch.NewPatch().SetName("x"))
 	require.NoError(t, err)
-	assert.Equal(t, "x", token.ID)
+	assert.Equal(t, idV2, token.ID)
 }
 
 // A server can respond with a status below 100. net/http lets it pass.

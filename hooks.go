@@ -5,10 +5,12 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/tokenpatch/tokenpatch/internal/engine"
+	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
 // Hooks are functions that are called while a call is under way, so that a
@@ -37,7 +39,9 @@ type Hooks struct {
 	WaitEnd func(ctx context.Context, wait WaitInfo)
 
 	// AttemptStart is called before a request is sent, and may add to
-	// attempt.Header. The request and AttemptEnd get the context that it returns.
+	// attempt.Header. What it does to Authorization, Content-Type, Content-Length
+	// and Host has no effect, and is logged. The request and AttemptEnd get the
+	// context that it returns.
 	AttemptStart func(ctx context.Context, attempt *AttemptInfo) context.Context
 
 	// AttemptEnd is called when the response has been read, or when it is clear
@@ -48,22 +52,66 @@ type Hooks struct {
 	CallEnd func(ctx context.Context, call CallResult)
 }
 
-// CallInfo says what a call is about.
-type CallInfo struct {
-	API    string // "V1" or "V2"
-	Method string // "PATCH", or "GET" for a read
-	Route  string // template of the path, as its API's document has it: "/api/v2/tokens/{id}"
-	Token  string // id of the token, not escaped; empty for a list of tokens
+// JoinHooks returns hooks that call all of these. At a beginning they are called in order, each with the context that the one
+// before it returned; at an end in the opposite order.
+func JoinHooks(all ...Hooks) Hooks {
+	joined := Hooks{}
+	for _, h := range all {
+		joined = Hooks{
+			CallStart:    joinStart(joined.CallStart, h.CallStart),
+			WaitStart:    joinEvents(joined.WaitStart, h.WaitStart),
+			WaitEnd:      joinEvents(h.WaitEnd, joined.WaitEnd),
+			AttemptStart: joinStart(joined.AttemptStart, h.AttemptStart),
+			AttemptEnd:   joinEvents(h.AttemptEnd, joined.AttemptEnd),
+			CallEnd:      joinEvents(h.CallEnd, joined.CallEnd),
+		}
+	}
+	return joined
 }
 
-// path is the path of the request, behind whatever the base URL has. It stays on
-// one line: an id is escaped in it.
-func (c CallInfo) path() string {
+func joinStart[T any](first, second func(context.Context, T) context.Context) func(context.Context, T) context.Context {
+	switch {
+	case first == nil:
+		return second
+	case second == nil:
+		return first
+	}
+	return func(ctx context.Context, info T) context.Context {
+		ctx = orElse(first(ctx, info), ctx)
+		return orElse(second(ctx, info), ctx)
+	}
+}
+
+func joinEvents[T any](first, second func(context.Context, T)) func(context.Context, T) {
+	switch {
+	case first == nil:
+		return second
+	case second == nil:
+		return first
+	}
+	return func(ctx context.Context, info T) {
+		first(ctx, info)
+		second(ctx, info)
+	}
+}
+
+// CallInfo describes a call.
+type CallInfo struct {
+	API     string // "V1" or "V2"
+	Host    string // that the request goes to, with the port if the base URL has one
+	Method  string // "PATCH", or "GET" for a read
+	Route   string // template of the path, as its API's document has it: "/api/v2/tokens/{id}"
+	TokenID string // not escaped; empty for a list of tokens
+}
+
+// target is the host and the path of the request, without what the base URL has in front of the path. It stays on one line: an id
+// is escaped in it.
+func (c CallInfo) target() string {
 	before, _, found := strings.Cut(c.Route, "{")
 	if !found {
-		return c.Route
+		return c.Host + c.Route
 	}
-	return before + url.PathEscape(c.Token)
+	return c.Host + before + url.PathEscape(c.TokenID)
 }
 
 // WaitReason says what a call waits for.
@@ -96,11 +144,15 @@ type AttemptInfo struct {
 // AttemptResult is an attempt that is over.
 type AttemptResult struct {
 	AttemptInfo
-	Status    int           // of the response; 0 where there was none
-	Outcome   Outcome       // what this attempt alone says of the change
-	Duration  time.Duration // to the last byte of the response
-	Err       error         // why there was no response, or why it could not be read whole; nil where it could
-	RateLimit RateLimit     // as it is known after this attempt
+	Status         int           // of the response; 0 if there was none
+	ResponseHeader http.Header   // of the response, with credentials redacted; nil if there was none
+	Code           string        // as in [APIError]; empty for a success, and if there was no response
+	Message        string        // likewise
+	SupportID      string        // likewise
+	Outcome        Outcome       // what this attempt alone proves about the change
+	Duration       time.Duration // to the last byte of the response
+	Err            error         // why there was no response, or why it could not be read whole; nil if it could
+	RateLimit      RateLimit     // as it is known after this attempt
 }
 
 // CallResult is a call that is over.
@@ -164,50 +216,96 @@ func (o *observer) WaitEnd(ctx context.Context, reason engine.Reason, took time.
 	}
 }
 
-// AttemptStart gives the hook a copy of the header without the credential, and sends what it makes of that.
+// AttemptStart gives the hook a copy of the header without the credential, and sends what the hook makes of that.
 func (o *observer) AttemptStart(ctx context.Context, number int, request *http.Request) context.Context {
 	o.attempt = AttemptInfo{CallInfo: o.info(), Number: number, URL: o.sent.Secrets.Clean(request.URL.String())}
 	hook := o.service.events.hooks.AttemptStart
 	if hook == nil {
 		return ctx
 	}
-	header := request.Header.Clone()
-	delete(header, "Authorization")
-	o.attempt.Header = header
+	given := request.Header.Clone()
+	delete(given, "Authorization")
+	o.attempt.Header = given.Clone()
 	ctx = orElse(hook(ctx, &o.attempt), ctx)
-	delete(header, "Authorization") // a hook cannot set it either
+	o.attempt.Header = o.service.events.checkHook(ctx, given, o.attempt.Header)
 	authorization := request.Header["Authorization"]
-	request.Header = header.Clone()
+	request.Header = o.attempt.Header.Clone()
 	request.Header["Authorization"] = authorization
 	return ctx
 }
 
+// checkHook returns the header that a hook has made of the one that it was given, with those headers as they were that a hook
+// cannot change.
+func (e *events) checkHook(ctx context.Context, given, made http.Header) http.Header {
+	checked := made.Clone()
+	if checked == nil {
+		checked = http.Header{}
+	}
+	for _, name := range fixedHeaders {
+		if slices.Equal(checked[name], given[name]) {
+			continue
+		}
+		if e.log != nil {
+			e.log.LogAttrs(ctx, slog.LevelWarn, "tokenpatch: a hook cannot change this header", slog.String("header", name))
+		}
+		delete(checked, name)
+		if given[name] != nil {
+			checked[name] = given[name]
+		}
+	}
+	return checked
+}
+
+// fixedHeaders are those that a hook cannot change: with others, the request would be another one.
+var fixedHeaders = []string{"Authorization", "Content-Type", "Content-Length", "Host", "Transfer-Encoding"}
+
 func (o *observer) AttemptEnd(ctx context.Context, a *engine.Attempt) {
+	events := &o.service.events
 	result := AttemptResult{
 		AttemptInfo: o.attempt, Status: a.Status, Outcome: Outcome(a.Effect), Duration: a.Took, Err: a.Err,
 	}
-	o.service.events.logAttempt(ctx, result)
-	if hook := o.service.events.hooks.AttemptEnd; hook != nil {
-		result.RateLimit = o.service.rateLimit()
-		hook(ctx, result)
+	if a.Status != 0 && !engine.IsSuccess(a.Status) {
+		var refused APIError
+		refused.describe(newRefusal(a.Result, o.sent.Secrets))
+		result.Code, result.Message, result.SupportID = refused.Code, refused.Message, refused.SupportID
 	}
+	events.logAttempt(ctx, result)
+	if events.hooks.AttemptEnd != nil {
+		result.ResponseHeader = cleanHeader(a.Header, o.sent.Secrets)
+		result.RateLimit = o.service.rateLimit()
+		events.hooks.AttemptEnd(ctx, result)
+	}
+}
+
+// cleanHeader returns a copy of the header of a response without credentials.
+func cleanHeader(header http.Header, secrets *redact.Secrets) http.Header {
+	clean := header.Clone()
+	for _, values := range clean {
+		for i, value := range values {
+			values[i] = secrets.Clean(value)
+		}
+	}
+	return clean
 }
 
 func (e *events) logAttempt(ctx context.Context, attempt AttemptResult) {
 	if e.log == nil {
 		return
 	}
-	level := slog.LevelDebug
-	if attempt.Err != nil || attempt.Status >= 400 {
-		level = slog.LevelWarn
+	level, message := slog.LevelDebug, "tokenpatch: attempt succeeded"
+	attrs := append(attempt.attrs(), slog.Int("attempt", attempt.Number), slog.Int("status", attempt.Status))
+	if attempt.Err != nil || !engine.IsSuccess(attempt.Status) {
+		level, message = slog.LevelWarn, "tokenpatch: attempt failed"
+		attrs = append(attrs, slog.String("code", attempt.Code), slog.String("message", oneLine(attempt.Message)), slog.String("support_id", attempt.SupportID))
 	}
-	e.log.LogAttrs(ctx, level, "tokenpatch: attempt", append(attempt.attrs(),
-		slog.Int("number", attempt.Number), slog.Int("status", attempt.Status), slog.Any("outcome", attempt.Outcome),
-		slog.Duration("duration", attempt.Duration), slog.Any("error", attempt.Err))...)
+	if attempt.Err != nil {
+		attrs = append(attrs, slog.Any("error", attempt.Err))
+	}
+	e.log.LogAttrs(ctx, level, message, append(attrs, slog.Any("outcome", attempt.Outcome), slog.Duration("duration", attempt.Duration))...)
 }
 
 func (c CallInfo) attrs() []slog.Attr {
-	return []slog.Attr{slog.String("api", c.API), slog.String("method", c.Method), slog.String("route", c.Route), slog.String("token", c.Token)}
+	return []slog.Attr{slog.String("api", c.API), slog.String("host", c.Host), slog.String("method", c.Method), slog.String("route", c.Route), slog.String("token_id", c.TokenID)}
 }
 
 // orElse is ctx, unless a hook that had to return a context returned none.

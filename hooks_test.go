@@ -80,9 +80,11 @@ func TestHooksGetTheContextOfTheirStart(t *testing.T) {
 
 // A hook may add headers, and sees and sets no credential.
 func TestAttemptStartAddsHeaders(t *testing.T) {
-	for name, supply := range map[string]func(context.Context) (tokenpatch.Secret, error){
-		"a fixed credential":    nil,
-		"a credential function": func(context.Context) (tokenpatch.Secret, error) { return tokenpatchtest.AccessToken, nil },
+	for name, supply := range map[string]func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error){
+		"a fixed credential": nil,
+		"a credential function": func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+			return tokenpatchtest.AccessToken, nil
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

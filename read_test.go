@@ -1,10 +1,13 @@
 package tokenpatch_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -89,10 +92,10 @@ func TestErrorsOfReads(t *testing.T) {
 				if test.fault.Status != 0 {
 					assert.Equal(t, test.fault.Status, assertAs[*tokenpatch.APIError](t, err).StatusCode)
 				}
-				require.ErrorContains(t, err, "tokenpatch: GET "+pathV2+": ")
+				require.ErrorContains(t, err, "tokenpatch: GET "+apiV2.Target()+": ")
 
 				_, err = ids(client, tokenpatch.TokensOptions{})
-				require.ErrorContains(t, err, "tokenpatch: GET /api/v2/tokens: ")
+				require.ErrorContains(t, err, "tokenpatch: GET app.launchdarkly.com/api/v2/tokens: ")
 				assertOutcome(t, notApplied, err)
 
 				if test.tries > 1 { // a read is sent again until it comes through
@@ -113,7 +116,7 @@ func TestReadThatTheContextEnds(t *testing.T) {
 	cancel()
 	_, err := client.V2.GetToken(ctx, idV2)
 	require.ErrorIs(t, err, context.Canceled)
-	require.EqualError(t, err, "tokenpatch: GET "+pathV2+": request not sent: context canceled")
+	require.EqualError(t, err, "tokenpatch: GET "+apiV2.Target()+": request not sent: context canceled")
 	assertAs[*tokenpatch.ReadError](t, err)
 	assertOutcome(t, notApplied, err)
 	assert.Zero(t, service.RequestCount())
@@ -192,23 +195,96 @@ func newList(t *testing.T, n int) (*tokenpatchtest.Service, *tokenpatch.Client, 
 
 func TestTokens(t *testing.T) {
 	for n, want := range map[int][]string{
-		0:   {""},
-		24:  {""},
-		25:  {""},
-		26:  {"", "offset=25"},
-		130: {"", "offset=25", "offset=50", "offset=75", "offset=100", "offset=125"},
+		0:   {"limit=25"},
+		24:  {"limit=25"},
+		25:  {"limit=25", "limit=25&offset=25"},
+		26:  {"limit=25", "limit=25&offset=25"},
+		130: {"limit=25", "limit=25&offset=25", "limit=25&offset=50", "limit=25&offset=75", "limit=25&offset=100", "limit=25&offset=125"},
 	} {
 		service, client, all := newList(t, n)
 		got, err := ids(client, tokenpatch.TokensOptions{})
 		require.NoError(t, err)
 		assert.Equal(t, all, got)
-		assert.Equal(t, want, queries(service), "one call a page, and none more")
+		assert.Equal(t, want, queries(service))
 	}
 	service, client, all := newList(t, 130)
 	got, err := ids(client, tokenpatch.TokensOptions{PageSize: 1000})
 	require.NoError(t, err)
 	assert.Equal(t, all, got)
 	assert.Equal(t, []string{"limit=1000", "limit=1000&offset=100"}, queries(service), "a page may be smaller than it was to be")
+}
+
+// Whatever a service counts, ignores or leaves out, the list is whole or an error.
+func TestTokensThroughAnUnreliableService(t *testing.T) {
+	const n = 100
+	item := func(i int) string { return fmt.Sprintf(`{"_id":"token-%03d","_links":{"self":{"href":"/"}}}`, i) }
+	page := func(offset, limit int) (items []string) {
+		for i := offset; i < min(offset+limit, n); i++ {
+			items = append(items, item(i))
+		}
+		return items
+	}
+	list := func(items []string, rest string) string {
+		return `{"items":[` + strings.Join(items, ",") + `]` + rest + `}`
+	}
+	tests := map[string]struct {
+		serve func(offset, limit, sent int) string
+		want  int
+		sent  int
+		err   string
+	}{
+		"no total":        {func(offset, limit, _ int) string { return list(page(offset, limit), ``) }, n, 5, ""},
+		"a total of 0":    {func(offset, limit, _ int) string { return list(page(offset, limit), `,"totalCount":0`) }, n, 5, ""},
+		"a total of -1":   {func(offset, limit, _ int) string { return list(page(offset, limit), `,"totalCount":-1`) }, n, 5, ""},
+		"a total of null": {func(offset, limit, _ int) string { return list(page(offset, limit), `,"totalCount":null`) }, n, 5, ""},
+		"a page's total": {func(offset, limit, _ int) string {
+			return list(page(offset, limit), fmt.Sprintf(`,"totalCount":%d`, len(page(offset, limit))))
+		}, n, 5, ""},
+		"a link to the next page alone": {func(offset, _, _ int) string {
+			return list(page(offset, 10), map[bool]string{true: `,"_links":{"next":{"href":"/next"}}`, false: `,"_links":{"next":null}`}[offset+10 < n])
+		}, n, 11, ""},
+		"an empty page that is counted": {func(offset, limit, _ int) string {
+			if offset == 50 {
+				return list(nil, `,"totalCount":100`)
+			}
+			return list(page(offset, limit), `,"totalCount":100`)
+		}, n - 25, 5, ""},
+		"items that are null": {func(offset, limit, _ int) string {
+			if offset >= n {
+				return `{"items":null,"totalCount":100}`
+			}
+			return list(page(offset, limit), `,"totalCount":100`)
+		}, n, 5, ""},
+		"nothing visible of what is counted": {func(int, int, int) string { return list(nil, `,"totalCount":2147483647`) }, 0, 10, ""},
+		"pages filtered after paging": {func(offset, limit, _ int) string {
+			visible := slices.DeleteFunc(page(offset, limit), func(s string) bool { return strings.Contains(s, `0"`) })
+			return list(visible, `,"totalCount":100`)
+		}, n - 10, 6, ""},
+		"offset ignored":    {func(_, limit, _ int) string { return list(page(0, limit), `,"totalCount":100`) }, 25, 11, "10 pages in a row have only tokens that were on earlier pages"},
+		"empty and repeats": {func(_, limit, sent int) string { return list(page(0, limit*(sent%2)), `,"totalCount":2147483647`) }, 25, 21, "10 pages in a row"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			sent := 0
+			_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
+				sent++
+				number := func(name string) int {
+					n, err := strconv.Atoi(cmp.Or(r.URL.Query().Get(name), "0"))
+					assert.NoError(t, err)
+					return n
+				}
+				return respond(200, "application/json", test.serve(number("offset"), number("limit"), sent)), nil
+			}))
+			got, err := ids(client, tokenpatch.TokensOptions{})
+			if test.err == "" {
+				require.NoError(t, err)
+			} else {
+				require.ErrorContains(t, err, test.err)
+			}
+			assert.Len(t, got, test.want)
+			assert.Equal(t, test.sent, sent)
+		})
+	}
 }
 
 func TestTokensShowAll(t *testing.T) {
@@ -236,7 +312,7 @@ func TestTokensEndsEarly(t *testing.T) {
 			}
 		}
 	}
-	assert.Equal(t, []string{"", ""}, queries(service))
+	assert.Equal(t, []string{"limit=25", "limit=25"}, queries(service))
 }
 
 // A page that fails ends the list with the error.
@@ -289,7 +365,7 @@ func TestTokensWhileTheListChanges(t *testing.T) {
 	}
 
 	got, sent, err := pages(`{"items": [{"_id": "a"}], "totalCount": 2147483647}`)
-	require.EqualError(t, err, "tokenpatch: GET /api/v2/tokens: 200 ok: 10 pages in a row have only tokens that were on earlier pages")
+	require.EqualError(t, err, "tokenpatch: GET app.launchdarkly.com/api/v2/tokens: 200 ok: 10 pages in a row have only tokens that were on earlier pages")
 	assert.Equal(t, 200, assertAs[*tokenpatch.APIError](t, err).StatusCode)
 	assertOutcome(t, notApplied, err)
 	assert.Equal(t, []string{"a"}, got)
@@ -297,7 +373,7 @@ func TestTokensWhileTheListChanges(t *testing.T) {
 }
 
 func TestTokensRefusesWhatIsNoList(t *testing.T) {
-	for _, body := range []string{`{}`, `null`, `[]`, `<html>`, `{"items": null}`, `{"items": [null]}`, `{"items": [{"name": "x"}]}`, `{"items": {}}`} {
+	for _, body := range []string{`{}`, `null`, `[]`, `<html>`, `{"items": [null]}`, `{"items": [{"name": "x"}]}`, `{"items": {}}`} {
 		_, client := newPair(t, retries(once), through(func(*http.Request) (*http.Response, error) {
 			return respond(200, "application/json", body), nil
 		}))

@@ -128,8 +128,8 @@ func TestPatchTokenEscapesID(t *testing.T) {
 					require.NoError(t, err)
 					assert.Equal(t, 1, service.Changes(test.id))
 				} else {
-					assert.Equal(t, test.id, assertAs[*tokenpatch.NotFoundError](t, err).Token)
-					assert.Contains(t, err.Error(), "PATCH "+test.path+": ")
+					assert.Equal(t, test.id, assertAs[*tokenpatch.NotFoundError](t, err).TokenID)
+					assert.Contains(t, err.Error(), "PATCH "+apiV2.Host()+test.path+": ")
 				}
 			})
 		}
@@ -139,14 +139,17 @@ func TestPatchTokenEscapesID(t *testing.T) {
 func TestPatchTokenRefusesWrongID(t *testing.T) {
 	tests := []struct{ name, id, text string }{
 		{"empty", "", `tokenpatch: id: "": want the id of an access token`},
-		{"dot", ".", `tokenpatch: id: ".": want an id that is not a dot segment`},
-		{"dots", "..", `tokenpatch: id: "..": want an id that is not a dot segment`},
+		{"dot", ".", `tokenpatch: id: .: want an id that is not a dot segment`},
+		{"dots", "..", `tokenpatch: id: ..: want an id that is not a dot segment`},
 		{"line end", "a\r\nb", `tokenpatch: id: "a\r\nb": want UTF-8 without control characters`},
 		{"NUL", "a\x00b", `tokenpatch: id: "a\x00b": want UTF-8 without control characters`},
 		{"DEL", "a\x7f", `tokenpatch: id: "a\x7f": want UTF-8 without control characters`},
 		{"not UTF-8", "a\xff", `tokenpatch: id: "a\xff": want UTF-8 without control characters`},
 		{"too long", strings.Repeat("x", 257), `tokenpatch: id: 257 bytes: want at most 256 bytes`},
-		{"the credential", tokenpatchtest.AccessToken + "\n", `tokenpatch: id: "[redacted]\n": want UTF-8 without control characters`},
+		{"its own credential", tokenpatchtest.AccessToken + "\n", `tokenpatch: id: a credential: want the id of an access token, not its value`},
+		{"the other API's credential", tokenpatchtest.APIKey, `tokenpatch: id: a credential: want the id of an access token, not its value`},
+		{"an access token", "api-01234567-89ab-cdef-0123-456789abcdef", `tokenpatch: id: a credential: want the id of an access token, not its value`},
+		{"an API key", "api_eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjF9.c2ln", `tokenpatch: id: a credential: want the id of an access token, not its value`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -194,7 +197,7 @@ func TestPatchTokenRefused(t *testing.T) {
 		_, err := client.V2.PatchToken(t.Context(), idV2, tokenpatch.NewPatch().Remove("/missing"))
 		got := assertAs[*tokenpatch.PatchFailedError](t, err)
 		assert.Equal(t, "patch_failed", got.Code)
-		assert.NotEmpty(t, got.ID)
+		assert.NotEmpty(t, got.SupportID)
 		assertOutcome(t, notApplied, err)
 		assert.Equal(t, 1, service.RequestCount())
 	})

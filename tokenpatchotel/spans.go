@@ -41,8 +41,8 @@ func route(info tokenpatch.CallInfo) string { return info.Method + " " + info.Ro
 // callStart begins the span of a call. It is no HTTP span: those are the attempts below it.
 func (o *observer) callStart(ctx context.Context, info tokenpatch.CallInfo) context.Context {
 	attributes := append(make([]attribute.KeyValue, 0, 2), keyAPI.String(info.API))
-	if info.Token != "" {
-		attributes = append(attributes, keyToken.String(info.Token))
+	if info.TokenID != "" {
+		attributes = append(attributes, keyToken.String(info.TokenID))
 	}
 	ctx, span := o.tracer.Start(ctx, "tokenpatch "+route(info), trace.WithAttributes(attributes...))
 	return context.WithValue(ctx, callKey{}, &call{span: span})

@@ -211,6 +211,46 @@ func TestV2RefusesPatchesThatFail(t *testing.T) {
 	assert.Zero(t, service.Changes(tokenID))
 }
 
+// A patch writes what the schema names, and base roles that exist, unless a test
+// allows more.
+func TestV2KnowsMembersAndRoles(t *testing.T) {
+	service, client := newService(t)
+	unknown := map[string]string{
+		"a typo":               `{"op": "add", "path": "/nme", "value": "x"}`,
+		"another case":         `{"op": "add", "path": "/Name", "value": "x"}`,
+		"replace":              `{"op": "replace", "path": "/expiry", "value": 1}`,
+		"below":                `{"op": "add", "path": "/expiry/date", "value": 1}`,
+		"remove what is there": `{"op": "remove", "path": "/future"}`,
+		"copy":                 `{"op": "copy", "from": "/name", "path": "/nme"}`,
+		"move away":            `{"op": "move", "from": "/future", "path": "/name"}`,
+		"a role":               `{"op": "replace", "path": "/role", "value": "redaer"}`,
+		"a role's case":        `{"op": "replace", "path": "/role", "value": "Reader"}`,
+		"an empty role":        `{"op": "add", "path": "/role", "value": ""}`,
+	}
+	service.SetOptions(tokenpatchtest.Options{})
+	for name, operation := range unknown {
+		t.Run(name, func(t *testing.T) {
+			r := send(t, client, "http://a"+v2Path, "["+operation+"]")
+			assert.Equal(t, 422, r.status, r.body)
+			assert.Contains(t, r.body, `"code":"patch_failed"`)
+		})
+	}
+	assert.Zero(t, service.Changes(tokenID))
+	for _, role := range []string{"reader", "writer", "admin", "owner"} {
+		r := send(t, client, "http://a"+v2Path, `[{"op": "replace", "path": "/role", "value": "`+role+`"}]`)
+		assert.Equal(t, 200, r.status, r.body)
+	}
+
+	service.SetOptions(tokenpatchtest.Options{Members: []string{"expiry", "future"}, Roles: []string{"redaer"}})
+	r := send(t, client, "http://a"+v2Path, `[{"op": "replace", "path": "/expiry", "value": 1}, {"op": "replace", "path": "/role", "value": "redaer"}, {"op": "remove", "path": "/future"}]`)
+	require.Equal(t, 200, r.status, r.body)
+	assert.Equal(t, `1`, member(t, service, "expiry"))
+	assert.Equal(t, `"redaer"`, member(t, service, "role"))
+
+	service.SetOptions(tokenpatchtest.Options{})
+	assert.Equal(t, 200, send(t, client, "http://a"+v2Path, rename(v2Path, "after")).status, "a role that the patch does not write stays")
+}
+
 // doubled returns operations that double what is at path n times.
 func doubled(path string, n int) string {
 	operations := make([]string, n)

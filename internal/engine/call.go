@@ -62,7 +62,13 @@ func (c *call) loop(ctx context.Context) *loop {
 	l.chain.limit = limit{c, &l.chain.authorize}
 	l.chain.authorize = authorize{call: c, next: &l.chain.observe}
 	l.chain.observe = observe{c, &l.chain.send}
-	l.chain.send = httpsend.Transport{Sender: c.engine.Sender, Observer: &c.permit}
+	sender := c.engine.Sender
+	if c.request.NoGrace && sender.Grace > 0 {
+		ungraced := *sender
+		ungraced.Grace = 0
+		sender = &ungraced
+	}
+	l.chain.send = httpsend.Transport{Sender: sender, Observer: &c.permit}
 	l.http = http.Client{Transport: &l.chain.limit, CheckRedirect: lastResponse}
 	l.HTTPClient = &l.http
 	l.RetryMax = math.MaxInt // checkRetry counts
@@ -91,6 +97,9 @@ func (c *call) checkRetry(ctx context.Context, _ *http.Response, _ error) (bool,
 
 // mayRetry reports whether the latest attempt and the number of attempts allow another one.
 func (c *call) mayRetry() bool {
+	if c.engine.Policy.MaxAttempts == 1 {
+		return false // one request, whatever the response was
+	}
 	more := c.failures < c.engine.Policy.MaxAttempts
 	switch c.next {
 	case whenAdmitted:

@@ -45,6 +45,7 @@ type Request struct {
 
 	Rules    Rules
 	Observer Observer // nil if nobody listens
+	NoGrace  bool     // whether attempts end with the context, whatever the Sender's Grace is
 
 	// Secrets are the credentials that must not be shown. The engine adds those that it sends.
 	Secrets *redact.Secrets

@@ -90,33 +90,33 @@ func TestHostileBodies(t *testing.T) {
 		head    string // behind the status
 		body    func(io.Writer) error
 		fine    bool   // whether a token can be read of it
-		applied string // by which APIs a status 200 with it proves that the change was applied
+		applied string // "V2" if a status 200 with it proves that the change was applied all the same
 	}{
 		{"a gzip bomb", "Content-Encoding: gzip\r\n" + closed, times(gzipBomb(), 1), false, ""},
 		{"a body that never ends", closed, forever("x"), false, ""},
 		{"chunks that never end", chunked, forever("400\r\n" + strings.Repeat("x", 1<<10) + "\r\n"), false, ""},
 		{"a chunk's extension that never ends", chunked, forever("1;x"), false, ""},
 		{"a trailer that never ends", chunked + "0\r\n", forever("X: y\r\n"), false, ""},
-		{"less than the content length", "Content-Length: 1000000\r\n\r\n", times(`{"_id":"x",`, 1), false, "V2"},
-		{"a content length beyond all bounds", "Content-Length: 9223372036854775807\r\n\r\n", times(`{"_id":"x",`, 1), false, "V2"},
-		{"invalid UTF-8", closed, times("{\"_id\":\"\xff\xfe\",\"message\":\"\xc3\x28\",\"\xed\xa0\x80\":\"\xff\"}", 1), true, "V1 V2"},
-		{"duplicate members", closed, times(`{"_id":"a","_id":"x","code":"a","code":"c","detail":"a","detail":[],"message":"a"}`, 1), true, "V1 V2"},
-		{"many members", closed, times(`{"_id":"x"`+strings.Repeat(`,"a":1,"b":2`, 40_000)+`}`, 1), true, "V1 V2"},
+		{"less than the content length", "Content-Length: 1000000\r\n\r\n", times(`{"_id":"`+idV2+`",`, 1), false, "V2"},
+		{"a content length beyond all bounds", "Content-Length: 9223372036854775807\r\n\r\n", times(`{"_id":"`+idV2+`",`, 1), false, "V2"},
+		{"invalid UTF-8", closed, times("{\"_id\":\""+idV2+"\",\"message\":\"\xc3\x28\",\"\xed\xa0\x80\":\"\xff\"}", 1), true, ""},
+		{"duplicate members", closed, times(`{"_id":"a","_id":"`+idV2+`","code":"a","code":"c","detail":"a","detail":[],"message":"a"}`, 1), true, ""},
+		{"many members", closed, times(`{"_id":"`+idV2+`"`+strings.Repeat(`,"a":1,"b":2`, 40_000)+`}`, 1), true, ""},
 		{"as many other members", closed, func(w io.Writer) error {
-			b := []byte(`{"_id":"x"`)
+			b := []byte(`{"_id":"` + idV2 + `"`)
 			for i := range 60_000 {
 				b = fmt.Appendf(b, `,"%d":%d`, i, i)
 			}
 			_, err := w.Write(append(b, '}'))
 			return err
-		}, true, "V1 V2"},
-		{"nesting", closed, times(`{"_id":"x","detail":`+deep, 1), false, ""},
+		}, true, ""},
+		{"nesting", closed, times(`{"_id":"`+idV2+`","detail":`+deep, 1), false, "V2"},
 		{"nesting that ends", closed, times(whole, 1), false, ""},
-		{"nesting within a token", closed, times(`{"_id":"x","detail":`+strings.Repeat(`[`, 9_000)+strings.Repeat(`]`, 9_000)+`}`, 1), true, "V1 V2"},
-		{"a number", closed, times(digits, 1), false, "V1"},
-		{"a number for a time", closed, times(`{"_id":"x","creationDate":`+digits+`,"detail":[{"loc":[`+digits+`]}]}`, 1), false, "V1 V2"},
-		{"a number for what is not known", closed, times(`{"_id":"x","detail":[{"loc":[],"input":`+digits+`}],"new":`+digits+`.5e-`+digits+`}`, 1), true, "V1 V2"},
-		{"a name", closed, times(`{"_id":"x","_links":{"`+strings.Repeat("n", 500_000)+`":5}}`, 1), false, "V1 V2"},
+		{"nesting within a token", closed, times(`{"_id":"`+idV2+`","detail":`+strings.Repeat(`[`, 9_000)+strings.Repeat(`]`, 9_000)+`}`, 1), true, ""},
+		{"a number", closed, times(digits, 1), false, ""},
+		{"a number for a time", closed, times(`{"_id":"`+idV2+`","creationDate":`+digits+`,"detail":[{"loc":[`+digits+`]}]}`, 1), false, "V2"},
+		{"a number for what is not known", closed, times(`{"_id":"`+idV2+`","detail":[{"loc":[],"input":`+digits+`}],"new":`+digits+`.5e-`+digits+`}`, 1), true, ""},
+		{"a name", closed, times(`{"_id":"`+idV2+`","_links":{"`+strings.Repeat("n", 500_000)+`":5}}`, 1), false, "V2"},
 		{"details", closed, times(`{"detail":[`+strings.Repeat(`{},`, 300_000)+`{}]}`, 1), false, ""},
 		{"HTML", "Content-Type: text/html\r\n" + closed, times("<!doctype html><h1>\x1b[2J</h1>\n", 1), false, ""},
 		{"brackets", closed, times(`}{][`, 10_000), false, ""},
@@ -177,7 +177,7 @@ func TestHostileBodyOfNoContent(t *testing.T) {
 
 // Bytes beyond the Content-Length are no part of the body.
 func TestHostileContentLengthTooShort(t *testing.T) {
-	client := hostile(t, "HTTP/1.1 200 OK\r\nContent-Length: 11\r\n"+closed+"{\"_id\":\"x\"}HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", nil)
+	client := hostile(t, "HTTP/1.1 200 OK\r\nContent-Length: 34\r\n"+closed+"{\"_id\":\""+idV2+"\"}HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", nil)
 	for range 3 {
 		require.NoError(t, patchName(t.Context(), client))
 	}

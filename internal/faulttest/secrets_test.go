@@ -225,7 +225,7 @@ var echoes = map[string]string{
 	"details": `{"detail":[{"loc":["header","§",0],"msg":"bad §","type":"§","input":{"§":"§"},"ctx":{"a":"§"}}]}`,
 	"members": `{"§":"§","code":5,"detail":{"§":1}}`,
 	"a token": `{"_id":5,"token":"§","name":"§"}`,
-	"links":   `{"_id":"x","_links":{"§":5}}`,
+	"links":   `{"_id":"` + idV2 + `","_links":{"§":5}}`,
 	"HTML":    `<html>§</html>`,
 	"text":    `§`,
 	"at 4096": strings.Repeat("x", 4090) + `§`,
@@ -415,7 +415,7 @@ func TestNoSecretWithoutResponses(t *testing.T) {
 // A token's value, which V2 returns, is not shown.
 func TestNoSecretFromTokens(t *testing.T) {
 	var s spill
-	body := `{"_id":"x","ownerId":"o","memberId":"m","token":"` + tokenValue + `","creationDate":1,"lastModified":1,` +
+	body := `{"_id":"` + idV2 + `","ownerId":"o","memberId":"m","token":"` + tokenValue + `","creationDate":1,"lastModified":1,` +
 		`"unknown":"` + tokenValue + `","_links":{},"_member":{"_id":"m","unknown":"` + tokenValue + `"}}`
 	send := func(status int, body string) {
 		client := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {
@@ -436,7 +436,7 @@ func TestNoSecretFromTokens(t *testing.T) {
 	send(200, body)
 	for _, status := range []int{200, 201, 202, 204, 206} {
 		for _, broken := range []string{
-			strings.Replace(body, `"_id":"x"`, `"_id":5`, 1), strings.Replace(body, `"token":`, `"token":[`, 1), body[:len(body)-1],
+			strings.Replace(body, `"_id":"`+idV2+`"`, `"_id":5`, 1), strings.Replace(body, `"token":`, `"token":[`, 1), body[:len(body)-1],
 			strings.Replace(body, `"creationDate":1`, `"creationDate":"`+tokenValue+`"`, 1),
 			strings.Replace(body, `"_links":{}`, `"_links":"`+tokenValue+`"`, 1),
 			strings.Replace(body, `"ownerId":"o"`, `"inlineRole":[{"effect":["`+tokenValue+`"]}]`, 1),
@@ -472,7 +472,7 @@ func TestNoSecretFromConfig(t *testing.T) {
 			s.dump(err)
 		}
 	}
-	supply := func(context.Context) (tokenpatch.Secret, error) { return credential, nil }
+	supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return credential, nil }
 	for _, secret := range []tokenpatch.Secret{marker + "\n", marker + " x", marker + "\u00e9", "Bearer " + marker} {
 		for _, config := range []tokenpatch.Config{
 			{V1: tokenpatch.V1Config{APIKey: secret}}, {V2: tokenpatch.V2Config{AccessToken: secret}},
@@ -489,10 +489,12 @@ func TestNoSecretFromConfig(t *testing.T) {
 // A credential function may return a credential with an error, or one that cannot be sent.
 func TestNoSecretFromCredentialFuncs(t *testing.T) {
 	var s spill
-	for _, supply := range []func(context.Context) (tokenpatch.Secret, error){
-		func(context.Context) (tokenpatch.Secret, error) { return marker, errors.New("cannot use " + marker) },
-		func(context.Context) (tokenpatch.Secret, error) { return marker + "\n", nil },
-		func(context.Context) (tokenpatch.Secret, error) { return marker + " x", nil },
+	for _, supply := range []func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error){
+		func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+			return marker, errors.New("cannot use " + marker)
+		},
+		func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker + "\n", nil },
+		func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker + " x", nil },
 	} {
 		s.call(t, s.client(t, "", func(c *tokenpatch.Config) {
 			c.V1.APIKey, c.V2.AccessToken = "", ""
@@ -515,7 +517,7 @@ func TestNoSecretFromPanics(t *testing.T) {
 		},
 		"supply": func(c *tokenpatch.Config) {
 			c.V1.APIKey, c.V2.AccessToken = "", ""
-			c.V1.APIKeyFunc = func(context.Context) (tokenpatch.Secret, error) { panic("broken") }
+			c.V1.APIKeyFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { panic("broken") }
 			c.V2.AccessTokenFunc = c.V1.APIKeyFunc
 		},
 	} {
@@ -616,7 +618,7 @@ func TestNoSecretFromRotatedCredentials(t *testing.T) {
 	var s spill
 	client := s.client(t, "http://localhost", func(c *tokenpatch.Config) {
 		n := 0
-		supply := func(context.Context) (tokenpatch.Secret, error) {
+		supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
 			n++
 			return tokenpatch.Secret([]string{marker + "-one", marker + "-two"}[n%2]), nil
 		}
@@ -640,7 +642,7 @@ func TestNoSecretFromIDs(t *testing.T) {
 		return respond(404, "application/json", ""), nil
 	}), func(c *tokenpatch.Config) {
 		c.V2.AccessToken = ""
-		c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { return marker, nil }
+		c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker, nil }
 	})
 	_ = patchName(t.Context(), supplied) // from here on it knows the credential
 	for _, id := range []string{credential, marker, marker + "\n", strings.Repeat(marker, 20), "x" + marker, strings.ToUpper(marker)} {

@@ -2,6 +2,7 @@ package redact
 
 import (
 	"slices"
+	"strings"
 	"sync"
 )
 
@@ -40,4 +41,11 @@ func (k *Known) Learn(secret string) *Secrets {
 	k.supplied = k.supplied[max(0, len(k.supplied)-maxSupplied):]
 	k.secrets = New(slices.Concat(k.fixed, k.supplied)...)
 	return k.secrets
+}
+
+// In reports whether a whole credential is in text. Credentials that are shorter than a run count only if they are all of it.
+func (s *Secrets) In(text string) bool {
+	return s != nil && slices.ContainsFunc(s.secrets, func(secret string) bool {
+		return secret == text || len(secret) >= runLength && strings.Contains(text, secret)
+	})
 }

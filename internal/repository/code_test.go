@@ -21,7 +21,7 @@ var mayImport = map[string][]string{
 	"internal/rawjson":        {},
 	"internal/redact":         {},
 	"internal/faulttest/pair": {".", "tokenpatchtest"}, // of tests
-	"tokenpatchtest":          {},
+	"tokenpatchtest":          {"."},
 	"examples/addrole":        {"."},
 	"examples/edit":           {".", "tokenpatchtest"},
 	"examples/quickstart":     {".", "tokenpatchtest"},

@@ -155,12 +155,18 @@ var (
 // Info returns the CallInfo of its calls.
 func (a API) Info() tokenpatch.CallInfo {
 	route := map[string]string{"V1": "/api/v1/token/{api_token_id}", "V2": "/api/v2/tokens/{id}"}[a.Name]
-	return tokenpatch.CallInfo{API: a.Name, Method: "PATCH", Route: route, Token: a.ID}
+	return tokenpatch.CallInfo{API: a.Name, Host: a.Host(), Method: "PATCH", Route: route, TokenID: a.ID}
+}
+
+// Host returns the host of the default base URL.
+func (a API) Host() string {
+	base := map[string]string{"V1": tokenpatch.V1BaseURL, "V2": tokenpatch.V2BaseURL}[a.Name]
+	return strings.TrimPrefix(base, "https://")
 }
 
 // URL returns the URL of its requests, with the default base.
 func (a API) URL() string {
-	return map[string]string{"V1": tokenpatch.V1BaseURL, "V2": tokenpatch.V2BaseURL}[a.Name] + a.Path
+	return "https://" + a.Host() + a.Path
 }
 
 // UpdateName calls V1.
@@ -335,3 +341,6 @@ func WriteAsOther(t *testing.T, service *tokenpatchtest.Service, id, patch strin
 
 // IsOurs reports whether a request is from the client under test.
 func IsOurs(r *http.Request) bool { return r.Header.Get("X-Writer") == "" }
+
+// Target is how errors name what its requests go to.
+func (a API) Target() string { return a.Host() + a.Path }
