@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/changefile"
@@ -75,30 +74,22 @@ func (a *app) goOn(ctx context.Context) error {
 	return a.work(ctx, store, config)
 }
 
-// addFile adds the changes of a file to the run. It first writes down that the run is this file's, for a process that begins
-// at the same time, or after a crash.
+// addFile adds the changes of a file to the run.
 func (a *app) addFile(ctx context.Context, store *fleet.Store, file *changefile.File) error {
 	p, err := store.Progress(ctx, a.runName)
 	if err != nil && !errors.As(err, new(*fleet.UnknownRunError)) {
 		return err
 	}
-	err = updateKept(ctx, store, a.runName, func(k *kept) error {
-		if p.Total() == 0 { // a new run, or one that was deleted and is made again
-			*k = newKept()
+	if p.Total() == 0 { // a new run, or one that was deleted and is made again
+		err := updateKept(ctx, store, a.runName, func(k *kept) error { *k = newKept(); return nil })
+		if err != nil {
+			return err
 		}
-		switch {
-		case slices.Contains(k.Files, file.Digest):
-			return nil
-		case p.Total() > 0 && !a.add:
-			return fmt.Errorf("run %q holds other changes than those of %s as it is now: want another -run, or -add", a.runName, file.Name)
-		}
-		k.Files = append(k.Files, file.Digest)
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	added, err := store.Add(ctx, a.runName, file.Edits())
+	added, err := store.Add(ctx, a.runName, file.Edits(), fleet.AddOptions{Digest: file.Digest, More: a.add})
+	if errors.As(err, new(*fleet.OtherChangesError)) {
+		return fmt.Errorf("run %q holds other changes than those of %s as it is now: want another -run, or -add", a.runName, file.Name)
+	}
 	if err == nil && added == 0 && p.Total() > 0 {
 		fmt.Fprintf(a.stderr, "%s: going on, %d of %d are decided\n", printable(a.runName), p.Total()-p.Pending, p.Total())
 	}

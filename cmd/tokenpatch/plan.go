@@ -48,11 +48,12 @@ type plannedRow struct {
 
 // planSource is what a plan is made from.
 type planSource struct {
-	rows   iter.Seq2[changefile.Row, error]
-	name   string // of the file, or of the run that is reverted
-	digest string // of the file
-	total  int    // rows; 0 if that is not known
-	v1, v2 string // why there must be a credential for an API; empty if there need not
+	rows   iter.Seq2[changefile.Row, error] // of the file
+	store  *fleet.Store                     // of the run that is reverted; nil if none is
+	name   string                           // of the file, or of the run
+	digest string                           // of the file
+	total  int                              // rows; 0 if that is not known
+	v1, v2 string                           // why there must be a credential for an API; empty if there need not
 	close  func() error
 }
 
@@ -112,7 +113,7 @@ func (a *app) planSource(ctx context.Context) (planSource, error) {
 		if err != nil {
 			return planSource{}, err
 		}
-		return planSource{rows: reverted(store.Results(ctx, a.revert)), name: "run " + a.revert, v2: "-revert reads tokens of V2", close: store.Close}, nil
+		return planSource{store: store, name: "undoing run " + a.revert, v2: "-revert reads tokens of V2", close: store.Close}, nil
 	}
 	file, err := changefile.Open(a.args[0], a.stdin)
 	if err != nil {
@@ -184,7 +185,11 @@ func (p *planning) read(ctx context.Context, a *app) error {
 	var done atomic.Int64
 	end := a.showReading(seen, &done, p.source.total)
 	defer end()
-	for one, err := range fleet.Plan(ctx, client, p.changes()) {
+	planned := fleet.Plan(ctx, client, p.changes())
+	if p.source.store != nil {
+		planned = p.source.store.Revert(ctx, client, a.revert)
+	}
+	for one, err := range planned {
 		if err == nil {
 			err = p.one(one)
 		}
@@ -237,8 +242,12 @@ func (p *planning) one(one fleet.Planned) error {
 	if err := p.passSkipped(); err != nil {
 		return err
 	}
-	row := p.waiting[0]
-	p.waiting = p.waiting[1:]
+	row := changefile.Row{API: "v2", ID: one.Change.ID}
+	if p.source.store == nil {
+		row, p.waiting = p.waiting[0], p.waiting[1:]
+	} else if one.Change.Update != nil {
+		row.API = "v1"
+	}
 	planned := plannedRow{Action: actionChange, fileRow: fileRow{API: row.API, ID: row.ID, Name: row.Name, Comment: row.Comment}}
 	if one.Before != nil {
 		planned.Name = one.Before.Name.Or("")
