@@ -211,19 +211,3 @@ func ExamplePatch_CommentText() {
 	fmt.Println(patch.CommentText())
 	// Output: quarterly review
 }
-
-// A service that cannot test /lastModified refuses a guarded patch although the token is as it was.
-func ExamplePatch_WithoutLastModified() {
-	before := tokenpatch.Token{ID: "61095542756dba551110ae21", Role: tokenpatch.Set(tokenpatch.RoleWriter), LastModified: 1469326565348}
-	guarded := tokenpatch.NewPatch().SetRole(tokenpatch.RoleReader).Guard(before)
-	fmt.Println(guarded)
-	fmt.Println()
-	fmt.Println(guarded.WithoutLastModified())
-	// Output:
-	// test /role "writer"
-	// test /lastModified 1469326565348
-	// replace /role "reader"
-	//
-	// test /role "writer"
-	// replace /role "reader"
-}
