@@ -122,7 +122,7 @@ func (a *Auditor) Add(t *tokenpatch.Token) *fleet.Change {
 			found = append(found, a.finding(rule.Name, s, evidence))
 		}
 	}
-	change := suggest(t, &a.facts, found)
+	change := suggestChange(t, &a.facts, found)
 	if change != nil {
 		a.changes++
 	}

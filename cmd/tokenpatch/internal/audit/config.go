@@ -16,6 +16,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
 )
 
 // Example is a configuration file with all settings at their defaults, and comments.
@@ -285,7 +286,7 @@ func (r *reading) unknown(path, at string) {
 	if path == "rules" {
 		what = "no such rule"
 	}
-	r.mistake(at, at, "%s: want one of %s", what, strings.Join(slices.Compact(known), ", "))
+	r.mistake(at, at, "%s%s", what, suggest.Hint(at[strings.LastIndexByte(at, '.')+1:], slices.Compact(known)))
 }
 
 func shown(value any) string {

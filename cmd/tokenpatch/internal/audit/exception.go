@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
 )
 
 // Exception accepts findings until a day.
@@ -76,11 +78,11 @@ func (r *reading) exception(at string, table map[string]any) {
 				r.mistake(at+".until", "exceptions.until", "%s: want a day without quotation marks, such as 2027-03-31", shown(value))
 			}
 		case into == nil:
-			r.mistake(at+"."+key, "exceptions."+key, "no such setting: want one of id, name, reason, rule, until")
+			r.mistake(at+"."+key, "exceptions."+key, "no such setting%s", suggest.Hint(key, []string{"id", "name", "reason", "rule", "until"}))
 		case !isText || strings.TrimSpace(text) == "":
 			r.mistake(at+"."+key, "exceptions."+key, "%s: want a text", shown(value))
 		case key == "rule" && place(text) < 0:
-			r.mistake(at+".rule", "exceptions.rule", "%s: no such rule: want one of %s", shown(value), ruleNames())
+			r.mistake(at+".rule", "exceptions.rule", "%s: no such rule%s", shown(value), suggest.Hint(text, ruleNames()))
 		default:
 			*into = text
 		}
@@ -110,10 +112,10 @@ func (r *reading) complete(at string, x *Exception) {
 	}
 }
 
-func ruleNames() string {
+func ruleNames() []string {
 	names := make([]string, len(Rules))
 	for i, rule := range Rules {
 		names[i] = rule.Name
 	}
-	return strings.Join(names, ", ")
+	return names
 }

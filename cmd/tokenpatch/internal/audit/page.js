@@ -13,7 +13,6 @@
 	};
 	const day = time => (time || '').slice(0, 10);
 	const ranks = ['low', 'medium', 'high'];
-	const states = { new: 'new', same: 'still there', gone: 'gone' };
 	const compared = all.some(f => f.state);
 
 	const columns = [
@@ -25,7 +24,7 @@
 		['evidence', f => f.evidence],
 		['change', f => f.suggestion || ''],
 	];
-	if (compared) columns.push(['compared', f => f.state || '']);
+	if (compared) columns.push(['found', f => f.state === 'same' ? f.firstSeen : f.state]);
 
 	let sorted = 'severity', down = true, limit = step;
 
@@ -39,9 +38,9 @@
 		if (f.id) token.append(make('span', 'id', f.id));
 		const evidence = cell('evidence', f.evidence);
 		if (f.exception) evidence.append(make('span', 'quiet', ' – accepted until ' + day(f.exception.until) + ': ' + f.exception.reason));
-		tr.append(cell(f.severity, f.severity), cell('', f.rule), token, cell('', f.owner || '', 'owner'), cell('date', day(f.since), 'since'),
-			evidence, cell('', f.suggestion || '', 'change'));
-		if (compared) tr.append(cell('', states[f.state] + (f.state === 'same' ? ' since ' + day(f.firstSeen) : ''), 'compared'));
+		tr.append(cell(f.severity, f.severity), cell('word', f.rule), token, cell('owner', f.owner || '', 'owner'), cell('word', day(f.since), 'since'),
+			evidence, cell('word', f.suggestion || '', 'change'));
+		if (compared) tr.append(cell('word', f.state === 'same' ? day(f.firstSeen) : f.state, 'found'));
 		return tr;
 	};
 

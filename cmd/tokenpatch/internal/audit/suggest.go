@@ -19,9 +19,9 @@ const (
 	suggestRole       = "role=" // and a base role
 )
 
-// suggest returns the change that the findings about a token suggest, and notes it in each of them; nil if there is none.
+// suggestChange returns the change that the findings about a token suggest, and notes it in each of them; nil if there is none.
 // Quarantine takes all access away, and a role takes the place of all other access, so only the strongest one is made.
-func suggest(t *tokenpatch.Token, f *Facts, found []Finding) *fleet.Change {
+func suggestChange(t *tokenpatch.Token, f *Facts, found []Finding) *fleet.Change {
 	strongest := ""
 	var with []*Finding // that have a suggestion
 	for i := range found {
