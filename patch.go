@@ -93,7 +93,8 @@ func (p *Patch) SetName(name string) *Patch { return p.setString(PathName, name)
 func (p *Patch) SetDescription(text string) *Patch { return p.setString(PathDescription, text) }
 
 // SetRole replaces the base role. It must not be empty; any other value is
-// left to the API, which adds roles over time.
+// left to the API, which adds roles over time. The custom roles and the inline role
+// stay as they are: [Token.UseRole] removes them.
 func (p *Patch) SetRole(role Role) *Patch {
 	if role == "" {
 		return p.fail(jsonpatch.OpReplace, PathRole, errors.New("want a role, got an empty one"))
@@ -102,7 +103,8 @@ func (p *Patch) SetRole(role Role) *Patch {
 }
 
 // SetCustomRoleIDs replaces the custom roles. Without ids it sets the empty list.
-// No id may be empty.
+// No id may be empty. The base role and the inline role stay as they are:
+// [Token.UseCustomRoles] removes them.
 func (p *Patch) SetCustomRoleIDs(ids ...string) *Patch {
 	if slices.Contains(ids, "") {
 		return p.fail(jsonpatch.OpReplace, PathCustomRoleIDs, errEmptyCustomRoleID)
@@ -132,7 +134,8 @@ func (p *Patch) AddCustomRoleID(id string) *Patch {
 var errEmptyCustomRoleID = errors.New("want custom role ids, got an empty one")
 
 // SetInlineRole replaces the policy. Without statements it sets the empty policy.
-// Each statement must have an effect and keep the rules of [Statement].
+// Each statement must have an effect and keep the rules of [Statement]. The base role
+// and the custom roles stay as they are: [Token.UseInlineRole] removes them.
 func (p *Patch) SetInlineRole(statements ...Statement) *Patch {
 	return p.Replace(PathInlineRole, json.RawMessage(statementsCodec.Append(nil, &statements)))
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -82,80 +83,101 @@ type TokensOptions struct {
 // a nil Token: that of a page, an [*InputError] about an option, or an [*APIError]
 // if ten pages in a row repeat earlier ones.
 func (t *V2Tokens) Tokens(ctx context.Context, options TokensOptions) iter.Seq2[*Token, error] {
-	options.PageSize = cmp.Or(options.PageSize, defaultPageSize)
-	return func(yield func(*Token, error) bool) {
+	if options.PageSize < 0 {
+		return func(yield func(*Token, error) bool) {
+			yield(nil, &InputError{Field: "TokensOptions.PageSize", Value: strconv.Itoa(options.PageSize), Want: "a number that is not negative"})
+		}
+	}
+	query := make(url.Values)
+	if options.ShowAll {
+		query.Set("showAll", "true")
+	}
+	return list(ctx, t, listTokens, cmp.Or(options.PageSize, tokenPageSize), query, func(t *Token) string { return t.ID })
+}
+
+const (
+	tokenPageSize = 25 // the API's default
+	// maxIdlePages is how many pages in a row without anything new end a list. A few
+	// are normal: items that appear push others to later pages.
+	maxIdlePages = 10
+)
+
+// list returns the items of an endpoint that has pages of this size.
+func list[T any](ctx context.Context, t *V2Tokens, e *endpoint, size int, query url.Values, id func(*T) string) iter.Seq2[*T, error] {
+	return func(yield func(*T, error) bool) {
 		seen := make(map[string]bool)
 		offset, empty, repeats := 0, 0, 0 // empty pages, and repetitions, in a row
 		for more := true; more && empty < maxIdlePages; {
-			page, err := t.page(ctx, options, offset)
-			if err != nil {
+			p := page[T]{id: id}
+			if err := t.readPage(ctx, e, query, size, offset, &p); err != nil {
 				yield(nil, err)
 				return
 			}
-			known, items := len(seen), page.Items.Or(nil)
+			known, items := len(seen), p.Items.Or(nil)
 			for i := range items {
-				if token := &items[i]; !seen[token.ID] {
-					seen[token.ID] = true
-					if !yield(token, nil) {
+				if item := &items[i]; !seen[id(item)] {
+					seen[id(item)] = true
+					if !yield(item, nil) {
 						return
 					}
 				}
 			}
 			switch {
 			case len(items) == 0:
-				offset, empty = offset+options.PageSize, empty+1
+				offset, empty = offset+size, empty+1
 			case len(seen) > known:
 				offset, empty, repeats = offset+len(items), 0, 0
 			default:
 				offset, empty, repeats = offset+len(items), 0, repeats+1
 			}
-			total := page.TotalCount.Or(offset + len(items)) // without a count, an empty page is the last one
-			more = len(items) >= options.PageSize || page.Links.Next.IsSet() || offset < total
+			total := p.TotalCount.Or(offset + len(items)) // without a count, an empty page is the last one
+			more = len(items) >= size || p.Links.Next.IsSet() || offset < total
 			if more && repeats == maxIdlePages { // or a server could keep the loop going for ever
-				yield(nil, t.errRepeats())
+				yield(nil, t.errRepeats(e))
 				return
 			}
 		}
 	}
 }
 
-const (
-	defaultPageSize = 25
-	// maxIdlePages is how many pages in a row without anything new end the list. A
-	// few are normal: tokens that appear push others to later pages.
-	maxIdlePages = 10
-)
-
-func (t *V2Tokens) errRepeats() error {
+func (t *V2Tokens) errRepeats(e *endpoint) error {
 	return &APIError{
-		CallInfo: t.service.info(listTokens, ""), StatusCode: http.StatusOK, Code: statusName(http.StatusOK), Attempts: 1,
-		Message: fmt.Sprintf("%d pages in a row have only tokens that were on earlier pages", maxIdlePages),
+		CallInfo: t.service.info(e, ""), StatusCode: http.StatusOK, Code: statusName(http.StatusOK), Attempts: 1,
+		Message: fmt.Sprintf("%d pages in a row have only items that were on earlier pages", maxIdlePages),
 	}
 }
 
-// page reads one page of the list.
-func (t *V2Tokens) page(ctx context.Context, options TokensOptions, offset int) (page readPage, err error) {
+// readPage reads one page of a list into result.
+func (t *V2Tokens) readPage(ctx context.Context, e *endpoint, query url.Values, size, offset int, result success) error {
 	if t == nil || t.service == nil {
-		return page, errNotMade
+		return errNotMade
 	}
-	if options.PageSize < 0 {
-		return page, &InputError{Field: "TokensOptions.PageSize", Value: strconv.Itoa(options.PageSize), Want: "a number that is not negative"}
-	}
-	query := url.Values{"limit": {strconv.Itoa(options.PageSize)}}
-	if options.ShowAll {
-		query.Set("showAll", "true")
-	}
+	values := url.Values{"limit": {strconv.Itoa(size)}}
+	maps.Copy(values, query)
 	if offset > 0 {
-		query.Set("offset", strconv.Itoa(offset))
+		values.Set("offset", strconv.Itoa(offset))
 	}
-	err = t.service.send(ctx, request{endpoint: listTokens, query: query.Encode(), result: &page, replay: ReplayIdempotent})
-	return page, err
+	return t.service.send(ctx, request{endpoint: e, query: values.Encode(), result: result, replay: ReplayIdempotent})
 }
 
 // readToken is the success of GetToken.
 type readToken struct{ oneToken }
 
 func (t *readToken) read(r *httpsend.Result) (Outcome, error) { return outcomeOfRead(t.decode(r)) }
+
+// decodeOK decodes a response with the only status that V2 documents for a success.
+func decodeOK(r *httpsend.Result, result any) error {
+	switch {
+	case r.Status != http.StatusOK:
+		return errUnexpectedStatus(http.StatusOK)
+	case r.Err != nil:
+		return r.Err
+	}
+	if token, ok := result.(*Token); ok {
+		return token.UnmarshalJSON(r.Body) // in one pass
+	}
+	return json.Unmarshal(r.Body, result)
+}
 
 // outcomeOfRead is that of a read with a status 2xx. What is not what was asked for
 // may be a proxy's page, and another one when it is read again.
@@ -166,32 +188,28 @@ func outcomeOfRead(err error) (Outcome, error) {
 	return OutcomeApplied, nil
 }
 
-// readPage is the success of a page of Tokens: a status 200 with the schema Tokens.
-type readPage struct {
-	Items      Field[[]Token]
+// page is the success of a page of a list: a status 200 with the items.
+type page[T any] struct {
+	Items      Field[[]T]
 	TotalCount Field[int]
 	Links      struct{ Next Field[json.RawMessage] } `json:"_links"`
+
+	id func(*T) string
 }
 
-func (p *readPage) read(r *httpsend.Result) (Outcome, error) { return outcomeOfRead(p.decode(r)) }
+func (p *page[T]) read(r *httpsend.Result) (Outcome, error) { return outcomeOfRead(p.decode(r)) }
 
-func (p *readPage) decode(r *httpsend.Result) error {
-	switch {
-	case r.Status != http.StatusOK:
-		return errUnexpectedStatus(http.StatusOK)
-	case r.Err != nil:
-		return r.Err
-	}
-	*p = readPage{}
-	if err := json.Unmarshal(r.Body, p); err != nil {
+func (p *page[T]) decode(r *httpsend.Result) error {
+	*p = page[T]{id: p.id}
+	if err := decodeOK(r, p); err != nil {
 		return err
 	}
 	if p.Items.IsZero() {
-		return errors.New("the response is not a list of tokens: it has no items")
+		return errors.New("the response is not a list: it has no items")
 	}
-	for i, token := range p.Items.Or(nil) {
-		if token.ID == "" {
-			return fmt.Errorf("item %d is not a token: it has no _id", i)
+	for i, item := range p.Items.Or(nil) {
+		if p.id(&item) == "" {
+			return fmt.Errorf("item %d has no _id", i)
 		}
 	}
 	return nil

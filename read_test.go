@@ -260,7 +260,7 @@ func TestTokensThroughAnUnreliableService(t *testing.T) {
 			visible := slices.DeleteFunc(page(offset, limit), func(s string) bool { return strings.Contains(s, `0"`) })
 			return list(visible, `,"totalCount":100`)
 		}, n - 10, 6, ""},
-		"offset ignored":    {func(_, limit, _ int) string { return list(page(0, limit), `,"totalCount":100`) }, 25, 11, "10 pages in a row have only tokens that were on earlier pages"},
+		"offset ignored":    {func(_, limit, _ int) string { return list(page(0, limit), `,"totalCount":100`) }, 25, 11, "10 pages in a row have only items that were on earlier pages"},
 		"empty and repeats": {func(_, limit, sent int) string { return list(page(0, limit*(sent%2)), `,"totalCount":2147483647`) }, 25, 21, "10 pages in a row"},
 	}
 	for name, test := range tests {
@@ -365,7 +365,7 @@ func TestTokensWhileTheListChanges(t *testing.T) {
 	}
 
 	got, sent, err := pages(`{"items": [{"_id": "a"}], "totalCount": 2147483647}`)
-	require.EqualError(t, err, "tokenpatch: GET app.launchdarkly.com/api/v2/tokens: 200 ok: 10 pages in a row have only tokens that were on earlier pages")
+	require.EqualError(t, err, "tokenpatch: GET app.launchdarkly.com/api/v2/tokens: 200 ok: 10 pages in a row have only items that were on earlier pages")
 	assert.Equal(t, 200, assertAs[*tokenpatch.APIError](t, err).StatusCode)
 	assertOutcome(t, notApplied, err)
 	assert.Equal(t, []string{"a"}, got)

@@ -111,17 +111,17 @@ type oneToken struct {
 }
 
 func (t *oneToken) decode(r *httpsend.Result) error {
-	switch {
-	case r.Status != http.StatusOK:
-		return errUnexpectedStatus(http.StatusOK)
-	case r.Err != nil:
-		return r.Err
-	}
 	t.token = new(Token)
-	if err := t.token.UnmarshalJSON(r.Body); err != nil {
+	if err := decodeOK(r, t.token); err != nil {
 		return err
 	}
-	return checkIDOf(t.token, t.id)
+	switch {
+	case t.token.ID == "":
+		return errors.New("the response is not a token: it has no _id")
+	case !isSameID(t.token.ID, t.id):
+		return errors.New("the response is another token: its _id is not the one asked for")
+	}
+	return nil
 }
 
 // patchedToken is the success of PatchToken.
@@ -154,16 +154,6 @@ func (t *patchedToken) isBefore(body []byte) bool {
 	body = bytes.TrimSpace(body)
 	after, err := t.guarded.byRulesOfV2().apply(body)
 	return err == nil && !jsonpatch.Equal(after, body)
-}
-
-func checkIDOf(t *Token, id string) error {
-	switch {
-	case t.ID == "":
-		return errors.New("the response is not a token: it has no _id")
-	case !isSameID(t.ID, id):
-		return errors.New("the response is another token: its _id is not the one asked for")
-	}
-	return nil
 }
 
 // isSameID compares two ids, which are hexadecimal and may be spelled in capitals.
