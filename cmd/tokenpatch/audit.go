@@ -174,7 +174,11 @@ func (a *app) audited(ctx context.Context, rules audit.Config) (*audit.Report, e
 	var done atomic.Int64
 	end := a.showReading(seen, &done, 0)
 	defer end()
-	auditor := audit.New(audit.Facts{Config: rules, Now: time.Now().UTC().Truncate(time.Second), RolesErr: "this version cannot list them"})
+	facts, err := auditFacts(ctx, client, rules)
+	if err != nil {
+		return nil, err
+	}
+	auditor := audit.New(facts)
 	var errRead error // which has nothing to do with the file
 	read := func(changes io.Writer) error {
 		for token, err := range client.V2.Tokens(ctx, tokenpatch.TokensOptions{ShowAll: true}) {
@@ -204,6 +208,35 @@ func (a *app) audited(ctx context.Context, rules audit.Config) (*audit.Report, e
 	report := auditor.Report()
 	report.Host = cmp.Or(config.V2.BaseURL, tokenpatch.V2BaseURL)
 	return report, nil
+}
+
+// auditFacts reads what the rules have to know besides the tokens. A credential that may not read it is no error.
+func auditFacts(ctx context.Context, client *tokenpatch.Client, rules audit.Config) (audit.Facts, error) {
+	facts := audit.Facts{Config: rules, Now: time.Now().UTC().Truncate(time.Second)}
+	identity, err := client.V2.Identity(ctx)
+	switch {
+	case err == nil:
+		facts.Account, facts.Self = identity.AccountID, identity.TokenID
+	case !mayNotRead(err):
+		return facts, err
+	}
+	for role, err := range client.V2.CustomRoles(ctx) {
+		if err != nil && mayNotRead(err) {
+			facts.Roles, facts.RolesErr = nil, err.Error()
+			break
+		}
+		if err != nil {
+			return facts, err
+		}
+		facts.Roles = append(facts.Roles, *role)
+	}
+	return facts, nil
+}
+
+// mayNotRead reports whether a read failed because the credential may not make it, or the service does not have it. V2
+// responds with 401 to both a wrong credential and one that may not: a wrong one fails again when the tokens are listed.
+func mayNotRead(err error) bool {
+	return errors.As(err, new(*tokenpatch.UnauthorizedError)) || errors.As(err, new(*tokenpatch.ForbiddenError)) || errors.As(err, new(*tokenpatch.NotFoundError))
 }
 
 // auditDone prints what was written, and what to do next.

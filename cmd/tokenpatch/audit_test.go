@@ -43,7 +43,7 @@ func TestAudit(t *testing.T) {
 	s.token("b", map[string]any{"description": nil, "serviceToken": false, "memberId": "569f183514f4432160000099"})
 	s.token("c", map[string]any{"lastUsed": daysAgo(51).UnixMilli()})
 	e := s.run(5, "audit")
-	assert.Contains(t, e.stdout, s.url+": 3 tokens, 2 of them service tokens: findings: 1 high, 0 medium, 1 low\n", "another member's personal token, too")
+	assert.Contains(t, e.stdout, s.url+", account "+tokenpatchtest.AccountID+": 3 tokens, 2 of them service tokens: findings: 1 high, 0 medium, 1 low\n", "another member's personal token, too")
 	assert.Contains(t, e.stdout, "tokens of deepset (V1) cannot be read, so they are not in this audit\n")
 	assert.Contains(t, e.stdout, "\nhigh    admin: 1\n        base role admin or owner. Give it the least role that does its work, such as reader.\n"+
 		"        token  name      owner                     since       evidence\n        a      deployer  "+tokenpatchtest.MemberID+"  "+daysAgo(300).UTC().Format(time.DateOnly)+"  base role admin\n")
@@ -88,6 +88,27 @@ func TestAuditIsCalledWrongly(t *testing.T) {
 	assert.Contains(t, s.run(1, "audit", "-config", "mine.toml").stderr, "those of V1 cannot be read: want LAUNCHDARKLY_ACCESS_TOKEN in the environment")
 }
 
+// Custom roles are looked up once. A credential that may not list them can still audit.
+func TestAuditOfRoles(t *testing.T) {
+	s := newShell(t)
+	require.NoError(t, s.service.AddRole(`{"_id":"5f0c00000000000000000001","key":"ops"}`))
+	s.token("a", map[string]any{"role": nil, "customRoleIds": []string{"5f0c00000000000000000001", "5f0c0000000000000000dead"}})
+	e := s.run(5, "audit", "-write", "changes.jsonl")
+	assert.Contains(t, e.stdout, "  the account has no custom role 5f0c0000000000000000dead\n")
+	s.run(0, "plan", "-o", "approved.jsonl", "changes.jsonl")
+	s.run(0, "apply", "approved.jsonl")
+	token, _ := s.service.V2("a")
+	assert.JSONEq(t, `["5f0c00000000000000000001"]`, string(members(t, token)["customRoleIds"]))
+	s.run(0, "audit")
+
+	const limited = "xkq7d1mU3Rr0PzW2vYt8LfE5hNbAo6Gs4cJiDyMu"
+	s.service.AddCredential(tokenpatchtest.Credential{AccessToken: limited, NoRoles: true})
+	s.env = append(s.env, "LAUNCHDARKLY_ACCESS_TOKEN="+limited)
+	assert.Contains(t, s.run(0, "audit").stdout, "note: unknown-role was not looked for: the custom roles cannot be listed: tokenpatch: GET ")
+	s.env = append(s.env, "LAUNCHDARKLY_ACCESS_TOKEN=wrong0U3Rr0PzW2vYt8LfE5hNbAo6Gs4cJiDyMu")
+	assert.Contains(t, s.run(1, "audit").stderr, "401")
+}
+
 // A list that breaks off is no audit: what was there before stays.
 func TestAuditThatBreaksOff(t *testing.T) {
 	s := newShell(t)
@@ -97,7 +118,9 @@ func TestAuditThatBreaksOff(t *testing.T) {
 	s.file("findings.csv", "yesterday")
 	s.file("changes.jsonl", "yesterday")
 	s.service.Inject(tokenpatchtest.Fault{
-		Match: func(r *http.Request) bool { return strings.Contains(r.URL.RawQuery, "offset=25") }, Times: -1, Status: 403, Body: `{"code":"forbidden"}`,
+		Match: func(r *http.Request) bool {
+			return strings.Contains(r.URL.RawQuery, "offset=25") && strings.HasSuffix(r.URL.Path, "/tokens")
+		}, Times: -1, Status: 403, Body: `{"code":"forbidden"}`,
 	})
 	e := s.run(1, "audit", "-o", "findings.csv", "-write", "changes.jsonl")
 	assert.Contains(t, e.stderr, "403")

@@ -92,7 +92,11 @@ func auditCounts(r *audit.Report) string {
 }
 
 func (t *auditTable) write() {
-	t.line("%s: %s", printable(t.r.Host), t.paint.bold(auditCounts(t.r)))
+	where := t.r.Host
+	if t.r.Account != "" {
+		where += ", account " + t.r.Account
+	}
+	t.line("%s: %s", printable(where), t.paint.bold(auditCounts(t.r)))
 	if !t.r.Baseline.IsZero() {
 		t.line("compared with %s: %d new, %d gone, %d still there", dateOf(t.r.Baseline), t.r.CountState(audit.StateNew), len(t.r.Gone), t.r.CountState(audit.StateSame))
 	}

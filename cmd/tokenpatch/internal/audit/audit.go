@@ -69,17 +69,16 @@ type Finding struct {
 // key identifies a finding across audits.
 func (f *Finding) key() string { return f.Rule + " " + f.ID }
 
-// Role is a custom role of the account.
-type Role struct{ ID, Key, Name string }
-
 // Facts are what the rules know besides a token.
 type Facts struct {
 	Config   Config
 	Now      time.Time
-	Roles    []Role // custom roles of the account
-	RolesErr string // why Roles is not known; empty if it is
+	Account  string                  // its id; empty if it is not known
+	Self     string                  // id of the token that the audit runs with, likewise
+	Roles    []tokenpatch.CustomRole // of the account
+	RolesErr string                  // why Roles is not known; empty if it is
 
-	byID, byKey map[string]*Role
+	byID, byKey map[string]*tokenpatch.CustomRole
 }
 
 // Auditor applies the rules to one token after another. Make one with [New].
@@ -91,11 +90,12 @@ type Auditor struct {
 	service     int
 	quarantined int
 	changes     int
+	self        bool // a change to the audit's own token was left out
 }
 
 // New returns an Auditor that has seen no token.
 func New(facts Facts) *Auditor {
-	facts.byID, facts.byKey = map[string]*Role{}, map[string]*Role{}
+	facts.byID, facts.byKey = map[string]*tokenpatch.CustomRole{}, map[string]*tokenpatch.CustomRole{}
 	for i := range facts.Roles {
 		role := &facts.Roles[i]
 		facts.byID[role.ID], facts.byKey[role.Key] = role, role
@@ -123,6 +123,12 @@ func (a *Auditor) Add(t *tokenpatch.Token) *fleet.Change {
 		}
 	}
 	change := suggestChange(t, &a.facts, found)
+	if change != nil && t.ID == a.facts.Self {
+		a.self, change = true, nil
+		for i := range found {
+			found[i].Suggestion = ""
+		}
+	}
 	if change != nil {
 		a.changes++
 	}
@@ -149,6 +155,7 @@ func (a *Auditor) finding(rule string, s seen, e evidence) Finding {
 // Report is the result of an audit.
 type Report struct {
 	Host        string
+	Account     string // its id; empty if it is not known
 	At          time.Time
 	Baseline    time.Time // of the audit that it was compared with; zero if there was none
 	FailOn      Severity
@@ -164,7 +171,7 @@ type Report struct {
 // Report applies the rules that look at all tokens, and returns the result.
 func (a *Auditor) Report() *Report {
 	r := &Report{
-		At: a.facts.Now, FailOn: a.facts.Config.FailOn, Tokens: len(a.seen), Service: a.service, Quarantined: a.quarantined,
+		Account: a.facts.Account, At: a.facts.Now, FailOn: a.facts.Config.FailOn, Tokens: len(a.seen), Service: a.service, Quarantined: a.quarantined,
 		Changes: a.changes, Findings: a.findings, Notes: a.notes(),
 	}
 	for _, rule := range Rules {
@@ -207,6 +214,9 @@ func place(name string) int {
 func (a *Auditor) notes() (notes []string) {
 	if a.facts.RolesErr != "" {
 		notes = append(notes, "unknown-role was not looked for: the custom roles cannot be listed: "+cut(a.facts.RolesErr, maxName))
+	}
+	if a.self {
+		notes = append(notes, "no change is suggested for "+a.facts.Self+": the audit runs with that token")
 	}
 	for i, x := range a.facts.Config.Exceptions {
 		switch {

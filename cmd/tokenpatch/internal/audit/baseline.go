@@ -14,6 +14,7 @@ type Header struct {
 	Version     int       `json:"version"` // of this format
 	At          time.Time `json:"at"`
 	Host        string    `json:"host"`
+	Account     string    `json:"account,omitempty"`
 	Tokens      int       `json:"tokens"`
 	Service     int       `json:"service"`
 	Quarantined int       `json:"quarantined"`
@@ -31,7 +32,7 @@ const headerVersion = 1
 // Header returns the first line of the report.
 func (r *Report) Header() Header {
 	return Header{
-		Version: headerVersion, At: r.At, Host: r.Host, Tokens: r.Tokens, Service: r.Service, Quarantined: r.Quarantined,
+		Version: headerVersion, At: r.At, Host: r.Host, Account: r.Account, Tokens: r.Tokens, Service: r.Service, Quarantined: r.Quarantined,
 		High: r.Count(High), Medium: r.Count(Medium), Low: r.Count(Low), Excepted: r.Excepted(), Changes: r.Changes,
 		Baseline: r.Baseline, Notes: r.Notes,
 	}
@@ -79,6 +80,9 @@ func ReadBaseline(file io.Reader) (*Baseline, error) {
 func (r *Report) Compare(b *Baseline) error {
 	if b.header.Host != r.Host {
 		return fmt.Errorf("the baseline is of %s, not of %s", b.header.Host, r.Host)
+	}
+	if b.header.Account != r.Account && b.header.Account != "" && r.Account != "" {
+		return fmt.Errorf("the baseline is of account %s, not of %s", b.header.Account, r.Account)
 	}
 	r.Baseline = b.header.At
 	before := make(map[string]*Finding, len(b.findings))

@@ -89,4 +89,10 @@ func TestBaselineThatIsNone(t *testing.T) {
 	require.NoError(t, err)
 	report.Host = "https://app.eu.launchdarkly.com"
 	assert.EqualError(t, report.Compare(baseline), "the baseline is of , not of https://app.eu.launchdarkly.com")
+	report.Host, report.Account = "", "2"
+	baseline, err = audit.ReadBaseline(strings.NewReader(strings.Replace(good, `"host"`, `"account":"1","host"`, 1)))
+	require.NoError(t, err)
+	assert.EqualError(t, report.Compare(baseline), "the baseline is of account 1, not of 2")
+	report.Account = ""
+	assert.NoError(t, report.Compare(baseline), "it is not known of which account this one is")
 }

@@ -54,7 +54,7 @@ func facts(t testing.TB, file string) audit.Facts {
 	t.Helper()
 	config, err := audit.Parse("audit.toml", []byte(file))
 	require.NoError(t, err)
-	return audit.Facts{Config: config, Now: now, Roles: []audit.Role{
+	return audit.Facts{Config: config, Now: now, Roles: []tokenpatch.CustomRole{
 		{ID: "5f0c00000000000000000001", Key: "ops", Name: "Operations"}, {ID: "5f0c00000000000000000002", Key: "qa", Name: "Quality"},
 	}}
 }
@@ -232,6 +232,18 @@ func TestRolesThatCannotBeListed(t *testing.T) {
 	assert.Empty(t, found(report))
 	assert.Empty(t, changes)
 	assert.Equal(t, []string{"unknown-role was not looked for: the custom roles cannot be listed: 403 Forbidden"}, report.Notes)
+}
+
+// A change to the token that the audit runs with would be its last.
+func TestOwnToken(t *testing.T) {
+	f := facts(t, "rules.admin.suggest = 'role=reader'")
+	f.Self = "a"
+	report, changes := look(t, f, with("a", map[string]any{"role": "admin"}), with("b", map[string]any{"role": "admin"}))
+	require.Len(t, changes, 1)
+	assert.Equal(t, "b", changes[0].ID)
+	assert.Equal(t, 1, report.Changes)
+	assert.Empty(t, report.Findings[0].Suggestion)
+	assert.Equal(t, []string{"no change is suggested for a: the audit runs with that token"}, report.Notes)
 }
 
 func TestTextsAreBounded(t *testing.T) {

@@ -32,7 +32,7 @@ func (r *Report) SARIF(version string) any {
 			}},
 			Invocations: []sarifInvocation{{ExecutionSuccessful: true, EndTimeUTC: r.At.UTC().Format(time.RFC3339)}},
 			Results:     results,
-			Properties:  map[string]any{"host": r.Host, "tokens": r.Tokens},
+			Properties:  map[string]any{"host": r.Host, "account": r.Account, "tokens": r.Tokens},
 		}},
 	}
 }
