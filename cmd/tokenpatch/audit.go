@@ -18,6 +18,21 @@ import (
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/audit"
 )
 
+func auditCommand() command {
+	return command{
+		name: "audit", run: auditTokens, calls: true,
+		does: "find tokens of V2 that deserve attention; change nothing",
+		flags: []string{
+			"o", "format", "json", "write", "suggest", "baseline", "fail-on", "unused", "service-only", "limit", "config", "init", "timeout", "progress",
+		},
+		formats: []string{"table", "csv", "json", "html", "sarif"},
+		more: `Rules, severities, thresholds and exceptions are in audit.toml: -init writes one
+with comments. What -write suggests is a FILE: plan shows it, apply makes it.
+Tokens of V1 cannot be read. Exit status 5: there are findings (see -fail-on).`,
+		example: "tokenpatch audit -unused 90d -o findings.html -write changes.jsonl",
+	}
+}
+
 // auditOptions are the flags of the audit. What is not given is as in the configuration file.
 type auditOptions struct {
 	config, baseline, write string
@@ -159,7 +174,7 @@ func (a *app) readBaseline() (*audit.Baseline, error) {
 	return baseline, err
 }
 
-// audited reads the tokens, and writes the suggested changes while it does.
+// audited reads the tokens, and looks at each.
 func (a *app) audited(ctx context.Context, rules audit.Config) (*audit.Report, error) {
 	config := a.config()
 	if err := credentials(config, "", "it reads tokens of V2; those of V1 cannot be read"); err != nil {
@@ -179,8 +194,18 @@ func (a *app) audited(ctx context.Context, rules audit.Config) (*audit.Report, e
 		return nil, err
 	}
 	auditor := audit.New(facts)
+	if err := a.lookAtTokens(ctx, client, auditor, &done); err != nil {
+		return nil, err
+	}
+	report := auditor.Report()
+	report.Host = cmp.Or(config.V2.BaseURL, tokenpatch.V2BaseURL)
+	return report, nil
+}
+
+// lookAtTokens looks at each token, and writes the change that is suggested for it, so that no change has to be kept.
+func (a *app) lookAtTokens(ctx context.Context, client *tokenpatch.Client, auditor *audit.Auditor, done *atomic.Int64) error {
 	var errRead error // which has nothing to do with the file
-	read := func(changes io.Writer) error {
+	look := func(changes io.Writer) error {
 		for token, err := range client.V2.Tokens(ctx, tokenpatch.TokensOptions{ShowAll: true}) {
 			if errRead = err; err != nil {
 				return err
@@ -195,19 +220,13 @@ func (a *app) audited(ctx context.Context, rules audit.Config) (*audit.Report, e
 		return nil
 	}
 	if a.audit.write == "" {
-		err = read(io.Discard)
-	} else {
-		err = a.replace(a.audit.write, read)
+		return look(io.Discard)
 	}
-	if errRead != nil {
-		return nil, errRead
+	err := a.replace(a.audit.write, look)
+	if err != nil && errRead == nil {
+		return fmt.Errorf("-write %s: %w", a.audit.write, err)
 	}
-	if err != nil {
-		return nil, fmt.Errorf("-write %s: %w", a.audit.write, err)
-	}
-	report := auditor.Report()
-	report.Host = cmp.Or(config.V2.BaseURL, tokenpatch.V2BaseURL)
-	return report, nil
+	return err
 }
 
 // auditFacts reads what the rules have to know besides the tokens. A credential that may not read it is no error.

@@ -6,6 +6,9 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -204,9 +207,9 @@ func TestScreamTest(t *testing.T) {
 		before[id] = document(id)
 	}
 
-	assert.Contains(t, s.run(5, "audit", "-write", "changes.jsonl").stderr, "saved 4 suggested changes to changes.jsonl; next: tokenpatch plan -o approved.jsonl changes.jsonl\n")
-	s.run(0, "plan", "-o", "approved.jsonl", "changes.jsonl")
-	s.run(0, "apply", "-run", "quarantine", "approved.jsonl")
+	recipe := s.recipe("Find tokens that nobody needs")
+	require.Len(t, recipe, 2)
+	assert.Contains(t, s.sh(recipe[0]), "saved 4 suggested changes to changes.jsonl; next: tokenpatch plan -o approved.jsonl changes.jsonl\n")
 	for _, id := range ids {
 		token, _ := s.service.V2(id)
 		is := members(t, token)
@@ -220,16 +223,7 @@ func TestScreamTest(t *testing.T) {
 	assert.Contains(t, e.stdout, "4 tokens in quarantine\n")
 	assert.Contains(t, e.stderr, "saved 0 suggested changes", "those in quarantine are left alone")
 
-	s.run(0, "plan", "-revert", "quarantine", "-o", "undo.jsonl")
-	var missed []string // as grep picks them: the first line, and that of the token that somebody misses
-	for line := range strings.Lines(s.text("undo.jsonl")) {
-		if strings.Contains(line, `"plan"`) || strings.Contains(line, "mixed") {
-			missed = append(missed, line)
-		}
-	}
-	require.Len(t, missed, 2)
-	s.file("missed.jsonl", strings.Join(missed, ""))
-	s.run(0, "apply", "missed.jsonl")
+	s.sh(strings.ReplaceAll(recipe[1], "61095542756dba551110ae21", "mixed"))
 	assert.JSONEq(t, before["mixed"], document("mixed"))
 	assert.Equal(t, 1, s.service.Changes("old"))
 
@@ -237,5 +231,49 @@ func TestScreamTest(t *testing.T) {
 	s.run(0, "apply", "-run", "undo", "undo.jsonl")
 	for _, id := range ids {
 		assert.JSONEq(t, before[id], document(id), id)
+	}
+}
+
+// recipe is the shell blocks of a recipe.
+func (s *shell) recipe(heading string) (blocks []string) {
+	s.t.Helper()
+	text, err := os.ReadFile("../../docs/recipes.md")
+	if os.IsNotExist(err) {
+		s.t.Skip("SKIPPED: the module is alone")
+	}
+	require.NoError(s.t, err)
+	_, section, found := strings.Cut(string(text), "\n## "+heading+"\n")
+	require.True(s.t, found)
+	section, _, _ = strings.Cut(section, "\n## ")
+	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(section, -1) {
+		blocks = append(blocks, block[1])
+	}
+	return blocks
+}
+
+// sh runs a script, and returns what it prints.
+func (s *shell) sh(script string) string {
+	s.t.Helper()
+	command := exec.Command("sh", "-ec", script)
+	command.Dir, command.Env = s.dir, append(s.env, "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH"))
+	output, err := command.CombinedOutput()
+	require.NoError(s.t, err, "%s\n%s", script, output)
+	return string(output)
+}
+
+// The README shows what the command prints.
+func TestAuditInTheReadme(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	screen := regexp.MustCompile("(?s)```console\n(.*?)```").FindStringSubmatch(string(readme))
+	require.NotNil(t, screen)
+	s := newShell(t)
+	s.token("a", map[string]any{"role": "owner"})
+	s.token("b", map[string]any{"lastUsed": daysAgo(412).UnixMilli()})
+	printed := s.run(5, "audit").stdout
+	for line := range strings.Lines(printed) {
+		if strings.HasPrefix(line, "        ") && strings.Contains(line, ". ") || strings.HasPrefix(line, "tokens of") {
+			assert.Contains(t, screen[1], line)
+		}
 	}
 }

@@ -76,18 +76,7 @@ not decide it and it may not be sent twice, it stays unknown, unless
 			example: `tokenpatch list | jq -c 'select(.role == "admin") |
     {api: "v2", id: ._id, want: {role: "reader"}}' >readers.jsonl`,
 		},
-		{
-			name: "audit", run: auditTokens, calls: true,
-			does: "find tokens of V2 that deserve attention; change nothing",
-			flags: []string{
-				"o", "format", "json", "write", "suggest", "baseline", "fail-on", "unused", "service-only", "limit", "config", "init", "timeout", "progress",
-			},
-			formats: []string{"table", "csv", "json", "html", "sarif"},
-			more: `Rules, severities, thresholds and exceptions are in audit.toml: -init writes one
-with comments. What -write suggests is a FILE: plan shows it, apply makes it.
-Tokens of V1 cannot be read. Exit status 5: there are findings (see -fail-on).`,
-			example: "tokenpatch audit -unused 90d -o findings.html -write changes.jsonl",
-		},
+		auditCommand(),
 		{
 			name: "demo", run: demo,
 			does:    "show all of it against a service of its own",

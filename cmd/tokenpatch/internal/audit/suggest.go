@@ -73,7 +73,7 @@ func (f *Facts) want(t *tokenpatch.Token, suggestion string) *fleet.Want {
 		return want
 	case suggestion == suggestQuarantine:
 		want.InlineRole = tokenpatch.Set(denyAll())
-		want.Description = tokenpatch.Set(f.quarantineRecord() + withoutRecord(t.Description.Or("")))
+		want.Description = tokenpatch.Set(strings.TrimSpace(f.quarantineRecord() + " " + withoutRecord(t.Description.Or(""))))
 		if t.Role.Or("") != "" {
 			want.Role = tokenpatch.Null[tokenpatch.Role]()
 		}
@@ -93,7 +93,7 @@ func (f *Facts) want(t *tokenpatch.Token, suggestion string) *fleet.Want {
 type quarantine struct{ since, until time.Time }
 
 func (f *Facts) quarantineRecord() string {
-	return fmt.Sprintf("[quarantine from %s until %s] ", date(f.Now), date(f.Now.Add(f.Config.Quarantine)))
+	return fmt.Sprintf("[quarantine from %s until %s]", date(f.Now), date(f.Now.Add(f.Config.Quarantine)))
 }
 
 var record = regexp.MustCompile(`^\[quarantine from (\d{4}-\d\d-\d\d) until (\d{4}-\d\d-\d\d)\] ?`)

@@ -23,7 +23,7 @@ func TestSuggestions(t *testing.T) {
 		"never used, with all kinds of access": {
 			"quarantine = '7d'",
 			map[string]any{"lastUsed": nil, "role": "admin", "description": nil, "customRoleIds": []string{"5f0c00000000000000000001"}, "inlineRole": []map[string]any{{"effect": "allow", "resources": []string{"*"}, "actions": []string{"*"}}}},
-			`{"api":"v2","id":"a","want":{"description":"[quarantine from 2026-11-02 until 2026-11-09] ","role":null,"customRoleIds":null,` + denied + `},"comment":"tokenpatch audit: never-used"}`,
+			`{"api":"v2","id":"a","want":{"description":"[quarantine from 2026-11-02 until 2026-11-09]","role":null,"customRoleIds":null,` + denied + `},"comment":"tokenpatch audit: never-used"}`,
 		},
 		"quarantined before, and restored by hand": {
 			"", map[string]any{"lastUsed": millis(100), "description": "[quarantine from 2026-01-02 until 2026-02-01] mine"}, `{"api":"v2","id":"a","want":{` +
