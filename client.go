@@ -67,7 +67,7 @@ type Config struct {
 
 	// HTTPClient supplies the Transport and the Timeout. It is copied, and never
 	// changed. Its Timeout is that of one attempt, from the connection to the
-	// last byte of the response; 0 means 30 s. An attempt that exceeds it counts
+	// last byte of the response, and of waiting for that connection; 0 means 30 s. An attempt that exceeds it counts
 	// as one whose connection broke. The waits of a call are not part of it: the
 	// context bounds them. The cookie jar and the redirect policy are not used:
 	// redirects are never followed. nil, or a nil Transport, means a transport of
@@ -78,9 +78,10 @@ type Config struct {
 	// allows TLS 1.1 is refused; which certificates a Transport trusts, and how
 	// many bytes of headers it reads, is up to the caller. A Transport that
 	// ignores the context of its request is abandoned, in a goroutine of its own,
-	// a second after the end of the attempt; the outcome is what is known then. Of
-	// a Transport that is not an [*http.Transport] it is known only whether it has
-	// read the body of the request: see [NotSentError].
+	// a second after the end of the attempt; the outcome is what is known then. An
+	// [*http.Transport] that speaks HTTP/2 needs pings ([http.HTTP2Config]), or a
+	// connection that died silently is used for ever. For any other transport the
+	// client can only tell whether the request body was read: see [NotSentError].
 	HTTPClient *http.Client
 
 	// CancelGrace is how long an attempt that is under way when the context of its
@@ -181,6 +182,63 @@ type V2Config struct {
 	Share float64
 }
 
+// LogValue returns the settings without credentials. Of functions, the HTTP client, the
+// logger and the budget it has whether they are set.
+func (c Config) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.Any("v1", c.V1),
+		slog.Any("v2", c.V2),
+		slog.Bool("httpClient", c.HTTPClient != nil),
+		slog.Duration("cancelGrace", c.CancelGrace),
+		slog.String("userAgent", c.UserAgent),
+		slog.Bool("logger", c.Logger != nil),
+		slog.Group("retry",
+			slog.Int("maxAttempts", c.Retry.MaxAttempts),
+			slog.Duration("minBackoff", c.Retry.MinBackoff),
+			slog.Duration("maxBackoff", c.Retry.MaxBackoff),
+			slog.Duration("maxRateLimitWait", c.Retry.MaxRateLimitWait)),
+		slog.Bool("budget", c.Budget != nil),
+		slog.Int64("maxResponseBytes", c.MaxResponseBytes),
+		slog.Bool("allowInsecureHTTP", c.AllowInsecureHTTP),
+	)
+}
+
+// LogValue returns the settings without credentials, as [Config.LogValue] does.
+func (c V1Config) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("baseURL", printableBase(c.BaseURL)),
+		slog.Any("apiKey", c.APIKey),
+		slog.Bool("apiKeyFunc", c.APIKeyFunc != nil),
+		slog.String("account", c.Account),
+	)
+}
+
+// LogValue returns the settings without credentials, as [Config.LogValue] does.
+func (c V2Config) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("baseURL", printableBase(c.BaseURL)),
+		slog.Any("accessToken", c.AccessToken),
+		slog.Bool("accessTokenFunc", c.AccessTokenFunc != nil),
+		slog.Bool("oauth", c.OAuth),
+		slog.Int("apiVersion", c.APIVersion),
+		slog.String("account", c.Account),
+		slog.Float64("share", c.Share),
+	)
+}
+
+// printableBase returns a base URL without what NewClient refuses in it, which can be a
+// credential.
+func printableBase(base string) string {
+	u, err := url.Parse(base)
+	switch {
+	case base == "":
+		return ""
+	case err != nil || u.Host == "":
+		return "not a URL with a host"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+}
+
 // RetryPolicy is how often and how soon a call is tried again. The zero value is
 // the default. Whether a request may be sent again at all is another question: see
 // [Patch.Replay].
@@ -200,8 +258,9 @@ type RetryPolicy struct {
 	MaxBackoff time.Duration
 
 	// MaxRateLimitWait is the longest wait that a server may declare with
-	// Retry-After or X-Ratelimit-Reset. A longer one ends a call at once, with a
-	// [*RateLimitedError]. 0 means 5 minutes.
+	// Retry-After, whatever its status, or with the reset of a rate limit. A longer
+	// one ends a call at once: with a [*RateLimitedError], or for a Retry-After of
+	// another status with the error of that. 0 means 5 minutes.
 	MaxRateLimitWait time.Duration
 }
 
@@ -305,30 +364,34 @@ func newSender(config Config) (*httpsend.Sender, error) {
 	if config.HTTPClient != nil {
 		client = *config.HTTPClient
 	}
-	transport, own := client.Transport.(*http.Transport)
+	transport, standard := client.Transport.(*http.Transport)
+	trusted := client.Transport == nil || standard && transport == nil
 	switch {
-	case client.Transport == nil, own && transport == nil:
+	case trusted:
 		client.Transport = newTransport()
-	case own && allowsOldTLS(transport.TLSClientConfig):
+	case standard && allowsOldTLS(transport.TLSClientConfig):
 		return nil, &InputError{Field: "Config.HTTPClient", Value: "a transport that allows TLS 1.1", Want: "TLS 1.2 or newer"}
 	}
 	timeout := cmp.Or(max(client.Timeout, 0), defaultTimeout)
 	maxBody := min(cmp.Or(config.MaxResponseBytes, defaultMaxBody), math.MaxInt64-1) // one more is read to see the end
-	return &httpsend.Sender{Transport: client.Transport, Timeout: timeout, Grace: config.CancelGrace, MaxBody: maxBody}, nil
+	return &httpsend.Sender{Transport: client.Transport, Trusted: trusted, Timeout: timeout, Grace: config.CancelGrace, MaxBody: maxBody}, nil
 }
 
 // newTransport is http.DefaultTransport with what a fleet of goroutines that
 // talks to two hosts needs: net/http keeps two connections to a host.
 func newTransport() *http.Transport {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	transport := new(http.Transport)
 	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
 		transport = standard.Clone()
 	}
+	transport.Proxy = http.ProxyFromEnvironment // a function of somebody else's could block for ever
 	transport.MaxIdleConns = 0
 	transport.MaxIdleConnsPerHost = 256
 	transport.MaxResponseHeaderBytes = 256 << 10
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	transport.ForceAttemptHTTP2 = true
+	// Without pings net/http keeps using a connection that died silently.
+	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second}
 	return transport
 }
 

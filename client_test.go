@@ -10,6 +10,7 @@ import (
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
@@ -88,6 +89,7 @@ func TestNewClientRefusesBaseURL(t *testing.T) {
 		{"port alone", "https://:443", "a URL without a scheme or a host: want https://host"},
 		{"no scheme", "host.example", "a URL without a scheme or a host: want https://host"},
 		{"another scheme", "ftp://host.example", `"ftp://host.example": want https://host`},
+		{"one slash", "https:/host.example", "a URL without a scheme or a host: want https://host"},
 		{"opaque", "https:host.example", "a URL without a scheme or a host: want https://host"},
 		{"line end", "https://host.example/\n", "not a URL: want https://host"},
 		{"space", "https://host example", "not a URL: want https://host"},
@@ -930,5 +932,151 @@ func FuzzID(f *testing.F) {
 		require.NoError(t, err)
 		require.Empty(t, parsed.RawQuery)
 		require.Equal(t, sent.URL.Path, parsed.Path)
+	})
+}
+
+// A base URL may end in the path of its own API, which is how some programs write it. Any other such path is refused: something
+// of it would be there twice.
+func TestBaseURLWithThePathOfTheAPI(t *testing.T) {
+	for _, a := range apis {
+		own := "/api/" + strings.ToLower(a.Name)
+		for _, end := range []string{own, own + "/", "/gateway" + own} {
+			t.Run(a.Name+end, func(t *testing.T) {
+				var sent string
+				_, client := newPair(t, func(c *tokenpatch.Config) {
+					base := "https://host.example" + end
+					if a.Name == "V1" {
+						c.V1.BaseURL = base
+					} else {
+						c.V2.BaseURL = base
+					}
+				}, through(func(r *http.Request) (*http.Response, error) { sent = r.URL.String(); return respond(400, "", ""), nil }))
+				_ = a.Call(t.Context(), client)
+				assert.Equal(t, "https://host.example"+strings.TrimSuffix(strings.TrimSuffix(end, "/"), own)+a.Path, sent)
+			})
+		}
+	}
+	for _, end := range []string{"/api", "/api/", "/gateway/api", "/api/v1", "/api/v3"} {
+		_, err := tokenpatch.NewClient(tokenpatch.Config{V2: tokenpatch.V2Config{BaseURL: "https://host.example" + end, AccessToken: "x"}})
+		require.ErrorContains(t, err, "want the path in front of /api/v2, or none", end)
+	}
+	t.Setenv("LAUNCHDARKLY_API_HOST", "https:/app.launchdarkly.com")
+	t.Setenv("LAUNCHDARKLY_ACCESS_TOKEN", "x")
+	_, err := tokenpatch.NewClient(tokenpatch.ConfigFromEnv())
+	require.ErrorContains(t, err, "Config.V2.BaseURL: a URL without a scheme or a host")
+}
+
+// An OAuth access token goes with the scheme word that V2 has for it.
+func TestOAuth(t *testing.T) {
+	service, client := newPair(t, func(c *tokenpatch.Config) { c.V2 = tokenpatch.V2Config{AccessToken: "of-oauth", OAuth: true} })
+	service.AddCredential(tokenpatchtest.Credential{AccessToken: "of-oauth", OAuth: true})
+	require.NoError(t, patchName(t.Context(), client))
+	assert.Equal(t, "Bearer of-oauth", service.Requests()[0].Header.Get("Authorization"))
+}
+
+// What both services know is shown by neither.
+func TestCredentialsOfOneServiceAreKnownToTheOther(t *testing.T) {
+	_, client := newPair(t, func(c *tokenpatch.Config) {
+		c.V1 = tokenpatch.V1Config{APIKeyFunc: func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker + "-v1", nil }}
+	}, through(func(r *http.Request) (*http.Response, error) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		return respond(400, "text/plain", "the other is "+marker+"-v1"), nil
+	}))
+	_ = updateName(t.Context(), client)
+	assertHolds(t, patchName(t.Context(), client), marker, false)
+	_, err := client.V2.GetToken(t.Context(), marker+"-v1")
+	require.EqualError(t, err, "tokenpatch: id: a credential: want the id of an access token, not its value")
+}
+
+// Ten thousand calls with a function that keeps what it has read read the vault as often as the service refuses a credential.
+func TestCredentialFuncThatKeepsWhatItHasRead(t *testing.T) {
+	reads := 0
+	var kept tokenpatch.Secret
+	service, client := newPair(t, func(c *tokenpatch.Config) {
+		c.V2 = tokenpatch.V2Config{AccessTokenFunc: func(_ context.Context, refused tokenpatch.Secret) (tokenpatch.Secret, error) {
+			if kept == "" || kept == refused {
+				reads++
+				kept = tokenpatch.Secret(fmt.Sprint("token-number-", reads))
+			}
+			return kept, nil
+		}}
+	})
+	for n := range 10_000 {
+		if n%2500 == 0 { // it rotates
+			service.SetCredentials(tokenpatchtest.APIKey, fmt.Sprint("token-number-", 1+n/2500))
+		}
+		_, err := client.V2.GetToken(t.Context(), idV2)
+		require.NoError(t, err)
+	}
+	assert.Equal(t, 4, reads)
+}
+
+// dying is a connection of a server that lets nothing through once it has died.
+type dying struct {
+	net.Conn
+	dead atomic.Bool
+}
+
+func (d *dying) Read(p []byte) (int, error) {
+	for {
+		n, err := d.Conn.Read(p)
+		if err != nil || !d.dead.Load() {
+			return n, err
+		}
+	}
+}
+
+func (d *dying) Write(p []byte) (int, error) {
+	if d.dead.Load() {
+		return len(p), nil
+	}
+	return d.Conn.Write(p)
+}
+
+// conns is a listener for connections that come from a channel.
+type conns chan net.Conn
+
+func (c conns) Accept() (net.Conn, error) {
+	conn, ok := <-c
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return conn, nil
+}
+func (conns) Close() error   { return nil }
+func (conns) Addr() net.Addr { return &net.TCPAddr{} }
+
+// A connection of HTTP/2 that died silently is given up after the ping timeout: the next attempt uses a new one.
+func TestHTTP2ConnectionThatDiesSilently(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, _ := newPair(t)
+		var opened []*dying
+		accept := make(conns, 10)
+		transport := tokenpatch.NewTransport()
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetUnencryptedHTTP2(true)
+		transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			client, server := net.Pipe()
+			opened = append(opened, &dying{Conn: server})
+			accept <- opened[len(opened)-1]
+			return client, nil
+		}
+		server := &http.Server{Handler: service, Protocols: transport.Protocols}
+		go func() { _ = server.Serve(accept) }()
+		client := newClientAt(t, "http://localhost", transport, 4)
+		require.NoError(t, patchName(t.Context(), client))
+
+		opened[0].dead.Store(true)
+		began := time.Now()
+		require.NoError(t, patchName(t.Context(), client))
+		assert.Len(t, opened, 2)
+		assert.LessOrEqual(t, time.Since(began), 20*time.Second)
+
+		transport.CloseIdleConnections()
+		close(accept)
+		for _, conn := range opened {
+			_ = conn.Close()
+		}
+		_ = server.Close()
 	})
 }

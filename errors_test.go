@@ -1,11 +1,13 @@
 package tokenpatch_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -755,5 +757,62 @@ func checkFuzzed(t *testing.T, status, success int, err error, own map[int]strin
 	if errors.As(err, &api) {
 		require.Equal(t, status, api.StatusCode)
 		require.LessOrEqual(t, len(api.Body), 4<<10)
+	}
+}
+
+// A program may make an error of a status by itself, as its tests do.
+func TestErrorsWithoutAStatus(t *testing.T) {
+	for _, test := range []struct {
+		err     error
+		text    string
+		outcome tokenpatch.Outcome
+	}{
+		{&tokenpatch.InvalidRequestError{}, "400 bad_request", notApplied},
+		{&tokenpatch.UnauthorizedError{}, "401 unauthorized", notApplied},
+		{&tokenpatch.ForbiddenError{}, "403 forbidden", notApplied},
+		{&tokenpatch.NotFoundError{}, "404 not_found", notApplied},
+		{&tokenpatch.ConflictError{}, "409 conflict", notApplied},
+		{&tokenpatch.ValidationError{}, "422 unprocessable_entity", notApplied},
+		{&tokenpatch.PatchFailedError{}, "422 unprocessable_entity", notApplied},
+		{&tokenpatch.RateLimitedError{}, "429 too_many_requests", notApplied},
+		{&tokenpatch.ServerError{}, "500 internal_server_error", unknown},
+	} {
+		require.EqualError(t, test.err, "tokenpatch: "+test.text)
+		assertOutcome(t, test.outcome, test.err)
+		assertOutcome(t, test.outcome, fmt.Errorf("wrapped: %w", test.err))
+	}
+}
+
+// What a log or a program that reads JSON gets of an error.
+func TestErrorsInLogsAndJSON(t *testing.T) {
+	service, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}))
+	service.Inject(
+		tokenpatchtest.Fault{Status: 403, Body: `{"code":"forbidden","message":"Not you.","id":"93f6f2ae"}`},
+		tokenpatchtest.Fault{Status: 503, Body: `{"code":"down","message":"Later.","id":"93f6f2af"}`},
+	)
+	refused, failed := patchName(t.Context(), client), patchName(t.Context(), client)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, test := range []struct {
+		err  error
+		want map[string]any
+	}{
+		{refused, map[string]any{"status": 403.0, "code": "forbidden", "support_id": "93f6f2ae", "attempts": 1.0, "outcome": "not_applied"}},
+		{failed, map[string]any{"status": 503.0, "code": "down", "support_id": "93f6f2af", "attempts": 1.0, "outcome": "unknown"}},
+		{patchName(ctx, client), map[string]any{"outcome": "not_applied"}},
+	} {
+		test.want["error"], test.want["api"], test.want["host"] = test.err.Error(), "V2", apiV2.Host()
+		test.want["method"], test.want["route"], test.want["token_id"] = "PATCH", "/api/v2/tokens/{id}", idV2
+		var logged bytes.Buffer
+		slog.New(slog.NewJSONHandler(&logged, nil)).Error("failed", "error", test.err)
+		var line struct{ Error map[string]any }
+		require.NoError(t, json.Unmarshal(logged.Bytes(), &line))
+		assert.Equal(t, test.want, line.Error)
+
+		encoded, err := json.Marshal(test.err)
+		require.NoError(t, err)
+		var object map[string]any
+		require.NoError(t, json.Unmarshal(encoded, &object))
+		assert.Equal(t, test.want, object)
 	}
 }

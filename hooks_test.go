@@ -1,8 +1,10 @@
 package tokenpatch_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -196,4 +198,57 @@ func TestHooksCanEndACall(t *testing.T) {
 	})
 	require.ErrorIs(t, patchName(t.Context(), client), context.Canceled)
 	assert.Zero(t, service.RequestCount())
+}
+
+// A hook cannot make another request of the one that it is told about, and learns so from the log.
+func TestHooksCannotChangeWhatTheRequestIs(t *testing.T) {
+	var logged bytes.Buffer
+	service, client := newPair(t, func(c *tokenpatch.Config) {
+		c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+		c.Hooks.AttemptStart = func(ctx context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
+			attempt.Header["Content-Type"] = nil
+			attempt.Header.Set("Content-Length", "1")
+			attempt.Header.Set("Host", "elsewhere")
+			attempt.Header.Set("Transfer-Encoding", "chunked")
+			attempt.Header.Set("Traceparent", "mine")
+			return ctx
+		}
+	})
+	require.NoError(t, patchName(t.Context(), client))
+	sent := service.Requests()[0].Header
+	assert.Equal(t, []string{"application/json"}, sent["Content-Type"])
+	assert.Equal(t, "mine", sent.Get("Traceparent"))
+	for _, header := range []string{"Content-Type", "Content-Length", "Host", "Transfer-Encoding"} {
+		assert.Contains(t, logged.String(), "a hook cannot change this header\" header="+header)
+	}
+}
+
+// Joined hooks see the same, each in the context of those before it; missing ones are passed over.
+func TestJoinHooks(t *testing.T) {
+	var events []string
+	named := func(name string) tokenpatch.Hooks {
+		return tokenpatch.Hooks{
+			CallStart: func(ctx context.Context, _ tokenpatch.CallInfo) context.Context { return passed(ctx, name) },
+			AttemptStart: func(ctx context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
+				attempt.Header.Set("X-"+name, "seen")
+				return passed(ctx, name)
+			},
+			AttemptEnd: func(ctx context.Context, _ tokenpatch.AttemptResult) {
+				events = append(events, fmt.Sprint(name, " attempt in ", ctx.Value(trail{})))
+			},
+			CallEnd: func(ctx context.Context, _ tokenpatch.CallResult) {
+				events = append(events, fmt.Sprint(name, " call in ", ctx.Value(trail{})))
+			},
+		}
+	}
+	forgetful := tokenpatch.Hooks{CallStart: func(context.Context, tokenpatch.CallInfo) context.Context { return nil }}
+	service, client := newPair(t, func(c *tokenpatch.Config) {
+		c.Hooks = tokenpatch.JoinHooks(named("a"), tokenpatch.Hooks{}, forgetful, named("b"))
+	})
+	require.NoError(t, patchName(context.WithValue(t.Context(), trail{}, "caller"), client))
+	assert.Equal(t, []string{
+		"b attempt in caller > a > b > a > b", "a attempt in caller > a > b > a > b", "b call in caller > a > b", "a call in caller > a > b",
+	}, events)
+	assert.Equal(t, "seen", service.Requests()[0].Header.Get("X-a"))
+	assert.Equal(t, "seen", service.Requests()[0].Header.Get("X-b"))
 }

@@ -2,9 +2,11 @@ package tokenpatch_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"reflect"
 	"strings"
 	"testing"
@@ -549,6 +551,34 @@ func TestSecretIsNotLogged(t *testing.T) {
 			assert.Contains(t, logged.String(), "[redacted]")
 			assert.NotContains(t, logged.String(), "absent")
 		})
+	}
+}
+
+func TestConfigIsLogged(t *testing.T) {
+	supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker, nil }
+	config := tokenpatch.Config{
+		V1:         tokenpatch.V1Config{BaseURL: "https://gateway.example/deepset", APIKey: marker, Account: "a1"},
+		V2:         tokenpatch.V2Config{BaseURL: "https://user:" + marker + "@host.example/?" + marker + "#" + marker, AccessTokenFunc: supply, Share: 0.5},
+		HTTPClient: http.DefaultClient,
+		Retry:      tokenpatch.RetryPolicy{MaxAttempts: 3},
+		Logger:     slog.Default(),
+		UserAgent:  "billing-sync/1.4",
+	}
+	var logged bytes.Buffer
+	slog.New(slog.NewJSONHandler(&logged, nil)).Info("made", "config", config, "pointer", &config, "v1", config.V1, "v2", config.V2)
+	slog.New(slog.NewTextHandler(&logged, nil)).Info("made", "config", config)
+	assertHidden(t, logged.String())
+	for _, want := range []string{
+		`"config":{"v1":{"baseURL":"https://gateway.example/deepset","apiKey":"[redacted]","apiKeyFunc":false,"account":"a1"},` +
+			`"v2":{"baseURL":"https://host.example/","accessToken":"","accessTokenFunc":true,"oauth":false,"apiVersion":0,"account":"","share":0.5},` +
+			`"httpClient":true,"cancelGrace":0,"userAgent":"billing-sync/1.4","logger":true,"retry":{"maxAttempts":3,`,
+		`config.v1.apiKey=[redacted]`, `config.retry.maxAttempts=3`,
+	} {
+		assert.Contains(t, logged.String(), want)
+	}
+	assert.NotContains(t, logged.String(), "!ERROR")
+	for _, base := range []string{"https:" + marker, marker, "https://user:" + marker + "%zz@host.example"} {
+		assertHidden(t, fmt.Sprint(tokenpatch.V1Config{BaseURL: base}.LogValue()))
 	}
 }
 

@@ -158,6 +158,32 @@ func (p *Patch) Comment(text string) *Patch {
 	return p
 }
 
+// Operation is one operation of a [Patch], as it is sent: RFC 6902 section 4.
+type Operation struct {
+	Op    string          // "add", "remove", "replace", "move", "copy" or "test"
+	Path  Pointer         // RFC 6901
+	From  Pointer         // of move and copy, else empty
+	Value json.RawMessage // of add, replace and test, else nil
+}
+
+// Operations returns a copy of the operations, so a program can hold a patch that it has read from a file against a policy. It
+// is nil for an empty patch.
+func (p *Patch) Operations() []Operation {
+	var all []Operation
+	for _, op := range p.operations() {
+		all = append(all, Operation{op.Op, Pointer(op.Path), Pointer(op.From), slices.Clone(op.Value)})
+	}
+	return all
+}
+
+// CommentText returns the comment; empty if there is none.
+func (p *Patch) CommentText() string {
+	if p == nil || p.content == nil {
+		return ""
+	}
+	return p.content.comment
+}
+
 // Len returns the number of operations.
 func (p *Patch) Len() int { return len(p.operations()) }
 
@@ -214,13 +240,16 @@ func (p *Patch) operations() []jsonpatch.Operation {
 //
 //	replace /name "deployer"
 //
-// and then the mistake, if there is one; the last line has no line end. Long values
+// and then the comment and the mistake, if there is one; the last line has no line end. Long values
 // are shortened. A value is shown only if its path is in a property of the schema
 // of [Token] other than the token's own value: any other value may be a secret.
 func (p *Patch) String() string {
 	var lines []string
 	for _, op := range p.operations() {
 		lines = append(lines, describe(op))
+	}
+	if comment := p.CommentText(); comment != "" {
+		lines = append(lines, "comment "+strconv.Quote(shorten(comment, 256)))
 	}
 	if err := p.Err(); err != nil {
 		lines = append(lines, err.Error())

@@ -461,9 +461,9 @@ func TestPatchCloneDoesNotAlias(t *testing.T) {
 		left.SetName("left again")
 
 		assert.Equal(t, lines(n, `replace /name "base"`), base.String())
-		assert.Equal(t, lines(n, `replace /name "left"`, `replace /name "left again"`), left.String())
+		assert.Equal(t, lines(n, `replace /name "left"`, `replace /name "left again"`, `comment "l"`), left.String())
 		assert.Equal(t, lines(n, `add /description "right"`), right.String())
-		assert.Equal(t, lines(n, `replace /name "left"`, `replace /name "third"`), third.String())
+		assert.Equal(t, lines(n, `replace /name "left"`, `replace /name "third"`, `comment "l"`), third.String())
 	}
 }
 
@@ -484,7 +484,7 @@ func TestPatchString(t *testing.T) {
 		Copy("/b", "/c").
 		Add("/description/li\nne", "two\nlines").
 		Replace("/description", strings.Repeat("é", 100)).
-		Comment("not shown").
+		Comment("in the audit log").
 		SetRole("")
 	assert.Equal(t, strings.Join([]string{
 		`test /name null`,
@@ -494,6 +494,7 @@ func TestPatchString(t *testing.T) {
 		`copy /b /c`,
 		`add /description/li\nne "two\nlines"`,
 		`replace /description "` + strings.Repeat("é", 29) + `…`,
+		`comment "in the audit log"`,
 		`tokenpatch: patch: operation 7: replace "/role": want a role, got an empty one`,
 	}, "\n"), patch.String())
 }
@@ -615,6 +616,25 @@ func FuzzPatchUnmarshal(f *testing.F) {
 			require.Equal(t, string(body), string(marshalled))
 		}
 	})
+}
+
+// What a patch does can be read back, and read only.
+func TestPatchOperations(t *testing.T) {
+	patch := newPatch().Test("/name", "a").Move("/a", "/b").Remove("/description").Comment("why")
+	operations := patch.Operations()
+	assert.Equal(t, []tokenpatch.Operation{
+		{Op: "test", Path: "/name", Value: json.RawMessage(`"a"`)},
+		{Op: "move", Path: "/b", From: "/a"},
+		{Op: "remove", Path: "/description"},
+	}, operations)
+	operations[0].Value[1] = 'x'
+	assert.Equal(t, `test /name "a"`, strings.Split(patch.String(), "\n")[0])
+	assert.Equal(t, "why", patch.CommentText())
+
+	var none *tokenpatch.Patch
+	assert.Nil(t, none.Operations())
+	assert.Empty(t, none.CommentText())
+	assert.Empty(t, newPatch().CommentText())
 }
 
 func TestPointer(t *testing.T) {

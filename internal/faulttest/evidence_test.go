@@ -88,7 +88,7 @@ const (
 
 	flagEndStream, flagAck, flagEndHeaders = 1, 1, 4
 
-	protocolError, internalError, refusedStream, cancelled = 1, 2, 7, 8
+	protocolError, internalError, refusedStream, cancelled, enhanceYourCalm = 1, 2, 7, 8, 11
 )
 
 // rawHTTP2 is a server that speaks HTTP/2 frame by frame, so that it can refuse
@@ -161,26 +161,33 @@ func reset(code uint32) func(net.Conn, uint32) {
 	}
 }
 
-// goAway says that the stream before this one was the last to be looked at.
-func goAway(conn net.Conn, stream uint32) {
-	payload := binary.BigEndian.AppendUint32(nil, stream-1)
-	writeFrame(conn, frameGoAway, 0, 0, binary.BigEndian.AppendUint32(payload, 0))
+// goAway reports that the last stream to be processed is some streams after this one.
+func goAway(after int, code uint32, debug string) func(net.Conn, uint32) {
+	return func(conn net.Conn, stream uint32) {
+		payload := binary.BigEndian.AppendUint32(nil, uint32(int(stream)+after))
+		payload = binary.BigEndian.AppendUint32(payload, code)
+		writeFrame(conn, frameGoAway, 0, 0, append(payload, debug...))
+		if after == 0 {
+			_ = conn.Close()
+		}
+	}
 }
 
-// A server that refuses a stream has not looked at it: the request may be sent again.
+// A server that refuses a stream, or goes away before it, has not processed it: the request may be sent again.
 // Any other end of a stream proves nothing. In no case does net/http send it again.
 func TestOnlyRefusedHTTP2StreamsAreSentAgain(t *testing.T) {
 	for name, test := range map[string]struct {
 		reply  func(net.Conn, uint32)
 		proves bool
 	}{
-		"REFUSED_STREAM": {reset(refusedStream), true},
-		"PROTOCOL_ERROR": {reset(protocolError), false},
-		"INTERNAL_ERROR": {reset(internalError), false},
-		"CANCEL":         {reset(cancelled), false},
-		// It says that the stream was not looked at, but reaches us in the same
-		// way as a PROTOCOL_ERROR does, which says no such thing.
-		"GOAWAY": {goAway, false},
+		"REFUSED_STREAM":                            {reset(refusedStream), true},
+		"PROTOCOL_ERROR":                            {reset(protocolError), false},
+		"INTERNAL_ERROR":                            {reset(internalError), false},
+		"CANCEL":                                    {reset(cancelled), false},
+		"GOAWAY before the stream":                  {goAway(-1, 0, ""), true},
+		"GOAWAY before the stream, for a reason":    {goAway(-1, enhanceYourCalm, "too many"), true},
+		"GOAWAY after the stream":                   {goAway(0, 0, ""), false},
+		"GOAWAY after the stream, and a false word": {goAway(0, internalError, "http2: Transport received GOAWAY from server"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, attempts := range []int{1, 4} {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
 	"time"
 )
 
@@ -16,6 +17,7 @@ type attempt struct {
 	request *http.Request // as it is sent
 	body    requestBody
 	trace   trace
+	grace   time.Duration
 	foreign bool // whether the transport is not net/http's own
 	timer   *time.Timer
 	cancel  context.CancelCauseFunc
@@ -36,7 +38,7 @@ func (e *limitError) Error() string { return e.text + ": " + e.cause.Error() }
 func (e *limitError) Unwrap() error { return e.cause }
 
 // begin returns an attempt with its own copy of a request. Its errors are why nothing was sent.
-func (s *Sender) begin(request *http.Request) (*attempt, error) {
+func (t *Transport) begin(request *http.Request) (*attempt, error) {
 	if err := request.Context().Err(); err != nil {
 		return nil, err
 	}
@@ -44,9 +46,12 @@ func (s *Sender) begin(request *http.Request) (*attempt, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, own := s.Transport.(*http.Transport)
-	a := &attempt{sender: s, body: requestBody{content: content}, foreign: !own}
+	_, own := t.Sender.Transport.(*http.Transport)
+	a := &attempt{sender: t.Sender, body: requestBody{content: content}, foreign: !own}
 	a.trace.attempt = a
+	if !t.NoGrace {
+		a.grace = t.Grace
+	}
 	ctx := httptrace.WithClientTrace(a.bound(request.Context()), a.trace.hooks())
 	if own {
 		a.request = request.WithContext(ctx)
@@ -58,7 +63,10 @@ func (s *Sender) begin(request *http.Request) (*attempt, error) {
 		a.request.Body, a.request.GetBody = nil, nil
 		return a, nil
 	}
-	a.request.Body, a.request.GetBody = a.body.first(a.foreign), a.getBody
+	a.request.Body, a.request.GetBody = a.body.first(a.foreign), nil
+	if _, http1 := t.http1.Load(request.URL.Host); http1 || a.foreign {
+		a.request.GetBody = a.getBody
+	}
 	return a, nil
 }
 
@@ -75,7 +83,7 @@ func contentOf(request *http.Request) ([]byte, error) {
 
 // bound returns the context of the attempt.
 func (a *attempt) bound(caller context.Context) context.Context {
-	if a.sender.Grace == 0 {
+	if a.grace == 0 {
 		ctx, cancel := context.WithCancelCause(caller)
 		a.cancel = cancel
 		a.timer = time.AfterFunc(a.sender.Timeout, a.timedOut)
@@ -85,8 +93,8 @@ func (a *attempt) bound(caller context.Context) context.Context {
 	a.cancel = cancel
 	a.timer = time.AfterFunc(a.sender.Timeout, a.timedOut)
 	a.release = context.AfterFunc(caller, func() {
-		timer := time.AfterFunc(a.sender.Grace, func() {
-			cancel(&limitError{fmt.Sprintf("no response within %v after the end of the context", a.sender.Grace), caller.Err()})
+		timer := time.AfterFunc(a.grace, func() {
+			cancel(&limitError{fmt.Sprintf("no response within %v after the end of the context", a.grace), caller.Err()})
 		})
 		context.AfterFunc(ctx, func() { timer.Stop() })
 	})
@@ -118,8 +126,11 @@ func (a *attempt) roundTrip() (*http.Response, error) { return a.sender.Transpor
 
 // explain returns err, or why the attempt was cut off if err is about its context.
 func (a *attempt) explain(err error) error {
-	if a.trace.replayRefused() {
+	switch {
+	case a.trace.replayRefused():
 		return errReplay
+	case isUnprocessed(err):
+		return errUnprocessed
 	}
 	var limit *limitError
 	if !errors.As(context.Cause(a.request.Context()), &limit) || !errors.Is(err, context.Canceled) && !errors.Is(err, limit) {
@@ -144,8 +155,23 @@ func (a *attempt) provesNotSent(err error) bool {
 	case errors.Is(err, errAbandoned): // it may still be about to send
 		return false
 	case a.trace.reported():
-		return a.trace.provesNotSent()
+		return a.trace.provesNotSent() || isUnprocessed(err)
 	default:
 		return a.body.unread()
 	}
+}
+
+var errUnprocessed = errors.New("the server did not process the request: it refused the HTTP/2 stream, or went away")
+
+// isUnprocessed reports whether net/http says that an HTTP/2 server did not process the request: it refused the stream, or went
+// away after one before it (RFC 9113, sections 6.8 and 8.7). net/http has no type for that. It says so only of a request without
+// GetBody, which it could otherwise send again. What a server can write into an error does not stand at its beginning.
+func isUnprocessed(err error) bool {
+	text := err.Error()
+	if strings.HasPrefix(text, "http2: Transport received GOAWAY from server") {
+		return true
+	}
+	cause, found := strings.CutPrefix(text, "http2: Transport: cannot retry err [")
+	return found && (strings.HasPrefix(cause, "http2: Transport received Server's graceful shutdown GOAWAY]") ||
+		strings.HasPrefix(cause, "stream error: ") && strings.Contains(cause, "; REFUSED_STREAM; "))
 }

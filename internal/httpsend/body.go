@@ -74,10 +74,9 @@ func (r *bodyReader) WriteTo(w io.Writer) (int64, error) {
 
 func (r *bodyReader) Close() error { return nil }
 
-// getBody is http.Request.GetBody. A transport that signs or that authenticates
-// by digest reads the body more than once. Between the request's header and the
-// response it is net/http that is about to send the request again: the attempt
-// ends, with a body that cannot be sent.
+// getBody is http.Request.GetBody, with which net/http can use another connection if nothing could be written to an idle one of
+// HTTP/1. A transport that signs or that authenticates by digest reads the body more than once. Between the request's header and
+// the response it is net/http that is about to send the request again: the attempt ends, with a body that cannot be sent.
 func (a *attempt) getBody() (io.ReadCloser, error) {
 	if a.trace.refusesReplay() {
 		return io.NopCloser(failing{errReplay}), nil

@@ -7,15 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"sync"
 	"time"
 )
 
 // Sender bounds attempts and names what carries them.
 type Sender struct {
 	Transport http.RoundTripper
+	Trusted   bool          // whether Transport heeds contexts for certain; any other is called in a goroutine, to be abandoned
 	Timeout   time.Duration // until there is a connection, and again from then to the last byte of the response
 	Grace     time.Duration // how much longer than its caller's context an attempt may last, within Timeout
 	MaxBody   int64         // bytes of a response's body that are read
+
+	http1 sync.Map // hosts that have responded over HTTP/1
 }
 
 // CloseIdleConnections closes the transport's connections that are not in use.
@@ -42,6 +46,7 @@ type Result struct {
 type Transport struct {
 	*Sender
 	Observer Observer // nil if there is none
+	NoGrace  bool     // whether an attempt ends with its caller's context at once
 	Result   Result   // of the latest attempt
 
 	response http.Response
@@ -57,7 +62,12 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	defer a.end()
-	response, err := a.ending.await(a.request.Context(), a.roundTrip, closeBody)
+	var response *http.Response
+	if t.Trusted {
+		response, err = t.Sender.Transport.RoundTrip(a.request)
+	} else {
+		response, err = a.ending.await(a.request.Context(), a.roundTrip, closeBody)
+	}
 	if err == nil {
 		err = checkResponse(response)
 	}
@@ -67,6 +77,9 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	if t.Observer != nil {
 		t.Observer.Observe(response.StatusCode, response.Header)
+	}
+	if response.ProtoMajor == 1 && !a.foreign {
+		t.http1.Store(request.URL.Host, true)
 	}
 	t.Result = Result{Status: response.StatusCode, Header: response.Header}
 	t.Result.Body, t.Result.Err = a.readBody(response)

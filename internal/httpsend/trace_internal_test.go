@@ -38,8 +38,6 @@ func TestTraceProvesNotSent(t *testing.T) {
 		{"body not written", []event{getConn, got(one), headers, failed}, false},
 		{"all written", []event{getConn, got(one), headers, whole}, false},
 		{"all written, wanted to replay", []event{getConn, got(one), headers, whole, replay}, false},
-		{"all written, wanted to replay on the same connection", []event{getConn, got(one), headers, whole, replay, got(one)}, true},
-		{"all written, wanted to replay on another", []event{getConn, got(one), headers, whole, replay, got(another)}, false},
 		{"a response, asked for the body", []event{getConn, got(one), headers, whole, first, replay}, false},
 	}
 	for _, test := range tests {
