@@ -29,6 +29,7 @@ type options struct {
 	maxChanges              int
 	maxPercent              share
 	detailed                bool
+	audit                   auditOptions
 }
 
 // share is a part of a whole, from 0 to 1: as 0.3 or as 30%.
@@ -127,6 +128,33 @@ var flags = map[string]func(*flag.FlagSet, *options){
 	},
 	"outcome": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.outcome, "outcome", "not_applied,unknown", "`WHICH` to make pending again")
+	},
+	"baseline": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.audit.baseline, "baseline", "", "compare with `FILE`, an earlier -format json")
+	},
+	"config": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.audit.config, "config", "", "`FILE` with rules and exceptions (default audit.toml, if any)")
+	},
+	"fail-on": func(f *flag.FlagSet, o *options) {
+		f.Func("fail-on", "exit with 5 from this `SEVERITY` on: high, medium, low or none", o.audit.setFailOn)
+	},
+	"init": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.audit.init, "init", false, "write a commented audit.toml, or -config FILE")
+	},
+	"limit": func(f *flag.FlagSet, o *options) {
+		f.IntVar(&o.audit.limit, "limit", 0, "`N` service tokens are allowed in the account")
+	},
+	"service-only": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.audit.serviceOnly, "service-only", false, "personal tokens are findings")
+	},
+	"suggest": func(f *flag.FlagSet, o *options) {
+		f.Func("suggest", "`CHANGES` to suggest: quarantine, role=reader, remove, none", o.audit.setSuggest)
+	},
+	"unused": func(f *flag.FlagSet, o *options) {
+		f.Func("unused", "a token is unused after this `TIME`, such as 90d", o.audit.setUnused)
+	},
+	"write": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.audit.write, "write", "", "write the suggested changes to `FILE`, for plan")
 	},
 	"even-if-applied": func(f *flag.FlagSet, o *options) {
 		f.BoolVar(&o.evenIfApplied, "even-if-applied", false, "send unknown ones again: maybe applied twice")

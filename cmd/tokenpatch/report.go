@@ -114,21 +114,26 @@ func writeText(w io.Writer, l outcomeRow) error {
 	return err
 }
 
-// cells are a line of CSV. What a spreadsheet would run as a formula begins with an apostrophe, which makes it a text.
+// cells are a line of CSV.
 func cells(l outcomeRow) []string {
 	status := ""
 	if l.Status != 0 {
 		status = strconv.Itoa(l.Status)
 	}
 	cells := []string{l.API, l.ID, string(l.Outcome), strconv.Itoa(l.Attempts), status, l.Code, l.Error, moment(l.Started), moment(l.Ended)}
-	for i, cell := range cells {
-		cell = printable(cell)
-		if cell != "" && strings.ContainsRune("=+-@", rune(cell[0])) {
-			cell = "'" + cell
-		}
-		cells[i] = cell
+	for i, text := range cells {
+		cells[i] = cell(text)
 	}
 	return cells
+}
+
+// cell is a text that a spreadsheet does not run as a formula: an apostrophe before it makes it a text.
+func cell(text string) string {
+	text = printable(text)
+	if text != "" && strings.ContainsRune("=+-@", rune(text[0])) {
+		return "'" + text
+	}
+	return text
 }
 
 func moment(t *time.Time) string {
