@@ -7,7 +7,7 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// Want says how a token of V2 shall be. A setting whose field is absent stays as it
+// Want describes the token of V2 that is wanted. A setting whose field is absent stays as it
 // is, one whose field is set gets that value, and one whose field is null is taken
 // away. A token that is as wanted already is not written.
 type Want struct {
@@ -26,7 +26,7 @@ type Want struct {
 	Comment string `json:"-"` // for the audit log; empty is none
 }
 
-// check says what is wrong with a Want.
+// check returns what is wrong with a Want.
 func (w *Want) check() error {
 	empty := *w
 	empty.Comment = ""
@@ -87,8 +87,8 @@ func (w *Want) roles(has []string) []string {
 	return roles
 }
 
-// patch is what makes a token as wanted, guarded; without operations where it
-// is as wanted already.
+// patch is what makes a token as wanted, guarded; without operations if it is as
+// wanted already.
 func (w *Want) patch(before tokenpatch.Token) *tokenpatch.Patch {
 	patch := tokenpatch.Diff(before, w.of(before))
 	if patch.Len() == 0 {
