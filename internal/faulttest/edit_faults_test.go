@@ -124,7 +124,8 @@ func patchAndSettle(ctx context.Context, client *tokenpatch.Client, id string, _
 	}
 	patch := tokenpatch.NewPatch().AddCustomRoleID("added").Guard(*before)
 	_, err = client.V2.PatchToken(ctx, id, patch)
-	if outcome := tokenpatch.OutcomeOf(err); outcome != unknown {
+	// A refusal can be that of another request, on a connection that is out of step.
+	if outcome := tokenpatch.OutcomeOf(err); outcome != unknown && !errors.As(err, new(*tokenpatch.PatchFailedError)) {
 		return outcome
 	}
 	outcome, _, _ := client.V2.Settle(ctx, *before, patch) // unknown where the read fails
@@ -142,8 +143,8 @@ var editKinds = []editKind{
 	{name: "the same beside another writer", unknown: 0.005, other: true, call: editRoles, want: `"added"`},
 	{name: "a name with blanks", unknown: 0.005, again: true, call: editBlanks, want: `added`},
 	{name: "guarded patch, settled by one read", unknown: 1, call: patchAndSettle, want: `["added"]`},
-	{name: "reads, 4 attempts", failed: 0.015, call: readOnly},
-	{name: "reads, 12 attempts", attempts: 12, call: readOnly},
+	{name: "reads, 4 attempts", failed: 0.02, call: readOnly},
+	{name: "reads, 12 attempts", attempts: 12, failed: 0.0005, call: readOnly},
 }
 
 // editTally is what became of the calls of one kind.
