@@ -214,7 +214,9 @@ func (b *book) keys(ctx context.Context, tokens ...*tokenpatch.Token) map[string
 
 // newBook is a book that keeps nothing.
 func newBook(client *tokenpatch.Client) *book {
-	return &book{client: client, keep: func(_ context.Context, roles []tokenpatch.CustomRole) ([]tokenpatch.CustomRole, error) { return roles, nil }}
+	return &book{client: client, keep: func(_ context.Context, roles []tokenpatch.CustomRole) ([]tokenpatch.CustomRole, error) {
+		return roles, nil
+	}}
 }
 
 // Roles returns the custom roles of the account as they were when a run looked up
