@@ -8,9 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -111,7 +108,7 @@ func (a *app) initAudit() error {
 	return nil
 }
 
-// checkAudit refuses flags that do not go together, and chooses the format by the name of the output.
+// checkAudit refuses flags that do not go together.
 func (a *app) checkAudit() error {
 	if a.audit.limit < 0 {
 		return usageError{fmt.Sprintf("-limit %d: want a number such as 200", a.audit.limit)}
@@ -124,10 +121,6 @@ func (a *app) checkAudit() error {
 		if a.audit.write != "" && other != "" && sameFile(a.audit.write, other) {
 			return usageError{fmt.Sprintf("-write %s: want another file: this one is %s, which would be lost", a.audit.write, other)}
 		}
-	}
-	ending := strings.TrimPrefix(strings.ToLower(filepath.Ext(a.out)), ".")
-	if a.format == "table" && slices.Contains([]string{"csv", "json", "html", "sarif"}, ending) {
-		a.format = ending
 	}
 	return a.checkOutput(config)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
 // difference is how one setting of a token changes.
@@ -18,7 +19,7 @@ type difference struct {
 	After   json.RawMessage   `json:"after,omitempty"`   // likewise
 	Removed []json.RawMessage `json:"removed,omitempty"` // elements, if both are lists
 	Added   []json.RawMessage `json:"added,omitempty"`
-	Unread  bool              `json:"unread,omitempty"` // Before is not known: V1 cannot be read
+	Unread  bool              `json:"unread,omitempty"` // Before is not known
 }
 
 // differences are the settings in which two tokens differ.
@@ -114,6 +115,54 @@ func updateDifferences(update *tokenpatch.TokenUpdate) ([]difference, error) {
 	return set, nil
 }
 
+// resultDifferences are the settings that a change has changed or, if it was not applied, was to change.
+func resultDifferences(r fleet.Result) ([]difference, error) {
+	switch {
+	case r.State == fleet.StateApplied && r.Attempts == 0: // it was as wanted
+		return nil, nil
+	case r.State == fleet.StateApplied && r.Before != nil && r.After != nil:
+		return differences(*r.Before, *r.After)
+	case r.Change.Update != nil:
+		return updateDifferences(r.Change.Update)
+	case r.Change.Patch != nil:
+		return patchDifferences(r.Change)
+	}
+	return wantDifferences(r.Change)
+}
+
+// patchDifferences are the settings that a patch sets. What it tests is what they were.
+func patchDifferences(change fleet.Change) (found []difference, err error) {
+	operations, err := operationsOf(change)
+	tested := map[string]json.RawMessage{}
+	for _, op := range operations {
+		if op.Op == "test" {
+			tested[op.Path] = op.Value
+			continue
+		}
+		name := strings.TrimPrefix(op.Path, "/")
+		before, known := tested[op.Path]
+		d, _ := compare(name, before, op.Value)
+		if !known {
+			d = difference{Setting: name, After: op.Value, Unread: op.Op != "add"}
+		}
+		found = append(found, d)
+	}
+	return found, err
+}
+
+// wantDifferences are the settings that are wanted, as they were not read.
+func wantDifferences(change fleet.Change) (found []difference, err error) {
+	var wire struct{ Want map[string]json.RawMessage }
+	encoded, err := encodeJSON(change)
+	if err == nil {
+		err = json.Unmarshal(encoded, &wire)
+	}
+	for _, name := range slices.Sorted(maps.Keys(wire.Want)) {
+		found = append(found, difference{Setting: name, After: wire.Want[name], Unread: true})
+	}
+	return found, err
+}
+
 // line is a line that shows a part of a difference. Its sign is '-', '+' or, for a value that is replaced, '~'.
 type line struct {
 	Sign string
@@ -125,7 +174,7 @@ func (d difference) lines(roles map[string]string) (lines []line) {
 	if len(d.Removed)+len(d.Added) == 0 {
 		before := shownValue(d.Before)
 		if d.Unread {
-			before = "(cannot be read)"
+			before = "(not known)"
 		}
 		return []line{{"~", fmt.Sprintf("%s: %s → %s", printable(d.Setting), before, shownValue(d.After))}}
 	}

@@ -19,9 +19,8 @@ type command struct {
 	more       string   // the rest of its help
 	example    string
 	run        func(context.Context, *app) error
-	calls      bool   // the services
-	stopping   string // printed at the first interrupt, if the command does not end at once
-	hidden     bool   // from the help
+	calls      bool // the services
+	hidden     bool // from the help
 }
 
 // commands are all of them. It is a function since help and completion are commands themselves.
@@ -30,25 +29,25 @@ func commands() []command {
 		{
 			name: "plan", args: "FILE", run: plan, calls: true,
 			does:    "show and save what would change; send no change",
-			flags:   []string{"o", "format", "json", "all", "revert", "max-changes", "max-percent", "detailed-exitcode", "db", "timeout", "progress"},
-			formats: []string{"text", "json"},
+			flags:   []string{"o", "format", "json", "all", "revert", "max-changes", "max-percent", "detailed-exitcode", "db", "share", "timeout", "progress"},
+			formats: []string{"text", "json", "html"},
 			more: `It reads the tokens. With -o it saves the changes that it shows as patches for
 apply: each fails if its token has been changed since. Tokens of V1 cannot be
 read: their changes are saved as they are.`,
-			example: "tokenpatch plan -o approved.jsonl changes.csv\ntokenpatch plan -revert changes.csv -o undo.jsonl",
+			example: "tokenpatch plan -o approved.jsonl changes.csv\ntokenpatch plan -revert changes -o undo.jsonl",
 		},
 		{
 			name: "apply", args: "FILE", run: apply, calls: true,
-			does:     "make the changes; run it again to resume",
-			flags:    []string{"db", "run", "add", "workers", "timeout", "stop-after", "progress", "http", "http-public"},
-			more:     "FILE is what plan saved, or a FILE of your own (tokenpatch help file).\n-run without FILE resumes a run. An interrupt waits for requests in flight.",
-			example:  "tokenpatch apply -http 127.0.0.1:8080 approved.jsonl",
-			stopping: "stopping: waiting for requests in flight; interrupt again to stop at once",
+			does:    "make the changes; run it again to resume",
+			flags:   []string{"db", "run", "digest", "max-changes", "max-percent", "yes", "again", "add", "fresh", "share", "workers", "timeout", "stop-after", "progress", "http", "http-keep", "http-public"},
+			more:    "FILE is what plan saved, or a FILE of your own (tokenpatch help file).\n-run without FILE resumes a run. An interrupt waits for requests in flight.",
+			example: "tokenpatch apply -http 127.0.0.1:8080 approved.jsonl",
 		},
 		{
 			name: "status", run: status,
 			does:    "show the progress of all runs, or of one",
-			flags:   []string{"db", "run"},
+			flags:   []string{"db", "run", "format", "json", "detailed-exitcode"},
+			formats: []string{"text", "json"},
 			example: "tokenpatch status",
 		},
 		{

@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
@@ -43,6 +44,7 @@ type app struct {
 	stdout     *checkedWriter
 	stderr     *screen
 	unfinished unfinished
+	inFlight   atomic.Bool          // there may be requests that change tokens
 	telemetry  *telemetry.Telemetry // of commands that call the services, if the environment asks for it
 }
 
@@ -117,7 +119,7 @@ func (a *app) run(c command, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	ctx, stop := a.untilInterrupted(c)
+	ctx, stop := a.untilInterrupted(c.name)
 	defer stop()
 	if c.calls {
 		if a.telemetry, err = telemetry.FromEnv(ctx, version(), printableWriter{a.stderr}, a.logger()); err != nil {
@@ -162,7 +164,7 @@ func (a *app) exit(name string, err error) int {
 
 // untilInterrupted returns a context that ends at the first signal. The second one ends the program at once. A pipe that
 // nobody reads from is an error of the write, not a signal, so temporary files are removed.
-func (a *app) untilInterrupted(c command) (context.Context, context.CancelFunc) {
+func (a *app) untilInterrupted(name string) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signal.Ignore(syscall.SIGPIPE)
 	signals := make(chan os.Signal, 2)
@@ -173,8 +175,8 @@ func (a *app) untilInterrupted(c command) (context.Context, context.CancelFunc) 
 		case <-ctx.Done():
 			return
 		}
-		if c.stopping != "" {
-			fmt.Fprintf(a.stderr, "\ntokenpatch %s: %s\n", c.name, c.stopping)
+		if a.inFlight.Load() {
+			fmt.Fprintf(a.stderr, "\ntokenpatch %s: stopping: waiting for requests in flight; interrupt again to stop at once\n", name)
 		}
 		cancel(errInterrupted)
 		<-signals

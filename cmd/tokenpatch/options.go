@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -30,6 +31,10 @@ type options struct {
 	maxPercent              share
 	detailed                bool
 	audit                   auditOptions
+	digest                  string
+	share                   share
+	yes, fresh, again       bool
+	httpKeep                bool
 }
 
 // share is a part of a whole, from 0 to 1: as 0.3 or as 30%.
@@ -90,6 +95,9 @@ var flags = map[string]func(*flag.FlagSet, *options){
 	"http": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.http, "http", "", "serve the live page at `ADDR`, such as 127.0.0.1:8080")
 	},
+	"http-keep": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.httpKeep, "http-keep", false, "keep the page after the end, until Ctrl-C")
+	},
 	"http-public": func(f *flag.FlagSet, o *options) {
 		f.BoolVar(&o.public, "http-public", false, "let ADDR be one that other machines reach")
 	},
@@ -122,6 +130,21 @@ var flags = map[string]func(*flag.FlagSet, *options){
 	"max-percent": func(f *flag.FlagSet, o *options) {
 		o.maxPercent = 1
 		f.Var(&o.maxPercent, "max-percent", "refuse changes to more than this `SHARE` of FILE's rows")
+	},
+	"digest": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.digest, "digest", "", "refuse a FILE with another `SHA256`")
+	},
+	"share": func(f *flag.FlagSet, o *options) {
+		f.Var(&o.share, "share", "use only this `SHARE` of V2's rate limit, such as 50%")
+	},
+	"yes": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.yes, "yes", false, "do not ask")
+	},
+	"fresh": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.fresh, "fresh", false, "start FILE although its run is in another database")
+	},
+	"again": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.again, "again", false, "check a finished run, and change what has drifted")
 	},
 	"detailed-exitcode": func(f *flag.FlagSet, o *options) {
 		f.BoolVar(&o.detailed, "detailed-exitcode", false, "exit with 3 or 4 by what was found")
@@ -176,7 +199,21 @@ func (c command) parse(a *app, args []string) error {
 	if most := len(strings.Fields(c.args)); len(a.args) > most {
 		return usageError{fmt.Sprintf("%q: want %s after the flags", a.args[most], cmp.Or(c.args, "nothing"))}
 	}
-	return c.check(&a.options, set)
+	if err := c.check(&a.options, set); err != nil {
+		return err
+	}
+	a.formatByEnding(c, set)
+	return nil
+}
+
+// formatByEnding chooses the format by the ending of -o, unless it is given.
+func (o *options) formatByEnding(c command, set *flag.FlagSet) {
+	given := false
+	set.Visit(func(f *flag.Flag) { given = given || f.Name == "format" || f.Name == "json" })
+	ending := map[string]string{".txt": "text", ".csv": "csv", ".json": "json", ".jsonl": "json", ".html": "html", ".htm": "html", ".sarif": "sarif"}[strings.ToLower(filepath.Ext(o.out))]
+	if !given && c.name != "plan" && slices.Contains(c.formats, ending) {
+		o.format = ending
+	}
 }
 
 var undefined = regexp.MustCompile(`^flag provided but not defined: -(.*)$`)

@@ -177,6 +177,7 @@ func (p *planning) read(ctx context.Context, a *app) error {
 	}
 	seen := newTraffic()
 	config.Hooks = seen.hooks()
+	config.V2.Share = float64(a.share)
 	client, err := a.client(config)
 	if err != nil {
 		return err

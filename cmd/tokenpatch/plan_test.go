@@ -27,7 +27,7 @@ func TestPlanAndApprove(t *testing.T) {
      1  customRoleIds: + ops
      1  customRoleIds: - qa
      1  role: "writer" → "reader"
-     1  role_id: (cannot be read) → null
+     1  role_id: (not known) → null
      1  of V1, which cannot be read first
      1  already as wanted
      1  cannot be changed
@@ -43,8 +43,8 @@ token1  ci 1
     name: "ci 1" → "deployer"
     comment: c
 6c7f1e6a-4f5e-4a52-9f57-0d8f2f4b8a11
-    name: (cannot be read) → "ci"
-    role_id: (cannot be read) → null
+    name: (not known) → "ci"
+    role_id: (not known) → null
 token2  ci 2
     customRoleIds: - qa
     customRoleIds: + ops
@@ -70,7 +70,7 @@ token2  ci 2
 	}
 	s.run(3, "plan", "-detailed-exitcode", "mixed.jsonl")
 
-	e = s.run(0, "plan", "-revert", "approved.jsonl", "-o", "undo.jsonl")
+	e = s.run(0, "plan", "-revert", "approved", "-o", "undo.jsonl")
 	assert.Contains(t, e.stdout, "token2  ci 2\n    customRoleIds: - ops\n    customRoleIds: + qa\n")
 	assert.Contains(t, e.stdout, v1Token+"  V1 cannot be read: what the token was like is not known")
 	s.run(0, "apply", "undo.jsonl")

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/changefile"
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
 )
 
 // save writes the plan file, and notes its digest.
@@ -65,6 +66,8 @@ func (p *planning) show(a *app) error {
 		switch a.format {
 		case "json":
 			return p.writeJSON(w)
+		case "html":
+			return p.writePage(printableWriter{w})
 		default:
 			return p.writeText(w, a.paint(), a.all)
 		}
@@ -91,6 +94,53 @@ func (p *planning) writeJSON(w io.Writer) error {
 	return nil
 }
 
+// writePage writes the plan as a page: what one sends to whoever approves it.
+func (p *planning) writePage(w io.Writer) error {
+	list := page.List{Title: "Plan of " + p.source.name, Total: p.rows()}
+	for _, fact := range []page.Fact{
+		{Name: "tokens", Value: fmt.Sprintf("%d of %d would change", p.count[actionChange], p.rows())}, {Name: "host", Value: p.host},
+		{Name: "sha256 of the plan file", Value: p.digest}, {Name: "sha256 of " + p.source.name, Value: p.source.digest},
+	} {
+		if fact.Value != "" {
+			list.Facts = append(list.Facts, fact)
+		}
+	}
+	kinds := p.mostKinds()
+	for _, kind := range kinds[:min(len(kinds), maxGroups)] {
+		list.Groups = append(list.Groups, page.Group{Count: p.kinds[kind], Text: kind})
+	}
+	for _, action := range []string{actionChange, actionCannot, actionUnchanged} {
+		if n := p.count[action]; n > 0 {
+			list.States = append(list.States, page.State{Name: action, Words: actionWords[action], Count: n})
+		}
+	}
+	var rowsErr error
+	list.Rows = func(yield func(page.Row) bool) {
+		for row, err := range p.all() {
+			if rowsErr = err; err != nil || !yield(row.page()) {
+				return
+			}
+		}
+	}
+	return cmp.Or(page.WriteList(w, list), rowsErr)
+}
+
+var actionWords = map[string]string{actionChange: "would change", actionCannot: "cannot be changed", actionUnchanged: asWanted}
+
+// page is the row on a page.
+func (r *plannedRow) page() page.Row {
+	row := page.Row{API: r.API, ID: r.ID, Name: r.Name, State: r.Action, Words: actionWords[r.Action], Lines: pageLines(r.Differences, r.Roles), Comment: shownComment(r.API, r.Comment)}
+	if r.Action == actionCannot {
+		row.Reason = r.Skip
+	}
+	return row
+}
+
+// mostKinds are the kinds of changes, the most frequent first.
+func (p *planning) mostKinds() []string {
+	return slices.SortedFunc(maps.Keys(p.kinds), func(a, b string) int { return cmp.Or(p.kinds[b]-p.kinds[a], strings.Compare(a, b)) })
+}
+
 // writeText writes the summary, what cannot be changed, and each change as a whole.
 func (p *planning) writeText(w io.Writer, paint paint, all bool) error {
 	p.writeSummary(w, paint)
@@ -112,14 +162,17 @@ func (p *planning) writeText(w io.Writer, paint paint, all bool) error {
 	return nil
 }
 
-const shownKinds = 15
+const (
+	shownKinds = 15 // as text
+	maxGroups  = 50 // on a page
+)
 
 func (p *planning) writeSummary(w io.Writer, paint paint) {
 	fmt.Fprintf(w, "%s: %s\n", printable(p.source.name), paint.bold(fmt.Sprintf("%d of %s would change", p.count[actionChange], count(p.rows(), "token"))))
 	if p.host != "" {
 		fmt.Fprintf(w, "  at %s\n", printable(p.host))
 	}
-	kinds := slices.SortedFunc(maps.Keys(p.kinds), func(a, b string) int { return cmp.Or(p.kinds[b]-p.kinds[a], strings.Compare(a, b)) })
+	kinds := p.mostKinds()
 	for _, kind := range kinds[:min(len(kinds), shownKinds)] {
 		fmt.Fprintf(w, "%6d  %s\n", p.kinds[kind], kind)
 	}
@@ -152,12 +205,16 @@ func (r *plannedRow) writeText(w io.Writer, paint paint) {
 		}
 	}
 	if r.Comment != "" && r.Action == actionChange {
-		comment := "comment: " + printable(r.Comment)
-		if r.API == "v1" {
-			comment += " (not sent: V1 has no comments)"
-		}
-		fmt.Fprintf(w, "    %s\n", comment)
+		fmt.Fprintf(w, "    comment: %s\n", printable(shownComment(r.API, r.Comment)))
 	}
+}
+
+// shownComment is a comment for people.
+func shownComment(api, comment string) string {
+	if api == "v1" && comment != "" {
+		comment += " (not sent: V1 has no comments)"
+	}
+	return comment
 }
 
 // paint colors text, or leaves it as it is.

@@ -42,6 +42,9 @@ func (w *watcher) watch(ctx context.Context) (done func() error) {
 	ctx = context.WithoutCancel(ctx) // what is still in flight is of interest too
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
+	if p, err := w.store.Progress(ctx, w.run); err == nil {
+		w.samples = append(w.samples, sample{time.Now(), p.Total() - p.Pending})
+	}
 	go func() {
 		defer close(ended)
 		ticker := time.NewTicker(tick)
@@ -83,7 +86,6 @@ func (w *watcher) end(ctx context.Context) error {
 	w.view.end()
 	for _, p := range w.pages {
 		p.Publish(run)
-		err = errors.Join(err, p.Close())
 	}
 	return err
 }
@@ -108,7 +110,7 @@ func (w *watcher) look(ctx context.Context, live bool) (page.Run, error) {
 	run.Windows, run.Refused = append(slices.Clone(w.earlier.Windows), windows...), w.earlier.Refused+refused
 	if live {
 		run.Waiting = w.traffic.waitsFor(now)
-		run.Rate, run.Left = w.pace(now, run)
+		run.Rate, run.Left = w.pace(now, w.traffic.opensAt(now), run)
 	}
 	return run, nil
 }
@@ -117,24 +119,30 @@ func (w *watcher) look(ctx context.Context, live bool) (page.Run, error) {
 func fill(run *page.Run, p fleet.Progress) {
 	run.Name = p.Run
 	run.Pending, run.Applied, run.NotApplied, run.Unknown = p.Pending, p.Applied, p.NotApplied, p.Unknown
+	run.Skipped = aboutRun(p).Skipped
 	if p.Pending > 0 {
 		run.Stopped = p.Stopped
 	}
 }
 
-// pace is how many changes a second were decided lately, and how many seconds the rest takes at that.
-func (w *watcher) pace(now time.Time, run page.Run) (rate, left float64) {
+// pace is how many changes a second were decided lately, and how many seconds the rest takes at that. The time until a
+// window opens belongs to what was decided before: it cannot be left out, and the rest cannot begin before its end.
+func (w *watcher) pace(now, opens time.Time, run page.Run) (rate, left float64) {
 	w.samples = append(w.samples, sample{now, run.Decided()})
 	for len(w.samples) > 2 && now.Sub(w.samples[1].at) > recent {
 		w.samples = w.samples[1:]
 	}
+	waits := max(0, opens.Sub(now).Seconds())
+	if opens.IsZero() {
+		waits = 0
+	}
 	first := w.samples[0]
-	seconds := now.Sub(first.at).Seconds()
+	seconds := now.Sub(first.at).Seconds() + waits
 	if seconds < 1 || run.Decided() <= first.decided {
 		return 0, 0
 	}
 	rate = float64(run.Decided()-first.decided) / seconds
-	return rate, float64(run.Pending) / rate
+	return rate, waits + float64(run.Pending)/rate
 }
 
 // paceText is how fast a run goes, and what it waits for.
