@@ -47,7 +47,7 @@ var mayImport = map[string][]string{
 	"fleet/internal/postgrestest": {},
 
 	"cmd/tokenpatch":                      {".", "cmd/tokenpatch/internal/audit", "cmd/tokenpatch/internal/changefile", "cmd/tokenpatch/internal/page", "cmd/tokenpatch/internal/suggest", "cmd/tokenpatch/internal/telemetry", "fleet", "tokenpatchtest"},
-	"cmd/tokenpatch/internal/audit":       {".", "cmd/tokenpatch/internal/suggest", "fleet"},
+	"cmd/tokenpatch/internal/audit":       {".", "cmd/tokenpatch/internal/page", "cmd/tokenpatch/internal/suggest", "fleet"},
 	"cmd/tokenpatch/internal/browsertest": {},
 	"cmd/tokenpatch/internal/changefile":  {".", "cmd/tokenpatch/internal/suggest", "fleet"},
 	"cmd/tokenpatch/internal/suggest":     {},

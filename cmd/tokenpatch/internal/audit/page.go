@@ -1,14 +1,13 @@
 package audit
 
 import (
-	"crypto/sha256"
 	_ "embed"
-	"encoding/base64"
 	"html/template"
 	"io"
 	"slices"
-	"strings"
 	"time"
+
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
 )
 
 var (
@@ -21,18 +20,6 @@ var (
 
 	parsed = template.Must(template.New("page").Parse(document))
 )
-
-// policy is the Content-Security-Policy: nothing but the document's own style and script, and no string that becomes code or
-// markup.
-var policy = strings.Join([]string{
-	"default-src 'none'", "script-src " + hashOf(script), "style-src " + hashOf(style), "img-src data:", "base-uri 'none'", "form-action 'none'",
-	"require-trusted-types-for 'script'", "trusted-types 'none'",
-}, "; ")
-
-func hashOf(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
-}
 
 // pageRule is a rule on the page.
 type pageRule struct {
@@ -65,7 +52,7 @@ func (r *Report) WritePage(w io.Writer) error {
 		Style          template.CSS
 		Script         template.JS
 	}{
-		r.Header(), r.At.UTC().Format(time.RFC3339), policy, r.CountState(StateNew), r.CountState(StateSame), len(r.Gone), rules,
+		r.Header(), r.At.UTC().Format(time.RFC3339), page.Policy(script, style, false), r.CountState(StateNew), r.CountState(StateSame), len(r.Gone), rules,
 		slices.Concat(r.Findings, r.Gone), template.CSS(style), template.JS(script), //nolint:gosec // both are files of this package
 	})
 }

@@ -134,9 +134,9 @@ var (
 	planCode   = "'use strict';\n" + listScript
 )
 
-// policy is the Content-Security-Policy: nothing but the document's own style and script, no string that becomes code or
+// Policy is the Content-Security-Policy of a page: nothing but the document's own style and script, no string that becomes code or
 // markup, and, if the page is live, requests to where it came from.
-func policy(script string, live bool) string {
+func Policy(script, style string, live bool) string {
 	connect := "'none'"
 	if live {
 		connect = "'self'"
@@ -161,7 +161,7 @@ type frame struct {
 
 func newFrame(title, script string, live bool) frame {
 	return frame{
-		title, time.Now().UTC().Format(time.RFC3339), policy(script, live),
+		title, time.Now().UTC().Format(time.RFC3339), Policy(script, style, live),
 		template.CSS(style), template.JS(script), //nolint:gosec // both are files of this package
 	}
 }
