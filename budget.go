@@ -44,6 +44,7 @@ func (s *service) limit(config Config, account string, share float64) error {
 		options.Store, options.Key = config.Budget, budgetKey(s.base, account)
 		if log := config.Logger; log != nil {
 			options.Warn = func(message string, err error) {
+				defer func() { _ = recover() }() // no call is in this goroutine: a panic of the logger would end the process
 				log.LogAttrs(context.Background(), slog.LevelWarn, message, slog.Any("error", err))
 			}
 		}

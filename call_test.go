@@ -10,7 +10,9 @@ import (
 	"net/http"
 	"runtime"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -1115,4 +1117,40 @@ func TestCallsAreIndependent(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+// A Logger that panics when it is told about the store ends neither the process nor a call.
+func TestLoggerThatPanicsAboutTheBudget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		told := atomic.Int64{}
+		_, client := newPair(t, func(c *tokenpatch.Config) {
+			c.Logger = slog.New(storePanics{slog.DiscardHandler, &told})
+			c.Budget, c.V1.Account, c.V2.Account = brokenBudget{}, "acme", "acme"
+		})
+		require.NoError(t, patchName(t.Context(), client))
+		time.Sleep(time.Minute)
+		assert.Positive(t, told.Load())
+	})
+}
+
+// storePanics is a handler that panics when it is told about a store.
+type storePanics struct {
+	slog.Handler
+	told *atomic.Int64
+}
+
+func (storePanics) Enabled(context.Context, slog.Level) bool { return true }
+
+func (h storePanics) Handle(_ context.Context, r slog.Record) error {
+	if strings.Contains(r.Message, "store") {
+		h.told.Add(1)
+		panic("no room for a log")
+	}
+	return nil
+}
+
+type brokenBudget struct{}
+
+func (brokenBudget) Update(context.Context, string, func([]byte, time.Time) ([]byte, time.Duration, error)) error {
+	return errors.New("no such store")
 }

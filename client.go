@@ -182,8 +182,8 @@ type V2Config struct {
 	Share float64
 }
 
-// LogValue returns the settings without credentials. Of functions, the HTTP client, the
-// logger and the budget it has whether they are set.
+// LogValue returns the settings without credentials. For functions, the HTTP client, the
+// logger and the budget it reports only whether they are set.
 func (c Config) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.Any("v1", c.V1),
@@ -258,8 +258,9 @@ type RetryPolicy struct {
 	MaxBackoff time.Duration
 
 	// MaxRateLimitWait is the longest wait that a server may declare with
-	// Retry-After or X-Ratelimit-Reset. A longer one ends a call at once, with a
-	// [*RateLimitedError]. 0 means 5 minutes.
+	// Retry-After, whatever its status, or with the reset of a rate limit. A longer
+	// one ends a call at once: with a [*RateLimitedError], or for a Retry-After of
+	// another status with the error of that. 0 means 5 minutes.
 	MaxRateLimitWait time.Duration
 }
 
@@ -363,25 +364,27 @@ func newSender(config Config) (*httpsend.Sender, error) {
 	if config.HTTPClient != nil {
 		client = *config.HTTPClient
 	}
-	transport, own := client.Transport.(*http.Transport)
+	transport, standard := client.Transport.(*http.Transport)
+	trusted := client.Transport == nil || standard && transport == nil
 	switch {
-	case client.Transport == nil, own && transport == nil:
+	case trusted:
 		client.Transport = newTransport()
-	case own && allowsOldTLS(transport.TLSClientConfig):
+	case standard && allowsOldTLS(transport.TLSClientConfig):
 		return nil, &InputError{Field: "Config.HTTPClient", Value: "a transport that allows TLS 1.1", Want: "TLS 1.2 or newer"}
 	}
 	timeout := cmp.Or(max(client.Timeout, 0), defaultTimeout)
 	maxBody := min(cmp.Or(config.MaxResponseBytes, defaultMaxBody), math.MaxInt64-1) // one more is read to see the end
-	return &httpsend.Sender{Transport: client.Transport, Timeout: timeout, Grace: config.CancelGrace, MaxBody: maxBody}, nil
+	return &httpsend.Sender{Transport: client.Transport, Trusted: trusted, Timeout: timeout, Grace: config.CancelGrace, MaxBody: maxBody}, nil
 }
 
 // newTransport is http.DefaultTransport with what a fleet of goroutines that
 // talks to two hosts needs: net/http keeps two connections to a host.
 func newTransport() *http.Transport {
-	transport := &http.Transport{Proxy: http.ProxyFromEnvironment}
+	transport := new(http.Transport)
 	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
 		transport = standard.Clone()
 	}
+	transport.Proxy = http.ProxyFromEnvironment // a function of somebody else's could block for ever
 	transport.MaxIdleConns = 0
 	transport.MaxIdleConnsPerHost = 256
 	transport.MaxResponseHeaderBytes = 256 << 10

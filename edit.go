@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tokenpatch/tokenpatch/internal/engine"
@@ -201,10 +203,10 @@ func (e *editor) write(ctx, graced context.Context, c *change) (token, newer *To
 			return nil, nil, err
 		}
 		if refused || c.unguarded || e.settling > 0 || ctx.Err() != nil { // or sending it again may settle it
-			current, readErr := e.read(graced, err, func(t *Token) bool { return !refused || c.isMadeIn(t) || c.isOvertakenBy(t) })
+			current, readErr := e.read(graced, e.unread(err), func(t *Token) bool { return !refused || c.isMadeIn(t) || c.isOvertakenBy(t) })
 			switch {
 			case readErr != nil:
-				return nil, nil, e.unread(refused, err, readErr)
+				return nil, nil, readErr
 			case c.isMadeIn(current):
 				return current, nil, nil
 			case c.isOvertakenBy(current):
@@ -233,7 +235,7 @@ func (e *editor) send(ctx context.Context, c *change) (*Token, error) {
 	if c.unguarded {
 		replay = ReplayUnsafe
 	}
-	token, err := e.tokens.patch(ctx, e.id, c.patch, replay)
+	token, err := e.tokens.patch(ctx, e.id, c.patch, replay, c.before.LastModified)
 	switch {
 	case OutcomeOf(err) == OutcomeUnknown:
 		e.unknown = err
@@ -279,14 +281,15 @@ func (e *editor) afterApplied(ctx context.Context, c *change, token *Token, err 
 	return nil, err
 }
 
-// unread is the error of a change that ended with err, and whose token could not be
-// read. A refusal by a guard proves nothing then: a gateway may have sent the change
-// twice, and the first copy may have been applied.
-func (e *editor) unread(refused bool, err, readErr error) error {
-	if refused && e.unknown == nil {
-		return &OutcomeUnknownError{CallInfo: e.info(), Err: readErr}
+// unread is the error of a change that ended with err while its token cannot be
+// read. A refusal proves nothing then: a gateway may have sent the change twice, and
+// the first copy may have been applied.
+func (e *editor) unread(err error) error {
+	var refused *PatchFailedError
+	if !errors.As(err, &refused) || e.unknown != nil {
+		return err
 	}
-	return readErr
+	return &OutcomeUnknownError{CallInfo: e.info(), Attempts: refused.Attempts, Err: err}
 }
 
 // read reads the token after a change that ended with cause. A read that is older
@@ -349,7 +352,8 @@ func (e *editor) info() CallInfo {
 }
 
 // isTransient reports whether a call that ended with err may succeed if it is made
-// again soon.
+// again soon. A read may also succeed after a status that no read has: on a
+// connection that is out of step, it gets the response to the change before it.
 func isTransient(ctx context.Context, err error) bool {
 	if ctx.Err() != nil {
 		return false
@@ -358,28 +362,29 @@ func isTransient(ctx context.Context, err error) bool {
 	if !errors.As(err, &refused) {
 		return errors.As(err, new(*NotSentError)) || errors.As(err, new(*ReadError))
 	}
+	switch refused.StatusCode {
+	case http.StatusConflict, http.StatusUnprocessableEntity:
+		return true
+	}
 	return engine.IsTransient(refused.StatusCode)
 }
 
-// checkWritable refuses an edit of what no client can write.
+// checkWritable refuses an edit of what no client writes.
 func checkWritable(before, after Token) error {
-	after.Name, after.Description, after.Role = before.Name, before.Description, before.Role
-	after.CustomRoleIDs, after.InlineRole = before.CustomRoleIDs, before.InlineRole
-	after.DefaultAPIVersion = before.DefaultAPIVersion
-	is, was := after.encode(), before.encode()
-	if jsonpatch.Equal(is, was) {
-		return nil
-	}
-	name := ""
-	for _, document := range []json.RawMessage{is, was} {
+	var fixed []Pointer
+	for _, document := range []json.RawMessage{after.encode(), before.encode()} {
 		for quoted := range rawjson.Members(document) {
-			member := string(rawjson.Unquote(quoted))
-			if name == "" && !after.has(before, []Pointer{NewPointer(member)}) {
-				name = member
+			if name := string(rawjson.Unquote(quoted)); isServers(name) {
+				fixed = append(fixed, NewPointer(name))
 			}
 		}
 	}
-	return &InputError{Field: "edit", Value: strconv.Quote(shorten(name, 64)), Want: "a change to the settings alone: no client writes this member"}
+	if after.has(before, fixed) {
+		return nil
+	}
+	i := slices.IndexFunc(fixed, func(path Pointer) bool { return !after.has(before, []Pointer{path}) })
+	name := strings.TrimPrefix(string(fixed[i]), "/")
+	return &InputError{Field: "edit", Value: strconv.Quote(shorten(name, 64)), Want: "no change of this member, which no client writes"}
 }
 
 // Settle reads the token to find out the outcome of a patch whose

@@ -3,17 +3,12 @@ package tokenpatch_test
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
-	"net/url"
-	"path"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -88,9 +83,7 @@ func TestEditTokenRefusesWrongInput(t *testing.T) {
 	change := func(f func(*tokenpatch.Token)) func(*tokenpatch.Token) error {
 		return func(token *tokenpatch.Token) error { f(token); return nil }
 	}
-	const member = "want a change to the settings alone: no client writes this member"
-	var other tokenpatch.Token
-	require.NoError(t, other.UnmarshalJSON([]byte(`{"_id": "x", "unknown": 1}`)))
+	const member = "want no change of this member, which no client writes"
 	tests := []struct {
 		name, id string
 		options  tokenpatch.EditOptions
@@ -104,7 +97,8 @@ func TestEditTokenRefusesWrongInput(t *testing.T) {
 		{"id", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.ID = "x" }), `tokenpatch: edit: "_id": ` + member, 1},
 		{"owner", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.OwnerID += "x" }), `tokenpatch: edit: "ownerId": ` + member, 1},
 		{"value", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.Token = tokenpatch.Set(tokenpatch.Secret("secret")) }), `tokenpatch: edit: "token": ` + member, 1},
-		{"extra", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.Extra = other.Extra }), `tokenpatch: edit: `, 1},
+		{"extra", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { _ = token.Extra.Set("_access", 1) }), `tokenpatch: edit: "_access": ` + member, 1},
+		{"an empty name", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { _ = token.Extra.Set("", 1) }), `tokenpatch: edit: "": ` + member, 1},
 		{"statement", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) {
 			token.InlineRole = tokenpatch.Set([]tokenpatch.Statement{{}})
 		}), "tokenpatch: patch: ", 1},
@@ -143,6 +137,27 @@ func TestEditTokenCopies(t *testing.T) {
 	token, _ := service.V2(idV2)
 	assert.Contains(t, string(token), `"customRoleIds":["c","b"]`)
 	assert.Contains(t, string(token), `"viewProject"`)
+}
+
+// A setting that the package has no field for is changed like any other.
+func TestEditTokenOfAnUnknownMember(t *testing.T) {
+	service, client := newPair(t)
+	service.SetOptions(tokenpatchtest.Options{Members: []string{"expiry"}})
+	edit := func(edit func(*tokenpatch.Extra) error) *tokenpatch.Token {
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error { return edit(&token.Extra) })
+		require.NoError(t, err)
+		return token
+	}
+	token := edit(func(extra *tokenpatch.Extra) error { return extra.Set("expiry", 1798761600000) })
+	expiry, _ := token.Extra.Get("expiry")
+	assert.Equal(t, "1798761600000", string(expiry))
+	edit(func(extra *tokenpatch.Extra) error { return extra.Set("expiry", 1798761600000.0) })
+	assert.Equal(t, 1, service.Changes(idV2), "it is as desired already")
+	edit(func(extra *tokenpatch.Extra) error { return extra.Set("expiry", nil) })
+	token = edit(func(extra *tokenpatch.Extra) error { extra.Delete("expiry"); return nil })
+	_, has := token.Extra.Get("expiry")
+	assert.False(t, has)
+	assert.Equal(t, 3, service.Changes(idV2))
 }
 
 // Somebody else is quicker: the token is read again, and both changes stay.
@@ -306,7 +321,15 @@ func TestEditTokenWhoseContextEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				service, client := newPair(t, grace(5*time.Second))
+				calls := 0
+				service, client := newPair(t, grace(5*time.Second), func(c *tokenpatch.Config) {
+					c.Hooks.CallStart = func(ctx context.Context, call tokenpatch.CallInfo) context.Context {
+						if call.Method == http.MethodPatch {
+							calls++
+						}
+						return ctx
+					}
+				})
 				service.SetLatency(time.Second)
 				test.fault.Match = isChange
 				service.Inject(test.fault)
@@ -317,6 +340,7 @@ func TestEditTokenWhoseContextEnds(t *testing.T) {
 				assertOutcome(t, test.want, err)
 				assert.LessOrEqual(t, time.Since(start), test.took)
 				assert.Equal(t, 1, strings.Count(fmt.Sprint(routes(service)), "change"), "nothing more is sent")
+				assert.Equal(t, 1, calls)
 				if test.reads > 0 {
 					assert.Len(t, routes(service), test.reads+1)
 				}
@@ -578,87 +602,12 @@ func TestSettleTooEarly(t *testing.T) {
 	})
 }
 
-// replica is a transport whose reads lag: each GET of a token may get an earlier
-// state of it. Changes pass.
-type replica struct {
-	http.RoundTripper
-	service *tokenpatchtest.Service
-	lag     func() time.Duration
-
-	mu     sync.Mutex
-	states map[string][]state
-}
-
-type state struct {
-	document json.RawMessage
-	since    time.Time
-}
-
-func lagging(service *tokenpatchtest.Service, lag func() time.Duration) *replica {
-	return &replica{RoundTripper: service.Client().Transport, service: service, lag: lag, states: map[string][]state{}}
-}
-
-func (r *replica) RoundTrip(request *http.Request) (*http.Response, error) {
-	id, _ := url.PathUnescape(path.Base(request.URL.EscapedPath()))
-	r.note(id)
-	response, err := r.RoundTripper.RoundTrip(request)
-	if request.Method != http.MethodGet || err != nil || response.StatusCode != 200 {
-		r.note(id)
-		return response, err
-	}
-	_ = response.Body.Close()
-	return respond(200, "application/json", string(r.at(id, time.Now().Add(-r.lag())))), nil
-}
-
-// note keeps the state of a token, if it is a new one.
-func (r *replica) note(id string) {
-	document, _ := r.service.V2(id)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	states := r.states[id]
-	if len(states) == 0 || string(states[len(states)-1].document) != string(document) {
-		r.states[id] = append(states, state{document, time.Now()})
-	}
-}
-
-func (r *replica) at(id string, then time.Time) json.RawMessage {
-	r.note(id)
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	states := r.states[id]
-	for i := len(states) - 1; i > 0; i-- {
-		if !states[i].since.After(then) {
-			return states[i].document
-		}
-	}
-	return states[0].document
-}
-
-// lags returns one lag after the other, and zero in the end.
-func lags(lags ...time.Duration) func() time.Duration {
-	return func() (lag time.Duration) {
-		if len(lags) > 0 {
-			lag, lags = lags[0], lags[1:]
-		}
-		return lag
-	}
-}
-
-// behind runs a test in virtual time with a client whose reads go through a replica.
-func behind(t *testing.T, lag func() time.Duration, test func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		service, _ := newPair(t)
-		require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "name": "old", "customRoleIds": [], "lastModified": 1}`))
-		replica := lagging(service, lag)
-		replica.note(idV2)
-		time.Sleep(time.Minute)
-		client, err := tokenpatch.NewClient(tokenpatch.Config{
-			V2: tokenpatch.V2Config{AccessToken: tokenpatchtest.AccessToken}, HTTPClient: &http.Client{Transport: replica}, Retry: once,
-		})
-		require.NoError(t, err)
-		test(t, service, client)
-	})
+// older returns a fault that lets so many reads of the token see it as it is now,
+// whatever is written until then.
+func older(service *tokenpatchtest.Service, times int) tokenpatchtest.Fault {
+	document, _ := service.V2(idV2)
+	isRead := func(r *http.Request) bool { return r.Method == http.MethodGet }
+	return tokenpatchtest.Fault{Match: isRead, Times: times, Status: 200, Body: string(document)}
 }
 
 func setName(name string) func(*tokenpatch.Token) error {
@@ -668,56 +617,106 @@ func setName(name string) func(*tokenpatch.Token) error {
 	}
 }
 
-// Edits one after the other, whose reads are older than the edit before.
+// Edits one after the other, whose reads are often older than the edit before.
 func TestEditTokenBehindAReplica(t *testing.T) {
-	behind(t, func() time.Duration { return time.Second }, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		time.Sleep(time.Minute)
+		service.SetOptions(tokenpatchtest.Options{ReplicaLag: 5 * time.Second})
 		for i := range 10 {
 			token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole(fmt.Sprint("role", i)))
 			require.NoError(t, err)
 			assert.Len(t, token.CustomRoleIDs.Or(nil), i+1)
 		}
 		assert.Equal(t, 10, service.Changes(idV2))
+		assert.Greater(t, service.RequestCount(), 30, "some reads were older")
 	})
 }
 
 // A read that is older than one before does not end an edit: here it would show the
 // token as desired.
 func TestEditTokenDoesNotBelieveOlderReads(t *testing.T) {
-	behind(t, lags(0, 45*time.Second), func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		old := older(service, 3)
 		writeAsOther(t, service, idV2, `[{"op": "replace", "path": "/name", "value": "other"}]`)
 		calls := 0
 		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
 			if calls++; calls == 1 {
 				writeAsOther(t, service, idV2, `[{"op": "replace", "path": "/name", "value": "another"}]`)
+				service.Inject(old)
 			}
-			return setName("old")(token)
+			return setName("before")(token)
 		})
 		require.NoError(t, err)
-		assert.Equal(t, "old", token.Name.Or(""))
+		assert.Equal(t, "before", token.Name.Or(""))
 		now, _ := service.V2(idV2)
-		assert.Contains(t, string(now), `"name":"old"`)
+		assert.Contains(t, string(now), `"name":"before"`)
 		assert.Equal(t, 3, service.Changes(idV2))
 	})
 }
 
 // Reads that stay older than what was seen settle nothing.
 func TestEditTokenWhoseReadsStayOlder(t *testing.T) {
-	first := true
-	lag := func() time.Duration {
-		if first {
-			first = false
-			return 0
-		}
-		return time.Hour
-	}
-	behind(t, lag, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		old := older(service, -1)
 		writeAsOther(t, service, idV2, `[{"op": "replace", "path": "/name", "value": "other"}]`)
-		service.Inject(tokenpatchtest.Fault{Match: isChange, Cut: tokenpatchtest.CutAfter})
+		service.Inject(tokenpatchtest.Fault{Match: isChange, Cut: tokenpatchtest.CutAfter}, tokenpatchtest.Fault{}, old)
 		start := time.Now()
-		_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName("old"))
+		_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName("before"))
 		assertOutcome(t, unknown, err)
 		require.ErrorContains(t, err, "for 10s each read was older than an earlier one")
 		assert.Less(t, time.Since(start), 15*time.Second)
+	})
+}
+
+// A success whose response broke off is read until a read shows it.
+func TestEditTokenReadsItsOwnChange(t *testing.T) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		service.Inject(tokenpatchtest.Fault{Match: isChange, Cut: tokenpatchtest.CutMiddle}, tokenpatchtest.Fault{}, older(service, 3))
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName("after"))
+		require.NoError(t, err)
+		assert.Equal(t, "after", token.Name.Or(""))
+	})
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		service.Inject(tokenpatchtest.Fault{Match: isChange, Cut: tokenpatchtest.CutMiddle}, tokenpatchtest.Fault{}, older(service, -1))
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName("after"))
+		assertOutcome(t, applied, err)
+		require.Error(t, err)
+		assert.Nil(t, token, "no read has shown it")
+	})
+}
+
+// On a connection that is out of step, a change gets the response to the read before
+// it, which shows that the change is still to be made.
+func TestChangesOutOfStep(t *testing.T) {
+	outOfStep := tokenpatchtest.Fault{Match: isChange, OutOfStep: true}
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		before, err := client.V2.GetToken(t.Context(), idV2)
+		require.NoError(t, err)
+		service.Inject(outOfStep)
+		_, err = client.V2.PatchToken(t.Context(), idV2, tokenpatch.NewPatch().SetName("after").Guard(*before))
+		assertOutcome(t, unknown, err)
+		require.ErrorContains(t, err, "the response is the token as it was before the change")
+	})
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		service.Inject(outOfStep)
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName("after"))
+		require.NoError(t, err)
+		assert.Equal(t, "after", token.Name.Or(""))
+		assert.Equal(t, 1, service.Changes(idV2))
+	})
+}
+
+// A service that stores the name without its blanks returns a token that the guarded
+// patch would change again. It is newer than the one that was read.
+func TestEditTokenOfANameWithBlanks(t *testing.T) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		service.SetOptions(tokenpatchtest.Options{Normalize: true})
+		for i := range 2 {
+			token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName(" before "))
+			require.NoError(t, err)
+			assert.Equal(t, "before", token.Name.Or(""))
+			assert.Equal(t, i+1, service.Changes(idV2))
+		}
 	})
 }
 
@@ -730,6 +729,8 @@ func TestEditTokenRefusedAndUnread(t *testing.T) {
 		assertOutcome(t, unknown, err)
 		assertAs[*tokenpatch.ForbiddenError](t, err)
 		assertAs[*tokenpatch.PatchFailedError](t, err)
+		require.ErrorContains(t, err, pathV2+": outcome unknown: 422 patch_failed: ")
+		require.ErrorContains(t, err, pathV2+": 403 forbidden: ")
 	})
 }
 
@@ -766,32 +767,13 @@ func TestEditTokenWhoseRolesChangeTheirOrder(t *testing.T) {
 	})
 }
 
-// withoutVersion is a service that cannot test /lastModified.
-func withoutVersion(next http.RoundTripper) roundTripper {
-	return func(r *http.Request) (*http.Response, error) {
-		if r.Body == nil {
-			return next.RoundTrip(r)
-		}
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return nil, err
-		}
-		if strings.Contains(string(body), `{"op":"test","path":"/lastModified"`) {
-			return respond(422, "application/json", `{"code": "patch_failed", "message": "no such path"}`), nil
-		}
-		r = r.Clone(r.Context())
-		r.Body = io.NopCloser(bytes.NewReader(body))
-		return next.RoundTrip(r)
-	}
-}
-
 func TestEditTokenOfAServiceThatCannotTestLastModified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		service, client := newPair(t, retries(once), func(c *tokenpatch.Config) {
-			c.HTTPClient = &http.Client{Transport: withoutVersion(c.HTTPClient.Transport)}
 			c.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		})
+		service.SetOptions(tokenpatchtest.Options{RefuseLastModifiedTest: true})
 		require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "name": "a"}`))
 		start := time.Now()
 		for _, role := range []string{"first", "second"} {
@@ -821,9 +803,8 @@ func TestEditTokenOfAServiceThatCannotTestLastModified(t *testing.T) {
 func TestEditTokenWithoutAGuard(t *testing.T) {
 	for _, cut := range []tokenpatchtest.Cut{tokenpatchtest.CutBefore, tokenpatchtest.CutAfter} {
 		synctest.Test(t, func(t *testing.T) {
-			service, client := newPair(t, func(c *tokenpatch.Config) {
-				c.HTTPClient = &http.Client{Transport: withoutVersion(c.HTTPClient.Transport)}
-			})
+			service, client := newPair(t) // four attempts: none of them may follow blindly
+			service.SetOptions(tokenpatchtest.Options{RefuseLastModifiedTest: true})
 			require.NoError(t, service.AddV2(`{"_id": "`+idV2+`"}`))
 			_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName("a"))
 			require.NoError(t, err)
@@ -854,38 +835,32 @@ func TestEditTokenRefusedForAnotherReason(t *testing.T) {
 // A read that is older than the caller's token settles nothing, even if it shows
 // what the patch makes.
 func TestSettleDoesNotBelieveOlderReads(t *testing.T) {
-	for name, test := range map[string]struct {
-		lags []time.Duration
-		want tokenpatch.Outcome
-		more int
-	}{
-		"one is older":    {[]time.Duration{0, 45 * time.Second}, unknown, 2},
-		"all are older":   {append([]time.Duration{0}, slices.Repeat([]time.Duration{time.Hour}, 20)...), unknown, 8},
-		"none is":         {nil, unknown, 1},
-		"older, and then": {[]time.Duration{0, time.Hour, time.Hour}, unknown, 3},
-	} {
-		t.Run(name, func(t *testing.T) {
-			behind(t, lags(test.lags...), func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
-				writeAsOther(t, service, idV2, `[{"op": "replace", "path": "/name", "value": "other"}]`)
-				before, err := client.V2.GetToken(t.Context(), idV2)
-				require.NoError(t, err)
-				require.Equal(t, "other", before.Name.Or(""))
-				sent := service.RequestCount()
-				outcome, token, err := client.V2.Settle(t.Context(), *before, tokenpatch.NewPatch().SetName("old"))
-				require.NoError(t, err)
-				assert.Equal(t, test.want.String(), outcome.String())
-				assert.Equal(t, test.more, service.RequestCount()-sent)
-				assert.NotNil(t, token)
-			})
+	for stale, reads := range map[int]int{0: 1, 1: 2, 7: 8, 8: 8, 20: 8} {
+		editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+			old := older(service, stale)
+			writeAsOther(t, service, idV2, `[{"op": "replace", "path": "/name", "value": "other"}]`)
+			before, err := client.V2.GetToken(t.Context(), idV2)
+			require.NoError(t, err)
+			if stale > 0 {
+				service.Inject(old)
+			}
+			sent := service.RequestCount()
+			outcome, token, err := client.V2.Settle(t.Context(), *before, tokenpatch.NewPatch().SetName("before"))
+			require.NoError(t, err)
+			assert.Equal(t, unknown, outcome)
+			assert.Equal(t, reads, service.RequestCount()-sent)
+			assert.NotNil(t, token)
 		})
 	}
-	behind(t, lags(0, time.Hour, time.Hour, time.Hour), func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		old := older(service, -1)
 		writeAsOther(t, service, idV2, `[{"op": "replace", "path": "/name", "value": "other"}]`)
 		before, err := client.V2.GetToken(t.Context(), idV2)
 		require.NoError(t, err)
+		service.Inject(old)
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		defer cancel()
-		outcome, _, err := client.V2.Settle(ctx, *before, tokenpatch.NewPatch().SetName("old"))
+		outcome, _, err := client.V2.Settle(ctx, *before, tokenpatch.NewPatch().SetName("before"))
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Equal(t, unknown, outcome)
 	})

@@ -53,6 +53,18 @@ func ExamplePatch_Guard() {
 	// replace /description "Deploys from CI"
 }
 
+func ExamplePatch_WithoutLastModified() {
+	var before tokenpatch.Token
+	if err := json.Unmarshal([]byte(exampleToken), &before); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(tokenpatch.NewPatch().SetRole(tokenpatch.RoleReader).Guard(before).WithoutLastModified())
+	// Output:
+	// test /role "writer"
+	// replace /role "reader"
+}
+
 func ExamplePatch_Apply() {
 	var before tokenpatch.Token
 	if err := json.Unmarshal([]byte(exampleToken), &before); err != nil {

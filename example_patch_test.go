@@ -190,3 +190,24 @@ func decoded(data string) (token tokenpatch.Token) {
 	}
 	return token
 }
+
+// A program that sends patches of others can hold them against a policy first.
+func ExamplePatch_Operations() {
+	var patch tokenpatch.Patch
+	if err := json.Unmarshal([]byte(`{"comment": "quarterly review", "patch": [{"op": "replace", "path": "/role", "value": "admin"}]}`), &patch); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, op := range patch.Operations() {
+		if op.Path == tokenpatch.PathRole && string(op.Value) == `"admin"` {
+			fmt.Printf("refused: %s of %s to %s\n", op.Op, op.Path, op.Value)
+		}
+	}
+	// Output: refused: replace of /role to "admin"
+}
+
+func ExamplePatch_CommentText() {
+	patch := tokenpatch.NewPatch().SetName("ci").Comment("quarterly review")
+	fmt.Println(patch.CommentText())
+	// Output: quarterly review
+}

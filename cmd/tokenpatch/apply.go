@@ -1,13 +1,15 @@
 package main
 
 import (
-	"cmp"
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
-	"path/filepath"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/term"
 
 	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/changefile"
@@ -15,10 +17,10 @@ import (
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// apply makes the changes of a file, or goes on with those of a run.
+// apply makes the changes of a file, or resumes a run.
 func apply(ctx context.Context, a *app) error {
 	if len(a.args) == 0 {
-		return a.goOn(ctx)
+		return a.resume(ctx)
 	}
 	if a.args[0] == "-" && a.runName == "" {
 		return usageError{"standard input has no name: want -run with one"}
@@ -28,9 +30,19 @@ func apply(ctx context.Context, a *app) error {
 		return err
 	}
 	defer file.Close()
-	a.runName = cmp.Or(a.runName, filepath.Base(file.Name))
+	if err := errors.Join(a.checkDigest(file), a.checkSize(file.Changes, file.Rows)); err != nil {
+		return err
+	}
 	config := a.config()
-	if _, err := a.clientFor(config, file); err != nil {
+	v1, v2 := needs(file)
+	if err := credentials(config, v1, v2); err != nil {
+		return err
+	}
+	if _, err := a.client(config); err != nil {
+		return err
+	}
+	before, err := a.startedBefore(file)
+	if err != nil {
 		return err
 	}
 	store, err := fleet.Open(ctx, a.db)
@@ -38,16 +50,127 @@ func apply(ctx context.Context, a *app) error {
 		return err
 	}
 	defer store.Close()
-	if err := a.addFile(ctx, store, file); err != nil {
+	proceed, err := a.begin(ctx, store, file, before)
+	if err != nil || !proceed {
 		return err
 	}
 	return a.work(ctx, store, config)
 }
 
-// goOn goes on with a run whose file is not given.
-func (a *app) goOn(ctx context.Context) error {
+// checkDigest refuses a file with another content than the one that was approved.
+func (a *app) checkDigest(file *changefile.File) error {
+	if a.digest == "" || strings.EqualFold(a.digest, file.Digest) {
+		return nil
+	}
+	return fmt.Errorf("%s has the sha256 %s, not the one of -digest: it is not what was approved", file.Name, file.Digest)
+}
+
+// begin makes the run of a file, or finds it, and reports whether there is anything to do.
+func (a *app) begin(ctx context.Context, store *fleet.Store, file *changefile.File, before *started) (proceed bool, err error) {
+	if err := before.check(ctx, a, store); err != nil {
+		return false, err
+	}
+	t, err := a.findTarget(ctx, store, file)
+	if err != nil {
+		return false, err
+	}
+	a.runName = t.name
+	isFinished := t.known && t.progress.Pending == 0
+	switch {
+	case isFinished && a.again:
+		return a.checkAgain(ctx, store)
+	case isFinished:
+		return false, a.finished(ctx, store, t)
+	case t.known:
+		fmt.Fprintf(a.stderr, "%s: resuming, %d of %d changes are decided\n", printable(t.name), t.progress.Total()-t.progress.Pending, t.progress.Total())
+		return true, nil
+	}
+	fmt.Fprintf(a.stderr, "%s: %s (sha256 %s)\n", printable(file.Name), rowsText(file), file.Digest)
+	if t.instead != "" {
+		fmt.Fprintf(a.stderr, "run %s is finished and has other changes: this run is %s\n", printable(t.instead), printable(t.name))
+	}
+	if !a.confirm(ctx, fmt.Sprintf("Apply %s", count(file.Changes, "change"))) {
+		return false, errors.New("nothing was sent")
+	}
+	return true, a.create(ctx, store, file, t)
+}
+
+// checkAgain makes the changes of a finished run pending again.
+func (a *app) checkAgain(ctx context.Context, store *fleet.Store) (proceed bool, err error) {
+	n, err := store.Again(ctx, a.runName)
+	if err != nil {
+		return false, err
+	}
+	if n == 0 {
+		return false, errors.New("there is nothing to check again: patches are for the tokens as they were; plan again")
+	}
+	fmt.Fprintf(a.stderr, "%s: checking %s again\n", printable(a.runName), count(n, "change"))
+	return true, nil
+}
+
+// rowsText is how much is in a file.
+func rowsText(file *changefile.File) string {
+	if file.Rows == file.Changes {
+		return count(file.Changes, "change")
+	}
+	return fmt.Sprintf("%s, and %s to skip", count(file.Changes, "change"), count(file.Rows-file.Changes, "row"))
+}
+
+// create adds the changes of a file to its run, and what else is kept of it.
+func (a *app) create(ctx context.Context, store *fleet.Store, file *changefile.File, t target) error {
+	if err := a.writeStarted(file, t); err != nil {
+		return err
+	}
+	if !t.exists { // a new run, or one that was deleted
+		if err := updateKept(ctx, store, t.name, func(k *kept) error { *k = newKept(); return nil }); err != nil {
+			return err
+		}
+	}
+	if err := keepNotes(ctx, store, t.name, file.Digest, file.All()); err != nil {
+		return err
+	}
+	_, err := store.Add(ctx, t.name, file.Edits(), fleet.AddOptions{Digest: file.Digest, More: a.add})
+	if errors.As(err, new(*fleet.OtherChangesError)) { // of a process that began at the same time
+		return otherChanges(t.name, file.Name)
+	}
+	if err != nil {
+		return err
+	}
+	return store.SetLabel(ctx, t.name, t.about.with(file).label())
+}
+
+// confirm asks once, if there is somebody to ask.
+func (a *app) confirm(ctx context.Context, question string) bool {
+	stdin, ok := a.stdin.(*os.File)
+	if a.yes || !ok || !term.IsTerminal(int(stdin.Fd())) || a.terminal == nil || !term.IsTerminal(int(a.terminal.Fd())) {
+		return true
+	}
+	fmt.Fprintf(a.stderr, "%s? [y/N] ", question)
+	answers := make(chan string, 1)
+	go func() {
+		answer, _ := bufio.NewReader(stdin).ReadString('\n')
+		answers <- answer
+	}()
+	select {
+	case answer := <-answers:
+		answer = strings.ToLower(strings.TrimSpace(answer))
+		return answer == "y" || answer == "yes"
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// finished reports a run that has nothing left to do.
+func (a *app) finished(ctx context.Context, store *fleet.Store, t target) error {
+	fmt.Fprintf(a.stderr, "%s is finished since %s; -again checks each token, and changes what has drifted\n",
+		printable(t.name), t.progress.Ended.Local().Format(time.DateTime))
+	return a.summary(ctx, store)
+}
+
+// resume resumes a run whose file is not given.
+func (a *app) resume(ctx context.Context) error {
 	if a.runName == "" {
-		return usageError{"want a FILE, or - for standard input, or -run to go on with a run"}
+		return usageError{"want a FILE, or - for standard input, or -run to resume a run"}
 	}
 	store, err := a.openStore(ctx)
 	if err != nil {
@@ -72,78 +195,66 @@ func (a *app) goOn(ctx context.Context) error {
 	return a.work(ctx, store, config)
 }
 
-// addFile adds the changes of a file to the run.
-func (a *app) addFile(ctx context.Context, store *fleet.Store, file *changefile.File) error {
-	p, err := store.Progress(ctx, a.runName)
-	if err != nil && !errors.As(err, new(*fleet.UnknownRunError)) {
-		return err
-	}
-	if p.Total() == 0 { // a new run, or one that was deleted and is made again
-		err := updateKept(ctx, store, a.runName, func(k *kept) error { *k = newKept(); return nil })
-		if err != nil {
-			return err
-		}
-	}
-	added, err := store.Add(ctx, a.runName, iter.Seq2[fleet.Change, error](file.All()), fleet.AddOptions{Digest: file.Digest, More: a.add})
-	if errors.As(err, new(*fleet.OtherChangesError)) {
-		return fmt.Errorf("run %q holds other changes than those of %s as it is now: want another -run, or -add", a.runName, file.Name)
-	}
-	if err == nil && added == 0 && p.Total() > 0 {
-		fmt.Fprintf(a.stderr, "%s: going on, %d of %d are decided\n", printable(a.runName), p.Total()-p.Pending, p.Total())
-	}
-	return err
-}
-
 // account is the account whose rate limit all runs of one Postgres database share.
 const account = "tokenpatch"
 
-// work works on the run, and shows how far it is.
+// work works on the run, and shows its progress.
 func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Config) error {
-	seen, shown := newTraffic(), a.progressView()
+	seen := newTraffic()
 	config.Hooks = seen.hooks()
+	config.V2.Share = float64(a.share)
 	if isPostgres(a.db) { // other machines may work on this run, and on others
 		config.Budget, config.V1.Account, config.V2.Account = store, account, account
 	}
-	w := &watcher{store: store, run: a.runName, traffic: seen, views: []view{shown}}
+	w := &watcher{store: store, run: a.runName, traffic: seen}
 	if a.http != "" {
-		if err := a.serve(ctx, w); err != nil {
+		server, err := a.serve(ctx, w)
+		if err != nil {
 			return err
 		}
+		defer server.Close()
+		defer a.keepPage(ctx, server)
 	}
 	options, err := a.telemetry.Run(fleet.Options{
-		Client: config, Workers: a.workers, StopAfter: a.stopAfter, ServiceTime: a.timeout, Logger: a.logger(),
+		Client: config, Workers: a.workers, StopAfter: float64(a.stopAfter), ServiceTime: a.timeout, Logger: a.logger(),
 	})
 	if err != nil {
 		return err
 	}
-	if above, ok := shown.(io.Writer); ok {
-		a.log.show(above)
-	}
+	w.view = a.progressView()
 	done := w.watch(ctx)
+	a.inFlight.Store(true)
 	err = store.Run(ctx, a.runName, options)
-	err = errors.Join(unexpected(ctx, err), done())
-	if err != nil {
+	a.inFlight.Store(false)
+	if err := errors.Join(unexpected(ctx, err), done()); err != nil {
 		return err
 	}
-	return a.summary(context.WithoutCancel(ctx), store)
+	return a.summary(ctx, store)
 }
 
 // serve has the run shown on a page.
-func (a *app) serve(ctx context.Context, w *watcher) (err error) {
+func (a *app) serve(ctx context.Context, w *watcher) (server *page.Server, err error) {
 	if w.earlier.Windows, w.earlier.Refused, err = keptRequests(ctx, w.store, w.run); err != nil {
-		return err
+		return nil, err
 	}
-	server, err := page.Listen(a.http, a.runName)
-	if err != nil {
-		return fmt.Errorf("-http: %w", err)
+	if server, err = page.Listen(a.http, a.runName); err != nil {
+		return nil, fmt.Errorf("-http: %w", err)
 	}
 	w.pages = append(w.pages, server)
 	fmt.Fprintf(a.stderr, "the page is at %s\n", server.URL)
-	return nil
+	return server, nil
 }
 
-// unexpected is the error of a run, but nil where the run was interrupted, as somebody asked, or stopped by itself, which the
-// summary tells.
+// keepPage keeps the page after the end of the run until an interrupt, if that was asked for.
+func (a *app) keepPage(ctx context.Context, server *page.Server) {
+	if !a.httpKeep || ctx.Err() != nil {
+		return
+	}
+	fmt.Fprintf(a.stderr, "the run is over; its page stays at %s until you press Ctrl-C\n", server.URL)
+	<-ctx.Done()
+}
+
+// unexpected is the error of a run, but nil if it was interrupted, or stopped by itself, which the summary reports.
 func unexpected(ctx context.Context, err error) error {
 	if ctx.Err() != nil && errors.Is(err, ctx.Err()) || errors.As(err, new(*fleet.StoppedError)) {
 		return nil
@@ -151,21 +262,22 @@ func unexpected(ctx context.Context, err error) error {
 	return err
 }
 
-// summary says how the run stands, and returns the exit status by it.
+// summary prints the state of the run and what to do next, and returns the exit status by it.
 func (a *app) summary(ctx context.Context, store *fleet.Store) error {
-	p, err := store.Progress(ctx, a.runName)
+	p, err := store.Progress(context.WithoutCancel(ctx), a.runName)
 	if err != nil {
 		return err
 	}
 	writeProgress(a.stdout, p)
+	run := printable(p.Run)
 	if p.NotApplied+p.Unknown > 0 {
-		fmt.Fprintf(a.stdout, "tokenpatch report -run %s tells why\n", printable(a.runName))
-	}
-	if p.Stopped != "" && p.Pending > 0 && p.NotApplied > 0 {
-		fmt.Fprintf(a.stdout, "tokenpatch retry -run %s -outcome not_applied puts back what was refused\n", printable(a.runName))
+		fmt.Fprintf(a.stdout, "next: tokenpatch report -run %s, for the reasons and what to do\n", run)
 	}
 	if p.Pending > 0 {
-		fmt.Fprintln(a.stdout, "the same command goes on with what is pending")
+		fmt.Fprintf(a.stdout, "next: tokenpatch apply -run %s, to resume\n", run)
+	}
+	if p.Pending > 0 && context.Cause(ctx) == errInterrupted {
+		return exitStatus(exitInterrupted)
 	}
 	return exitOf(p)
 }

@@ -1,12 +1,15 @@
 package main_test
 
 import (
+	"crypto/sha256"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -40,39 +43,41 @@ func TestApplyAndReport(t *testing.T) {
 	s := newShell(t)
 	s.mixed()
 	e := s.run(3, "apply", "mixed.jsonl")
-	assert.Equal(t, "mixed.jsonl: 6 changes: 5 applied, 1 not applied, 0 unknown, 0 pending\ntokenpatch report -run mixed.jsonl tells why\n", e.stdout)
+	assert.Equal(t, "mixed: 6 changes: 5 applied, 1 not applied, 0 unknown, 0 pending\nnext: tokenpatch report -run mixed, for the reasons and what to do\n", e.stdout)
 	for id, changes := range map[string]int{"token0": 1, "token1": 1, v1Token: 1, "token2": 1, "token3": 0} {
 		assert.Equal(t, changes, s.service.Changes(id), id)
 	}
 	token, _ := s.service.V2("token2")
 	assert.JSONEq(t, `["ops"]`, string(members(t, token)["customRoleIds"]))
-	assert.JSONEq(t, `{"comment":"quarterly review","patch":[{"op":"test","path":"/role","value":"writer"},{"op":"replace","path":"/role","value":"reader"}]}`,
+	assert.Regexp(t, `^{"comment":"quarterly review","patch":\[{"op":"test","path":"/role","value":"writer"},.*{"op":"replace","path":"/role","value":"reader"}\]}$`,
 		string(s.service.History("token0")[0].Body))
 
-	records, err := csv.NewReader(strings.NewReader(s.run(3, "report", "-format", "csv").stdout)).ReadAll()
+	records, err := csv.NewReader(strings.NewReader(s.run(0, "report", "-format", "csv").stdout)).ReadAll()
 	require.NoError(t, err)
-	assert.Equal(t, strings.Split("api,id,outcome,attempts,status,code,error,started,ended", ","), records[0])
+	assert.Equal(t, strings.Split("api,id,name,outcome,change,comment,attempts,reason,status,code,error,started,ended", ","), records[0])
 	var ids []string
 	for _, record := range records[1:] {
 		ids = append(ids, record[1])
-		_, err := time.Parse(time.RFC3339, record[8])
+		_, err := time.Parse(time.RFC3339, record[12])
 		assert.NoError(t, err)
 	}
 	assert.Equal(t, []string{"token0", "token1", v1Token, "token2", "token3", "nobody"}, ids)
-	assert.Equal(t, []string{"v2", "token3", "applied", "0"}, records[5][:4])
-	assert.Equal(t, []string{"v2", "nobody", "not_applied", "0", "404", "not_found"}, records[6][:6])
+	assert.Equal(t, []string{"v2", "token3", "", "applied", "", "", "0", ""}, records[5][:8])
+	assert.Equal(t, []string{"v2", "nobody", "", "not_applied", `role: (not known) → "reader"`, "", "0", "no such token", "404", "not_found"}, records[6][:10])
+	assert.Equal(t, []string{"v2", "token0", "ci 0", "applied", `role: "writer" → "reader"`, "quarterly review", "1", ""}, records[1][:8])
 
-	lines := strings.Split(strings.TrimSpace(s.run(3, "report", "-format", "json").stdout), "\n")
+	lines := strings.Split(strings.TrimSpace(s.run(0, "report", "-format", "json").stdout), "\n")
 	require.Len(t, lines, 6)
 	var first struct{ API, ID, Outcome string }
 	require.NoError(t, json.Unmarshal([]byte(lines[2]), &first))
 	assert.Equal(t, "v1 "+v1Token+" applied", first.API+" "+first.ID+" "+first.Outcome)
-	assert.Contains(t, s.run(3, "report").stdout, "not applied  v2  nobody ")
-	assert.Contains(t, s.run(3, "status").stdout, "5 applied, 1 not applied")
+	assert.Contains(t, s.run(3, "report", "-detailed-exitcode").stdout, "not applied  v2  nobody  no such token  20")
+	assert.Contains(t, s.run(0, "status").stdout, "5 applied, 1 not applied")
 
 	before := s.service.RequestCount()
 	e = s.run(3, "apply", "mixed.jsonl")
-	assert.Contains(t, e.stderr, "going on, 6 of 6 are decided")
+	assert.Contains(t, e.stderr, "mixed is finished since 20")
+	assert.Contains(t, e.stdout, "5 applied, 1 not applied")
 	assert.Equal(t, before, s.service.RequestCount(), "nothing is sent again")
 }
 
@@ -88,8 +93,8 @@ func TestRetry(t *testing.T) {
 	s.run(3, "apply", "mixed.jsonl")
 	require.NoError(t, s.service.AddV2(`{"_id":"nobody","name":"late","role":"writer"}`))
 	assert.Contains(t, s.run(0, "retry").stdout, "1 changes are pending again")
-	s.run(3, "status")
-	assert.Contains(t, s.run(0, "apply", "-run", "mixed.jsonl").stdout, "6 applied")
+	s.run(0, "status")
+	assert.Contains(t, s.run(0, "apply", "-run", "mixed").stdout, "6 applied")
 	assert.Equal(t, 1, s.service.Changes("nobody"))
 	assert.Equal(t, 1, s.service.Changes("token0"))
 }
@@ -107,10 +112,10 @@ func TestStandardInputNeedsARun(t *testing.T) {
 // What is wrong with a file is told before anything is sent, stored or made.
 func TestMistakesInAFile(t *testing.T) {
 	s := newShell(t)
-	s.file("wrong.csv", "id,role\na,x\na,y\nb,\n")
+	s.file("wrong.csv", "id,name\na,x\na,y\nb,\n")
 	e := s.run(1, "apply", "wrong.csv")
 	assert.Equal(t, `tokenpatch apply: wrong.csv: line 3: id: "a": want each token once: line 2 has it too
-tokenpatch apply: wrong.csv: line 4: want: empty: want at least one field that is set or null, or a custom role
+tokenpatch apply: wrong.csv: line 4: no setting in this row: want a value in at least one column, or null to remove what is there
 `, e.stderr)
 	assert.Zero(t, s.service.RequestCount())
 	assert.NoFileExists(t, filepath.Join(s.dir, "tokenpatch.db"))
@@ -120,23 +125,110 @@ tokenpatch apply: wrong.csv: line 4: want: empty: want at least one field that i
 	assert.NoFileExists(t, filepath.Join(s.dir, "tokenpatch.db"))
 }
 
-func TestARunKeepsItsFile(t *testing.T) {
+// The name of a finished run is free for other changes; a run that is not finished keeps it.
+func TestNamesOfRuns(t *testing.T) {
 	s := newShell(t)
-	s.tokens(3)
-	s.file("a.jsonl", `{"api":"v2","id":"token0","want":{"role":"reader"}}`)
+	s.tokens(4)
+	change := func(id, role string) string { return `{"api":"v2","id":"` + id + `","want":{"role":"` + role + `"}}` }
+	s.file("a.jsonl", change("token0", "reader"))
 	s.run(0, "apply", "a.jsonl")
-	s.file("a.jsonl", `{"api":"v2","id":"token1","want":{"role":"reader"}}`)
-	e := s.run(1, "apply", "a.jsonl")
-	assert.Contains(t, e.stderr, `run "a.jsonl" holds other changes than those of a.jsonl as it is now`)
-	assert.Zero(t, s.service.Changes("token1"))
-	s.run(0, "apply", "-add", "a.jsonl")
+	e := s.run(0, "apply", "a.jsonl")
+	assert.Regexp(t, `^a is finished since 20\d\d-\d\d-\d\d \d\d:\d\d:\d\d; -again checks each token, and changes what has drifted\n$`, e.stderr)
+	assert.Equal(t, "a: 1 change: 1 applied, 0 not applied, 0 unknown, 0 pending\n", e.stdout)
+
+	s.file("a.jsonl", change("token1", "reader"))
+	e = s.run(0, "apply", "a.jsonl")
+	assert.Contains(t, e.stderr, "run a is finished and has other changes: this run is a-2\n")
+	assert.Contains(t, e.stdout, "a-2: 1 change: 1 applied")
 	assert.Equal(t, 1, s.service.Changes("token1"))
+	assert.Contains(t, s.run(0, "apply", "a.jsonl").stderr, "a-2 is finished since")
+	assert.Contains(t, s.run(2, "report").stderr, "want -run with one of a, a-2")
+
+	s.service.Inject(tokenpatchtest.Fault{Match: patches, Times: -1, Delay: time.Hour})
+	s.file("a.jsonl", change("token3", "admin"))
+	p := s.start("", "apply", "-run", "b", "a.jsonl")
+	s.until(func() bool {
+		return slices.ContainsFunc(s.service.Requests(), func(r tokenpatchtest.Request) bool { return r.Status == 0 })
+	})
+	require.NoError(t, p.Process.Kill())
+	_ = p.Wait()
+	s.file("a.jsonl", change("token2", "reader"))
+	assert.Contains(t, s.run(1, "apply", "-run", "b", "a.jsonl").stderr, `run "b" has other changes than a.jsonl, and is not finished: want another name with -run, or -add to add to it`)
+	s.service.ClearFaults()
+	assert.Contains(t, s.run(0, "apply", "-add", "-run", "b", "-timeout", "1s", "a.jsonl").stdout, "b: 2 changes: 2 applied")
+	s.file("a.jsonl", change("token2", "admin"))
+	assert.Contains(t, s.run(1, "apply", "-add", "-run", "b", "a.jsonl").stderr, "token2")
+}
+
+// A finished run is checked again if that is asked for: what has drifted is changed.
+func TestAgain(t *testing.T) {
+	s := newShell(t)
+	s.tokens(2)
+	s.file("a.jsonl", `{"id":"token0","want":{"role":"reader"}}{"id":"token1","want":{"role":"reader"}}`)
+	s.run(0, "plan", "-o", "approved.jsonl", "a.jsonl")
 	s.run(0, "apply", "a.jsonl")
-	s.file("a.jsonl", `{"api":"v2","id":"token1","want":{"role":"admin"}}`)
-	assert.Contains(t, s.run(1, "apply", "-add", "a.jsonl").stderr, "token1")
-	s.file("a.jsonl", `{"api":"v2","id":"token2","want":{"role":"admin"}}`)
-	s.run(0, "apply", "a.jsonl", "-run", "b")
-	assert.Contains(t, s.run(2, "report").stderr, "want -run with one of a.jsonl, b")
+	require.NoError(t, s.service.AddV2(`{"_id":"token1","name":"ci","role":"admin"}`))
+	e := s.run(0, "apply", "-again", "a.jsonl")
+	assert.Contains(t, e.stderr, "a: checking 2 changes again\n")
+	assert.Equal(t, []int{1, 2}, []int{s.service.Changes("token0"), s.service.Changes("token1")})
+	s.run(3, "apply", "approved.jsonl")
+	assert.Contains(t, s.run(1, "apply", "-again", "approved.jsonl").stderr, "there is nothing to check again: patches are for the tokens as they were; plan again")
+}
+
+// What is applied is what was approved, and no more than expected.
+func TestApplyChecksWhatItIsGiven(t *testing.T) {
+	s := newShell(t)
+	s.many(4)
+	s.run(0, "plan", "-o", "approved.jsonl", "many.jsonl")
+	sum := fmt.Sprintf("%x", sha256.Sum256([]byte(s.text("approved.jsonl"))))
+	e := s.run(1, "apply", "-digest", strings.Repeat("0", 64), "approved.jsonl")
+	assert.Contains(t, e.stderr, "approved.jsonl has the sha256 "+sum+", not the one of -digest: it is not what was approved")
+	assert.Contains(t, s.run(1, "apply", "-max-changes", "3", "approved.jsonl").stderr, "4 changes are more than -max-changes 3: nothing was saved or sent")
+	assert.Contains(t, s.run(1, "apply", "-max-percent", "50%", "approved.jsonl").stderr, "4 changes of 4 rows are more than -max-percent 50%")
+	assert.NoFileExists(t, filepath.Join(s.dir, "tokenpatch.db"))
+	assert.Equal(t, 4, s.service.RequestCount(), "the plan's")
+	e = s.run(0, "apply", "-digest", strings.ToUpper(sum), "-max-changes", "4", "-share", "50%", "approved.jsonl")
+	assert.Contains(t, e.stderr, "approved.jsonl: 4 changes (sha256 "+sum+")\n")
+}
+
+// On a terminal apply asks once.
+func TestApplyAsks(t *testing.T) {
+	s := newShell(t)
+	s.many(2)
+	for answer, status := range map[string]int{"n\r": 1, "\r": 1, "\x03": 130} {
+		written, got := s.answered(answer, "apply", "many.jsonl")
+		assert.Equal(t, status, got, written)
+		assert.Contains(t, written, "Apply 2 changes")
+		assert.Zero(t, s.service.RequestCount())
+		assert.NoFileExists(t, filepath.Join(s.dir, "many.jsonl.started"))
+	}
+	written, status := s.answered("Yes\r", "apply", "many.jsonl")
+	assert.Zero(t, status, written)
+	assert.Equal(t, 2, s.changed(2))
+	s.terminal("apply", "-yes", "-run", "other", "many.jsonl") // nobody answers
+}
+
+// A database that is missing is noticed: some of the changes may have been made.
+func TestAMissingDatabase(t *testing.T) {
+	s := newShell(t)
+	s.many(2)
+	s.run(0, "plan", "-o", "approved.jsonl", "many.jsonl")
+	s.run(0, "apply", "approved.jsonl")
+	assert.FileExists(t, filepath.Join(s.dir, "approved.jsonl.started"))
+	in := func(name string) string { return filepath.Join(s.dir, name) }
+	require.NoError(t, os.Rename(in("tokenpatch.db"), in("moved.db")))
+	lost := regexp.MustCompile(`approved.jsonl.started: the changes were started before, at 20\d\d-.*, and the run "approved" is not in .*; some of them may have been made: want -db /.*/tokenpatch.db, or -fresh`)
+	assert.Regexp(t, lost, s.run(1, "apply", "approved.jsonl").stderr)
+	assert.NoFileExists(t, in("tokenpatch.db"), "no other database is made in its place")
+	s.file("other.jsonl", `{"id":"token0","want":{"role":"admin"}}`)
+	s.run(0, "apply", "other.jsonl")
+	assert.Regexp(t, lost, s.run(1, "apply", "approved.jsonl").stderr, "a database without the run")
+	assert.Contains(t, s.run(0, "apply", "-db", "moved.db", "approved.jsonl").stderr, "approved is finished since")
+	before := s.changed(2)
+	s.run(3, "apply", "-fresh", "approved.jsonl") // the patches are guarded
+	assert.Equal(t, before, s.changed(2))
+	s.file("approved.jsonl.started", "nonsense")
+	assert.Contains(t, s.run(1, "apply", "approved.jsonl").stderr, "want what tokenpatch apply wrote, or -fresh")
 }
 
 // A run that is made again after it was deleted shows nothing of the one before.
@@ -176,12 +268,12 @@ func TestCredentials(t *testing.T) {
 	}
 	s.file("many.jsonl", many.String())
 	e := s.run(3, "apply", "many.jsonl")
-	assert.Contains(t, e.stdout, "it stopped: the credential was refused 5 times in a row")
+	assert.Contains(t, e.stdout, "stopped: the credential was refused 5 times in a row")
 	assert.Less(t, s.service.RequestCount(), 30)
 	s.service.SetCredentials(tokenpatchtest.APIKey, tokenpatchtest.AccessToken)
 	s.run(0, "retry")
 	all, s.env = s.env, s.env[:3]
-	assert.Contains(t, s.run(1, "apply", "-run", "many.jsonl").stderr, ` of run "many.jsonl" is a token of V2: want LAUNCHDARKLY_ACCESS_TOKEN`)
+	assert.Contains(t, s.run(1, "apply", "-run", "many").stderr, ` of run "many.jsonl" is a token of V2: want LAUNCHDARKLY_ACCESS_TOKEN`)
 	s.env = all
 	s.run(0, "apply", "many.jsonl")
 }
@@ -189,19 +281,23 @@ func TestCredentials(t *testing.T) {
 func TestUsage(t *testing.T) {
 	s := newShell(t)
 	for want, args := range map[string][]string{
-		"there is no such command: want one of plan, apply": {"aply"},
+		"no such command; did you mean apply?":             {"aply"},
+		"no such command: want one of plan, apply, status": {"delete"},
+		"no such flag: -worker; did you mean -workers?":    {"apply", "-worker", "3", "a"},
+		`-format "cvs"; did you mean csv?`:                 {"report", "-format", "cvs"},
+		"-stop-after: want a part of the whole, such as":   {"apply", "-stop-after", "110%", "a"},
 		"want a FILE":                                               {"apply"},
 		"want either a FILE or -revert":                             {"plan"},
-		`"b": want one FILE after the flags`:                        {"apply", "a", "b"},
+		`"b": want FILE after the flags`:                            {"apply", "a", "b"},
 		`"a": want nothing after the flags`:                         {"status", "a"},
-		"flag provided but not defined: -x: tokenpatch apply -h":    {"apply", "-x"},
+		"no such flag: -x; tokenpatch apply -h lists them":          {"apply", "-x"},
 		"-workers 2000: want 1 to 1000":                             {"apply", "-workers", "2000", "a"},
 		"-workers 0: want 1 to 1000":                                {"apply", "-workers", "0", "a"},
 		"-timeout 0s: want a time such as 30s":                      {"plan", "-timeout", "0", "a"},
 		`-progress "fast": want one of auto, bar, plain, none`:      {"apply", "-progress", "fast", "a"},
 		`-format "xml": want one of text, csv, json, html`:          {"report", "-format", "xml"},
 		`-outcome "applied": want one of not_applied, unknown`:      {"retry", "-outcome", "applied"},
-		"-stop-after 1: want a share such as 0.1, less than 1":      {"apply", "-stop-after", "1", "a"},
+		"-stop-after 100%: want less than all, such as 10%":         {"apply", "-stop-after", "100%", "a"},
 		"-http \":8080\": want a loopback address":                  {"apply", "-http", ":8080", "a"},
 		"-http \"example.com:80\": want a loopback address":         {"apply", "-http", "example.com:80", "a"},
 		"-db mysql://...: want a file, or a URL that begins with p": {"status", "-db", "mysql://a/b"},
@@ -235,7 +331,7 @@ func TestHelpFitsAScreen(t *testing.T) {
 	}
 }
 
-// An interrupt waits for what was sent; the same command then goes on.
+// An interrupt waits for what was sent; the same command then resumes.
 func TestInterrupt(t *testing.T) {
 	s := newShell(t)
 	s.many(60)
@@ -244,9 +340,9 @@ func TestInterrupt(t *testing.T) {
 	s.until(func() bool { return s.changed(60) > 6 })
 	require.NoError(t, p.Process.Signal(os.Interrupt))
 	e := p.end()
-	assert.Equal(t, 3, e.status, e.stderr)
-	assert.Contains(t, e.stderr, "stopping: waiting for what was sent")
-	assert.Contains(t, e.stdout, "the same command goes on with what is pending")
+	assert.Equal(t, 130, e.status, e.stderr)
+	assert.Contains(t, e.stderr, "tokenpatch apply: stopping: waiting for requests in flight; interrupt again to stop at once")
+	assert.Contains(t, e.stdout, "next: tokenpatch apply -run many, to resume\n")
 	assert.Contains(t, e.stdout, fmt.Sprintf("%d applied, 0 not applied, 0 unknown, %d pending", s.changed(60), 60-s.changed(60)), "the report is true at once")
 	s.service.SetLatency(0)
 	s.run(0, "apply", "many.jsonl")
@@ -265,7 +361,7 @@ func TestSecondInterrupt(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	require.NoError(t, p.Process.Signal(syscall.SIGINT))
 	began := time.Now()
-	assert.Equal(t, 3, p.end().status)
+	assert.Equal(t, 130, p.end().status)
 	assert.Less(t, time.Since(began), 5*time.Second)
 }
 

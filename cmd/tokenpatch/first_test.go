@@ -24,15 +24,15 @@ func TestFirstSteps(t *testing.T) {
 
 	s.file("x.jsonl", `{"api":"v2","id":"token0","want":{"role":"reader"}}
 {"api":"v2","id":"nobody","want":{"role":"reader"}}`)
-	assert.Contains(t, s.run(3, "apply", "x.jsonl").stdout, "\ntokenpatch report -run x.jsonl tells why\n")
-	assert.Contains(t, s.run(3, "report", "-run", "x.jsonl").stdout, "404")
+	assert.Contains(t, s.run(3, "apply", "x.jsonl").stdout, "\nnext: tokenpatch report -run x, for the reasons and what to do\n")
+	assert.Contains(t, s.run(0, "report", "-run", "x").stdout, "404")
 	assert.Contains(t, s.run(1, "report", "-o", "none/x.html").stderr, "-o none/x.html: no such file or directory")
 	s.env = append(s.env, "LAUNCHDARKLY_API_HOST=http://example.com")
 	assert.Contains(t, s.run(1, "list").stderr, `tokenpatch list: LAUNCHDARKLY_API_HOST: "http://example.com": want https`)
 	s.env = s.env[:len(s.env)-1]
 	s.run(0, "retry")
-	s.run(3, "apply", "-run", "x.jsonl")
-	assert.Equal(t, "x.jsonl: there is nothing to put back\n", s.run(0, "retry", "-outcome", "unknown").stdout)
+	s.run(3, "apply", "-run", "x")
+	assert.Equal(t, "x: there is nothing to put back\n", s.run(0, "retry", "-outcome", "unknown").stdout)
 }
 
 // A service that cannot be reached is named while the run waits for it.

@@ -14,7 +14,7 @@ import (
 )
 
 // The process is killed with kill -9 in the middle of a run, with requests in flight and connections that break. Then the
-// same command goes on, and the report is the service's own history.
+// same command resumes, and the report is the service's own history.
 func TestKillAndGoOn(t *testing.T) {
 	s := newShell(t)
 	const n = 120
@@ -34,7 +34,7 @@ func TestKillAndGoOn(t *testing.T) {
 	began := time.Now()
 	e := s.run(0, "apply", "-timeout", "1s", "-workers", "8", "many.jsonl")
 	t.Logf("the rest took %v", time.Since(began).Round(time.Second))
-	assert.Contains(t, e.stderr, "going on")
+	assert.Contains(t, e.stderr, "many: resuming, ")
 	assert.Contains(t, e.stdout, fmt.Sprintf("%d applied, 0 not applied, 0 unknown, 0 pending", n))
 	for i := range n {
 		assert.Equal(t, 1, s.service.Changes(fmt.Sprint("token", i)), i)

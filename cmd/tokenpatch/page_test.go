@@ -55,8 +55,8 @@ func TestPageOfARun(t *testing.T) {
 
 	require.NoError(t, s.service.AddV2(`{"_id":"token3","name":"late"}`))
 	s.run(0, "retry")
-	s.run(3, "apply", "-run", "many.jsonl") // another process, whose requests are on the page too
-	s.run(3, "report", "-format", "html", "-o", "report.html")
+	s.run(3, "apply", "-run", "many") // another process, whose requests are on the page too
+	s.run(0, "report", "-format", "html", "-o", "report.html")
 	browsertest.Do(t, ctx, chromedp.Navigate("file://"+filepath.Join(s.dir, "report.html")))
 	browsertest.Sees(t, ctx, 147, fmt.Sprintf(figure, "applied"))
 	browsertest.Sees(t, ctx, 3, "document.getElementById('failures').rows.length")

@@ -1,49 +1,85 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"cmp"
 	"context"
 	"encoding/csv"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
+	"iter"
+	"maps"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// line is what a report says of one change.
-type line struct {
-	API      string      `json:"api"`
-	ID       string      `json:"id"`
-	Outcome  fleet.State `json:"outcome"`
-	Attempts int         `json:"attempts"` // to change the token
-	Status   int         `json:"status,omitempty"`
-	Code     string      `json:"code,omitempty"`
-	Error    string      `json:"error,omitempty"`
-	Started  *time.Time  `json:"started,omitempty"`
-	Ended    *time.Time  `json:"ended,omitempty"`
+// stateSkipped is the outcome of a row of FILE for which nothing was to be done.
+const stateSkipped fleet.State = "skipped"
+
+// outcome is what a report has of one row of FILE.
+type outcome struct {
+	API         string       `json:"api"`
+	ID          string       `json:"id"`
+	Name        string       `json:"name,omitempty"`
+	Outcome     fleet.State  `json:"outcome"`
+	Differences []difference `json:"differences,omitempty"`
+	Comment     string       `json:"comment,omitempty"`
+	Attempts    int          `json:"attempts"` // to change the token
+	Reason      string       `json:"reason,omitempty"`
+	Status      int          `json:"status,omitempty"`
+	Code        string       `json:"code,omitempty"`
+	Error       string       `json:"error,omitempty"`
+	Started     *time.Time   `json:"started,omitempty"`
+	Ended       *time.Time   `json:"ended,omitempty"`
+	roles       map[string]string
 }
 
-func newLine(r fleet.Result) line {
-	api := "v2"
-	if r.Change.Update != nil {
-		api = "v1"
+// newOutcome is the outcome of a change, with what FILE has of it.
+func newOutcome(r fleet.Result, n note) (outcome, error) {
+	found, err := resultDifferences(r)
+	if err != nil {
+		return outcome{}, err
 	}
-	return line{
-		API: api, ID: r.Change.ID, Outcome: r.State, Attempts: r.Attempts, Status: r.Status, Code: r.Code, Error: r.Err,
-		Started: utc(r.Started), Ended: utc(r.Ended),
+	if r.Before != nil && n.Name == "" {
+		n.Name = r.Before.Name.Or("")
 	}
+	return outcome{
+		API: apiOf(r.Change), ID: r.Change.ID, Name: n.Name, Outcome: r.State, Differences: found, Comment: cmp.Or(n.Comment, commentOf(r.Change)),
+		Attempts: r.Attempts, Reason: reasonOf(r).text, Status: r.Status, Code: r.Code, Error: r.Err, Started: utc(r.Started), Ended: utc(r.Ended), roles: n.Roles,
+	}, nil
+}
+
+func apiOf(change fleet.Change) string {
+	if change.Update != nil {
+		return "v1"
+	}
+	return "v2"
+}
+
+// commentOf is the comment that a change has for the audit log.
+func commentOf(change fleet.Change) string {
+	if change.Want != nil {
+		return change.Want.Comment
+	}
+	if change.Patch == nil {
+		return ""
+	}
+	var commented struct{ Comment string }
+	encoded, err := json.Marshal(change.Patch)
+	if err != nil || json.Unmarshal(encoded, &commented) != nil { // an array has no comment
+		return ""
+	}
+	return commented.Comment
 }
 
 // utc is a time in UTC; nil for the zero time.
@@ -55,8 +91,47 @@ func utc(t time.Time) *time.Time {
 	return &t
 }
 
-// writeReport tells what became of each change.
+// outcomes iterates over the rows of the files that a run was made from, in their order.
+func outcomes(ctx context.Context, store *fleet.Store, p fleet.Progress) iter.Seq2[outcome, error] {
+	return func(yield func(outcome, error) bool) {
+		next, stop := iter.Pull2(store.Results(ctx, p.Run))
+		defer stop()
+		result, err, more := next()
+		one := func(n note) bool {
+			o, decodeErr := newOutcome(result, n)
+			if err := cmp.Or(err, decodeErr); err != nil {
+				yield(outcome{}, err)
+				return false
+			}
+			result, err, more = next()
+			return yield(o, nil)
+		}
+		for _, digest := range aboutRun(p).Digests {
+			for n, noteErr := range keptNotes(ctx, store, p.Run, digest) {
+				switch {
+				case noteErr != nil:
+					yield(outcome{}, noteErr)
+					return
+				case n.Skip != "":
+					if !yield(outcome{API: n.API, ID: n.ID, Name: n.Name, Comment: n.Comment, Outcome: stateSkipped, Reason: n.Skip}, nil) {
+						return
+					}
+				case more && err == nil && (n.ID != result.Change.ID || n.API != apiOf(result.Change)): // the run had it already
+				case more && !one(n):
+					return
+				}
+			}
+		}
+		for more && one(note{}) {
+		}
+	}
+}
+
+// writeReport reports the outcome of each row.
 func writeReport(ctx context.Context, a *app) error {
+	if err := a.checkOutput(); err != nil {
+		return err
+	}
 	store, run, err := a.openRun(ctx)
 	if err != nil {
 		return err
@@ -67,93 +142,71 @@ func writeReport(ctx context.Context, a *app) error {
 		return err
 	}
 	err = a.output(func(w io.Writer) error {
+		if a.format == "csv" || a.format == "json" {
+			return writeRows(w, a.format, outcomes(ctx, store, p))
+		}
+		s, err := summarize(ctx, store, p)
+		if err != nil {
+			return err
+		}
 		if a.format == "html" {
-			return writePage(ctx, w, store, p)
+			return s.writePage(ctx, printableWriter{w}, store)
 		}
-		write, flush := formats[a.format](w)
-		for result, err := range store.Results(ctx, run) {
-			if err != nil {
-				return err
-			}
-			if err := write(newLine(result)); err != nil {
-				return err
-			}
-		}
-		return flush()
+		return s.writeText(w, a.paint(), outcomes(ctx, store, p))
 	})
-	if err != nil {
+	if err != nil || !a.detailed {
 		return err
 	}
 	return exitOf(p)
 }
 
-// output writes to what -o names, whole or not at all, or to standard output.
-func (a *app) output(write func(io.Writer) error) (err error) {
-	if a.out == "" {
-		w := bufio.NewWriter(a.stdout)
-		return cmp.Or(write(w), w.Flush())
+// writeRows writes a line for each row, for programs.
+func writeRows(w io.Writer, format string, rows iter.Seq2[outcome, error]) error {
+	table := csv.NewWriter(w)
+	write := func(o outcome) error { return writeJSON(w, o) }
+	if format == "csv" {
+		write = func(o outcome) error { return table.Write(cells(o)) }
+		_ = table.Write([]string{"api", "id", "name", "outcome", "change", "comment", "attempts", "reason", "status", "code", "error", "started", "ended"}) // Error has it
 	}
-	file, err := os.CreateTemp(filepath.Dir(a.out), ".tokenpatch-*")
-	if err != nil {
-		return fmt.Errorf("-o %s: %w", a.out, errors.Unwrap(err)) // the error has the name of another file
-	}
-	defer func() {
+	for o, err := range rows {
+		if err == nil {
+			err = write(o)
+		}
 		if err != nil {
-			_ = os.Remove(file.Name())
+			return err
 		}
-	}()
-	w := bufio.NewWriter(file)
-	if err := cmp.Or(write(w), w.Flush(), file.Sync(), file.Close()); err != nil {
-		_ = file.Close()
-		return err
 	}
-	return os.Rename(file.Name(), a.out)
+	table.Flush()
+	return table.Error()
 }
 
-// formats are the reports that have a line for each change.
-var formats = map[string]func(io.Writer) (write func(line) error, flush func() error){
-	"text": func(w io.Writer) (func(line) error, func() error) {
-		return func(l line) error { return writeText(w, l) }, func() error { return nil }
-	},
-	"csv": func(w io.Writer) (func(line) error, func() error) {
-		c := csv.NewWriter(w)
-		_ = c.Write([]string{"api", "id", "outcome", "attempts", "status", "code", "error", "started", "ended"}) // Flush tells
-		return func(l line) error { return c.Write(cells(l)) }, func() error { c.Flush(); return c.Error() }
-	},
-	"json": func(w io.Writer) (func(line) error, func() error) {
-		return func(l line) error { return writeJSON(w, l) }, func() error { return nil }
-	},
-}
+// formula is the start of a formula: at the start of a cell, or behind what some spreadsheets take for a separator.
+var formula = regexp.MustCompile(`(^|[;|])([\s"']*)([=+\-@＝＋－＠])`)
 
-func writeText(w io.Writer, l line) error {
-	var why string
-	if l.Error != "" {
-		why = "  " + printable(l.Error)
-	}
-	attempts := "attempts"
-	if l.Attempts == 1 {
-		attempts = "attempt"
-	}
-	_, err := fmt.Fprintf(w, "%-11s  %s  %-24s  %d %s%s\n", strings.ReplaceAll(string(l.Outcome), "_", " "), l.API, printable(l.ID), l.Attempts, attempts, why)
-	return err
-}
-
-// cells are a line of CSV. What a spreadsheet would run as a formula begins with an apostrophe, which makes it a text.
-func cells(l line) []string {
+// cells are a row of CSV. What a spreadsheet would run as a formula begins with an apostrophe, which makes it a text.
+func cells(o outcome) []string {
 	status := ""
-	if l.Status != 0 {
-		status = strconv.Itoa(l.Status)
+	if o.Status != 0 {
+		status = strconv.Itoa(o.Status)
 	}
-	cells := []string{l.API, l.ID, string(l.Outcome), strconv.Itoa(l.Attempts), status, l.Code, l.Error, moment(l.Started), moment(l.Ended)}
-	for i, cell := range cells {
-		cell = printable(cell)
-		if cell != "" && strings.ContainsRune("=+-@", rune(cell[0])) {
-			cell = "'" + cell
+	var change []string
+	for _, d := range o.Differences {
+		for _, l := range d.lines(o.roles) {
+			change = append(change, l.Text)
 		}
-		cells[i] = cell
+	}
+	cells := []string{
+		o.API, o.ID, o.Name, string(o.Outcome), strings.Join(change, "; "), o.Comment, strconv.Itoa(o.Attempts), o.Reason, status, o.Code, o.Error,
+		moment(o.Started), moment(o.Ended),
+	}
+	for i, text := range cells {
+		cells[i] = cell(text)
 	}
 	return cells
 }
+
+// cell is a text that a spreadsheet does not run as a formula: an apostrophe before it makes it a text.
+func cell(text string) string { return formula.ReplaceAllString(printable(text), "$1$2'$3") }
 
 func moment(t *time.Time) string {
 	if t == nil {
@@ -162,39 +215,183 @@ func moment(t *time.Time) string {
 	return t.Format(time.RFC3339)
 }
 
-// writeJSON writes a value as a line of JSON in which whatever a terminal would obey is escaped.
-func writeJSON(w io.Writer, value any) error {
+// encodeJSON encodes a value as a line of JSON in which &, < and > stand as themselves.
+func encodeJSON(value any) ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
+	err := encoder.Encode(value)
+	return b.Bytes(), err
+}
+
+// writeJSON writes a value as a line of JSON in which whatever a terminal would obey is escaped.
+func writeJSON(w io.Writer, value any) error {
+	encoded, err := encodeJSON(value)
+	if err != nil {
 		return err
 	}
-	out := make([]byte, 0, b.Len())
-	for _, r := range b.String() {
+	out := make([]byte, 0, len(encoded))
+	for _, r := range string(encoded) {
 		if unicode.IsPrint(r) || r == '\n' {
-			out = append(out, string(r)...)
+			out = utf8.AppendRune(out, r)
 			continue
 		}
 		for _, unit := range utf16.Encode([]rune{r}) {
 			out = fmt.Appendf(out, `\u%04x`, unit)
 		}
 	}
-	_, err := w.Write(out)
+	_, err = w.Write(out)
 	return err
 }
 
-// writePage writes the page of a run, frozen.
-func writePage(ctx context.Context, w io.Writer, store *fleet.Store, p fleet.Progress) error {
-	run, err := details(ctx, store, p.Run)
+// reportSummary is what a report has in front of its rows.
+type reportSummary struct {
+	progress fleet.Progress
+	about    about
+	total    int
+	states   map[fleet.State]int
+	reasons  map[reason]int
+}
+
+// summarize counts the rows of a run by outcome, and those that failed by reason.
+func summarize(ctx context.Context, store *fleet.Store, p fleet.Progress) (*reportSummary, error) {
+	s := &reportSummary{progress: p, about: aboutRun(p), states: map[fleet.State]int{}, reasons: map[reason]int{}}
+	for result, err := range store.Results(ctx, p.Run) {
+		if err != nil {
+			return nil, err
+		}
+		s.total++
+		s.states[result.State]++
+		if why := reasonOf(result); why.text != "" {
+			s.reasons[why]++
+		}
+	}
+	s.states[stateSkipped] = s.about.Skipped
+	s.total += s.about.Skipped
+	return s, nil
+}
+
+// failures are the reasons, the most frequent first.
+func (s *reportSummary) failures() []reason {
+	return slices.SortedFunc(maps.Keys(s.reasons), func(a, b reason) int {
+		return cmp.Or(s.reasons[b]-s.reasons[a], strings.Compare(a.text, b.text))
+	})
+}
+
+func (s *reportSummary) writeText(w io.Writer, paint paint, rows iter.Seq2[outcome, error]) error {
+	writeProgress(w, s.progress)
+	if len(s.reasons) > 0 {
+		fmt.Fprintf(w, "\n%s\n", paint.bold("What did not work, and what to do:"))
+	}
+	for _, why := range s.failures() {
+		fmt.Fprintf(w, "%6d  %s: %s\n", s.reasons[why], why.text, why.advice)
+		if command := why.command(s.progress.Run, s.about); command != "" {
+			fmt.Fprintf(w, "        %s\n", printable(command))
+		}
+	}
+	fmt.Fprintln(w)
+	for o, err := range rows {
+		if err != nil {
+			return err
+		}
+		o.writeText(w, paint)
+	}
+	return nil
+}
+
+var stateWords = strings.NewReplacer("_", " ")
+
+func (o outcome) writeText(w io.Writer, paint paint) {
+	word := fmt.Sprintf("%-11s", stateWords.Replace(string(o.Outcome)))
+	switch o.Outcome {
+	case fleet.StateApplied:
+		word = paint.green(word)
+	case fleet.StateNotApplied, fleet.StateUnknown:
+		word = paint.red(word)
+	}
+	fmt.Fprintf(w, "%s  %s  %s", word, o.API, printable(o.ID))
+	for _, part := range []string{o.Name, o.Reason, moment(o.Ended), o.attempts()} {
+		if part != "" {
+			fmt.Fprintf(w, "  %s", printable(part))
+		}
+	}
+	fmt.Fprintln(w)
+	for _, d := range o.Differences {
+		for _, l := range d.lines(o.roles) {
+			fmt.Fprintf(w, "    %s\n", paint.line(l))
+		}
+	}
+	for _, detail := range []struct{ name, text string }{{"comment: ", shownComment(o.API, o.Comment)}, {"", o.Error}} {
+		if detail.text != "" {
+			fmt.Fprintf(w, "    %s%s\n", detail.name, printable(detail.text))
+		}
+	}
+}
+
+func (o outcome) attempts() string {
+	if o.Attempts == 0 {
+		return ""
+	}
+	return count(o.Attempts, "attempt")
+}
+
+// writePage writes the report as a page.
+func (s *reportSummary) writePage(ctx context.Context, w io.Writer, store *fleet.Store) error {
+	run, err := details(ctx, store, s.progress.Run)
 	if err != nil {
 		return err
 	}
-	if run.Windows, run.Refused, err = keptRequests(ctx, store, p.Run); err != nil {
+	if run.Windows, run.Refused, err = keptRequests(ctx, store, s.progress.Run); err != nil {
 		return err
 	}
-	fill(&run, p)
-	return page.Write(w, run)
+	fill(&run, s.progress)
+	run.Failures = nil
+	list := page.List{Title: run.Name, Run: &run, Total: s.total, Facts: s.facts()}
+	for _, why := range s.failures() {
+		list.Groups = append(list.Groups, page.Group{Count: s.reasons[why], Text: why.text, Advice: why.advice, Command: why.command(run.Name, s.about)})
+	}
+	for _, state := range []fleet.State{fleet.StateApplied, fleet.StateNotApplied, fleet.StateUnknown, fleet.StatePending, stateSkipped} {
+		if n := s.states[state]; n > 0 {
+			list.States = append(list.States, page.State{Name: string(state), Words: stateWords.Replace(string(state)), Count: n})
+		}
+	}
+	var rowsErr error
+	list.Rows = func(yield func(page.Row) bool) {
+		for o, err := range outcomes(ctx, store, s.progress) {
+			if rowsErr = err; err != nil || !yield(o.row()) {
+				return
+			}
+		}
+	}
+	return cmp.Or(page.WriteList(w, list), rowsErr)
+}
+
+func (s *reportSummary) facts() []page.Fact {
+	facts := []page.Fact{{Name: "created", Value: s.progress.Created.UTC().Format(time.RFC3339)}}
+	if !s.progress.Ended.IsZero() {
+		facts = append(facts, page.Fact{Name: "ended", Value: s.progress.Ended.UTC().Format(time.RFC3339)})
+	}
+	for _, digest := range s.about.Digests {
+		facts = append(facts, page.Fact{Name: "sha256 of FILE", Value: digest})
+	}
+	return facts
+}
+
+// row is an outcome on a page.
+func (o outcome) row() page.Row {
+	return page.Row{
+		API: o.API, ID: o.ID, Name: o.Name, State: string(o.Outcome), Words: stateWords.Replace(string(o.Outcome)), Lines: pageLines(o.Differences, o.roles),
+		Comment: shownComment(o.API, o.Comment), Reason: o.Reason, Error: o.Error, When: moment(o.Ended), Attempts: o.Attempts,
+	}
+}
+
+func pageLines(differences []difference, roles map[string]string) (lines []page.Line) {
+	for _, d := range differences {
+		for _, l := range d.lines(roles) {
+			lines = append(lines, page.Line(l))
+		}
+	}
+	return lines
 }
 
 // details are the failures of a run, and the slowest of its changes.
@@ -215,9 +412,8 @@ func details(ctx context.Context, store *fleet.Store, name string) (run page.Run
 }
 
 func newChange(r fleet.Result) page.Change {
-	l := newLine(r)
 	return page.Change{
-		API: l.API, ID: l.ID, Outcome: string(l.Outcome), Attempts: l.Attempts, Status: l.Status, Code: l.Code, Error: l.Error,
+		API: apiOf(r.Change), ID: r.Change.ID, Outcome: string(r.State), Attempts: r.Attempts, Status: r.Status, Code: r.Code, Error: r.Err,
 		Seconds: max(0, r.Ended.Sub(r.Started).Seconds()),
 	}
 }

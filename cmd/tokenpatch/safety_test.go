@@ -25,25 +25,43 @@ func TestHostileTexts(t *testing.T) {
 	body = strings.NewReplacer(`\a`, `\u0007`, `\x1b`, `\u001b`).Replace(body)
 	s.service.Inject(tokenpatchtest.Fault{Times: -1, Status: http.StatusBadRequest, Header: http.Header{"Content-Type": {"application/json"}}, Body: body})
 	e := s.run(3, "apply", "x.jsonl")
-	texts := e.stdout + e.stderr + s.run(3, "plan", "x.jsonl").stdout
+	texts := e.stdout + e.stderr + s.run(0, "plan", "x.jsonl").stdout
 	for _, format := range []string{"text", "csv", "json"} {
-		texts += s.run(3, "report", "-format", format).stdout
+		texts += s.run(0, "report", "-format", format).stdout
 	}
 	for _, control := range []string{"\x1b", "\a", "\u202e", "\u009b"} {
 		assert.NotContains(t, texts, control)
 	}
-	records, err := csv.NewReader(strings.NewReader(s.run(3, "report", "-format", "csv").stdout)).ReadAll()
+	records, err := csv.NewReader(strings.NewReader(s.run(0, "report", "-format", "csv").stdout)).ReadAll()
 	require.NoError(t, err)
 	assert.Equal(t, "'=1+1", records[1][1])
-	assert.Equal(t, "'=code", records[1][5])
+	assert.Equal(t, "'=code", records[1][9])
 	for _, record := range records {
 		for _, cell := range record {
 			assert.False(t, cell != "" && strings.ContainsRune("=+-@", rune(cell[0])), cell)
 		}
 	}
-	page := s.run(3, "report", "-format", "html").stdout
+	page := s.run(0, "report", "-format", "html").stdout
 	assert.NotContains(t, page, "<script>alert")
 	assert.Contains(t, page, `\u003cscript\u003ealert(1)`)
+}
+
+// A spreadsheet set to semicolons finds other cells in a report: none of them is a formula either.
+func TestFormulasBehindSeparators(t *testing.T) {
+	s := newShell(t)
+	const evil = "x;=1+1; ＝2+2;+3;\t-4;@5|=6"
+	require.NoError(t, s.service.AddV2(`{"_id":"a","name":"`+strings.ReplaceAll(evil, "\t", `\t`)+`","role":"writer"}`))
+	s.file("x.jsonl", `{"id":"a","want":{"role":"reader"},"comment":"＝7"}`)
+	s.run(0, "apply", "x.jsonl")
+	report := s.run(0, "report", "-format", "csv").stdout
+	for _, separator := range ",;|" {
+		for _, line := range strings.Split(report, "\n") {
+			for _, cell := range strings.Split(line, string(separator)) {
+				cell = strings.TrimLeft(cell, "\" ")
+				assert.False(t, cell != "" && strings.ContainsRune("=+-@＝＋－＠", []rune(cell)[0]), "%q in %q", cell, line)
+			}
+		}
+	}
 }
 
 // The four outcomes have an exit status each, and what may not be sent twice is not.
@@ -55,15 +73,17 @@ func TestUnknown(t *testing.T) {
 	s.service.Inject(tokenpatchtest.Fault{Match: patches, Cut: tokenpatchtest.CutBefore, Times: -1})
 	e := s.run(4, "apply", "-timeout", "1s", "x.jsonl")
 	assert.Contains(t, e.stdout, "0 applied, 1 not applied, 1 unknown")
-	s.run(4, "report")
-	s.run(4, "status")
+	for _, command := range []string{"report", "status"} {
+		s.run(0, command)
+		s.run(4, command, "-detailed-exitcode")
+	}
 	s.service.ClearFaults()
 
 	assert.Contains(t, s.run(0, "retry", "-outcome", "unknown").stdout, "1 changes are pending again")
-	s.run(4, "apply", "-timeout", "1s", "-run", "x.jsonl")
+	s.run(4, "apply", "-timeout", "1s", "-run", "x")
 	assert.Zero(t, s.service.Changes("token0"), "it may have been applied, and is not sent again")
 	s.run(0, "retry", "-outcome", "unknown", "-even-if-applied")
-	s.run(3, "apply", "-timeout", "1s", "-run", "x.jsonl")
+	s.run(3, "apply", "-timeout", "1s", "-run", "x")
 	assert.Equal(t, 1, s.service.Changes("token0"))
 }
 
@@ -102,7 +122,7 @@ func TestStopAfter(t *testing.T) {
 		}
 	}
 	e := s.run(3, "apply", "-stop-after", "0.2", "-workers", "2", "many.jsonl")
-	assert.Regexp(t, `it stopped: \d+ of \d+ changes failed`, e.stdout)
+	assert.Regexp(t, `stopped: \d+ of \d+ changes failed`, e.stdout)
 	assert.Less(t, s.changed(200), 40)
 }
 
@@ -124,9 +144,9 @@ func TestProgressAndPage(t *testing.T) {
 	assert.Equal(t, 200, response.StatusCode)
 	e := p.end()
 	assert.Equal(t, 0, e.status, e.stderr)
-	assert.Regexp(t, `(?m)^\d\d:\d\d:\d\d  \d+ of 40: \d+ applied, 0 not applied, 0 unknown`, e.stderr)
+	assert.Regexp(t, `(?m)^\d\d:\d\d:\d\d  \d+/40 0 not applied, 0 unknown`, e.stderr)
 	assert.Empty(t, s.refused(), "the budget is kept to")
-	assert.NotContains(t, s.run(0, "apply", "-progress", "none", "many.jsonl").stderr, "applied,")
+	assert.NotContains(t, s.run(0, "apply", "-progress", "none", "many.jsonl").stderr, "not applied,")
 }
 
 // refused are the requests that were refused by the rate limit.

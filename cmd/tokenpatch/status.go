@@ -2,14 +2,16 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// status tells how far the runs are.
+// status shows the progress of the runs.
 func status(ctx context.Context, a *app) error {
 	store, err := a.openStore(ctx)
 	if err != nil {
@@ -25,25 +27,53 @@ func status(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if len(runs) == 0 {
+	if len(runs) == 0 && a.format == "text" {
 		fmt.Fprintf(a.stdout, "there is no run in %s\n", printable(a.db))
 	}
 	var all fleet.Progress
 	for _, run := range runs {
-		writeProgress(a.stdout, run)
+		if a.format == "json" {
+			err = errors.Join(err, writeJSON(a.stdout, newRunStatus(run)))
+		} else {
+			writeProgress(a.stdout, run)
+		}
 		all.Pending += run.Pending
 		all.NotApplied += run.NotApplied
 		all.Unknown += run.Unknown
 	}
+	if err != nil || !a.detailed {
+		return err
+	}
 	return exitOf(all)
 }
 
-// writeProgress writes how far a run is.
+// runStatus is the progress of a run, for programs.
+type runStatus struct {
+	Run        string     `json:"run"`
+	Created    *time.Time `json:"created"`
+	Ended      *time.Time `json:"ended,omitempty"`
+	Changes    int        `json:"changes"`
+	Applied    int        `json:"applied"`
+	NotApplied int        `json:"not_applied"`
+	Unknown    int        `json:"unknown"`
+	Pending    int        `json:"pending"`
+	Skipped    int        `json:"skipped"`
+	Stopped    string     `json:"stopped,omitempty"`
+}
+
+func newRunStatus(p fleet.Progress) runStatus {
+	return runStatus{p.Run, utc(p.Created), utc(p.Ended), p.Total(), p.Applied, p.NotApplied, p.Unknown, p.Pending, aboutRun(p).Skipped, p.Stopped}
+}
+
+// writeProgress writes the progress of a run.
 func writeProgress(w io.Writer, p fleet.Progress) {
-	fmt.Fprintf(w, "%s: %d changes: %d applied, %d not applied, %d unknown, %d pending\n",
-		printable(p.Run), p.Total(), p.Applied, p.NotApplied, p.Unknown, p.Pending)
+	fmt.Fprintf(w, "%s: %s: %d applied, %d not applied, %d unknown, %d pending\n",
+		printable(p.Run), count(p.Total(), "change"), p.Applied, p.NotApplied, p.Unknown, p.Pending)
+	if skipped := aboutRun(p).Skipped; skipped > 0 {
+		fmt.Fprintf(w, "  and %s of FILE skipped\n", count(skipped, "row"))
+	}
 	if p.Stopped != "" && p.Pending > 0 {
-		fmt.Fprintf(w, "it stopped: %s\n", printable(p.Stopped))
+		fmt.Fprintf(w, "  stopped: %s\n", printable(p.Stopped))
 	}
 }
 

@@ -26,6 +26,7 @@ type traffic struct {
 	trouble  error                            // of the last attempt, where it got no response
 	calls    int                              // under way
 	last     time.Time                        // when a call began or ended
+	heard    time.Time                        // when the last response came
 }
 
 // waiting stands for one call in its context.
@@ -39,7 +40,7 @@ type (
 func newTraffic() *traffic {
 	return &traffic{
 		process: rand.Text(), current: map[string]*page.Window{}, inFlight: map[*page.Window]int{}, limits: map[string]tokenpatch.RateLimit{},
-		waits: map[*waiting]tokenpatch.WaitInfo{}, last: time.Now(),
+		waits: map[*waiting]tokenpatch.WaitInfo{}, last: time.Now(), heard: time.Now(),
 	}
 }
 
@@ -114,6 +115,7 @@ func (t *traffic) attemptEnd(ctx context.Context, attempt tokenpatch.AttemptResu
 	if attempt.Status == 0 {
 		return // without a response nothing is known of its window
 	}
+	t.heard = time.Now()
 	t.limits[attempt.API] = attempt.RateLimit
 	all, route := quotas(attempt.CallInfo)
 	t.observe(all, attempt.RateLimit.Global, refused)
@@ -150,50 +152,65 @@ func (t *traffic) snapshot() (windows []page.Window, refused int) {
 	return windows, t.refused
 }
 
-// waitsFor says what most of the calls that wait are waiting for; empty where none is, or where it is their turn next.
+// mostWaits is what most of the calls that wait are waiting for, and what is known of the rate limit that they are under.
+func (t *traffic) mostWaits() (most tokenpatch.WaitInfo, limit tokenpatch.RateLimit) {
+	count := map[tokenpatch.WaitReason]int{}
+	for _, wait := range t.waits {
+		count[wait.Reason]++
+		if count[wait.Reason] > count[most.Reason] || most.Reason == wait.Reason {
+			most = wait
+		}
+	}
+	return most, t.limits[most.API]
+}
+
+// opensAt is when a rate limit opens that calls wait for; zero if none is known.
+func (t *traffic) opensAt(now time.Time) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	most, limit := t.mostWaits()
+	at := opens(limit, most.CallInfo)
+	if most.Reason == "" || !at.After(now) {
+		return time.Time{}
+	}
+	return at
+}
+
+// waitsFor is what most of the calls that wait are waiting for; empty if none is, or if it is their turn next.
 func (t *traffic) waitsFor(now time.Time) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.calls == 0 && now.Sub(t.last) > time.Second {
 		return "what may still be on its way" // of a process that died, or of a request without a response
 	}
-	count := map[tokenpatch.WaitReason]int{}
-	last := map[tokenpatch.WaitReason]tokenpatch.WaitInfo{}
-	var most tokenpatch.WaitReason
-	for _, wait := range t.waits {
-		count[wait.Reason]++
-		last[wait.Reason] = wait
-		if count[wait.Reason] > count[most] {
-			most = wait.Reason
-		}
-	}
-	limit := t.limits[last[most].API]
-	opening := opens(limit, last[most].CallInfo, now)
+	most, limit := t.mostWaits()
+	opening := in(opens(limit, most.CallInfo), now)
 	switch {
-	case most == tokenpatch.WaitRateLimit, most == tokenpatch.WaitTurn && opening != "": // a turn that comes in the next window
+	case most.Reason == tokenpatch.WaitRateLimit, most.Reason == tokenpatch.WaitTurn && opening != "": // a turn that comes in the next window
 		return "the rate limit" + opening
-	case most == tokenpatch.WaitRetryAfter:
+	case most.Reason == tokenpatch.WaitRetryAfter:
 		return "the service, which asked for a pause" + in(limit.PausedUntil, now)
-	case most == tokenpatch.WaitProbe:
-		return "the first response, which tells the rate limit"
-	case most == tokenpatch.WaitBackoff && t.trouble != nil:
+	case most.Reason == tokenpatch.WaitProbe:
+		return "the first response, which tells the rate limit" + silence(now.Sub(t.heard))
+	case most.Reason == tokenpatch.WaitBackoff && t.trouble != nil:
 		return "another attempt: " + printable(t.trouble.Error())
-	case most == tokenpatch.WaitBackoff:
+	case most.Reason == tokenpatch.WaitBackoff:
 		return "another attempt"
-	default:
-		return ""
+	case t.calls > 0 && silence(now.Sub(t.last)) != "":
+		return "a response" + silence(now.Sub(t.heard))
 	}
+	return ""
 }
 
-// opens says when a rate limit opens that is used up.
-func opens(limit tokenpatch.RateLimit, call tokenpatch.CallInfo, now time.Time) string {
+// opens is when a rate limit opens that is used up; zero if none is.
+func opens(limit tokenpatch.RateLimit, call tokenpatch.CallInfo) time.Time {
 	at := limit.PausedUntil
 	for _, quota := range []tokenpatch.Quota{limit.Global, limit.Routes[call.Method+" "+call.Route]} {
 		if quota.Remaining.Or(1) == 0 && quota.Reset.After(at) {
 			at = quota.Reset
 		}
 	}
-	return in(at, now)
+	return at
 }
 
 func in(at, now time.Time) string {
@@ -201,4 +218,12 @@ func in(at, now time.Time) string {
 		return ""
 	}
 	return fmt.Sprintf(", opens in %d s", int(math.Ceil(at.Sub(now).Seconds())))
+}
+
+// silence is for how long there was no response, if that is long.
+func silence(d time.Duration) string {
+	if d < 3*time.Second {
+		return ""
+	}
+	return fmt.Sprintf("; none for %d s", int(d.Seconds()))
 }

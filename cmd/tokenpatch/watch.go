@@ -11,18 +11,12 @@ import (
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// view shows how far a run is.
-type view interface {
-	show(page.Run)
-	end(page.Run)
-}
-
-// watcher asks the store how far a run is, and has it shown.
+// watcher asks the store for the progress of a run, and has it shown.
 type watcher struct {
 	store   *fleet.Store
 	run     string
 	traffic *traffic
-	views   []view
+	view    view
 	pages   []*page.Server
 	samples []sample
 	earlier page.Run // of it the requests of processes that ended before
@@ -48,6 +42,9 @@ func (w *watcher) watch(ctx context.Context) (done func() error) {
 	ctx = context.WithoutCancel(ctx) // what is still in flight is of interest too
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
+	if p, err := w.store.Progress(ctx, w.run); err == nil {
+		w.samples = append(w.samples, sample{time.Now(), p.Total() - p.Pending})
+	}
 	go func() {
 		defer close(ended)
 		ticker := time.NewTicker(tick)
@@ -75,9 +72,7 @@ func (w *watcher) watch(ctx context.Context) (done func() error) {
 }
 
 func (w *watcher) show(run page.Run) {
-	for _, v := range w.views {
-		v.show(run)
-	}
+	w.view.show(progress{run.Decided(), run.Total(), fmt.Sprintf("%d not applied, %d unknown", run.NotApplied, run.Unknown), paceText(run)})
 	for _, p := range w.pages {
 		p.Publish(run)
 	}
@@ -88,12 +83,9 @@ func (w *watcher) end(ctx context.Context) error {
 	err := w.traffic.keep(ctx, w.store, w.run)
 	run, lookErr := w.look(ctx, false)
 	err = errors.Join(err, lookErr)
-	for _, v := range w.views {
-		v.end(run)
-	}
+	w.view.end()
 	for _, p := range w.pages {
 		p.Publish(run)
-		err = errors.Join(err, p.Close())
 	}
 	return err
 }
@@ -118,7 +110,7 @@ func (w *watcher) look(ctx context.Context, live bool) (page.Run, error) {
 	run.Windows, run.Refused = append(slices.Clone(w.earlier.Windows), windows...), w.earlier.Refused+refused
 	if live {
 		run.Waiting = w.traffic.waitsFor(now)
-		run.Rate, run.Left = w.pace(now, run)
+		run.Rate, run.Left = w.pace(now, w.traffic.opensAt(now), run)
 	}
 	return run, nil
 }
@@ -127,24 +119,30 @@ func (w *watcher) look(ctx context.Context, live bool) (page.Run, error) {
 func fill(run *page.Run, p fleet.Progress) {
 	run.Name = p.Run
 	run.Pending, run.Applied, run.NotApplied, run.Unknown = p.Pending, p.Applied, p.NotApplied, p.Unknown
+	run.Skipped = aboutRun(p).Skipped
 	if p.Pending > 0 {
 		run.Stopped = p.Stopped
 	}
 }
 
-// pace is how many changes a second were decided lately, and how many seconds the rest takes at that.
-func (w *watcher) pace(now time.Time, run page.Run) (rate, left float64) {
+// pace is how many changes a second were decided lately, and how many seconds the rest takes at that. The time until a
+// window opens belongs to what was decided before: it cannot be left out, and the rest cannot begin before its end.
+func (w *watcher) pace(now, opens time.Time, run page.Run) (rate, left float64) {
 	w.samples = append(w.samples, sample{now, run.Decided()})
 	for len(w.samples) > 2 && now.Sub(w.samples[1].at) > recent {
 		w.samples = w.samples[1:]
 	}
+	waits := max(0, opens.Sub(now).Seconds())
+	if opens.IsZero() {
+		waits = 0
+	}
 	first := w.samples[0]
-	seconds := now.Sub(first.at).Seconds()
+	seconds := now.Sub(first.at).Seconds() + waits
 	if seconds < 1 || run.Decided() <= first.decided {
 		return 0, 0
 	}
 	rate = float64(run.Decided()-first.decided) / seconds
-	return rate, float64(run.Pending) / rate
+	return rate, waits + float64(run.Pending)/rate
 }
 
 // paceText is how fast a run goes, and what it waits for.
@@ -153,11 +151,15 @@ func paceText(run page.Run) string {
 	if run.Rate > 0 {
 		text = fmt.Sprintf("%.1f/s, %v left", run.Rate, time.Duration(run.Left*float64(time.Second)).Round(time.Second))
 	}
-	if run.Waiting != "" {
-		if text != "" {
-			text += "; "
-		}
-		text += "waits for " + run.Waiting
+	if text != "" && run.Waiting != "" {
+		text += "; "
 	}
-	return text
+	return text + waitsText(run.Waiting)
+}
+
+func waitsText(waits string) string {
+	if waits == "" {
+		return ""
+	}
+	return "waits for " + waits
 }

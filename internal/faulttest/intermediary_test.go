@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -109,8 +110,28 @@ var (
 	oddIntermediaries = []func(*exchange){
 		func(e *exchange) { e.forward(); page(e) },
 		page,
+		func(e *exchange) { e.forward(); cutPage(e) },
+		cutPage,
+		func(e *exchange) { // a response to somebody else's request, of a connection that is out of step
+			response := e.forward()
+			if response.Code == http.StatusOK {
+				response.Body = bytes.NewBufferString(strings.Replace(response.Body.String(), `"_id":"token-`, `"_id":"other-`, 1))
+				response.Header().Del("Content-Length")
+			}
+			e.respond(response)
+		},
 	}
 )
+
+// cutPage is a JSON page of an intermediary that breaks off anywhere.
+func cutPage(e *exchange) {
+	const page = `{"session": {"_id": "token-1", "user": null}, "message": "Please sign in."}`
+	e.w.Header().Set("Content-Type", "application/json")
+	e.w.Header().Set("Content-Length", strconv.Itoa(len(page)))
+	_, _ = io.WriteString(e.w, page[:1+e.random.IntN(len(page)-1)])
+	_ = http.NewResponseController(e.w).Flush()
+	cut(e)
+}
 
 func cut(*exchange) { panic(http.ErrAbortHandler) }
 

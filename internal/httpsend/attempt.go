@@ -17,6 +17,7 @@ type attempt struct {
 	request *http.Request // as it is sent
 	body    requestBody
 	trace   trace
+	grace   time.Duration
 	foreign bool // whether the transport is not net/http's own
 	timer   *time.Timer
 	cancel  context.CancelCauseFunc
@@ -37,7 +38,7 @@ func (e *limitError) Error() string { return e.text + ": " + e.cause.Error() }
 func (e *limitError) Unwrap() error { return e.cause }
 
 // begin returns an attempt with its own copy of a request. Its errors are why nothing was sent.
-func (s *Sender) begin(request *http.Request) (*attempt, error) {
+func (t *Transport) begin(request *http.Request) (*attempt, error) {
 	if err := request.Context().Err(); err != nil {
 		return nil, err
 	}
@@ -45,9 +46,12 @@ func (s *Sender) begin(request *http.Request) (*attempt, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, own := s.Transport.(*http.Transport)
-	a := &attempt{sender: s, body: requestBody{content: content}, foreign: !own}
+	_, own := t.Sender.Transport.(*http.Transport)
+	a := &attempt{sender: t.Sender, body: requestBody{content: content}, foreign: !own}
 	a.trace.attempt = a
+	if !t.NoGrace {
+		a.grace = t.Grace
+	}
 	ctx := httptrace.WithClientTrace(a.bound(request.Context()), a.trace.hooks())
 	if own {
 		a.request = request.WithContext(ctx)
@@ -60,7 +64,7 @@ func (s *Sender) begin(request *http.Request) (*attempt, error) {
 		return a, nil
 	}
 	a.request.Body, a.request.GetBody = a.body.first(a.foreign), nil
-	if _, http1 := s.http1.Load(request.URL.Host); http1 || a.foreign {
+	if _, http1 := t.http1.Load(request.URL.Host); http1 || a.foreign {
 		a.request.GetBody = a.getBody
 	}
 	return a, nil
@@ -79,7 +83,7 @@ func contentOf(request *http.Request) ([]byte, error) {
 
 // bound returns the context of the attempt.
 func (a *attempt) bound(caller context.Context) context.Context {
-	if a.sender.Grace == 0 {
+	if a.grace == 0 {
 		ctx, cancel := context.WithCancelCause(caller)
 		a.cancel = cancel
 		a.timer = time.AfterFunc(a.sender.Timeout, a.timedOut)
@@ -89,8 +93,8 @@ func (a *attempt) bound(caller context.Context) context.Context {
 	a.cancel = cancel
 	a.timer = time.AfterFunc(a.sender.Timeout, a.timedOut)
 	a.release = context.AfterFunc(caller, func() {
-		timer := time.AfterFunc(a.sender.Grace, func() {
-			cancel(&limitError{fmt.Sprintf("no response within %v after the end of the context", a.sender.Grace), caller.Err()})
+		timer := time.AfterFunc(a.grace, func() {
+			cancel(&limitError{fmt.Sprintf("no response within %v after the end of the context", a.grace), caller.Err()})
 		})
 		context.AfterFunc(ctx, func() { timer.Stop() })
 	})

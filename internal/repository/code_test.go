@@ -46,9 +46,10 @@ var mayImport = map[string][]string{
 	"fleet/fleetotel":             {"fleet", "tokenpatchotel"},
 	"fleet/internal/postgrestest": {},
 
-	"cmd/tokenpatch":                      {".", "cmd/tokenpatch/internal/changefile", "cmd/tokenpatch/internal/page", "cmd/tokenpatch/internal/telemetry", "fleet", "tokenpatchtest"},
+	"cmd/tokenpatch":                      {".", "cmd/tokenpatch/internal/changefile", "cmd/tokenpatch/internal/page", "cmd/tokenpatch/internal/suggest", "cmd/tokenpatch/internal/telemetry", "fleet", "tokenpatchtest"},
 	"cmd/tokenpatch/internal/browsertest": {},
-	"cmd/tokenpatch/internal/changefile":  {".", "fleet"},
+	"cmd/tokenpatch/internal/changefile":  {".", "cmd/tokenpatch/internal/suggest", "fleet"},
+	"cmd/tokenpatch/internal/suggest":     {},
 	"cmd/tokenpatch/internal/page":        {},
 	"cmd/tokenpatch/internal/telemetry":   {".", "fleet", "fleet/fleetotel", "internal/redact", "tokenpatchotel"},
 

@@ -84,7 +84,7 @@ func (s *Server) handler() http.Handler {
 			return
 		}
 		h := w.Header()
-		h.Set("Content-Security-Policy", policy(true)+"; frame-ancestors 'none'")
+		h.Set("Content-Security-Policy", policy(liveCode, true)+"; frame-ancestors 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cross-Origin-Resource-Policy", "same-origin")

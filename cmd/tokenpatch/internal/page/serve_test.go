@@ -89,26 +89,42 @@ func TestHeaders(t *testing.T) {
 
 const hostile = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u2028"
 
-// Whatever a name or an error says, it is text: also to a browser that knows no Content-Security-Policy.
+func hostileList(run *page.Run) page.List {
+	return page.List{
+		Title: hostile, Total: 1, Run: run, Facts: []page.Fact{{Name: hostile, Value: hostile}}, Groups: []page.Group{{Count: 1, Text: hostile, Advice: hostile, Command: hostile}},
+		States: []page.State{{Name: hostile, Words: hostile}}, Rows: func(yield func(page.Row) bool) {
+			yield(page.Row{API: hostile, ID: hostile, Name: hostile, State: hostile, Words: hostile, Lines: []page.Line{{Sign: hostile, Text: hostile}}, Comment: hostile, Reason: hostile, Error: hostile, When: hostile})
+		},
+	}
+}
+
+// Text from elsewhere stays text, also for a browser without Content-Security-Policy.
 func TestMarkupIsText(t *testing.T) {
-	var b bytes.Buffer
+	var live, list bytes.Buffer
 	run := page.Run{
 		Name: hostile, NotApplied: 1, Waiting: hostile, Stopped: hostile, Windows: []page.Window{{Quota: hostile}},
 		Failures: []page.Change{{API: hostile, ID: hostile, Outcome: hostile, Code: hostile, Error: hostile}},
 	}
-	require.NoError(t, page.Write(&b, run))
-	assert.NotContains(t, b.String(), "<script>alert")
-	assert.NotContains(t, b.String(), "<img")
-	assert.Equal(t, 2, strings.Count(b.String(), "</script>"))
+	require.NoError(t, page.Write(&live, run))
+	require.NoError(t, page.WriteList(&list, hostileList(&run)))
+	for _, document := range []string{live.String(), list.String()} {
+		assert.NotContains(t, document, "<script>alert")
+		assert.NotContains(t, document, "<img")
+		assert.Equal(t, 2, strings.Count(document, "</script>"))
+	}
 }
 
-func TestThePageNeedsNothingElse(t *testing.T) {
-	var b bytes.Buffer
-	require.NoError(t, page.Write(&b, page.Run{Name: "x"}))
-	for _, reference := range []string{"http:", "https:", "src=", "@import", "url("} {
-		assert.NotContains(t, b.String(), reference)
+func TestAListNeedsNothingElse(t *testing.T) {
+	for _, run := range []*page.Run{nil, {Name: "x"}} {
+		var b bytes.Buffer
+		list := sampleList(3)
+		list.Run = run
+		require.NoError(t, page.WriteList(&b, list))
+		for _, reference := range []string{"http:", "https:", "src=", "@import", "url("} {
+			assert.NotContains(t, b.String(), reference)
+		}
+		assert.Contains(t, b.String(), "connect-src &#39;none&#39;")
 	}
-	assert.Contains(t, b.String(), "connect-src &#39;none&#39;")
 }
 
 // A reader is told of what happens, once, and of the end.
