@@ -178,36 +178,45 @@ func (a *app) audited(ctx context.Context, rules audit.Config) (*audit.Report, e
 	if err != nil {
 		return nil, err
 	}
-	auditor := audit.New(facts)
-	var errRead error // which has nothing to do with the file
-	read := func(changes io.Writer) error {
-		for token, err := range client.V2.Tokens(ctx, tokenpatch.TokensOptions{ShowAll: true}) {
-			if errRead = err; err != nil {
-				return err
-			}
-			done.Add(1)
-			if change := auditor.Add(token); change != nil {
-				if err := writeJSON(changes, change); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	}
+	tokens := &tokenReader{client: client, auditor: audit.New(facts), done: &done}
 	if a.audit.write == "" {
-		err = read(io.Discard)
+		err = tokens.read(ctx, io.Discard)
 	} else {
-		err = a.replace(a.audit.write, read)
+		err = a.replace(a.audit.write, func(changes io.Writer) error { return tokens.read(ctx, changes) })
 	}
-	if errRead != nil {
-		return nil, errRead
+	if tokens.err != nil {
+		return nil, tokens.err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("-write %s: %w", a.audit.write, err)
 	}
-	report := auditor.Report()
+	report := tokens.auditor.Report()
 	report.Host = cmp.Or(config.V2.BaseURL, tokenpatch.V2BaseURL)
 	return report, nil
+}
+
+// tokenReader audits the tokens while it reads them.
+type tokenReader struct {
+	client  *tokenpatch.Client
+	auditor *audit.Auditor
+	done    *atomic.Int64
+	err     error // of a read, which has nothing to do with the file of changes
+}
+
+// read reads the tokens, and writes the suggested changes.
+func (r *tokenReader) read(ctx context.Context, changes io.Writer) error {
+	for token, err := range r.client.V2.Tokens(ctx, tokenpatch.TokensOptions{ShowAll: true}) {
+		if r.err = err; err != nil {
+			return err
+		}
+		r.done.Add(1)
+		if change := r.auditor.Add(token); change != nil {
+			if err := writeJSON(changes, change); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // auditFacts reads what the rules have to know besides the tokens. A credential that may not read it is no error.

@@ -46,7 +46,8 @@ var mayImport = map[string][]string{
 	"fleet/fleetotel":             {"fleet", "tokenpatchotel"},
 	"fleet/internal/postgrestest": {},
 
-	"cmd/tokenpatch":                      {".", "cmd/tokenpatch/internal/changefile", "cmd/tokenpatch/internal/page", "cmd/tokenpatch/internal/suggest", "cmd/tokenpatch/internal/telemetry", "fleet", "tokenpatchtest"},
+	"cmd/tokenpatch":                      {".", "cmd/tokenpatch/internal/audit", "cmd/tokenpatch/internal/changefile", "cmd/tokenpatch/internal/page", "cmd/tokenpatch/internal/suggest", "cmd/tokenpatch/internal/telemetry", "fleet", "tokenpatchtest"},
+	"cmd/tokenpatch/internal/audit":       {".", "cmd/tokenpatch/internal/suggest", "fleet"},
 	"cmd/tokenpatch/internal/browsertest": {},
 	"cmd/tokenpatch/internal/changefile":  {".", "cmd/tokenpatch/internal/suggest", "fleet"},
 	"cmd/tokenpatch/internal/suggest":     {},
