@@ -8,95 +8,144 @@ import (
 	"time"
 )
 
-// response is what one response says of the rate limit, in the headers that V2
-// documents: those of the global quota, those of the route's, and Retry-After.
-// Times of the server are times since 1970.
-type response struct {
-	status        int
-	global, route parsed
-	reset         time.Duration // the server's clock when the window ends; 0 where there is none that can be used
-	date          time.Duration // the server's clock, in whole seconds; 0 likewise
-	retryAfter    time.Duration // 0 likewise
-}
-
-// parsed is a Remaining header; the zero value is one that was not there.
-type parsed struct {
-	n       int
-	present bool
-}
-
-// Numbers beyond these are nonsense, and would overflow what is computed from them.
+// The limits that a request spends from.
 const (
-	maxRemaining = 1 << 28
-	maxReset     = 9e12 // ms: in the year 2255
-	maxSeconds   = 9e9
+	account = iota
+	route
+	credential
+	kinds
 )
 
-func parseResponse(status int, header http.Header) response {
-	r := response{
-		status: status,
-		global: parseRemaining(header["X-Ratelimit-Global-Remaining"]),
-		route:  parseRemaining(header["X-Ratelimit-Route-Remaining"]),
-	}
-	if !r.limited() && header["X-Ratelimit-Reset"] == nil && header["Retry-After"] == nil {
-		return r // reading a Date costs more than all the rest
-	}
-	date, err := http.ParseTime(header.Get("Date"))
-	if ms := date.UnixMilli(); err == nil && ms > 0 && ms < maxReset {
-		r.date = time.Duration(ms) * time.Millisecond
-	}
-	if ms, ok := largest(header["X-Ratelimit-Reset"], parseNumber); ok {
-		r.reset = time.Duration(min(ms, maxReset)) * time.Millisecond
-	}
-	seconds := func(value string) (float64, bool) {
-		if at, err := http.ParseTime(value); err == nil && r.date > 0 {
-			return at.Sub(date).Seconds(), true
+// response is what one response says of the rate limit. Times of the server are counted from 1970.
+type response struct {
+	status     int
+	limits     [kinds]header
+	date       time.Duration // the server's clock, in whole seconds; 0 if it is missing
+	retryAfter time.Duration // 0 if it is missing
+}
+
+// header is what a response says of one limit.
+type header struct {
+	present   bool          // whether it says what remains
+	refused   bool          // whether the status is 429
+	remaining int           // in the current window
+	limit     int           // what a window admits; 0 if it is missing
+	reset     time.Duration // the server's clock when the window ends; 0 if it is missing
+}
+
+// Numbers beyond these make no sense, and would overflow what is computed from them.
+const (
+	maxNumber  = 1 << 28
+	maxReset   = 9e12 // ms: in the year 2255
+	maxSeconds = 9e9
+)
+
+func parseResponse(status int, h http.Header) response {
+	r := response{status: status}
+	reset := 0.0
+	date := ""
+	retryAfter := []string(nil)
+	for name, values := range h {
+		switch http.CanonicalHeaderKey(name) {
+		case "X-Ratelimit-Global-Remaining":
+			r.limits[account].setRemaining(values)
+		case "X-Ratelimit-Route-Remaining":
+			r.limits[route].setRemaining(values)
+		case "X-Ratelimit-Auth-Token-Remaining":
+			r.limits[credential].setRemaining(values)
+		case "X-Ratelimit-Global-Limit":
+			r.limits[account].setLimit(values)
+		case "X-Ratelimit-Route-Limit":
+			r.limits[route].setLimit(values)
+		case "X-Ratelimit-Auth-Token-Limit":
+			r.limits[credential].setLimit(values)
+		case "X-Ratelimit-Reset":
+			_, reset, _ = numbers(values)
+		case "X-Ratelimit-Auth-Token-Reset":
+			_, ms, _ := numbers(values)
+			r.limits[credential].reset = milliseconds(ms)
+		case "Retry-After":
+			retryAfter = values
+		case "Date":
+			date = strings.Join(values, ",")
 		}
-		return parseNumber(value)
 	}
-	if s, ok := largest(header["Retry-After"], seconds); ok && s > 0 {
-		r.retryAfter = time.Duration(min(s, maxSeconds) * float64(time.Second))
+	r.limits[account].reset, r.limits[route].reset = milliseconds(reset), milliseconds(reset)
+	for i := range r.limits {
+		r.limits[i].refused = r.refused()
+	}
+	if r.refused() && reset > 0 && !r.limited() {
+		r.limits[route].present = true // something is used up until then, most likely the route's limit
+	}
+	if r.limited() || retryAfter != nil { // reading a Date costs more than all the rest
+		r.setTimes(date, retryAfter)
 	}
 	return r
 }
 
-// limited reports whether the response says what remains.
-func (r response) limited() bool { return r.global.present || r.route.present }
-
 // refused reports whether the rate limit refused the request.
-func (r response) refused() bool { return r.status == http.StatusTooManyRequests }
+func (r *response) refused() bool { return r.status == http.StatusTooManyRequests }
 
-// parseRemaining reads a Remaining header. Of several values the smallest counts.
-func parseRemaining(values []string) parsed {
-	negated := func(value string) (float64, bool) {
-		n, ok := parseNumber(value)
-		return -n, ok
-	}
-	n, ok := largest(values, negated)
-	if !ok {
-		return parsed{}
-	}
-	return parsed{n: int(min(-n, maxRemaining)), present: true}
+// limited reports whether the response says what remains of any limit.
+func (r *response) limited() bool {
+	return r.limits[account].present || r.limits[route].present || r.limits[credential].present
 }
 
-// largest reads the first few values of a header, and returns the largest one
-// that can be read.
-func largest(values []string, parse func(string) (float64, bool)) (float64, bool) {
-	largest, found := math.Inf(-1), false
-	for _, value := range values[:min(len(values), 16)] {
-		if n, ok := parse(strings.TrimSpace(value)); ok {
+// explained reports whether one of the limits in the response is used up.
+func (r *response) explained() bool {
+	for _, h := range r.limits {
+		if h.present && h.remaining == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// good reports whether the response shows that the service handled the request: an error of a gateway does not.
+func (r *response) good() bool {
+	return r.status < http.StatusBadRequest || r.limited() && !r.refused()
+}
+
+func (r *response) setTimes(dateText string, retryAfter []string) {
+	date, err := http.ParseTime(dateText)
+	if ms := date.UnixMilli(); err == nil && ms > 0 && ms < maxReset {
+		r.date = time.Duration(ms) * time.Millisecond
+	}
+	_, seconds, _ := numbers(retryAfter)
+	if at, err := http.ParseTime(strings.Join(retryAfter, ",")); err == nil && r.date > 0 {
+		seconds = at.Sub(date).Seconds()
+	}
+	r.retryAfter = time.Duration(max(0, min(seconds, maxSeconds)) * float64(time.Second))
+}
+
+func (h *header) setRemaining(values []string) {
+	smallest, _, found := numbers(values)
+	h.present, h.remaining = found, int(min(smallest, maxNumber))
+}
+
+func (h *header) setLimit(values []string) {
+	smallest, _, _ := numbers(values)
+	h.limit = int(min(smallest, maxNumber))
+}
+
+func milliseconds(n float64) time.Duration {
+	return time.Duration(min(n, maxReset)) * time.Millisecond
+}
+
+// numbers returns the smallest and the largest number of a header. Header lines of one name may be combined as "49, 1000".
+func numbers(values []string) (smallest, largest float64, found bool) {
+	const most = 16
+	for _, line := range values[:min(len(values), most)] {
+		for _, text := range strings.SplitN(line, ",", most) {
+			n, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+			if err != nil || math.IsNaN(n) || math.IsInf(n, 0) || n < 0 {
+				continue
+			}
+			if !found || n < smallest {
+				smallest = n
+			}
 			largest, found = max(largest, n), true
 		}
 	}
-	return largest, found
-}
-
-// parseNumber reads a number that is not negative. Fractions are read too,
-// since servers send them.
-func parseNumber(value string) (float64, bool) {
-	n, err := strconv.ParseFloat(value, 64)
-	if err != nil || math.IsNaN(n) || math.IsInf(n, 0) || n < 0 {
-		return 0, false
-	}
-	return n, true
+	return smallest, largest, found
 }

@@ -1,14 +1,3 @@
-// Package ratelimit keeps the attempts of one service within the rate limit
-// that the service declares in the headers of its responses.
-//
-// [Limiter] is a thin shell of a lock, a queue, a timer and a clock around the
-// state that knows how much may be sent: see state.go for the events that
-// change it, quota.go for what is known of a limit, window.go for its windows,
-// clients.go for who else spends from it, and pace.go for how much of a window may
-// be used at once.
-//
-// Programs may share a state through a [Store]: see shared.go for what they ask
-// of it, and store.go for the limiter's side of that.
 package ratelimit
 
 import (
@@ -22,29 +11,32 @@ import (
 
 // Options says what a [Limiter] may assume.
 type Options struct {
-	MaxWait time.Duration // the longest wait that a server may declare
-	Share   float64       // the part of what remains that may be taken, above 0 and up to 1; 0 is all
+	MaxWait time.Duration // the longest wait for the server that a call bears
+	Share   float64       // the part of each window that may be taken, above 0 and up to 1; 0 is all
 
-	Store Store                           // of the state that programs share; nil for this limiter alone
-	Key   string                          // of that state
-	Warn  func(message string, err error) // if not nil, called with what is wrong with the store or with what is in it
+	Store   Store                           // of the pool that programs share; nil for this limiter alone
+	Key     string                          // of that pool
+	Account string                          // whose limits they are
+	Warn    func(message string, err error) // if not nil, called with what is wrong with the store or with what is in it
 }
 
-// State is what is known of a service's rate limit at one moment.
+// State is what is known of a service's limits at one moment.
 type State struct {
-	Global      Quota            // of the whole account
-	Routes      map[string]Quota // by route, where something is known of one
-	PausedUntil time.Time        // until when nothing is sent at all, as Retry-After asked; zero where nothing did
+	Account     Quota
+	Credential  Quota            // of the credential that was last in use
+	Routes      map[string]Quota // by route, if something is known of it
+	PausedUntil time.Time        // until when nothing is sent at all, because of Retry-After; zero if nothing is paused
 }
 
-// Quota is what remains of one limit in its current window.
+// Quota is one limit in its current window.
 type Quota struct {
-	Remaining int       // where Known
-	Known     bool      // whether a response has said what remains
-	Reset     time.Time // when the window ends, by this machine's clock; zero where not known
+	Known     bool      // whether it is known what remains
+	Remaining int       // if Known
+	Limit     int       // what a window admits; 0 if the service has not said it
+	Reset     time.Time // when the window ends, by this machine's clock; zero if that is not known
 }
 
-// Reason says what a wait was for; it is empty for no wait.
+// Reason is what a call waits for; it is empty if it does not wait.
 type Reason string
 
 // The reasons for waiting.
@@ -55,42 +47,40 @@ const (
 	Turn       Reason = "turn"        // those who came before, in a window that is open
 )
 
-// Limiter admits the attempts of one service, so that the service's rate limit
-// is used up and not overrun. All that it knows is from the headers of responses.
+// Limiter admits the attempts of one service. It is safe for concurrent use.
 //
-// Those who wait for a route are served in the order in which their calls came.
-// A route that has to wait does not hold another one up.
+// Calls that wait for a route are served in the order in which they came. Routes do not hold each other up.
 type Limiter struct {
-	epoch time.Time // what instants count from, by the monotonic clock; it has passed, so that no instant is zero
+	maxWait time.Duration
+	account string
+	epoch   time.Time // what instants count from, by the monotonic clock; it has passed, so no instant is zero
 
 	mu      sync.Mutex
-	state   *state
-	tickets ticket   // calls so far
-	queues  []*queue // by route
+	ledger  *ledger
+	tickets ticket // calls so far
+	queues  []*queue
 	timer   *time.Timer
 	wakeUps int // of the timer so far
-	shared  shared
+	shared  *shared
 }
 
-// Permit lets one attempt be sent, and is settled when that ends. The zero value is
-// ready. A call uses one Permit for all of its attempts, one after the other: it
-// keeps the call's position in the order of arrival. It is not for concurrent use.
+// Permit lets one attempt be sent, and is settled when that ends. The zero value is ready. A call uses one Permit for all
+// of its attempts, one after the other: it keeps the call's position in the order of arrival. It is not for concurrent use.
 type Permit struct {
-	Waiting func(Reason) // if not nil, called by Wait before it waits, with the reason as it then is
+	Waiting func(Reason) // if not nil, called by Wait before it waits, with the reason at that moment
 
-	limiter *Limiter
-	ticket  ticket // of its call
-	attempt attempt
-	shared  attempt // the same in the state that programs share; zero where the permit is not from there
-	known   bool    // whether what remains was known when the permit was taken from there
-	open    bool    // whether the attempt has been admitted and has not ended
+	limiter  *Limiter
+	ticket   ticket // of its call
+	attempt  *attempt
+	open     bool            // whether the attempt has been admitted and has not ended
+	probes   bool            // whether other programs wait for what its response says
+	reported <-chan struct{} // closed once that is stored; nil if there is nothing to report
 }
 
-// ClosedError is the error of a call that the limit keeps from being sent: it
-// opens later than the call can wait.
+// ClosedError is the error of a call that the limit keeps from being sent: it opens later than the call can wait.
 type ClosedError struct {
 	Opens time.Time // when the limit opens
-	Err   error     // context.DeadlineExceeded, or that the server declares a longer wait
+	Err   error     // context.DeadlineExceeded, or that the wait is longer than the call bears
 }
 
 func (e *ClosedError) Error() string {
@@ -102,21 +92,19 @@ func (e *ClosedError) Unwrap() error { return e.Err }
 
 // New returns a limiter that knows nothing yet.
 func New(o Options) *Limiter {
-	return &Limiter{
-		epoch:  time.Now().Add(-time.Second),
-		state:  newState(rules{maxWait: o.MaxWait, share: o.Share}),
-		shared: shared{store: o.Store, key: o.Key, warn: o.Warn},
+	l := &Limiter{maxWait: o.MaxWait, account: o.Account, epoch: time.Now().Add(-time.Second), ledger: newLedger(o.Share)}
+	if o.Store != nil {
+		l.shared = &shared{limiter: l, store: o.Store, key: o.Key, warn: o.Warn, received: make(map[string]received)}
 	}
+	return l
 }
 
 func (l *Limiter) now() instant { return time.Since(l.epoch) }
 
 func (l *Limiter) timeOf(i instant) time.Time { return time.Now().Add(i - l.now()) }
 
-// Wait waits until an attempt on a route may go, and says what it waited for,
-// if it did. A route is an endpoint's template, such as
-// "PATCH /api/v2/tokens/{id}". The error is the context's own, or a
-// [*ClosedError].
+// Wait waits until an attempt on a route may go, and returns what it waited for, if it did. A route is an endpoint's
+// template, such as "PATCH /api/v2/tokens/{id}". The error is the context's own, or a [*ClosedError].
 func (l *Limiter) Wait(ctx context.Context, route string, p *Permit) (Reason, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -147,23 +135,20 @@ func (l *Limiter) await(ctx context.Context, w *waiter) (Reason, error) {
 func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := l.now()
 	if p.ticket == 0 {
 		l.tickets++
 		p.ticket = l.tickets
 	}
 	p.limiter = l
-	l.state.advance(now)
 	q := l.queue(route)
-	v, next := l.look(p, q, now)
+	v, next := l.look(p, q)
 	if !next && p.Waiting != nil {
-		l.callWaiting(p, v.reason)
-		now = l.now()
-		l.state.advance(now)
-		v, next = l.look(p, q, now)
+		l.notifyWaiting(p, v.reason)
+		v, next = l.look(p, q)
 	}
+	now := l.now()
 	if next {
-		l.admit(p, route, now)
+		l.admit(p, q, now)
 		return nil, nil
 	}
 	if closed := l.tooLate(ctx, v, now); closed != nil {
@@ -175,107 +160,119 @@ func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, 
 	return w, nil
 }
 
-// look says whether an attempt on the queue's route may go, and whether it is the next one.
-func (l *Limiter) look(p *Permit, q *queue, now instant) (verdict, bool) {
-	v := l.admits(q.route, now)
+// look returns whether an attempt on the queue's route may go, and whether the permit is the next one.
+func (l *Limiter) look(p *Permit, q *queue) (verdict, bool) {
+	now := l.now()
+	l.ledger.advance(now)
+	v := l.admits(q, now)
 	return v, v.goes() && (q.front == nil || p.ticket < q.front.permit.ticket)
 }
 
-// callWaiting tells a call that it has to wait. It does so without the lock, since
-// what it calls may take its time, and before the call is in the queue.
-func (l *Limiter) callWaiting(p *Permit, reason Reason) {
+// notifyWaiting runs the Waiting callback with the lock released, before the call is in the queue.
+func (l *Limiter) notifyWaiting(p *Permit, reason Reason) {
 	l.mu.Unlock()
 	defer l.mu.Lock()
 	p.Waiting(cmp.Or(reason, Turn))
 }
 
-// queue returns the queue of a route.
+// queue returns the queue of a route. Routes without a limit of their own share one.
 func (l *Limiter) queue(route string) *queue {
+	name := l.ledger.route(route).name
 	for _, q := range l.queues {
-		if q.route == route {
+		if q.route == name {
 			return q
 		}
 	}
-	q := &queue{route: route}
+	q := &queue{route: name}
 	l.queues = append(l.queues, q)
 	return q
 }
 
-// admits says whether an attempt on a route may go now.
-func (l *Limiter) admits(route string, now instant) verdict {
-	if now < l.state.paused.until || !l.shared.inUse(l, route, now) {
-		return l.state.admits(route, now)
+// admits returns whether an attempt may go now.
+func (l *Limiter) admits(q *queue, now instant) verdict {
+	if now >= l.ledger.pause.until && l.shared.inUse(now) {
+		return l.shared.admits(q, now)
 	}
-	return l.shared.admits(l.shared.block(route), now)
+	return l.ledger.admits(q.route, now)
 }
 
-func (l *Limiter) admit(p *Permit, route string, now instant) {
-	p.attempt, p.shared, p.open = l.state.admit(route, now), attempt{}, true
-	if b := l.shared.block(route); b.n > 0 && now < b.expires {
-		p.shared, p.known = b.use(), b.known
-	}
+func (l *Limiter) admit(p *Permit, q *queue, now instant) {
+	p.probes = l.shared.inUse(now) && q.grant.use()
+	p.attempt, p.open = l.ledger.admit(q.route, now), true
 }
 
-// withdraw takes a waiter whose context has ended out of its queue. It reports
-// false where the waiter had been turned away already; a permit that it had
-// been given goes to the next one.
+// withdraw takes a waiter whose context is done out of its queue. It returns false if the waiter had been turned away
+// already. A permit that it had been given goes to the next one.
 func (l *Limiter) withdraw(w *waiter) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := l.now()
-	switch {
-	case w.closed != nil:
+	if w.closed != nil {
 		return false
-	case w.admitted:
-		l.cancel(w.permit)
-	default:
+	}
+	now := l.now()
+	if w.admitted {
+		l.cancel(w.permit, now)
+	} else {
 		w.queue.remove(w)
 	}
 	l.admitWaiting(now)
 	return true
 }
 
-// admitWaiting admits those who wait for as long as the limit lets them, and sets
-// the timer for the next one. Of several routes that may go, the one whose call
-// came first is next.
+// cancel takes a permit back. If it was to probe a window for other programs, the next one does.
+func (l *Limiter) cancel(p *Permit, now instant) {
+	p.open = false
+	l.ledger.cancel(p.attempt)
+	if p.probes {
+		l.shared.report(p.attempt, &response{}, now)
+	}
+}
+
+// admitWaiting admits those who wait for as long as the limits allow it, and sets the timer for the next one. Of several
+// routes, the one whose call came first is next.
 func (l *Limiter) admitWaiting(now instant) {
-	l.state.advance(now)
+	l.ledger.advance(now)
 	for {
-		var next *queue
-		var wake instant
-		for _, q := range l.queues {
-			if q.front == nil {
-				continue
-			}
-			v := l.admits(q.route, now)
-			switch {
-			case !v.goes():
-				q.heldBy(v.reason, now)
-				l.turnAway(q, v, now)
-				if q.front != nil && (wake == 0 || v.until < wake) {
-					wake = v.until
-				}
-			case next == nil || q.front.permit.ticket < next.front.permit.ticket:
-				next = q
-			}
-		}
+		next, wake := l.next(now)
 		if next == nil {
 			l.wakeAt(wake, now)
-			l.ask(now)
+			l.shared.ask(now)
 			return
 		}
 		w := next.front
 		next.remove(w)
-		l.admit(w.permit, next.route, now)
+		l.admit(w.permit, next, now)
 		w.admitted = true
 		close(w.done)
 	}
 }
 
-// turnAway ends the wait of those whose context ends before the limit opens.
+// next returns the queue whose first waiter may go now. If there is none, it returns when to look again.
+func (l *Limiter) next(now instant) (next *queue, wake instant) {
+	for _, q := range l.queues {
+		if q.front == nil {
+			continue
+		}
+		v := l.admits(q, now)
+		if v.goes() {
+			if next == nil || q.front.permit.ticket < next.front.permit.ticket {
+				next = q
+			}
+			continue
+		}
+		q.heldBy(v.reason, now)
+		l.turnAway(q, v, now)
+		if q.front != nil && (wake == 0 || v.until < wake) {
+			wake = v.until
+		}
+	}
+	return next, wake
+}
+
+// turnAway ends the wait of those who cannot wait until the limit opens.
 func (l *Limiter) turnAway(q *queue, v verdict, now instant) {
-	tooLong := v.onlyTime && v.declared-now > l.state.maxWait
-	if !v.onlyTime || !tooLong && (q.earliest == 0 || q.earliest >= v.until) {
+	tooLong := v.opens()-now > l.maxWait
+	if !v.final || !tooLong && (q.earliest == 0 || q.earliest >= v.until) {
 		return
 	}
 	q.earliest = 0
@@ -289,23 +286,22 @@ func (l *Limiter) turnAway(q *queue, v verdict, now instant) {
 	})
 }
 
-// tooLate returns why a call need not wait: its context ends before the limit
-// opens, or the server declares a wait that is longer than the longest allowed.
+// tooLate returns why a call need not wait: its context ends before the limit opens, or it does not bear such a wait.
 func (l *Limiter) tooLate(ctx context.Context, v verdict, now instant) *ClosedError {
-	if !v.onlyTime {
+	if !v.final {
 		return nil
 	}
-	if v.declared-now > l.state.maxWait {
-		return &ClosedError{l.timeOf(v.declared), fmt.Errorf("the server declares a longer wait than %v", l.state.maxWait)}
+	if v.opens()-now > l.maxWait {
+		return &ClosedError{l.timeOf(v.opens()), fmt.Errorf("the server declares a longer wait than %v", l.maxWait)}
 	}
 	deadline, ok := ctx.Deadline()
 	if ok && time.Until(deadline) < v.until-now {
-		return &ClosedError{l.timeOf(v.until), context.DeadlineExceeded}
+		return &ClosedError{l.timeOf(v.opens()), context.DeadlineExceeded}
 	}
 	return nil
 }
 
-// wakeAt has the queues looked at again at a time, 0 for not at all.
+// wakeAt sets the timer to look at the queues again; 0 stops it.
 func (l *Limiter) wakeAt(at, now instant) {
 	switch {
 	case at == 0:
@@ -326,43 +322,46 @@ func (l *Limiter) tick() {
 	l.admitWaiting(l.now())
 }
 
-// Cancel takes the permit back: nothing can have been sent.
-func (p *Permit) Cancel() {
-	p.settle(func(l *Limiter, _ instant) { l.cancel(p) })
-}
-
-func (l *Limiter) cancel(p *Permit) {
-	p.open = false
-	l.state.cancel(p.attempt)
-	if p.shared.seq > 0 {
-		l.shared.record(settlement{attempt: p.shared, n: 1}, p.known)
+// Use reports the credential that an admitted attempt is about to be sent with. Calls are admitted by the limit of the
+// credential that was last in use. Only its hash is kept.
+func (p *Permit) Use(credential string) {
+	l := p.limiter
+	if l == nil {
+		return
+	}
+	id := hashCredential(l.account, credential)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.open {
+		l.ledger.use(p.attempt, id)
 	}
 }
 
-// Abandon settles an attempt that ended without a response: what it spent, it
-// spent. It does nothing where the attempt is settled.
-func (p *Permit) Abandon() {
-	p.settle(func(l *Limiter, now instant) {
-		l.state.abandon(p.attempt)
-		l.shared.record(p.settlement(response{}, now), p.known)
-	})
+// Cancel takes the permit back: nothing can have been sent.
+func (p *Permit) Cancel() {
+	p.settle(func(l *Limiter, now instant) { l.cancel(p, now) })
 }
 
-// Observe settles an attempt that had a response, whose headers say what is
-// left of the rate limit. It does nothing where the attempt is settled.
+// Abandon settles an attempt that ended without a response: it may have been sent. It does nothing if the attempt is
+// settled, except that it waits, for a second at most, until what its response says is stored for the programs that wait for it.
+func (p *Permit) Abandon() {
+	p.settle(func(*Limiter, instant) {})
+	if p.reported != nil {
+		<-p.reported
+		p.reported = nil
+	}
+}
+
+// Observe settles an attempt that had a response, whose headers say what is left of the limits. It does nothing if the
+// attempt is settled.
 func (p *Permit) Observe(status int, header http.Header) {
 	r := parseResponse(status, header)
 	p.settle(func(l *Limiter, now instant) {
-		l.state.observe(p.attempt, r, now)
-		l.shared.record(p.settlement(r, now), p.known)
+		l.ledger.observe(p.attempt, &r, now)
+		if p.probes {
+			p.reported = l.shared.report(p.attempt, &r, now)
+		}
 	})
-}
-
-// settlement is how the attempt ended, for the state that programs share.
-func (p *Permit) settlement(r response, now instant) settlement {
-	a := p.shared
-	a.admitted, a.route = p.attempt.admitted, p.attempt.route
-	return settlement{attempt: a, response: r, at: now}
 }
 
 // settle ends the attempt, unless it has ended.
@@ -378,7 +377,7 @@ func (p *Permit) settle(end func(l *Limiter, now instant)) {
 	}
 	p.open = false
 	now := l.now()
-	l.state.advance(now)
+	l.ledger.advance(now)
 	end(l, now)
 	l.admitWaiting(now)
 }
@@ -388,23 +387,22 @@ func (l *Limiter) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
-	l.state.advance(now)
-	s := State{Global: l.quota(&l.state.global, now), Routes: make(map[string]Quota)}
-	for i := range l.state.routes {
-		r := &l.state.routes[i]
-		if q := l.quota(&r.quota, now); q != (Quota{}) {
-			s.Routes[r.name] = q
+	l.ledger.advance(now)
+	s := State{Account: l.quota(l.ledger.account), Credential: l.quota(l.ledger.credentials[0]), Routes: make(map[string]Quota)}
+	for _, x := range l.ledger.routes {
+		if q := l.quota(x); q != (Quota{}) {
+			s.Routes[x.name] = q
 		}
 	}
-	if now < l.state.paused.until {
-		s.PausedUntil = l.timeOf(l.state.paused.until)
+	if now < l.ledger.pause.declared {
+		s.PausedUntil = l.timeOf(l.ledger.pause.declared)
 	}
 	return s
 }
 
-func (l *Limiter) quota(q *quota, now instant) Quota {
-	if q.phase != reported || now >= q.window.ends {
-		return Quota{}
+func (l *Limiter) quota(x *limit) Quota {
+	if x.phase != open {
+		return Quota{Limit: x.size}
 	}
-	return Quota{Remaining: q.remaining(), Known: true, Reset: l.timeOf(q.window.ends)}
+	return Quota{Known: true, Remaining: max(0, x.remaining()), Limit: x.size, Reset: l.timeOf(x.ends)}
 }

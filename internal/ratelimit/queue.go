@@ -40,7 +40,8 @@ type queue struct {
 	front, back *waiter
 	n           int
 	held        [len(byPriority)]instant // when each of the reasons last held the queue
-	earliest    instant                  // no waiter's context ends before; 0 where none is known to end
+	earliest    instant                  // no waiter's context ends before; 0 if none is known to end
+	grant       block                    // of the pool that programs share
 }
 
 // push puts a waiter behind those who came before it. A call that was refused

@@ -1,300 +1,363 @@
 package ratelimit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
-// Store keeps the state that programs share.
+// Store keeps the pool that programs share.
 type Store interface {
-	// Update replaces the state under key by what f returns, atomically; f may
-	// be called more than once. now is the store's own clock. An error of f
-	// leaves the state as it was.
+	// Update replaces the state under key by what f returns, atomically; f may be called more than once. now is the
+	// store's own clock. An error of f leaves the state as it was.
 	Update(ctx context.Context, key string, f func(state []byte, now time.Time) (next []byte, ttl time.Duration, err error)) error
 }
 
 const (
-	// stored is how long a store keeps a state that nobody uses.
-	stored = time.Hour
-
-	// A store may take half of a window, within these bounds. After that the
-	// limiter goes on alone, by the headers, and asks again later, ever more
-	// seldom.
-	minStoreTimeout = 250 * time.Millisecond
-	maxStoreTimeout = time.Second
-	minAlone        = 100 * time.Millisecond
-	maxAlone        = 5 * time.Second
-	firstRetry      = 5 * time.Millisecond
-
-	// maxSettlements is how many attempts that have ended are kept for the store: of
-	// more, the oldest are dropped.
-	maxSettlements = 512
+	stored       = time.Hour              // how long a store keeps a pool that nobody uses
+	storeTimeout = time.Second            // how long an update may take
+	firstRetry   = 5 * time.Millisecond   // after a failed update
+	minAlone     = 100 * time.Millisecond // how long the program does without a store that failed; twice as long each time
+	maxAlone     = 5 * time.Second
+	distrusted   = 10 * time.Second // how long it does without a store that cannot be right
+	maxStep      = time.Second      // by which the store's clock and ours may move apart within compared
+	compared     = 20 * time.Second
+	maxReceived  = 2 * (maxRoutes + maxCredentials)
 )
 
-// shared is a limiter's side of a state that programs share. Its times are
-// the limiter's. It is guarded by the limiter's lock.
+var errClock = errors.New("the store's clock cannot be right")
+
+// shared is a limiter's side of the pool that programs share. It is guarded by the limiter's lock. Its methods do nothing
+// if it is nil.
 type shared struct {
-	store Store
-	key   string
-	warn  func(message string, err error) // never changed
+	limiter *Limiter
+	store   Store
+	key     string
+	warn    func(message string, err error) // never changed
 
-	blocks      []*block
-	settlements []settlement  // that the store does not have yet
-	urgent      bool          // whether other programs wait for them
-	ahead       time.Duration // the store's clock less the limiter's
-	asking      bool
-	asked       instant // since when
-	timeout     time.Duration
-	alone       instant // until when the store is not asked
-	failures    int     // in a row
+	received map[string]received // in the current window, by the pool's name of a limit
+	asking   bool
+	asked    instant // since when
+	alone    instant // until when the store is not asked
+	failures int     // in a row
+	clock    storeClock
 }
 
-// block is the permits that a program has taken of the shared budget for one
-// route, and has not used yet.
+// storeClock is how far the store's clock was ahead of ours at a moment, between two bounds.
+type storeClock struct {
+	low, high time.Duration
+	at        instant // 0 if it is not known
+}
+
+// moved reports whether the store's clock and ours have moved apart.
+func (c storeClock) moved(d storeClock) bool {
+	return c.at > 0 && (d.low > c.high+maxStep || d.high < c.low-maxStep)
+}
+
+// block is the permits of a route that are granted and not used yet.
 type block struct {
-	route   string
-	next    attempt // the first of them
-	n       int     // how many there are
-	known   bool    // whether what remains was known when they were taken
+	grant
 	expires instant
-	verdict verdict // why there are no more
-	serial  int     // of the window in which the program asked last
-	taken   int     // permits that it took in that window
+	again   instant
 }
 
-// block returns the block of a route.
-func (s *shared) block(route string) *block {
-	for _, b := range s.blocks {
-		if b.route == route {
-			return b
+// use takes a permit out of the block, and reports whether it probes a window.
+func (b *block) use() bool {
+	b.N--
+	return b.Probe
+}
+
+// inUse reports whether permits are to be had from the pool.
+func (s *shared) inUse(now instant) bool {
+	return s != nil && now >= s.alone && !(s.asking && now-s.asked >= storeTimeout)
+}
+
+// admits returns whether an attempt may go by what was granted, and by what the service has said of the same windows.
+func (s *shared) admits(q *queue, now instant) verdict {
+	b := &q.grant
+	if b.N > 0 && now < b.expires {
+		for i, x := range s.limiter.ledger.limits(q.route) {
+			if x.phase == open && x.reset.Milliseconds() == b.Windows[i] && x.remaining() <= 0 {
+				return verdict{reason: RateLimit, until: x.ends, final: x.inFlight == 0}
+			}
 		}
-	}
-	b := &block{route: route}
-	s.blocks = append(s.blocks, b)
-	return b
-}
-
-// inUse reports whether the store is to be asked for a route's permits: it
-// responds, and the service has limits, as far as is known.
-func (s *shared) inUse(l *Limiter, route string, now instant) bool {
-	if s.store == nil || s.failures > 0 || s.asking && now-s.asked >= s.timeout {
-		return false
-	}
-	q := l.state.route(route)
-	return l.state.global.phase != slowStart || q.phase != slowStart || q.maxInFlight <= 1
-}
-
-// admits says whether an attempt may go, by what is left of a block.
-func (s *shared) admits(b *block, now instant) verdict {
-	switch {
-	case b.n > 0 && now < b.expires:
 		return verdict{}
-	case now < b.verdict.until:
-		return b.verdict
-	case s.asking:
-		return verdict{reason: Turn, until: s.asked + s.timeout}
-	default:
-		return verdict{reason: Turn, until: now + maxStoreTimeout}
 	}
+	if now < b.again && b.Closed {
+		return verdict{reason: RateLimit, until: b.again, final: true}
+	}
+	if now < b.again {
+		return verdict{reason: Probe, until: b.again}
+	}
+	if s.asking {
+		return verdict{reason: Turn, until: s.asked + storeTimeout}
+	}
+	return verdict{reason: Turn, until: now + storeTimeout} // it is about to be asked
 }
 
-// use takes a permit out of the block.
-func (b *block) use() attempt {
-	a := b.next
-	b.next.seq++
-	b.n--
-	return a
+// update is one update of the pool.
+type update struct {
+	shared *shared
+	id     uint64
+	asks   []ask
+	queues []*queue // that each ask is for
+	report *report
+	clock  storeClock // of an earlier update
+	done   chan struct{}
 }
 
-// record keeps how an attempt ended for the store. An attempt without a shared
-// permit counts too, where its response says what others have spent.
-func (s *shared) record(e settlement, known bool) {
-	if s.store == nil || e.attempt.seq == 0 && e.response.status == 0 {
+// outcome is what came of an update.
+type outcome struct {
+	grants []grant
+	now    time.Duration // the store's clock
+	clock  storeClock
+	absurd error // what was wrong with the pool that was there
+	err    error
+}
+
+// ask asks the store for permits, if somebody waits for them.
+func (s *shared) ask(now instant) {
+	if s == nil || s.asking || !s.inUse(now) || now < s.limiter.ledger.pause.until {
 		return
 	}
-	if len(s.settlements) == maxSettlements {
-		s.settlements = append(s.settlements[:0], s.settlements[maxSettlements/2:]...)
-	}
-	s.settlements = append(s.settlements, e)
-	s.urgent = s.urgent || e.attempt.seq > 0 && e.isUrgent(known)
+	s.start(&update{}, now)
 }
 
-// ask asks the store for permits, where somebody waits for them, and tells it
-// what became of others.
-func (l *Limiter) ask(now instant) {
-	s := &l.shared
-	if s.store == nil || s.asking || now < s.alone {
-		return
+// start asks the store for the permits that callers wait for, unless it is being asked, and brings it a report.
+func (s *shared) start(u *update, now instant) {
+	u.shared, u.id, u.clock, u.done = s, rand.Uint64(), s.clock, make(chan struct{})
+	if !s.asking {
+		s.collect(u, now)
 	}
-	demands := l.demands(now)
-	if len(demands) == 0 && !s.urgent && s.failures == 0 {
-		return
+	if len(u.asks) > 0 {
+		s.asking, s.asked = true, now
 	}
-	s.asking, s.asked, s.urgent, s.timeout = true, now, false, l.state.storeTimeout()
-	u := &update{limiter: l, demands: demands, settlements: s.settlements, rules: l.state.rules, timeout: s.timeout}
-	u.rules.shared = true
-	s.settlements = nil
-	go u.run(s.store, s.key)
+	if len(u.asks) > 0 || u.report != nil {
+		go u.run()
+	}
 }
 
-// storeTimeout is how long a store may take.
-func (s *state) storeTimeout() time.Duration {
-	length := 2 * maxStoreTimeout
-	s.quotas(func(q *quota) { length = min(length, q.lengthOr(length)) })
-	return max(minStoreTimeout, length/2)
-}
-
-// demands is what those who wait need of the store. Permits for which nobody
-// waits any more are cancelled.
-func (l *Limiter) demands(now instant) (all []demand) {
-	s := &l.shared
-	for _, q := range l.queues {
-		b := s.block(q.route)
-		if b.n > 0 && (q.n == 0 || now >= b.expires) {
-			s.record(settlement{attempt: b.next, n: b.n}, b.known)
-			b.n = 0
+// collect adds what callers wait for.
+func (s *shared) collect(u *update, now instant) {
+	ledger := s.limiter.ledger
+	for _, q := range s.limiter.queues {
+		b := &q.grant
+		if q.n == 0 || b.N > 0 && now < b.expires || now < b.again {
+			continue
 		}
-		if q.n > 0 && b.n == 0 && now >= max(b.verdict.until, l.state.paused.until) && (s.failures > 0 || s.inUse(l, q.route, now)) {
-			all = append(all, demand{route: q.route, want: q.n, serial: b.serial, taken: b.taken})
+		a := ask{
+			limits: names(ledger.limits(q.route)), want: q.n, share: ledger.share,
+			roundTrip: (ledger.rtt * 5 / 4).Milliseconds() + 1, patience: ledger.patience().Milliseconds(),
 		}
+		if a.limits[credential] == "" {
+			a.want = 1 // which credential it is shows when it is used
+		}
+		for i, name := range a.limits {
+			a.before[i] = s.received[name]
+		}
+		u.asks, u.queues = append(u.asks, a), append(u.queues, q)
+	}
+}
+
+// names returns what the pool calls the limits of an attempt; a credential that is not known yet has no name.
+func names(limits [kinds]*limit) [kinds]string {
+	all := [kinds]string{account: "account", route: "route " + limits[route].name}
+	if id := limits[credential].name; id != "" {
+		all[credential] = "credential " + id
 	}
 	return all
 }
 
-// update is one update of the shared state.
-type update struct {
-	limiter     *Limiter
-	rules       rules
-	demands     []demand
-	settlements []settlement
-	timeout     time.Duration
-
-	ahead    time.Duration // the store's clock less the limiter's
-	grants   []grant
-	replaced error // what was wrong with the state that was there
-}
-
-// run asks the store. Whatever the store does, those who wait go on.
-func (u *update) run(store Store, key string) {
-	ctx, cancel := context.WithTimeout(context.Background(), u.timeout)
-	defer cancel()
-	err := u.call(ctx, store, key)
-	first := u.limiter.finishUpdate(u, err)
-	switch warn := u.limiter.shared.warn; {
-	case warn == nil:
-	case err != nil && first:
-		warn("tokenpatch: the rate limiter goes on without its store", err)
-	case err == nil && u.replaced != nil:
-		warn("tokenpatch: the rate limiter replaced what its store held", u.replaced)
+// report stores what the response to a probe says, and asks for permits in the window that it opens. It returns a channel
+// that is closed once the update has ended.
+func (s *shared) report(a *attempt, r *response, now instant) <-chan struct{} {
+	report := &report{limits: names(a.limits), good: r.good() && r.status != 0}
+	for i, x := range a.limits {
+		h := r.limits[i]
+		if h.present && x.phase == open && x.reset == h.reset && now < x.ends {
+			size := max(h.limit, h.remaining+1)
+			report.windows[i] = reported{true, h.reset.Milliseconds(), (x.ends - now).Milliseconds(), size, h.remaining}
+			s.receive(report.limits[i], h.reset.Milliseconds(), 1)
+		}
 	}
+	for _, q := range s.limiter.queues {
+		q.grant.again = 0
+	}
+	u := &update{report: report}
+	s.start(u, now)
+	return u.done
 }
 
-// call asks until the store succeeds or its time is up: one failure is no reason
-// to go on alone.
-func (u *update) call(ctx context.Context, store Store, key string) error {
+// receive notes what was granted of a window.
+func (s *shared) receive(name string, reset int64, n int) {
+	if len(s.received) >= maxReceived {
+		clear(s.received)
+	}
+	r := s.received[name]
+	if r.window != reset {
+		r = received{window: reset}
+	}
+	r.n += n
+	s.received[name] = r
+}
+
+// run performs the update. Whatever the store does, it ends in time.
+func (u *update) run() {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	defer cancel()
+	ended := make(chan outcome, 1)
+	go func() { ended <- u.call(ctx) }()
+	o := outcome{err: fmt.Errorf("the store took longer than %v", storeTimeout)}
+	select {
+	case o = <-ended:
+	case <-ctx.Done():
+	}
+	warning, warn := u.shared.finish(u, o), u.shared.warn
+	if warning != nil && warn != nil {
+		warn("tokenpatch: the rate limiter does without its store for a while", warning)
+	}
+	close(u.done)
+}
+
+// call asks until the store succeeds or its time is up. The same update is never granted twice.
+func (u *update) call(ctx context.Context) outcome {
 	for wait := firstRetry; ; wait *= 2 {
-		err := u.try(ctx, store, key)
-		if err == nil || errors.Is(err, errOtherVersion) {
-			return err
+		o := u.try(ctx)
+		if o.err == nil || errors.Is(o.err, errOtherVersion) || errors.Is(o.err, errClock) {
+			return o
 		}
 		select {
 		case <-ctx.Done():
-			return err
+			return o
 		case <-time.After(wait):
 		}
 	}
 }
 
 // try asks once. It makes an error of all that a store can do wrong.
-func (u *update) try(ctx context.Context, store Store, key string) (err error) {
+func (u *update) try(ctx context.Context) (o outcome) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("the store panicked: %v", r)
+			o.err = fmt.Errorf("the store panicked: %v", r)
 		}
 	}()
-	err = store.Update(ctx, key, u.apply)
-	switch {
-	case err == nil && len(u.grants) != len(u.demands):
-		return errors.New("the store did not call the function that it was given")
-	case err == nil && ctx.Err() != nil:
-		return fmt.Errorf("%w than %v", errLate, u.timeout)
+	began, called := u.shared.limiter.now(), false
+	err := u.shared.store.Update(ctx, u.shared.key, func(data []byte, at time.Time) (next []byte, ttl time.Duration, err error) {
+		called = true
+		o, next = u.apply(data, at, began)
+		return next, stored, o.err
+	})
+	if err == nil && !called {
+		err = errors.New("the store did not call the function that it was given")
 	}
-	return err
+	if o.err == nil {
+		o.err = err
+	}
+	return o
 }
 
-var errLate = errors.New("the store took longer")
-
-// apply changes a stored state. It may be called again with another one.
-func (u *update) apply(data []byte, at time.Time) ([]byte, time.Duration, error) {
-	now := instant(at.UnixNano())
-	s, err := decode(data, u.rules, now)
-	switch {
-	case errors.Is(err, errOtherVersion):
-		return nil, 0, err
-	case err != nil:
-		s = newState(u.rules)
+// apply makes the next pool of the stored one.
+func (u *update) apply(data []byte, at time.Time, began instant) (o outcome, next []byte) {
+	if !isYear(at) {
+		return outcome{err: errClock}, nil
 	}
-	u.replaced, u.ahead, u.grants = err, now-u.limiter.now(), u.grants[:0]
-	s.advance(now)
-	s.settle(u.settlements, u.ahead)
-	for _, d := range u.demands {
-		u.grants = append(u.grants, s.take(d, now))
+	here := u.shared.limiter.now()
+	o.now = time.Duration(at.UnixNano())
+	o.clock = storeClock{low: o.now - here, high: o.now - began, at: here}
+	if u.clock.moved(o.clock) {
+		o.err = errClock
+		return o, nil
 	}
-	return s.encode(), stored, nil
-}
-
-// finishUpdate takes in how an update ended, and lets those who wait go on. It
-// reports whether the update failed where the one before had not.
-func (l *Limiter) finishUpdate(u *update, err error) (first bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := l.now()
-	s := &l.shared
-	s.asking = false
+	now := o.now.Milliseconds()
+	p, err := decode(data, now)
+	if errors.Is(err, errOtherVersion) {
+		o.err = err
+		return o, nil
+	}
 	if err != nil {
-		s.failures++
-		s.alone = now + min(maxAlone, minAlone<<min(s.failures-1, 10))
-		s.keep(u, err)
+		p, o.absurd = &pool{}, err
 	} else {
-		s.failures, s.ahead = 0, u.ahead
-		for i, g := range u.grants {
-			l.accept(s.block(u.demands[i].route), g)
-		}
+		o.grants = u.trade(p, now)
 	}
-	l.admitWaiting(now)
-	return s.failures == 1
+	next, o.err = p.encode()
+	return o, next
 }
 
-// keep keeps for the next update what a failed one did not get into the store. One
-// that came too late did, and has taken permits that are to be cancelled.
-func (s *shared) keep(u *update, err error) {
-	missing := u.settlements
-	if errors.Is(err, errLate) {
-		missing = nil
-		for _, g := range u.grants {
-			if g.n > 0 {
-				missing = append(missing, settlement{attempt: g.first, n: g.n})
-			}
-		}
+// trade brings a pool the report, and takes what is asked for.
+func (u *update) trade(p *pool, now int64) []grant {
+	if u.report != nil {
+		p.report(*u.report, now)
 	}
-	s.settlements = append(missing, s.settlements...)
-	s.settlements = s.settlements[max(0, len(s.settlements)-maxSettlements):]
+	if len(u.asks) == 0 {
+		return nil
+	}
+	grants, answered := p.answered(u.id)
+	if answered && len(grants) == len(u.asks) {
+		return grants
+	}
+	grants = nil
+	for _, a := range u.asks {
+		grants = append(grants, p.take(a, now))
+	}
+	p.remember(u.id, grants)
+	return grants
 }
 
-// accept takes a grant as a program's block.
-func (l *Limiter) accept(b *block, g grant) {
-	ahead := l.shared.ahead
-	if g.serial != b.serial {
-		b.taken = 0
+// finish ends an update, and lets those who wait go. It returns what to warn of.
+func (s *shared) finish(u *update, o outcome) (warning error) {
+	s.limiter.mu.Lock()
+	defer s.limiter.mu.Unlock()
+	now := s.limiter.now()
+	if len(u.asks) > 0 {
+		s.asking = false
 	}
-	b.serial, b.taken, b.known = g.serial, b.taken+g.n, g.known
-	b.next, b.n, b.expires = g.first, g.n, g.expires-ahead
-	b.verdict = g.verdict
-	b.verdict.until -= ahead
-	b.verdict.declared -= ahead
-	if b.verdict.onlyTime {
-		b.verdict.until += g.rest
+	distrust := o.absurd != nil || errors.Is(o.err, errClock)
+	if s.clock.at == 0 || distrust || now-s.clock.at > compared {
+		s.clock = o.clock
 	}
+	if o.err == nil && !distrust {
+		s.failures = 0
+		for i, g := range o.grants {
+			s.accept(u.queues[i], u.asks[i], g, o.clock.low)
+		}
+	} else {
+		s.failures++
+		wait := min(maxAlone, minAlone<<min(s.failures-1, 10))
+		if distrust {
+			wait = distrusted
+		}
+		s.goAlone(now + wait)
+		if s.failures == 1 {
+			warning = cmp.Or(o.err, o.absurd)
+		}
+	}
+	s.limiter.admitWaiting(now)
+	return warning
+}
+
+// goAlone does without the store until a moment.
+func (s *shared) goAlone(until instant) {
+	s.alone = until
+	for _, q := range s.limiter.queues {
+		q.grant = block{}
+	}
+}
+
+// accept keeps what was granted for a queue.
+func (s *shared) accept(q *queue, a ask, g grant, ahead time.Duration) {
+	here := func(at int64) instant { return time.Duration(at)*time.Millisecond - ahead }
+	if g.None {
+		s.goAlone(here(g.Expires))
+		return
+	}
+	for i, name := range a.limits {
+		if g.Windows[i] != 0 {
+			s.receive(name, g.Windows[i], g.N)
+		}
+	}
+	spread := time.Duration(rand.Float64() * float64(time.Duration(g.Spread)*time.Millisecond))
+	q.grant = block{grant: g, expires: here(g.Expires) - s.limiter.ledger.rtt, again: here(g.Again) + spread}
 }

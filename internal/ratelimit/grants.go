@@ -1,0 +1,221 @@
+package ratelimit
+
+// pool is what the programs of an account share: the current window of each limit, and what is left of it. Programs take
+// permits for the callers that wait for them now, and owe nothing afterwards. Its times are in milliseconds on the clock of
+// the store that holds it.
+type pool struct {
+	Limits  map[string]*pooled `json:"limits"` // by name: "account", "route NAME", "credential HASH"
+	Answers []answer           `json:"answers,omitempty"`
+}
+
+// pooled is one limit in the pool.
+type pooled struct {
+	Window int64 `json:"window,omitempty"` // its reset, by the service's clock
+	Opened int64 `json:"opened,omitempty"`
+	Ends   int64 `json:"ends,omitempty"`
+	None   bool  `json:"none,omitempty"`   // whether the limit does not apply, as far as is known until Ends
+	Limit  int   `json:"limit,omitempty"`  // what the window admits
+	Left   int   `json:"left,omitempty"`   // what is not granted yet
+	Asked  int   `json:"asked,omitempty"`  // programs that asked in this window
+	Before int   `json:"before,omitempty"` // and in the one before
+	Probed int64 `json:"probed,omitempty"` // until when a program is probing the next window
+}
+
+// answer is what an update granted. If its program does not learn of it, the same update is asked for again.
+type answer struct {
+	ID     uint64  `json:"id,string"`
+	Grants []grant `json:"grants"`
+}
+
+// ask is what a program asks for, for the callers that wait for one route.
+type ask struct {
+	limits    [kinds]string // their names
+	want      int
+	share     float64         // the part of each window that the program may take
+	before    [kinds]received // what it was granted before
+	roundTrip int64           // how long a response usually takes
+	patience  int64           // and how long the program waits for one
+}
+
+// received is what a program was granted in a window.
+type received struct {
+	window int64
+	n      int
+}
+
+// grant is the answer to an ask.
+type grant struct {
+	N       int          `json:"n,omitempty"`       // permits
+	Windows [kinds]int64 `json:"windows"`           // that they are for; 0 for a limit that does not apply or is probed
+	Probe   bool         `json:"probe,omitempty"`   // whether the only permit probes a window, and its response is to be reported
+	Expires int64        `json:"expires,omitempty"` // when the first of the windows ends, or the probing
+	Again   int64        `json:"again,omitempty"`   // when to ask for more
+	Closed  bool         `json:"closed,omitempty"`  // whether nothing is to be had until then
+	Spread  int64        `json:"spread,omitempty"`  // over which the programs should spread what they ask
+	None    bool         `json:"none,omitempty"`    // whether no limit applies, as far as is known until Expires
+}
+
+// report is what the response to a probe says.
+type report struct {
+	limits  [kinds]string
+	windows [kinds]reported
+	good    bool
+}
+
+// reported is what the response says of one limit.
+type reported struct {
+	present     bool
+	window      int64 // its reset
+	endsIn      int64
+	limit, left int
+}
+
+const (
+	maxPooled      = 64
+	maxAnswers     = 8
+	evenFor        = 1_000  // how long a window is granted in even parts, until as many programs have asked as before
+	believedFor    = 60_000 // how long a limit that a response did not mention counts as not applied
+	maxWindowLeft  = 11_000 // a window ends within ten seconds, and Date has whole ones
+	maxProbing     = 10_000
+	spreadOfAsking = 2 // for each program
+)
+
+// take grants up to a.want permits. If a window is over, one program is granted the one permit that probes the next.
+func (p *pool) take(a ask, now int64) grant {
+	g := grant{N: a.want, Expires: now + believedFor}
+	var probed, spent []*pooled
+	for i, name := range a.limits {
+		if name == "" {
+			continue
+		}
+		x := p.limit(name, now)
+		g.Spread = max(g.Spread, spreadOfAsking*int64(max(x.Asked, x.Before)))
+		if now < x.Ends {
+			g.Expires = min(g.Expires, x.Ends)
+		}
+		if !x.isOpen(now) {
+			if !x.None || now >= x.Ends {
+				probed = append(probed, x)
+			}
+			continue
+		}
+		if a.before[i].window != x.Window {
+			x.Asked++
+			a.before[i] = received{}
+		}
+		g.Windows[i] = x.Window
+		if n, again := x.allows(a.before[i].n, a.share, now); n < g.N {
+			g.N, g.Again, g.Closed = n, again, again == x.Ends
+		}
+		spent = append(spent, x)
+	}
+	if len(probed) > 0 {
+		g.probe(probed, a, now)
+	}
+	g.None = len(probed)+len(spent) == 0
+	for _, x := range spent {
+		x.Left -= g.N
+	}
+	return g
+}
+
+// probe makes a grant of windows that are over: one permit, unless another program has it.
+func (g *grant) probe(over []*pooled, a ask, now int64) {
+	if g.N == 0 {
+		return
+	}
+	for _, x := range over {
+		if now < x.Probed {
+			g.N, g.Again, g.Closed = 0, min(x.Probed, now+a.roundTrip), false
+			return
+		}
+	}
+	until := now + min(a.patience, maxProbing)
+	for _, x := range over {
+		x.Probed = until
+	}
+	g.N, g.Probe, g.Again, g.Expires, g.Closed = 1, true, until, min(g.Expires, until), false
+}
+
+// allows returns how many permits of the window a program may have that was granted some before, and when it may have more.
+func (x *pooled) allows(before int, share float64, now int64) (n int, again int64) {
+	n, again = x.Left, x.Ends
+	if most := max(1, int(share*float64(x.Limit))) - before; most < n {
+		n = most
+	}
+	if x.Asked < x.Before && now < x.Opened+evenFor {
+		if even := max(1, x.Limit/x.Before) - before; even < n {
+			n, again = even, min(x.Opened+evenFor, x.Ends)
+		}
+	}
+	return max(0, n), again
+}
+
+func (x *pooled) isOpen(now int64) bool { return x.Window != 0 && !x.None && now < x.Ends }
+
+// report opens the windows that a response reports on. A report of an older window is ignored, and an error that says
+// nothing leaves the probing to the next program.
+func (p *pool) report(r report, now int64) {
+	for i, name := range r.limits {
+		if name == "" {
+			continue
+		}
+		x, w := p.limit(name, now), r.windows[i]
+		switch {
+		case x.isOpen(now) && w.window <= x.Window:
+		case w.present:
+			*x = pooled{
+				Window: w.window, Opened: now, Ends: now + w.endsIn,
+				Limit: w.limit, Left: w.left, Asked: 1, Before: x.Asked,
+			}
+		case r.good:
+			*x = pooled{None: true, Ends: now + believedFor}
+		default:
+			x.Probed = 0
+		}
+	}
+}
+
+// limit returns a limit of the pool, and makes it if it is new. If there is no room, the programs do without it.
+func (p *pool) limit(name string, now int64) *pooled {
+	if x := p.Limits[name]; x != nil {
+		return x
+	}
+	if len(p.Limits) >= maxPooled && !p.forget(now) {
+		return &pooled{None: true, Ends: now + believedFor}
+	}
+	x := new(pooled)
+	p.Limits[name] = x
+	return x
+}
+
+// forget forgets the limit whose window has been over for longest, and reports whether there was one.
+func (p *pool) forget(now int64) bool {
+	oldest := ""
+	for name, x := range p.Limits {
+		if now >= max(x.Ends, x.Probed) && (oldest == "" || x.Ends < p.Limits[oldest].Ends) {
+			oldest = name
+		}
+	}
+	if oldest == "" {
+		return false
+	}
+	delete(p.Limits, oldest)
+	return true
+}
+
+// answered returns what an update was granted before, if it was.
+func (p *pool) answered(id uint64) ([]grant, bool) {
+	for _, a := range p.Answers {
+		if a.ID == id {
+			return a.Grants, true
+		}
+	}
+	return nil, false
+}
+
+// remember keeps an answer.
+func (p *pool) remember(id uint64, grants []grant) {
+	p.Answers = append(p.Answers, answer{id, grants})
+	p.Answers = p.Answers[max(0, len(p.Answers)-maxAnswers):]
+}
