@@ -51,7 +51,7 @@ type grant struct {
 	Expires int64        `json:"expires,omitempty"` // when the first of the windows ends, or the probing
 	Again   int64        `json:"again,omitempty"`   // when to ask for more
 	Closed  bool         `json:"closed,omitempty"`  // whether nothing is to be had until then
-	Spread  int64        `json:"spread,omitempty"`  // over which the programs should spread what they ask
+	Asking  int          `json:"asking,omitempty"`  // programs that asked in this window or the last one
 	None    bool         `json:"none,omitempty"`    // whether no limit applies, as far as is known until Expires
 }
 
@@ -71,13 +71,12 @@ type reported struct {
 }
 
 const (
-	maxPooled      = 64
-	maxAnswers     = 8
-	evenFor        = 1_000  // how long a window is granted in even parts, until as many programs have asked as before
-	believedFor    = 60_000 // how long a limit that a response did not mention counts as not applied
-	maxWindowLeft  = 11_000 // a window ends within ten seconds, and Date has whole ones
-	maxProbing     = 10_000
-	spreadOfAsking = 2 // for each program
+	maxPooled     = 64
+	maxAnswers    = 8
+	evenFor       = 1_000  // how long a window is granted in even parts, until as many programs have asked as before
+	believedFor   = 60_000 // how long a limit that a response did not mention counts as not applied
+	maxWindowLeft = 11_000 // a window ends within ten seconds, and Date has whole ones
+	maxProbing    = 10_000
 )
 
 // take grants up to a.want permits. If a window is over, one program is granted the one permit that probes the next.
@@ -89,7 +88,7 @@ func (p *pool) take(a ask, now int64) grant {
 			continue
 		}
 		x := p.limit(name, now)
-		g.Spread = max(g.Spread, spreadOfAsking*int64(max(x.Asked, x.Before)))
+		g.Asking = max(g.Asking, x.Asked, x.Before)
 		if now < x.Ends {
 			g.Expires = min(g.Expires, x.Ends)
 		}

@@ -19,6 +19,7 @@ type ledger struct {
 	flights   []*attempt    // the same in the order of admission, with some that have ended
 	rtt       time.Duration // as it usually is
 	doublings int           // of the time after which an attempt is overdue
+	doubled   uint64        // the latest attempt that was admitted at the last of them
 	good      int           // good responses since the service began to respond, or paused
 	pause     pause
 	hidden    hidden
@@ -143,7 +144,7 @@ func (l *ledger) loseOverdue(now instant) {
 		}
 		l.flights = l.flights[1:]
 		if !a.ended {
-			a.overdue, some = true, true
+			a.overdue, some = true, some || a.seq > l.doubled
 			l.land(a)
 			for _, x := range a.limits {
 				x.lost++
@@ -151,7 +152,7 @@ func (l *ledger) loseOverdue(now instant) {
 		}
 	}
 	if some {
-		l.doublings = min(l.doublings+1, maxDoublings)
+		l.doublings, l.doubled = min(l.doublings+1, maxDoublings), l.admitted
 	}
 }
 
@@ -194,6 +195,11 @@ func (l *ledger) admit(name string, now instant) *attempt {
 	}
 	l.flights = append(l.flights, a)
 	return a
+}
+
+// doubt probes all windows again: permits are not had from the pool any more, which so many other programs share.
+func (l *ledger) doubt(others int) {
+	l.each(func(x *limit) { x.doubt(l, others) })
 }
 
 // use makes a credential the one that is in use, for an attempt that is about to be sent with it.

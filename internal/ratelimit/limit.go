@@ -143,6 +143,14 @@ func (x *limit) begin(l *ledger, now instant) {
 	}
 }
 
+// doubt probes the current window again, in which other programs may have sent more than is known.
+func (x *limit) doubt(l *ledger, others int) {
+	if x.limited() {
+		x.phase, x.began = over, l.admitted
+	}
+	x.others = max(x.others, min(maxOthers, float64(others)))
+}
+
 // close keeps what the current window has shown of other programs.
 func (x *limit) close() {
 	x.others *= 7.0 / 8

@@ -185,7 +185,7 @@ type work struct {
 	route                    func(caller int) string
 	until                    time.Duration // instead of calls
 	retries                  bool          // of calls that are lost or get an error
-	lifetime                 time.Duration
+	reborn                   bool          // whether each call is made by a new program
 	during                   func(s *service)
 }
 
@@ -236,11 +236,17 @@ func (w work) inBubble(t *testing.T, s *service) (r result) {
 			options.MaxWait = 5 * time.Minute
 		}
 		l := ratelimit.New(options)
+		next := func() *ratelimit.Limiter {
+			if w.reborn {
+				return ratelimit.New(options)
+			}
+			return l
+		}
 		for caller := range w.callers / len(r.calls) {
 			done.Go(func() {
 				for w.until > 0 && time.Since(r.began) < w.until || w.until == 0 && begun.Add(1) <= int64(w.calls) {
 					began := time.Now()
-					if err := w.call(t.Context(), l, s, program, caller, r.began); err != nil {
+					if err := w.call(t.Context(), next(), s, program, caller, r.began); err != nil {
 						failed.Add(1)
 						t.Log(err)
 					}

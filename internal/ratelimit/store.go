@@ -17,15 +17,16 @@ type Store interface {
 }
 
 const (
-	stored       = time.Hour              // how long a store keeps a pool that nobody uses
-	storeTimeout = time.Second            // how long an update may take
-	firstRetry   = 5 * time.Millisecond   // after a failed update
-	minAlone     = 100 * time.Millisecond // how long the program does without a store that failed; twice as long each time
-	maxAlone     = 5 * time.Second
-	distrusted   = 10 * time.Second // how long it does without a store that cannot be right
-	maxStep      = time.Second      // by which the store's clock and ours may move apart within compared
-	compared     = 20 * time.Second
-	maxReceived  = 2 * (maxRoutes + maxCredentials)
+	stored         = time.Hour              // how long a store keeps a pool that nobody uses
+	storeTimeout   = time.Second            // how long an update may take
+	firstRetry     = 5 * time.Millisecond   // after a failed update
+	minAlone       = 100 * time.Millisecond // how long the program does without a store that failed; twice as long each time
+	maxAlone       = 5 * time.Second
+	distrusted     = 10 * time.Second // how long it does without a store that cannot be right
+	maxStep        = time.Second      // by which the store's clock and ours may move apart within compared
+	compared       = 20 * time.Second
+	spreadOfAsking = time.Millisecond // for each program
+	maxReceived    = 2 * (maxRoutes + maxCredentials)
 )
 
 var errClock = errors.New("the store's clock cannot be right")
@@ -44,6 +45,7 @@ type shared struct {
 	alone    instant // until when the store is not asked
 	failures int     // in a row
 	clock    storeClock
+	programs int // that ask for permits, this one included
 }
 
 // storeClock is how far the store's clock was ahead of ours at a moment, between two bounds.
@@ -106,6 +108,7 @@ type update struct {
 	queues []*queue // that each ask is for
 	report *report
 	clock  storeClock // of an earlier update
+	again  bool       // whether the store was not believed before
 	done   chan struct{}
 }
 
@@ -128,7 +131,7 @@ func (s *shared) ask(now instant) {
 
 // start asks the store for the permits that callers wait for, unless it is being asked, and brings it a report.
 func (s *shared) start(u *update, now instant) {
-	u.shared, u.id, u.clock, u.done = s, rand.Uint64(), s.clock, make(chan struct{})
+	u.shared, u.id, u.clock, u.again, u.done = s, rand.Uint64(), s.clock, s.failures > 0, make(chan struct{})
 	if !s.asking {
 		s.collect(u, now)
 	}
@@ -278,7 +281,10 @@ func (u *update) apply(data []byte, at time.Time, began instant) (o outcome, nex
 		return o, nil
 	}
 	if err != nil {
-		p, o.absurd = &pool{}, err
+		p = &pool{Limits: make(map[string]*pooled)}
+	}
+	if err != nil && !u.again {
+		o.absurd = err
 	} else {
 		o.grants = u.trade(p, now)
 	}
@@ -344,6 +350,10 @@ func (s *shared) goAlone(until instant) {
 	for _, q := range s.limiter.queues {
 		q.grant = block{}
 	}
+	if s.programs > 0 {
+		s.limiter.ledger.doubt(s.programs - 1)
+	}
+	s.programs = 0
 }
 
 // accept keeps what was granted for a queue.
@@ -358,6 +368,7 @@ func (s *shared) accept(q *queue, a ask, g grant, ahead time.Duration) {
 			s.receive(name, g.Windows[i], g.N)
 		}
 	}
-	spread := time.Duration(rand.Float64() * float64(time.Duration(g.Spread)*time.Millisecond))
+	s.programs = g.Asking
+	spread := time.Duration(rand.Float64() * float64(spreadOfAsking) * float64(g.Asking))
 	q.grant = block{grant: g, expires: here(g.Expires) - s.limiter.ledger.rtt, again: here(g.Again) + spread}
 }
