@@ -72,6 +72,7 @@ func (c *call) sendWatched(ctx context.Context) {
 // send sends the request once, and settles its permit and its outcome.
 func (c *call) send(ctx context.Context, header http.Header) {
 	c.attempts++
+	c.permit.Use(c.credential)
 	c.last = c.service.sender.Send(ctx, &httpsend.Request{
 		Method: c.request.endpoint.method, URL: &c.url, Header: header, Authorization: c.credential, Body: c.request.body,
 		Secrets: c.secrets, Observer: &c.permit,

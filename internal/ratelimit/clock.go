@@ -8,12 +8,10 @@ import (
 // instant is a time on this machine's monotonic clock, counted from the limiter's epoch.
 type instant = time.Duration
 
-// clock is a lower bound of how far the server's clock is ahead of ours. A window is over for certain once the server's
-// clock has reached its reset by that bound.
-//
-// A response whose window ends at reset was handled within a window's length of it, and not before the Date that it
-// carries. Date is cut to whole seconds, and a gateway may write it by a clock of its own, so it is ignored from the first
-// response that contradicts it.
+// clock is a lower bound of how far the server's clock is ahead of ours: a window is over for certain once the server's
+// clock has reached its reset by that bound. A response was handled within a window's length of its reset, and not before
+// its Date. Date has whole seconds, and a gateway may write it by a clock of its own, so it is ignored from the first
+// response on that contradicts it.
 type clock struct {
 	byReset, byDate time.Duration
 	dateWrong       bool
@@ -22,12 +20,8 @@ type clock struct {
 
 const (
 	unknownClock = math.MinInt64 / 4
-
-	// drift is how much two clocks may drift apart, as a part of the time that passes.
-	drift = 10_000
+	drift        = 10_000 // two clocks drift apart by at most this part of the time that passes
 )
-
-func newClock() clock { return clock{byReset: unknownClock, byDate: unknownClock} }
 
 // observe updates the bound by a response to a request that was sent in the window of this length that ends at reset.
 func (c *clock) observe(reset, length, date time.Duration, sent, received instant) {

@@ -4,6 +4,7 @@ package ratelimit
 // permits for the callers that wait for them now, and owe nothing afterwards. Its times are in milliseconds on the clock of
 // the store that holds it.
 type pool struct {
+	Version int                `json:"version"`
 	Limits  map[string]*pooled `json:"limits"` // by name: "account", "route NAME", "credential HASH"
 	Answers []answer           `json:"answers,omitempty"`
 }
@@ -21,7 +22,7 @@ type pooled struct {
 	Probed int64 `json:"probed,omitempty"` // until when a program is probing the next window
 }
 
-// answer is what an update granted. If its program does not learn of it, the same update is asked for again.
+// answer is what an update granted. A program that did not learn of it asks for the same update again.
 type answer struct {
 	ID     uint64  `json:"id,string"`
 	Grants []grant `json:"grants"`
@@ -29,7 +30,7 @@ type answer struct {
 
 // ask is what a program asks for, for the callers that wait for one route.
 type ask struct {
-	limits    [kinds]string // their names
+	limits    [kinds]string // their names; a credential that is not known yet has none
 	want      int
 	share     float64         // the part of each window that the program may take
 	before    [kinds]received // what it was granted before
@@ -43,7 +44,7 @@ type received struct {
 	n      int
 }
 
-// grant is the answer to an ask.
+// grant is what a program gets for an ask.
 type grant struct {
 	N       int          `json:"n,omitempty"`       // permits
 	Windows [kinds]int64 `json:"windows"`           // that they are for; 0 for a limit that does not apply or is probed
@@ -51,8 +52,8 @@ type grant struct {
 	Expires int64        `json:"expires,omitempty"` // when the first of the windows ends, or the probing
 	Again   int64        `json:"again,omitempty"`   // when to ask for more
 	Closed  bool         `json:"closed,omitempty"`  // whether nothing is to be had until then
-	Asking  int          `json:"asking,omitempty"`  // programs that asked in this window or the last one
 	None    bool         `json:"none,omitempty"`    // whether no limit applies, as far as is known until Expires
+	Asking  int          `json:"asking,omitempty"`  // programs that asked in this window or the last one
 }
 
 // report is what the response to a probe says.
@@ -62,18 +63,16 @@ type report struct {
 	good    bool
 }
 
-// reported is what the response says of one limit.
+// reported is what the response says of one limit; its window is 0 if it does not mention it.
 type reported struct {
-	present     bool
-	window      int64 // its reset
-	endsIn      int64
-	limit, left int
+	window, endsIn int64
+	limit, left    int
 }
 
 const (
 	maxPooled     = 64
 	maxAnswers    = 8
-	evenFor       = 1_000  // how long a window is granted in even parts, until as many programs have asked as before
+	evenFor       = 1_000  // how long a window is granted in even parts, unless as many programs have asked as before
 	believedFor   = 60_000 // how long a limit that a response did not mention counts as not applied
 	maxWindowLeft = 11_000 // a window ends within ten seconds, and Date has whole ones
 	maxProbing    = 10_000
@@ -84,9 +83,6 @@ func (p *pool) take(a ask, now int64) grant {
 	g := grant{N: a.want, Expires: now + believedFor}
 	var probed, spent []*pooled
 	for i, name := range a.limits {
-		if name == "" {
-			continue
-		}
 		x := p.limit(name, now)
 		g.Asking = max(g.Asking, x.Asked, x.Before)
 		if now < x.Ends {
@@ -108,7 +104,7 @@ func (p *pool) take(a ask, now int64) grant {
 		}
 		spent = append(spent, x)
 	}
-	if len(probed) > 0 {
+	if len(probed) > 0 && g.N > 0 {
 		g.probe(probed, a, now)
 	}
 	g.None = len(probed)+len(spent) == 0
@@ -118,30 +114,9 @@ func (p *pool) take(a ask, now int64) grant {
 	return g
 }
 
-// probe makes a grant of windows that are over: one permit, unless another program has it.
-func (g *grant) probe(over []*pooled, a ask, now int64) {
-	if g.N == 0 {
-		return
-	}
-	for _, x := range over {
-		if now < x.Probed {
-			g.N, g.Again, g.Closed = 0, min(x.Probed, now+a.roundTrip), false
-			return
-		}
-	}
-	until := now + min(a.patience, maxProbing)
-	for _, x := range over {
-		x.Probed = until
-	}
-	g.N, g.Probe, g.Again, g.Expires, g.Closed = 1, true, until, min(g.Expires, until), false
-}
-
 // allows returns how many permits of the window a program may have that was granted some before, and when it may have more.
 func (x *pooled) allows(before int, share float64, now int64) (n int, again int64) {
-	n, again = x.Left, x.Ends
-	if most := max(1, int(share*float64(x.Limit))) - before; most < n {
-		n = most
-	}
+	n, again = min(x.Left, max(1, int(share*float64(x.Limit)))-before), x.Ends
 	if x.Asked < x.Before && now < x.Opened+evenFor {
 		if even := max(1, x.Limit/x.Before) - before; even < n {
 			n, again = even, min(x.Opened+evenFor, x.Ends)
@@ -150,23 +125,32 @@ func (x *pooled) allows(before int, share float64, now int64) (n int, again int6
 	return max(0, n), again
 }
 
+// probe makes a grant of windows that are over: one permit, unless another program has it.
+func (g *grant) probe(over []*pooled, a ask, now int64) {
+	until := now + min(a.patience, maxProbing)
+	for _, x := range over {
+		if now < x.Probed {
+			g.N, g.Again, g.Closed = 0, min(x.Probed, now+a.roundTrip), false
+			return
+		}
+	}
+	for _, x := range over {
+		x.Probed = until
+	}
+	g.N, g.Probe, g.Again, g.Expires, g.Closed = 1, true, until, min(g.Expires, until), false
+}
+
 func (x *pooled) isOpen(now int64) bool { return x.Window != 0 && !x.None && now < x.Ends }
 
 // report opens the windows that a response reports on. A report of an older window is ignored, and an error that says
 // nothing leaves the probing to the next program.
 func (p *pool) report(r report, now int64) {
 	for i, name := range r.limits {
-		if name == "" {
-			continue
-		}
 		x, w := p.limit(name, now), r.windows[i]
 		switch {
 		case x.isOpen(now) && w.window <= x.Window:
-		case w.present:
-			*x = pooled{
-				Window: w.window, Opened: now, Ends: now + w.endsIn,
-				Limit: w.limit, Left: w.left, Asked: 1, Before: x.Asked,
-			}
+		case w.window > 0:
+			*x = pooled{Window: w.window, Opened: now, Ends: now + w.endsIn, Limit: w.limit, Left: w.left, Asked: 1, Before: x.Asked}
 		case r.good:
 			*x = pooled{None: true, Ends: now + believedFor}
 		default:
@@ -175,46 +159,20 @@ func (p *pool) report(r report, now int64) {
 	}
 }
 
-// limit returns a limit of the pool, and makes it if it is new. If there is no room, the programs do without it.
+// limit returns a limit of the pool, and makes it if it is new. Programs do without one that has no name or finds no room.
 func (p *pool) limit(name string, now int64) *pooled {
 	if x := p.Limits[name]; x != nil {
 		return x
 	}
-	if len(p.Limits) >= maxPooled && !p.forget(now) {
-		return &pooled{None: true, Ends: now + believedFor}
+	for other, x := range p.Limits {
+		if len(p.Limits) >= maxPooled && now >= max(x.Ends, x.Probed) {
+			delete(p.Limits, other)
+		}
 	}
 	x := new(pooled)
+	if name == "" || len(p.Limits) >= maxPooled {
+		return &pooled{None: true, Ends: now + believedFor}
+	}
 	p.Limits[name] = x
 	return x
-}
-
-// forget forgets the limit whose window has been over for longest, and reports whether there was one.
-func (p *pool) forget(now int64) bool {
-	oldest := ""
-	for name, x := range p.Limits {
-		if now >= max(x.Ends, x.Probed) && (oldest == "" || x.Ends < p.Limits[oldest].Ends) {
-			oldest = name
-		}
-	}
-	if oldest == "" {
-		return false
-	}
-	delete(p.Limits, oldest)
-	return true
-}
-
-// answered returns what an update was granted before, if it was.
-func (p *pool) answered(id uint64) ([]grant, bool) {
-	for _, a := range p.Answers {
-		if a.ID == id {
-			return a.Grants, true
-		}
-	}
-	return nil, false
-}
-
-// remember keeps an answer.
-func (p *pool) remember(id uint64, grants []grant) {
-	p.Answers = append(p.Answers, answer{id, grants})
-	p.Answers = p.Answers[max(0, len(p.Answers)-maxAnswers):]
 }

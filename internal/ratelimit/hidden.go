@@ -23,14 +23,12 @@ const (
 	calmWindows = 3
 )
 
-func (h *hidden) ends() instant { return h.began + h.length }
-
 // admits returns whether the limit lets one more attempt go.
 func (h *hidden) admits(inFlight int) verdict {
 	if h.size == 0 || h.sent < h.size {
 		return verdict{}
 	}
-	return verdict{reason: RateLimit, until: h.ends(), final: inFlight == 0}
+	return verdict{reason: RateLimit, until: h.began + h.length, final: inFlight == 0}
 }
 
 func (h *hidden) admit(now instant) {
@@ -40,9 +38,18 @@ func (h *hidden) admit(now instant) {
 	h.sent++
 }
 
+// observe counts a response that is no 429.
+func (h *hidden) observe(a *attempt) {
+	if h.began > 0 && a.admitted >= h.began {
+		h.good++
+	} else if h.refusals > 0 && h.measured && a.admitted >= h.before {
+		h.size++ // the 429 overtook it
+	}
+}
+
 // advance ends a window that is over, and reports whether it did.
 func (h *hidden) advance(now instant) bool {
-	if h.began == 0 || now < h.ends() {
+	if h.began == 0 || now < h.began+h.length {
 		return false
 	}
 	h.refusals = 0
@@ -64,39 +71,28 @@ func (h *hidden) end() {
 	}
 }
 
-// observe counts a response that is no 429.
-func (h *hidden) observe(a *attempt) {
-	if h.began > 0 && a.admitted >= h.began {
-		h.good++
-	} else if h.measured && h.refusals > 0 && a.admitted >= h.before {
-		h.size++ // the 429 overtook it
-	}
-}
-
 // refuse ends the current window with a 429 that no other limit explains, and returns how long to wait.
 func (h *hidden) refuse(retryAfter time.Duration, now instant) time.Duration {
 	if h.began == 0 {
 		return retryAfter // another one has ended it
 	}
-	began, wait := h.began, windowLength
-	if h.size > 0 {
-		wait = h.ends() - now
+	began, wait := h.began, retryAfter
+	if wait == 0 {
+		wait = windowLength
 	}
-	if h.good >= enoughGood {
-		h.measured = h.size == 0 || h.refusals > 0
-		h.size -= h.grown
-		if h.measured {
-			h.size = h.good
-		}
-		h.growth, h.grown, h.calm = 1, 0, 0
-	} else if h.before > 0 {
+	if retryAfter == 0 && h.size > 0 {
+		wait = h.began + h.length - now
+	}
+	if h.good < enoughGood {
 		began = h.before // the window before was longer than it seemed
+	} else if h.measured = h.size == 0 || h.refusals > 0; h.measured {
+		h.size = h.good
+	} else {
+		h.size -= h.grown
 	}
+	h.growth, h.grown, h.calm = 1, 0, 0
 	h.refusals++
-	if retryAfter > 0 {
-		wait = retryAfter
-	}
-	if h.size > 0 {
+	if h.size > 0 && began > 0 {
 		h.length = min(windowLength, max(minimumLength, now-began+wait))
 	}
 	h.end()

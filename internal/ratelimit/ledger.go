@@ -16,8 +16,8 @@ type ledger struct {
 	clock     clock
 	admitted  uint64        // attempts so far
 	inFlight  int           // of them
-	flights   []*attempt    // the same in the order of admission, with some that have ended
-	rtt       time.Duration // as it usually is
+	flights   []*attempt    // those that are in flight or may still arrive, and others, in the order of admission
+	rtt       time.Duration // as a round trip usually is
 	doublings int           // of the time after which an attempt is overdue
 	doubled   uint64        // the latest attempt that was admitted at the last of them
 	good      int           // good responses since the service began to respond, or paused
@@ -30,19 +30,17 @@ type ledger struct {
 }
 
 // pause is a time in which nothing is sent.
-type pause struct {
-	until    instant
-	declared instant // until, without the jitter
-}
+type pause struct{ declared, until instant } // until has some jitter
 
 // attempt is what an admitted attempt has to remember until it ends.
 type attempt struct {
-	seq      uint64 // its number in the order of admission, from 1
-	admitted instant
-	limits   [kinds]*limit
-	lost     [kinds]int // what each of them had lost then
-	ended    bool
-	overdue  bool
+	seq       uint64 // its number in the order of admission, from 1
+	admitted  instant
+	limits    [kinds]*limit
+	lost      [kinds]int // what each of them had lost then
+	abandoned bool       // whether it ended without a response, and may still arrive
+	overdue   bool       // whether it can no longer arrive
+	ended     bool       // whether it is no longer in flight
 }
 
 // verdict says whether an attempt may go, and if not, why.
@@ -59,40 +57,33 @@ func (v verdict) goes() bool { return v.reason == "" }
 func (v verdict) opens() instant { return cmp.Or(v.declared, v.until) }
 
 const (
-	maxRoutes      = 16 // further ones share the last
 	maxCredentials = 16 // of more, the one that was not in use for longest is forgotten
 	maxPause       = time.Hour
 	leastPatience  = 250 * time.Millisecond
-	maxDoublings   = 6
+	mostPatience   = time.Minute
+	maxDoublings   = 8
 )
 
 func newLedger(share float64) *ledger {
 	if share <= 0 || share > 1 {
 		share = 1
 	}
-	l := &ledger{share: share, random: rand.Float64, clock: newClock(), account: newLimit(""), hidden: hidden{length: windowLength}}
-	l.use(nil, "")
-	return l
+	return &ledger{
+		share: share, random: rand.Float64, clock: clock{byReset: unknownClock, byDate: unknownClock},
+		hidden: hidden{length: windowLength}, account: newLimit(""), credentials: []*limit{newLimit("")},
+	}
 }
 
-func newLimit(name string) *limit { return &limit{name: name, length: windowLength} }
+// route returns the limit of another route.
+func (l *ledger) route(name string) *limit {
+	x := newLimit(name)
+	l.routes = append(l.routes, x)
+	return x
+}
 
 // limits returns the limits that an attempt on a route spends from.
-func (l *ledger) limits(name string) [kinds]*limit {
-	return [kinds]*limit{l.account, l.route(name), l.credentials[0]}
-}
-
-// route returns the limit of a route.
-func (l *ledger) route(name string) *limit {
-	for _, x := range l.routes {
-		if x.name == name {
-			return x
-		}
-	}
-	if len(l.routes) < maxRoutes {
-		l.routes = append(l.routes, newLimit(name))
-	}
-	return l.routes[len(l.routes)-1]
+func (l *ledger) limits(route *limit) [kinds]*limit {
+	return [kinds]*limit{l.account, route, l.credentials[0]}
 }
 
 // each calls f for each limit.
@@ -122,7 +113,8 @@ func (l *ledger) advance(now instant) {
 // patience is how long an attempt may take before it counts as lost: four round trips, and twice as long after each time
 // that attempts were overdue and none was answered in time since.
 func (l *ledger) patience() time.Duration {
-	return min(max(4*l.rtt, leastPatience)<<l.doublings, max(4*l.rtt, time.Minute))
+	usual := max(4*l.rtt, leastPatience)
+	return min(usual<<l.doublings, max(usual, mostPatience))
 }
 
 // overdue is when the oldest attempt in flight will count as lost.
@@ -135,29 +127,33 @@ func (l *ledger) overdue() instant {
 	return 0
 }
 
+// loseOverdue counts the attempts in flight that are overdue as lost.
 func (l *ledger) loseOverdue(now instant) {
-	patience, some := l.patience(), false
+	patience, double := l.patience(), false
 	for len(l.flights) > 0 {
 		a := l.flights[0]
-		if !a.ended && now < a.admitted+patience {
+		if (!a.ended || a.abandoned) && now < a.admitted+patience {
 			break
 		}
 		l.flights = l.flights[1:]
 		if !a.ended {
-			a.overdue, some = true, some || a.seq > l.doubled
-			l.land(a)
+			double = double || a.seq > l.doubled
+			l.lose(a)
+		}
+		if a.abandoned {
+			a.abandoned, a.overdue = false, true
 			for _, x := range a.limits {
-				x.lost++
+				x.recent--
 			}
 		}
 	}
-	if some {
+	if double {
 		l.doublings, l.doubled = min(l.doublings+1, maxDoublings), l.admitted
 	}
 }
 
-// admits returns whether an attempt on a route may go now: the pause is over, and each limit has something left.
-func (l *ledger) admits(name string, now instant) verdict {
+// admits returns whether an attempt on a route may go now: no pause holds it up, and each limit has something left.
+func (l *ledger) admits(route *limit, now instant) verdict {
 	if now < l.pause.until {
 		return verdict{reason: RetryAfter, until: l.pause.until, declared: l.pause.declared, final: true}
 	}
@@ -168,84 +164,60 @@ func (l *ledger) admits(name string, now instant) verdict {
 			v.reason = Probe
 		}
 	}
-	for _, x := range l.limits(name) {
-		v = later(v, x.admits(l))
+	for _, x := range l.limits(route) {
+		w := x.admits(l)
+		if !w.goes() && (v.goes() || w.final && !v.final || w.final == v.final && w.until > v.until) {
+			v = w
+		}
 	}
 	return v
 }
 
-// later is the verdict of two that holds for longer.
-func later(v, w verdict) verdict {
-	if w.goes() || v.final && !w.final || v.final == w.final && v.until > w.until {
-		return v
-	}
-	return w
-}
-
 // admit takes a permit.
-func (l *ledger) admit(name string, now instant) *attempt {
+func (l *ledger) admit(route *limit, now instant) *attempt {
 	l.admitted++
 	l.inFlight++
 	l.hidden.admit(now)
-	a := &attempt{seq: l.admitted, admitted: now, limits: l.limits(name)}
-	for i, x := range a.limits {
-		x.inFlight++
-		x.sent++
-		a.lost[i] = x.lost
+	a := &attempt{seq: l.admitted, admitted: now, limits: l.limits(route)}
+	for i := range a.limits {
+		a.spend(i, a.limits[i])
 	}
 	l.flights = append(l.flights, a)
 	return a
 }
 
-// doubt probes all windows again: permits are not had from the pool any more, which so many other programs share.
-func (l *ledger) doubt(others int) {
-	l.each(func(x *limit) { x.doubt(l, others) })
-}
-
-// use makes a credential the one that is in use, for an attempt that is about to be sent with it.
-func (l *ledger) use(a *attempt, id string) {
-	x := l.credential(id)
-	if a == nil || a.ended || a.overdue || a.limits[credential] == x {
-		return
-	}
-	was := a.limits[credential]
-	was.inFlight--
-	was.sent = max(0, was.sent-1)
+// spend counts the attempt on a limit.
+func (a *attempt) spend(kind int, x *limit) {
 	x.inFlight++
 	x.sent++
-	a.limits[credential], a.lost[credential] = x, x.lost
+	a.limits[kind], a.lost[kind] = x, x.lost
+}
+
+// use makes a credential the one in use, for an attempt that is about to be sent with it.
+func (l *ledger) use(a *attempt, id []byte) {
+	x := l.credential(id)
+	if was := a.limits[credential]; was != x && !a.ended {
+		was.inFlight--
+		was.sent = max(0, was.sent-1)
+		a.spend(credential, x)
+	}
 }
 
 // credential returns the limit of a credential, which is the one in use from now on.
-func (l *ledger) credential(id string) *limit {
+func (l *ledger) credential(id []byte) *limit {
 	for i, x := range l.credentials {
-		if x.name == id {
+		if x.name == string(id) {
 			copy(l.credentials[1:i+1], l.credentials[:i])
 			l.credentials[0] = x
 			return x
 		}
 	}
-	if len(l.credentials) < maxCredentials {
-		l.credentials = append(l.credentials, nil)
-	}
-	copy(l.credentials[1:], l.credentials)
-	l.credentials[0] = newLimit(id)
+	l.credentials = append([]*limit{newLimit(string(id))}, l.credentials[:min(len(l.credentials), maxCredentials-1)]...)
 	return l.credentials[0]
 }
 
-// cancel takes a permit back: nothing can have been sent.
-func (l *ledger) cancel(a *attempt) {
-	if !l.land(a) {
-		return
-	}
-	l.hidden.sent = max(0, l.hidden.sent-1)
-	for _, x := range a.limits {
-		x.sent = max(0, x.sent-1)
-	}
-}
-
-// land takes an attempt out of those in flight, and reports whether it was among them.
-func (l *ledger) land(a *attempt) bool {
+// end takes an attempt out of those in flight, and reports whether it was among them.
+func (l *ledger) end(a *attempt) bool {
 	if a.ended {
 		return false
 	}
@@ -257,22 +229,40 @@ func (l *ledger) land(a *attempt) bool {
 	return true
 }
 
-// observe updates the ledger by what the response to an attempt says. An attempt that ends without a response stays in
-// flight until it is overdue, since it may still arrive.
+// cancel takes a permit back: nothing can have been sent.
+func (l *ledger) cancel(a *attempt) {
+	if !l.end(a) {
+		return
+	}
+	l.hidden.sent = max(0, l.hidden.sent-1)
+	for _, x := range a.limits {
+		x.sent = max(0, x.sent-1)
+	}
+}
+
+// lose ends an attempt that has no response. It may still arrive until it is overdue.
+func (l *ledger) lose(a *attempt) {
+	if !l.end(a) {
+		return
+	}
+	a.abandoned = true
+	for _, x := range a.limits {
+		x.lost++
+		x.recent++
+	}
+}
+
+// observe updates the ledger by what the response to an attempt says.
 func (l *ledger) observe(a *attempt, r *response, now instant) {
-	l.land(a)
-	l.observeRoundTrip(a, now)
+	l.end(a)
+	l.observeRoundTrip(now-a.admitted, a.overdue)
 	for i, x := range a.limits {
 		if h := r.limits[i]; h.present && h.reset > 0 {
 			l.clock.observe(h.reset, x.length, r.date, a.admitted, now)
 		}
 	}
 	for i, x := range a.limits {
-		if h := r.limits[i]; h.present {
-			x.observe(l, a, h, a.lost[i], now)
-		} else {
-			x.observeMissing(r.good(), r.refused())
-		}
+		x.observe(l, a, i, r, now)
 	}
 	if r.good() {
 		l.good++
@@ -288,13 +278,12 @@ func (l *ledger) observe(a *attempt, r *response, now instant) {
 }
 
 // observeRoundTrip updates how long a round trip usually takes. One that took very long says little of the next.
-func (l *ledger) observeRoundTrip(a *attempt, now instant) {
-	rtt := now - a.admitted
+func (l *ledger) observeRoundTrip(rtt time.Duration, overdue bool) {
 	if l.rtt == 0 {
 		l.rtt = rtt
 	}
 	l.rtt += (min(rtt, 2*l.rtt) - l.rtt) / 8
-	if !a.overdue {
+	if !overdue {
 		l.doublings = 0
 	}
 }
@@ -302,14 +291,15 @@ func (l *ledger) observeRoundTrip(a *attempt, now instant) {
 // pauseFor stops the whole service. After the pause it begins slowly.
 func (l *ledger) pauseFor(wait time.Duration, now instant) {
 	wait = min(wait, maxPause)
-	if wait <= 0 {
-		return
+	until := now + wait + time.Duration(l.random()*float64(min(wait/10, 5*time.Second)))
+	if wait > 0 && until > l.pause.until {
+		l.pause = pause{declared: now + wait, until: until}
+		l.good = 0
+		l.hidden.end()
 	}
-	jitter := time.Duration(l.random() * float64(min(max(wait/10, time.Millisecond), 5*time.Second)))
-	if now+wait+jitter <= l.pause.until {
-		return
-	}
-	l.pause = pause{until: now + wait + jitter, declared: now + wait}
-	l.good = 0
-	l.hidden.end()
+}
+
+// doubt probes all windows again: permits are no longer had from the pool, which so many other programs share.
+func (l *ledger) doubt(others int) {
+	l.each(func(x *limit) { x.doubt(l, others) })
 }

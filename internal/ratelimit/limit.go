@@ -9,82 +9,78 @@ import (
 type limit struct {
 	name    string
 	phase   phase
-	size    int           // what a window admits, as its Limit header said; 0 if it has none
+	size    int           // what a window admits, as the service has said; 0 if it has not
 	length  time.Duration // of a window
-	onTime  bool          // whether the latest window to be probed on time had begun by then
+	onTime  bool          // whether the latest window that was probed on time had begun by then
+	watched bool          // whether a window has been seen that would have shown other programs
 	others  float64       // requests of other programs for each one of ours, in recent windows
-	watched bool          // whether a window was seen that would have shown other programs
 
-	// The current window. Before a response reports on it, reset is the name of the one before.
-	reset    time.Duration
-	ends     instant
-	began    uint64 // the latest attempt that was admitted when it began
-	opened   instant
-	whole    bool    // whether it was seen from its beginning
-	left     int     // what remained at the latest response
-	since    uint64  // the latest attempt that was admitted when that came
-	first    int     // what remained at the beginning
-	sent     int     // attempts that it counts or may count
-	counted  int     // those of them that first includes
-	reports  int     // responses that had a Remaining
-	draw     float64 // in [0, 1), anew for each window
+	// The current window. Before a response reports on it, reset is that of the last one.
+	reset   time.Duration
+	ends    instant
+	opened  instant
+	began   uint64  // the latest attempt that was admitted when it began
+	whole   bool    // whether it was seen from its beginning
+	first   int     // what remained at the beginning
+	left    int     // what remained at the latest response
+	since   uint64  // the latest attempt that was admitted when that came
+	sent    int     // attempts that it counts or may count
+	counted int     // those of them that first includes
+	reports int     // responses that said what remains
+	missing int     // good responses in a row that did not, while it was probed
+	draw    float64 // a random number in [0, 1)
+
 	inFlight int
-	lost     int // attempts that ended without a Remaining, so far
-	told     int // how many of them the latest Remaining includes
-	missing  int // good responses in a row that had no Remaining while one was probed
+	lost     int      // attempts so far that ended without a word of what remains
+	told     int      // those of them that left includes
+	recent   int      // those of them that may still arrive
+	granted  received // what was granted of a window that programs share
 }
 
 // phase is what is known of a limit's current window.
 type phase uint8
 
 const (
-	unseen  phase = iota // no response has said whether the limit applies: one attempt at a time asks
+	unseen  phase = iota // no response has shown whether the limit applies: one attempt at a time asks
 	absent               // it does not apply
 	over                 // the last window is over: one attempt at a time probes the next one
-	assumed              // the last window is over, and the next one began with what the Limit header announced
+	assumed              // the last window is over, and the next one began with what the service announces
 	open                 // a response has said what remains
 )
 
 const (
 	windowLength  = 10 * time.Second
 	minimumLength = time.Second
-
-	// noticed is the number of requests of others, for each of ours, from which on other programs are reckoned with.
-	noticed = 0.3
-
-	// enoughReports is how many responses of one window show other programs, if there are any.
-	enoughReports = 16
-
-	// maxOthers bounds what a server can make up.
-	maxOthers = 256
-
-	// maxMissing is how many good responses without a Remaining show that the limit no longer applies.
-	maxMissing = 10
+	noticed       = 0.3 // others, from which on other programs are reckoned with
+	fewPrograms   = 4   // can be left one request each at a window's end
+	maxOthers     = 256 // of more, a server makes up most
+	enoughReports = 16  // of a window show other programs, if there are any
+	maxMissing    = 10  // good responses without a word of the limit show that it no longer applies
 )
 
-// remaining is what the limit has left.
-func (x *limit) remaining() int { return x.left - x.inFlight - (x.lost - x.told) }
+func newLimit(name string) *limit { return &limit{name: name, length: windowLength} }
 
 // limited reports whether it is known what the limit has left.
 func (x *limit) limited() bool { return x.phase == open || x.phase == assumed }
 
+// remaining is what the limit has left.
+func (x *limit) remaining() int { return x.left - x.inFlight - (x.lost - x.told) }
+
 // admits returns whether the limit lets one more attempt go.
 func (x *limit) admits(l *ledger) verdict {
-	if x.phase == absent {
+	if x.phase == absent || !x.limited() && x.inFlight == 0 {
 		return verdict{}
 	}
 	if !x.limited() {
-		if x.inFlight == 0 {
-			return verdict{}
-		}
 		return verdict{reason: Probe, until: l.overdue()}
 	}
 	left := min(x.remaining(), x.share(l.share)-x.sent)
 	others := max(x.others, x.othersSeen())
-	if left <= 0 || others >= noticed && float64(left) < x.reserve(others) {
+	// Programs that race for the end of a window leave it to whoever does not wait.
+	if left <= 0 || others >= noticed && float64(left) < max(min(others+1, fewPrograms), (others+1)*x.draw) {
 		return verdict{reason: RateLimit, until: x.ends, final: x.inFlight == 0}
 	}
-	if x.inFlight >= x.maxInFlight(left, others) {
+	if (others >= noticed || !x.watched) && x.inFlight >= max(1, int(float64(left)/(2*(others+1)))) {
 		return verdict{reason: Turn, until: min(l.overdue(), x.ends)}
 	}
 	return verdict{}
@@ -92,9 +88,6 @@ func (x *limit) admits(l *ledger) verdict {
 
 // share is how many attempts of a window this program may send.
 func (x *limit) share(share float64) int {
-	if share >= 1 {
-		return maxNumber
-	}
 	size := x.size
 	if size == 0 {
 		size = x.first + x.counted
@@ -102,24 +95,10 @@ func (x *limit) share(share float64) int {
 	return max(1, int(share*float64(size)))
 }
 
-// reserve is how much of a window is left to other programs, which race for the last of it.
-func (x *limit) reserve(others float64) float64 {
-	return max(min(others+1, 4), (others+1)*x.draw)
-}
-
-// maxInFlight is how many attempts may be in flight, so that programs that do alike see each other in time.
-func (x *limit) maxInFlight(left int, others float64) int {
-	if x.watched && others < noticed {
-		return maxNumber
-	}
-	return max(1, int(float64(left)/(2*(others+1))))
-}
-
-// slowStart is how many attempts may be in flight after a number of good responses: it doubles per round trip, and grows by
-// half from 32 on.
+// slowStart is how many attempts may be in flight after a number of good responses: it doubles per round trip up to 32, and
+// grows by half from there on.
 func slowStart(good int) int {
-	doubled := 1 << (bits.Len(uint(good+1)) - 1)
-	return min(doubled, max(32, (good+1)/2))
+	return min(1<<(bits.Len(uint(good+1))-1), max(32, (good+1)/2))
 }
 
 // othersSeen is how many requests of other programs the current window has shown, for each of ours.
@@ -128,27 +107,18 @@ func (x *limit) othersSeen() float64 {
 	return min(maxOthers, float64(max(0, n))/float64(max(1, x.reports)))
 }
 
-// begin ends the current window. The next one begins with what the Limit header announced if other programs were not
-// noticed, and an earlier window was seen to begin on time.
+// begin ends the current window. The next one begins with what the service announces, if no other programs were noticed
+// and an earlier window was seen to begin on time.
 func (x *limit) begin(l *ledger, now instant) {
-	known := x.phase == open && now < x.ends+x.length
+	known := x.phase == open && x.size > 0 && now < x.ends+x.length
 	x.close()
-	x.began, x.opened, x.whole = l.admitted, now, true
-	x.sent, x.counted, x.reports, x.missing = x.inFlight, 0, 0, 0
-	x.told, x.draw = x.lost, l.random()
-	x.phase = over
-	if known && x.size > 0 && x.onTime && x.others < noticed {
+	x.phase, x.began, x.opened, x.whole = over, l.admitted, now, true
+	x.sent, x.counted, x.reports, x.missing = x.inFlight+x.recent, 0, 0, 0
+	x.told, x.draw = x.lost-x.recent, l.random()
+	if known && x.onTime && x.others < noticed {
 		x.phase, x.left, x.first = assumed, x.size, x.size
 		x.ends += x.length
 	}
-}
-
-// doubt probes the current window again, in which other programs may have sent more than is known.
-func (x *limit) doubt(l *ledger, others int) {
-	if x.limited() {
-		x.phase, x.began = over, l.admitted
-	}
-	x.others = max(x.others, min(maxOthers, float64(others)))
 }
 
 // close keeps what the current window has shown of other programs.
@@ -160,47 +130,66 @@ func (x *limit) close() {
 	}
 }
 
-// observe updates the limit by what the response to an attempt says of it. lost is how many attempts had been lost when
-// that attempt was admitted.
-func (x *limit) observe(l *ledger, a *attempt, h header, lost int, now instant) {
-	if x.isEarlier(a, h.reset) {
-		if !a.overdue {
-			x.sent = max(0, x.sent-1) // it had been counted because it might have been
-		}
+// doubt probes the current window again, in which so many other programs may have sent more than is known.
+func (x *limit) doubt(l *ledger, others int) {
+	if x.limited() {
+		x.phase, x.began = over, l.admitted
+	}
+	x.others = max(x.others, min(maxOthers, float64(others)))
+}
+
+// observe updates the limit by what the response to an attempt says of it, if anything.
+func (x *limit) observe(l *ledger, a *attempt, kind int, r *response, now instant) {
+	h := r.limits[kind]
+	if !h.present {
+		x.observeMissing(a, r)
 		return
 	}
-	if h.limit > 0 && h.limit != x.size {
-		if x.size > 0 {
-			x.first += h.limit - x.size // it was lowered or raised
-		}
-		x.size = h.limit
+	earlier := x.isEarlier(a, h.reset)
+	if earlier && !a.overdue || r.refused() {
+		x.sent = max(0, x.sent-1) // the window has not counted it
 	}
-	if h.refused {
-		x.sent = max(0, x.sent-1) // it took nothing
+	if earlier {
+		return
+	}
+	if h.size > 0 && x.size > 0 {
+		x.first += h.size - x.size // it was lowered or raised
+	}
+	if h.size > 0 {
+		x.size = h.size
 	}
 	if x.phase != open || h.reset > 0 && h.reset != x.reset {
 		x.open(l, a, h, now)
 	}
 	x.reports++
+	x.told = max(x.told, a.lost[kind])
 	if h.remaining < x.left || a.seq > x.since {
 		x.left, x.since = h.remaining, l.admitted
 	}
-	x.told = max(x.told, lost)
 	if h.reset > 0 {
 		x.ends = l.clock.reaches(h.reset)
 	}
 }
 
+// observeMissing updates the limit by a response that does not mention it. The service may have counted the request.
+func (x *limit) observeMissing(a *attempt, r *response) {
+	if !r.refused() {
+		x.lost++
+	}
+	if r.good() && x.phase == over && a.seq > x.began {
+		x.missing++
+	}
+	if r.good() && x.phase == unseen || x.missing == maxMissing {
+		x.phase, x.missing = absent, 0
+	}
+}
+
 // isEarlier reports whether a response is about a window before the current one.
 func (x *limit) isEarlier(a *attempt, reset time.Duration) bool {
-	switch x.phase {
-	case open:
+	if x.phase == open {
 		return a.seq <= x.began && reset > 0 && reset < x.reset
-	case over, assumed:
-		return a.seq <= x.began && reset <= x.reset
-	default:
-		return false
 	}
+	return x.phase >= over && a.seq <= x.began && reset <= x.reset
 }
 
 // open begins the window that a response reports on. If that is the last one, it was not over yet.
@@ -219,35 +208,12 @@ func (x *limit) open(l *ledger, a *attempt, h header, now instant) {
 		x.onTime = x.whole
 	}
 	if x.phase != assumed || later <= 0 {
-		x.first, x.sent, x.counted, x.reports = h.remaining, x.inFlight, 0, 0
-		if !h.refused {
-			x.sent, x.counted = x.sent+1, 1
-		}
-		if x.whole && x.size > 0 {
-			x.first, x.counted = x.size, 0
-		}
+		x.first, x.sent, x.counted, x.reports = h.remaining, x.inFlight+1, 1, 0
+	}
+	if x.whole && x.size > 0 {
+		x.first, x.counted = x.size, 0
 	}
 	x.phase, x.reset, x.missing = open, h.reset, 0
 	x.left, x.since, x.began = h.remaining, l.admitted, l.admitted
 	x.ends = now + x.length
-}
-
-// observeMissing updates the limit by a response that says nothing of it. The request counts as lost: the service may have
-// counted it.
-func (x *limit) observeMissing(good, refused bool) {
-	if !refused {
-		x.lost++
-	}
-	if !good {
-		return
-	}
-	if x.phase == unseen {
-		x.phase = absent
-	}
-	if x.phase == over {
-		x.missing++
-		if x.missing == maxMissing {
-			x.phase = absent
-		}
-	}
 }

@@ -1,7 +1,6 @@
 package ratelimit
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -9,7 +8,7 @@ import (
 	"time"
 )
 
-// Options says what a [Limiter] may assume.
+// Options are the settings of a [Limiter].
 type Options struct {
 	MaxWait time.Duration // the longest wait for the server that a call bears
 	Share   float64       // the part of each window that may be taken, above 0 and up to 1; 0 is all
@@ -33,7 +32,7 @@ type Quota struct {
 	Known     bool      // whether it is known what remains
 	Remaining int       // if Known
 	Limit     int       // what a window admits; 0 if the service has not said it
-	Reset     time.Time // when the window ends, by this machine's clock; zero if that is not known
+	Reset     time.Time // when the window ends, by this machine's clock; zero if it is not known
 }
 
 // Reason is what a call waits for; it is empty if it does not wait.
@@ -47,9 +46,8 @@ const (
 	Turn       Reason = "turn"        // those who came before, in a window that is open
 )
 
-// Limiter admits the attempts of one service. It is safe for concurrent use.
-//
-// Calls that wait for a route are served in the order in which they came. Routes do not hold each other up.
+// Limiter admits the attempts of one service. It is safe for concurrent use. Calls that wait for a route are served in the
+// order in which they came. Routes do not hold each other up.
 type Limiter struct {
 	maxWait time.Duration
 	account string
@@ -57,11 +55,10 @@ type Limiter struct {
 
 	mu      sync.Mutex
 	ledger  *ledger
-	tickets ticket // calls so far
-	queues  []*queue
+	tickets uint64   // calls so far
+	queues  []*queue // by route
 	timer   *time.Timer
-	wakeUps int // of the timer so far
-	shared  *shared
+	shared  *shared // nil for this limiter alone
 }
 
 // Permit lets one attempt be sent, and is settled when that ends. The zero value is ready. A call uses one Permit for all
@@ -70,7 +67,7 @@ type Permit struct {
 	Waiting func(Reason) // if not nil, called by Wait before it waits, with the reason at that moment
 
 	limiter  *Limiter
-	ticket   ticket // of its call
+	ticket   uint64 // number of its call in the order of arrival, from 1
 	attempt  *attempt
 	open     bool            // whether the attempt has been admitted and has not ended
 	probes   bool            // whether other programs wait for what its response says
@@ -90,11 +87,14 @@ func (e *ClosedError) Error() string {
 // Unwrap returns Err.
 func (e *ClosedError) Unwrap() error { return e.Err }
 
+// maxRoutes is how many routes have a limit of their own. All further ones share the last.
+const maxRoutes = 16
+
 // New returns a limiter that knows nothing yet.
 func New(o Options) *Limiter {
 	l := &Limiter{maxWait: o.MaxWait, account: o.Account, epoch: time.Now().Add(-time.Second), ledger: newLedger(o.Share)}
 	if o.Store != nil {
-		l.shared = &shared{limiter: l, store: o.Store, key: o.Key, warn: o.Warn, received: make(map[string]received)}
+		l.shared = &shared{limiter: l, store: o.Store, key: o.Key, warn: o.Warn}
 	}
 	return l
 }
@@ -113,11 +113,6 @@ func (l *Limiter) Wait(ctx context.Context, route string, p *Permit) (Reason, er
 	if w == nil || err != nil {
 		return "", err
 	}
-	return l.await(ctx, w)
-}
-
-// await waits until a waiter has left its queue.
-func (l *Limiter) await(ctx context.Context, w *waiter) (Reason, error) {
 	select {
 	case <-w.done:
 	case <-ctx.Done():
@@ -141,49 +136,52 @@ func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, 
 	}
 	p.limiter = l
 	q := l.queue(route)
-	v, next := l.look(p, q)
-	if !next && p.Waiting != nil {
+	v, now := l.look(p, q)
+	if !v.goes() && p.Waiting != nil {
 		l.notifyWaiting(p, v.reason)
-		v, next = l.look(p, q)
+		v, now = l.look(p, q)
 	}
-	now := l.now()
-	if next {
+	if v.goes() {
 		l.admit(p, q, now)
 		return nil, nil
 	}
 	if closed := l.tooLate(ctx, v, now); closed != nil {
 		return nil, closed
 	}
-	w := newWaiter(ctx, p, q, now)
-	q.push(w)
+	w := q.push(ctx, p, now)
 	l.admitWaiting(now)
 	return w, nil
 }
 
-// look returns whether an attempt on the queue's route may go, and whether the permit is the next one.
-func (l *Limiter) look(p *Permit, q *queue) (verdict, bool) {
+// look returns whether a call may go now, before all who wait.
+func (l *Limiter) look(p *Permit, q *queue) (verdict, instant) {
 	now := l.now()
 	l.ledger.advance(now)
 	v := l.admits(q, now)
-	return v, v.goes() && (q.front == nil || p.ticket < q.front.permit.ticket)
+	if w := q.front(); v.goes() && w != nil && w.permit.ticket < p.ticket {
+		v = verdict{reason: Turn}
+	}
+	return v, now
 }
 
 // notifyWaiting runs the Waiting callback with the lock released, before the call is in the queue.
 func (l *Limiter) notifyWaiting(p *Permit, reason Reason) {
 	l.mu.Unlock()
 	defer l.mu.Lock()
-	p.Waiting(cmp.Or(reason, Turn))
+	p.Waiting(reason)
 }
 
-// queue returns the queue of a route. Routes without a limit of their own share one.
+// queue returns the queue of a route.
 func (l *Limiter) queue(route string) *queue {
-	name := l.ledger.route(route).name
 	for _, q := range l.queues {
-		if q.route == name {
+		if q.name == route {
 			return q
 		}
 	}
-	q := &queue{route: name}
+	if len(l.queues) == maxRoutes {
+		return l.queues[maxRoutes-1]
+	}
+	q := &queue{name: route, route: l.ledger.route(route)}
 	l.queues = append(l.queues, q)
 	return q
 }
@@ -219,71 +217,51 @@ func (l *Limiter) withdraw(w *waiter) bool {
 	return true
 }
 
-// cancel takes a permit back. If it was to probe a window for other programs, the next one does.
-func (l *Limiter) cancel(p *Permit, now instant) {
-	p.open = false
-	l.ledger.cancel(p.attempt)
-	if p.probes {
-		l.shared.report(p.attempt, &response{}, now)
-	}
-}
-
 // admitWaiting admits those who wait for as long as the limits allow it, and sets the timer for the next one. Of several
 // routes, the one whose call came first is next.
 func (l *Limiter) admitWaiting(now instant) {
 	l.ledger.advance(now)
-	for {
-		next, wake := l.next(now)
-		if next == nil {
-			l.wakeAt(wake, now)
-			l.shared.ask(now)
-			return
-		}
-		w := next.front
-		next.remove(w)
-		l.admit(w.permit, next, now)
+	q, wake := l.next(now)
+	for ; q != nil; q, wake = l.next(now) {
+		w := q.front()
+		q.remove(w)
+		l.admit(w.permit, q, now)
 		w.admitted = true
 		close(w.done)
 	}
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	if wake > 0 {
+		l.timer = time.AfterFunc(wake-now, l.tick)
+	}
+	l.shared.ask(nil, now)
 }
 
-// next returns the queue whose first waiter may go now. If there is none, it returns when to look again.
+// next returns the queue whose first waiter may go now. If there is none, it returns when to look again, 0 if nobody waits.
 func (l *Limiter) next(now instant) (next *queue, wake instant) {
 	for _, q := range l.queues {
-		if q.front == nil {
+		if q.front() == nil {
 			continue
 		}
 		v := l.admits(q, now)
-		if v.goes() {
-			if next == nil || q.front.permit.ticket < next.front.permit.ticket {
-				next = q
+		if !v.goes() {
+			q.heldBy(v.reason, now)
+			q.turnAway(l, v, now)
+			if q.front() != nil && (wake == 0 || v.until < wake) {
+				wake = v.until
 			}
-			continue
-		}
-		q.heldBy(v.reason, now)
-		l.turnAway(q, v, now)
-		if q.front != nil && (wake == 0 || v.until < wake) {
-			wake = v.until
+		} else if next == nil || q.front().permit.ticket < next.front().permit.ticket {
+			next = q
 		}
 	}
 	return next, wake
 }
 
-// turnAway ends the wait of those who cannot wait until the limit opens.
-func (l *Limiter) turnAway(q *queue, v verdict, now instant) {
-	tooLong := v.opens()-now > l.maxWait
-	if !v.final || !tooLong && (q.earliest == 0 || q.earliest >= v.until) {
-		return
-	}
-	q.earliest = 0
-	q.each(func(w *waiter) {
-		if w.closed = l.tooLate(w.ctx, v, now); w.closed != nil {
-			q.remove(w)
-			close(w.done)
-			return
-		}
-		q.noteEnd(w)
-	})
+func (l *Limiter) tick() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.admitWaiting(l.now())
 }
 
 // tooLate returns why a call need not wait: its context ends before the limit opens, or it does not bear such a wait.
@@ -301,27 +279,6 @@ func (l *Limiter) tooLate(ctx context.Context, v verdict, now instant) *ClosedEr
 	return nil
 }
 
-// wakeAt sets the timer to look at the queues again; 0 stops it.
-func (l *Limiter) wakeAt(at, now instant) {
-	switch {
-	case at == 0:
-		if l.timer != nil {
-			l.timer.Stop()
-		}
-	case l.timer == nil:
-		l.timer = time.AfterFunc(at-now, l.tick)
-	default:
-		l.timer.Reset(at - now)
-	}
-}
-
-func (l *Limiter) tick() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.wakeUps++
-	l.admitWaiting(l.now())
-}
-
 // Use reports the credential that an admitted attempt is about to be sent with. Calls are admitted by the limit of the
 // credential that was last in use. Only its hash is kept.
 func (p *Permit) Use(credential string) {
@@ -333,19 +290,26 @@ func (p *Permit) Use(credential string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p.open {
-		l.ledger.use(p.attempt, id)
+		l.ledger.use(p.attempt, id[:])
 	}
 }
 
 // Cancel takes the permit back: nothing can have been sent.
-func (p *Permit) Cancel() {
-	p.settle(func(l *Limiter, now instant) { l.cancel(p, now) })
+func (p *Permit) Cancel() { p.settle(func(l *Limiter, now instant) { l.cancel(p, now) }) }
+
+// cancel takes a permit back. If it was to probe a window for other programs, the next one does.
+func (l *Limiter) cancel(p *Permit, now instant) {
+	p.open = false
+	l.ledger.cancel(p.attempt)
+	if p.probes {
+		l.shared.report(p.attempt, &response{}, now)
+	}
 }
 
-// Abandon settles an attempt that ended without a response: it may have been sent. It does nothing if the attempt is
-// settled, except that it waits, for a second at most, until what its response says is stored for the programs that wait for it.
+// Abandon settles an attempt that ended without a response: it may have been sent. It does nothing if the attempt is settled,
+// except that it waits, for a second at most, until what its response says is stored for other programs that wait for it.
 func (p *Permit) Abandon() {
-	p.settle(func(*Limiter, instant) {})
+	p.settle(func(l *Limiter, _ instant) { l.ledger.lose(p.attempt) })
 	if p.reported != nil {
 		<-p.reported
 		p.reported = nil

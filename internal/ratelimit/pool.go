@@ -2,11 +2,9 @@ package ratelimit
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 )
 
 const (
@@ -18,46 +16,33 @@ const (
 
 var (
 	errOtherVersion = errors.New("the stored state has another version of the format")
-	errUnreadable   = errors.New("the stored state cannot be read")
 	errAbsurd       = errors.New("the stored state cannot be right")
 )
 
-// versioned is a pool as it is stored.
-type versioned struct {
-	Version int `json:"version"`
-	pool
-}
-
-// encode returns the pool as it is stored. It holds no credential.
-func (p *pool) encode() ([]byte, error) { return json.Marshal(versioned{Version, *p}) }
-
-// decode reads a stored pool. A store that has none has no bytes. Whoever wrote it, it is believed only if it could be
-// one that take and report made.
+// decode reads a stored pool. A store that has none has no bytes. Whoever wrote it, it is believed only if take and report
+// could have made it.
 func decode(data []byte, now int64) (*pool, error) {
-	v := versioned{Version: Version}
-	switch {
-	case len(data) > maxEncoded:
-		return nil, errUnreadable
-	case len(data) > 0:
-		if err := json.Unmarshal(data, &v); err != nil {
-			return nil, fmt.Errorf("%w: %w", errUnreadable, err)
-		}
-	}
-	if v.Version != Version {
-		return nil, errOtherVersion
-	}
-	if len(v.Limits) > maxPooled || len(v.Answers) > maxAnswers {
+	p := &pool{Version: Version}
+	if len(data) > maxEncoded {
 		return nil, errAbsurd
 	}
-	for _, x := range v.Limits {
-		if x == nil || !x.isPlausible(now) {
-			return nil, errAbsurd
-		}
+	if err := json.Unmarshal(data, p); err != nil && len(data) > 0 {
+		return nil, fmt.Errorf("%w: %w", errAbsurd, err)
 	}
-	if v.Limits == nil {
-		v.Limits = make(map[string]*pooled)
+	if p.Version != Version {
+		return nil, errOtherVersion
 	}
-	return &v.pool, nil
+	if p.Limits == nil {
+		p.Limits = make(map[string]*pooled)
+	}
+	plausible := len(p.Limits) <= maxPooled && len(p.Answers) <= maxAnswers
+	for _, x := range p.Limits {
+		plausible = plausible && x != nil && x.isPlausible(now)
+	}
+	if !plausible {
+		return nil, errAbsurd
+	}
+	return p, nil
 }
 
 // isPlausible reports whether nothing lies in the future but the end of a window, and no number is out of bounds.
@@ -66,24 +51,25 @@ func (x *pooled) isPlausible(now int64) bool {
 	if x.None {
 		ends = now + believedFor
 	}
-	for _, n := range []int{x.Limit, x.Left, x.Asked, x.Before} {
-		if n < 0 || n > maxNumber {
-			return false
-		}
-	}
-	return x.Opened <= now && x.Ends <= ends && x.Probed <= now+maxProbing
+	least, most := min(x.Limit, x.Left, x.Asked, x.Before), max(x.Limit, x.Left, x.Asked, x.Before)
+	return least >= 0 && most <= maxNumber && x.Opened <= now && x.Ends <= ends && x.Probed <= now+maxProbing
 }
 
-// isYear reports whether a store's clock can be right.
-func isYear(t time.Time) bool { return t.Year() >= 2000 && t.Year() < 2255 }
+// answered returns what an update was granted before, if it was.
+func (p *pool) answered(id uint64) []grant {
+	for _, a := range p.Answers {
+		if a.ID == id {
+			return a.Grants
+		}
+	}
+	return nil
+}
 
 // hashCredential returns what the pool calls a credential.
-func hashCredential(account, credential string) string {
+func hashCredential(account, credential string) [8]byte {
 	data := make([]byte, 0, 512)
-	data = append(data, "tokenpatch rate limit credential\x00"...)
-	data = append(data, account...)
-	data = append(data, 0)
+	data = append(data, "tokenpatch rate limit credential\x00"+account+"\x00"...)
 	data = append(data, credential...)
 	sum := sha256.Sum256(data)
-	return hex.EncodeToString(sum[:8])
+	return [8]byte(sum[:8])
 }

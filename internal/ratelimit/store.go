@@ -1,8 +1,8 @@
 package ratelimit
 
 import (
-	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -19,51 +19,40 @@ type Store interface {
 const (
 	stored         = time.Hour              // how long a store keeps a pool that nobody uses
 	storeTimeout   = time.Second            // how long an update may take
-	firstRetry     = 5 * time.Millisecond   // after a failed update
+	firstRetry     = 5 * time.Millisecond   // after a failed one; twice as long each time
 	minAlone       = 100 * time.Millisecond // how long the program does without a store that failed; twice as long each time
 	maxAlone       = 5 * time.Second
 	distrusted     = 10 * time.Second // how long it does without a store that cannot be right
 	maxStep        = time.Second      // by which the store's clock and ours may move apart within compared
 	compared       = 20 * time.Second
 	spreadOfAsking = time.Millisecond // for each program
-	maxReceived    = 2 * (maxRoutes + maxCredentials)
 )
 
-var errClock = errors.New("the store's clock cannot be right")
+var (
+	errClock = errors.New("the store's clock cannot be right")
+	errSlow  = fmt.Errorf("the store took longer than %v", storeTimeout)
+)
 
-// shared is a limiter's side of the pool that programs share. It is guarded by the limiter's lock. Its methods do nothing
-// if it is nil.
+// shared is a limiter's side of the pool that programs share, nil if there is none. It is guarded by the limiter's lock.
 type shared struct {
 	limiter *Limiter
 	store   Store
 	key     string
 	warn    func(message string, err error) // never changed
 
-	received map[string]received // in the current window, by the pool's name of a limit
 	asking   bool
-	asked    instant // since when
-	alone    instant // until when the store is not asked
-	failures int     // in a row
-	clock    storeClock
-	programs int // that ask for permits, this one included
-}
-
-// storeClock is how far the store's clock was ahead of ours at a moment, between two bounds.
-type storeClock struct {
-	low, high time.Duration
-	at        instant // 0 if it is not known
-}
-
-// moved reports whether the store's clock and ours have moved apart.
-func (c storeClock) moved(d storeClock) bool {
-	return c.at > 0 && (d.low > c.high+maxStep || d.high < c.low-maxStep)
+	asked    instant       // since when
+	alone    instant       // until when the store is not asked
+	failures int           // in a row
+	programs int           // that ask for permits, this one included; 0 without permits from the store
+	ahead    time.Duration // the store's clock less ours
+	at       instant       // when it was; 0 if it is not known
 }
 
 // block is the permits of a route that are granted and not used yet.
 type block struct {
 	grant
-	expires instant
-	again   instant
+	expires, again instant
 }
 
 // use takes a permit out of the block, and reports whether it probes a window.
@@ -102,142 +91,119 @@ func (s *shared) admits(q *queue, now instant) verdict {
 
 // update is one update of the pool.
 type update struct {
-	shared *shared
+	*shared
 	id     uint64
 	asks   []ask
 	queues []*queue // that each ask is for
-	report *report
-	clock  storeClock // of an earlier update
-	again  bool       // whether the store was not believed before
+	brings *report  // nil for none
+	before shared   // as it was at the beginning
+	began  instant
 	done   chan struct{}
 }
 
 // outcome is what came of an update.
 type outcome struct {
-	grants []grant
-	now    time.Duration // the store's clock
-	clock  storeClock
-	absurd error // what was wrong with the pool that was there
-	err    error
+	grants   []grant
+	ahead    time.Duration // the store's clock less ours
+	distrust error         // why the store cannot be believed
+	err      error
 }
 
-// ask asks the store for permits, if somebody waits for them.
-func (s *shared) ask(now instant) {
-	if s == nil || s.asking || !s.inUse(now) || now < s.limiter.ledger.pause.until {
-		return
+// ask asks the store for the permits that callers wait for, unless it is being asked, and brings it a report, if any. It
+// returns a channel that is closed once the update has ended.
+func (s *shared) ask(brings *report, now instant) <-chan struct{} {
+	var queues []*queue
+	if s.inUse(now) && !s.asking && now >= s.limiter.ledger.pause.until {
+		for _, q := range s.limiter.queues {
+			if q.front() != nil && (q.grant.N == 0 || now >= q.grant.expires) && now >= q.grant.again {
+				queues = append(queues, q)
+			}
+		}
 	}
-	s.start(&update{}, now)
-}
-
-// start asks the store for the permits that callers wait for, unless it is being asked, and brings it a report.
-func (s *shared) start(u *update, now instant) {
-	u.shared, u.id, u.clock, u.again, u.done = s, rand.Uint64(), s.clock, s.failures > 0, make(chan struct{})
-	if !s.asking {
-		s.collect(u, now)
+	if brings == nil && queues == nil {
+		return nil
 	}
-	if len(u.asks) > 0 {
+	u := &update{shared: s, id: rand.Uint64(), queues: queues, brings: brings, before: *s, began: now, done: make(chan struct{})}
+	for _, q := range queues {
+		u.asks = append(u.asks, s.limiter.ledger.ask(q))
 		s.asking, s.asked = true, now
 	}
-	if len(u.asks) > 0 || u.report != nil {
-		go u.run()
+	go u.run()
+	return u.done
+}
+
+// ask is what is asked for a queue.
+func (l *ledger) ask(q *queue) ask {
+	a := ask{
+		want: q.waiters.Len(), share: l.share,
+		roundTrip: (l.rtt * 5 / 4).Milliseconds() + 1, patience: l.patience().Milliseconds(),
+	}
+	for i, x := range l.limits(q.route) {
+		a.limits[i], a.before[i] = nameOf(i, x), x.granted
+	}
+	if a.limits[credential] == "" {
+		a.want = 1 // which credential it is shows when it is used
+	}
+	return a
+}
+
+// nameOf returns what the pool calls a limit; a credential that is not known yet has no name.
+func nameOf(kind int, x *limit) string {
+	switch {
+	case kind == account:
+		return "account"
+	case kind == route:
+		return "route " + x.name
+	case x.name == "":
+		return ""
+	default:
+		return fmt.Sprintf("credential %x", x.name)
 	}
 }
 
-// collect adds what callers wait for.
-func (s *shared) collect(u *update, now instant) {
-	ledger := s.limiter.ledger
-	for _, q := range s.limiter.queues {
-		b := &q.grant
-		if q.n == 0 || b.N > 0 && now < b.expires || now < b.again {
-			continue
-		}
-		a := ask{
-			limits: names(ledger.limits(q.route)), want: q.n, share: ledger.share,
-			roundTrip: (ledger.rtt * 5 / 4).Milliseconds() + 1, patience: ledger.patience().Milliseconds(),
-		}
-		if a.limits[credential] == "" {
-			a.want = 1 // which credential it is shows when it is used
-		}
-		for i, name := range a.limits {
-			a.before[i] = s.received[name]
-		}
-		u.asks, u.queues = append(u.asks, a), append(u.queues, q)
-	}
-}
-
-// names returns what the pool calls the limits of an attempt; a credential that is not known yet has no name.
-func names(limits [kinds]*limit) [kinds]string {
-	all := [kinds]string{account: "account", route: "route " + limits[route].name}
-	if id := limits[credential].name; id != "" {
-		all[credential] = "credential " + id
-	}
-	return all
-}
-
-// report stores what the response to a probe says, and asks for permits in the window that it opens. It returns a channel
-// that is closed once the update has ended.
+// report stores what the response to a probe says, and asks for permits in the window that it opens.
 func (s *shared) report(a *attempt, r *response, now instant) <-chan struct{} {
-	report := &report{limits: names(a.limits), good: r.good() && r.status != 0}
+	report := &report{good: r.good()}
 	for i, x := range a.limits {
+		report.limits[i] = nameOf(i, x)
 		h := r.limits[i]
 		if h.present && x.phase == open && x.reset == h.reset && now < x.ends {
-			size := max(h.limit, h.remaining+1)
-			report.windows[i] = reported{true, h.reset.Milliseconds(), (x.ends - now).Milliseconds(), size, h.remaining}
-			s.receive(report.limits[i], h.reset.Milliseconds(), 1)
+			window := h.reset.Milliseconds()
+			report.windows[i] = reported{window, (x.ends - now).Milliseconds(), max(h.size, h.remaining+1), h.remaining}
+			x.granted = received{window, 1}
 		}
 	}
 	for _, q := range s.limiter.queues {
 		q.grant.again = 0
 	}
-	u := &update{report: report}
-	s.start(u, now)
-	return u.done
+	return s.ask(report, now)
 }
 
-// receive notes what was granted of a window.
-func (s *shared) receive(name string, reset int64, n int) {
-	if len(s.received) >= maxReceived {
-		clear(s.received)
-	}
-	r := s.received[name]
-	if r.window != reset {
-		r = received{window: reset}
-	}
-	r.n += n
-	s.received[name] = r
-}
-
-// run performs the update. Whatever the store does, it ends in time.
+// run performs the update. Whatever the store does, it ends in time. The same update is never granted twice, so it is
+// tried again until the store succeeds.
 func (u *update) run() {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	ended := make(chan outcome, 1)
-	go func() { ended <- u.call(ctx) }()
-	o := outcome{err: fmt.Errorf("the store took longer than %v", storeTimeout)}
-	select {
-	case o = <-ended:
-	case <-ctx.Done():
-	}
-	warning, warn := u.shared.finish(u, o), u.shared.warn
-	if warning != nil && warn != nil {
-		warn("tokenpatch: the rate limiter does without its store for a while", warning)
-	}
-	close(u.done)
-}
-
-// call asks until the store succeeds or its time is up. The same update is never granted twice.
-func (u *update) call(ctx context.Context) outcome {
-	for wait := firstRetry; ; wait *= 2 {
-		o := u.try(ctx)
-		if o.err == nil || errors.Is(o.err, errOtherVersion) || errors.Is(o.err, errClock) {
-			return o
+	tries := make(chan outcome, 1)
+	o := outcome{err: errSlow}
+	for wait := firstRetry; ctx.Err() == nil && o.err != nil; wait *= 2 {
+		go func() { tries <- u.try(ctx) }()
+		select {
+		case o = <-tries:
+		case <-ctx.Done():
+		}
+		if o.err == nil || o.distrust != nil {
+			break
 		}
 		select {
-		case <-ctx.Done():
-			return o
 		case <-time.After(wait):
+		case <-ctx.Done():
 		}
 	}
+	if warning := u.finish(u, o); warning != nil && u.warn != nil {
+		u.warn("tokenpatch: the rate limiter does without its store for a while", warning)
+	}
+	close(u.done)
 }
 
 // try asks once. It makes an error of all that a store can do wrong.
@@ -247,68 +213,60 @@ func (u *update) try(ctx context.Context) (o outcome) {
 			o.err = fmt.Errorf("the store panicked: %v", r)
 		}
 	}()
-	began, called := u.shared.limiter.now(), false
-	err := u.shared.store.Update(ctx, u.shared.key, func(data []byte, at time.Time) (next []byte, ttl time.Duration, err error) {
+	called := false
+	err := u.store.Update(ctx, u.key, func(data []byte, at time.Time) ([]byte, time.Duration, error) {
 		called = true
-		o, next = u.apply(data, at, began)
-		return next, stored, o.err
+		o = outcome{}
+		next, err := u.apply(&o, data, at)
+		return next, stored, err
 	})
 	if err == nil && !called {
 		err = errors.New("the store did not call the function that it was given")
 	}
-	if o.err == nil {
-		o.err = err
-	}
+	o.err = err
 	return o
 }
 
 // apply makes the next pool of the stored one.
-func (u *update) apply(data []byte, at time.Time, began instant) (o outcome, next []byte) {
-	if !isYear(at) {
-		return outcome{err: errClock}, nil
+func (u *update) apply(o *outcome, data []byte, at time.Time) ([]byte, error) {
+	here := u.limiter.now()
+	o.ahead = time.Duration(at.UnixNano()) - here
+	step, slow := (o.ahead - u.before.ahead).Abs(), here-u.began
+	if at.Year() < 2000 || at.Year() > 2250 || u.before.at > 0 && step > maxStep+slow {
+		o.distrust = errClock
+		return nil, errClock
 	}
-	here := u.shared.limiter.now()
-	o.now = time.Duration(at.UnixNano())
-	o.clock = storeClock{low: o.now - here, high: o.now - began, at: here}
-	if u.clock.moved(o.clock) {
-		o.err = errClock
-		return o, nil
-	}
-	now := o.now.Milliseconds()
+	now := at.UnixMilli()
 	p, err := decode(data, now)
 	if errors.Is(err, errOtherVersion) {
-		o.err = err
-		return o, nil
+		o.distrust = err
+		return nil, err
 	}
 	if err != nil {
-		p = &pool{Limits: make(map[string]*pooled)}
+		p = &pool{Version: Version, Limits: make(map[string]*pooled)}
 	}
-	if err != nil && !u.again {
-		o.absurd = err
+	if err != nil && u.before.failures == 0 {
+		o.distrust = err
 	} else {
 		o.grants = u.trade(p, now)
 	}
-	next, o.err = p.encode()
-	return o, next
+	return json.Marshal(p)
 }
 
 // trade brings a pool the report, and takes what is asked for.
 func (u *update) trade(p *pool, now int64) []grant {
-	if u.report != nil {
-		p.report(*u.report, now)
+	if u.brings != nil {
+		p.report(*u.brings, now)
 	}
-	if len(u.asks) == 0 {
-		return nil
-	}
-	grants, answered := p.answered(u.id)
-	if answered && len(grants) == len(u.asks) {
+	if grants := p.answered(u.id); len(u.asks) == 0 || len(grants) == len(u.asks) {
 		return grants
 	}
-	grants = nil
+	var grants []grant
 	for _, a := range u.asks {
 		grants = append(grants, p.take(a, now))
 	}
-	p.remember(u.id, grants)
+	p.Answers = append(p.Answers, answer{u.id, grants})
+	p.Answers = p.Answers[max(0, len(p.Answers)-maxAnswers):]
 	return grants
 }
 
@@ -317,28 +275,28 @@ func (s *shared) finish(u *update, o outcome) (warning error) {
 	s.limiter.mu.Lock()
 	defer s.limiter.mu.Unlock()
 	now := s.limiter.now()
-	if len(u.asks) > 0 {
-		s.asking = false
+	s.asking = s.asking && len(u.asks) == 0
+	if o.distrust != nil || o.err == nil && (s.at == 0 || now-s.at > compared) {
+		s.ahead, s.at = o.ahead, now
 	}
-	distrust := o.absurd != nil || errors.Is(o.err, errClock)
-	if s.clock.at == 0 || distrust || now-s.clock.at > compared {
-		s.clock = o.clock
-	}
-	if o.err == nil && !distrust {
+	switch {
+	case o.distrust != nil:
+		warning = o.distrust
+		s.goAlone(now + distrusted)
+	case o.err != nil:
+		warning = o.err
+		s.goAlone(now + min(maxAlone, minAlone<<min(s.failures, 10)))
+	default:
 		s.failures = 0
 		for i, g := range o.grants {
-			s.accept(u.queues[i], u.asks[i], g, o.clock.low)
+			s.accept(u.queues[i], g, o.ahead)
 		}
-	} else {
+	}
+	if warning != nil {
 		s.failures++
-		wait := min(maxAlone, minAlone<<min(s.failures-1, 10))
-		if distrust {
-			wait = distrusted
-		}
-		s.goAlone(now + wait)
-		if s.failures == 1 {
-			warning = cmp.Or(o.err, o.absurd)
-		}
+	}
+	if s.failures > 1 {
+		warning = nil
 	}
 	s.limiter.admitWaiting(now)
 	return warning
@@ -357,18 +315,19 @@ func (s *shared) goAlone(until instant) {
 }
 
 // accept keeps what was granted for a queue.
-func (s *shared) accept(q *queue, a ask, g grant, ahead time.Duration) {
+func (s *shared) accept(q *queue, g grant, ahead time.Duration) {
 	here := func(at int64) instant { return time.Duration(at)*time.Millisecond - ahead }
 	if g.None {
 		s.goAlone(here(g.Expires))
 		return
 	}
-	for i, name := range a.limits {
-		if g.Windows[i] != 0 {
-			s.receive(name, g.Windows[i], g.N)
+	for i, x := range s.limiter.ledger.limits(q.route) {
+		if x.granted.window != g.Windows[i] {
+			x.granted = received{window: g.Windows[i]}
 		}
+		x.granted.n += g.N
 	}
 	s.programs = g.Asking
 	spread := time.Duration(rand.Float64() * float64(spreadOfAsking) * float64(g.Asking))
-	q.grant = block{grant: g, expires: here(g.Expires) - s.limiter.ledger.rtt, again: here(g.Again) + spread}
+	q.grant = block{g, here(g.Expires) - s.limiter.ledger.rtt, here(g.Again) + spread}
 }
