@@ -21,6 +21,10 @@ var kindOf = map[string]int{"Global": account, "Route": route, "Auth-Token": cre
 // response is what one response says of the limits. Times of the server are counted from 1970, and are 0 if missing.
 type response struct {
 	status     int
+	refused    bool // whether the status is 429
+	limited    bool // whether it says what remains of any limit
+	explained  bool // whether any of these is used up
+	good       bool // whether the service handled the request: an error of a gateway does not show it
 	limits     [kinds]header
 	date       time.Duration // the server's clock, in whole seconds
 	retryAfter time.Duration
@@ -42,7 +46,7 @@ const (
 )
 
 func parseResponse(status int, h http.Header) response {
-	r := response{status: status}
+	r := response{status: status, refused: status == http.StatusTooManyRequests}
 	var date, retryAfter []string
 	for name, values := range h {
 		name = http.CanonicalHeaderKey(name)
@@ -54,10 +58,15 @@ func parseResponse(status int, h http.Header) response {
 			retryAfter = values
 		}
 	}
-	if r.refused() && r.limits[route].reset > 0 && !r.limited() {
-		r.limits[route].present = true // something is used up until then, most likely the route's limit
+	for _, h := range r.limits {
+		r.limited = r.limited || h.present
+		r.explained = r.explained || h.present && h.remaining == 0
 	}
-	if r.limited() || retryAfter != nil { // reading a Date costs more than all the rest
+	if r.refused && r.limits[route].reset > 0 && !r.limited { // something is used up until then, most likely the route's limit
+		r.limits[route].present, r.limited, r.explained = true, true, true
+	}
+	r.good = status > 0 && status < http.StatusBadRequest || r.limited && !r.refused
+	if r.limited || retryAfter != nil { // reading a Date costs more than all the rest
 		r.setTimes(strings.Join(date, ","), retryAfter)
 	}
 	return r
@@ -113,27 +122,4 @@ func numbers(values []string) (smallest, largest float64, found bool) {
 		}
 	}
 	return smallest, largest, found
-}
-
-// refused reports whether the rate limit refused the request.
-func (r *response) refused() bool { return r.status == http.StatusTooManyRequests }
-
-// limited reports whether the response says what remains of any limit.
-func (r *response) limited() bool {
-	return r.limits[account].present || r.limits[route].present || r.limits[credential].present
-}
-
-// good reports whether the response shows that the service handled the request: an error of a gateway does not.
-func (r *response) good() bool {
-	return r.status > 0 && r.status < http.StatusBadRequest || r.limited() && !r.refused()
-}
-
-// explained reports whether one of the limits is used up.
-func (r *response) explained() bool {
-	for _, h := range r.limits {
-		if h.present && h.remaining == 0 {
-			return true
-		}
-	}
-	return false
 }

@@ -7,15 +7,14 @@ import "time"
 type hidden struct {
 	size     int           // what a window may hold; 0 if there is no sign of a limit
 	length   time.Duration // of a window
+	calm     int           // windows in a row that were used up without a 429
 	growth   int           // by how much size grows next
 	grown    int           // by how much it grew last
-	calm     int           // windows in a row that were used up without a 429
-	refusals int           // windows in a row that a 429 ended
-	measured bool          // whether the last of those has set size
+	refused  bool          // whether a 429 ended the last window
+	measured bool          // whether that has set size
 
-	// The current window, which begins with an attempt; began is 0 until then.
-	began, before instant // before is when the last one began
-	sent, good    int
+	began      instant // when the current window did, with an attempt; 0 until then
+	sent, good int
 }
 
 const (
@@ -25,7 +24,7 @@ const (
 
 // admits returns whether the limit lets one more attempt go.
 func (h *hidden) admits(inFlight int) verdict {
-	if h.size == 0 || h.sent < h.size {
+	if h.size == 0 || h.began == 0 || h.sent < h.size {
 		return verdict{}
 	}
 	return verdict{reason: RateLimit, until: h.began + h.length, final: inFlight == 0}
@@ -33,16 +32,15 @@ func (h *hidden) admits(inFlight int) verdict {
 
 func (h *hidden) admit(now instant) {
 	if h.began == 0 {
-		h.began = now
+		h.began, h.sent, h.good, h.measured = now, 0, 0, false
 	}
 	h.sent++
 }
 
 // observe counts a response that is no 429.
-func (h *hidden) observe(a *attempt) {
-	if h.began > 0 && a.admitted >= h.began {
-		h.good++
-	} else if h.refusals > 0 && h.measured && a.admitted >= h.before {
+func (h *hidden) observe() {
+	h.good++
+	if h.measured {
 		h.size++ // the 429 overtook it
 	}
 }
@@ -52,23 +50,14 @@ func (h *hidden) advance(now instant) bool {
 	if h.began == 0 || now < h.began+h.length {
 		return false
 	}
-	h.refusals = 0
 	if h.size > 0 && h.sent >= h.size {
 		h.calm++
 	}
 	if h.calm == calmWindows {
-		h.size, h.grown = min(h.size+h.growth, maxNumber), h.growth
-		h.growth, h.calm = min(2*h.growth, maxNumber), 0
+		h.size, h.grown, h.growth, h.calm = min(h.size+h.growth, maxNumber), h.growth, min(2*h.growth, maxNumber), 0
 	}
-	h.end()
+	h.began, h.refused = 0, false
 	return true
-}
-
-// end ends the current window.
-func (h *hidden) end() {
-	if h.began > 0 {
-		h.before, h.began, h.sent, h.good = h.began, 0, 0, 0
-	}
 }
 
 // refuse ends the current window with a 429 that no other limit explains, and returns how long to wait.
@@ -76,25 +65,21 @@ func (h *hidden) refuse(retryAfter time.Duration, now instant) time.Duration {
 	if h.began == 0 {
 		return retryAfter // another one has ended it
 	}
-	began, wait := h.began, retryAfter
-	if wait == 0 {
+	wait := retryAfter
+	if wait == 0 && h.size > 0 {
+		wait = h.began + h.length - now
+	} else if wait == 0 {
 		wait = windowLength
 	}
-	if retryAfter == 0 && h.size > 0 {
-		wait = h.began + h.length - now
-	}
-	if h.good < enoughGood {
-		began = h.before // the window before was longer than it seemed
-	} else if h.measured = h.size == 0 || h.refusals > 0; h.measured {
-		h.size = h.good
-	} else {
+	if h.good >= enoughGood {
+		h.measured = h.size == 0 || h.refused
 		h.size -= h.grown
+		if h.measured {
+			h.size = h.good
+		}
+		h.growth, h.grown, h.calm, h.refused = 1, 0, 0, true
+		h.length = min(windowLength, max(minimumLength, now-h.began+wait))
 	}
-	h.growth, h.grown, h.calm = 1, 0, 0
-	h.refusals++
-	if h.size > 0 && began > 0 {
-		h.length = min(windowLength, max(minimumLength, now-began+wait))
-	}
-	h.end()
+	h.began = 0
 	return wait
 }

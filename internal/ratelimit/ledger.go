@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -16,7 +17,7 @@ type ledger struct {
 	clock     clock
 	admitted  uint64        // attempts so far
 	inFlight  int           // of them
-	flights   []*attempt    // those that are in flight or may still arrive, and others, in the order of admission
+	flights   []*attempt    // the same in the order of admission, with some that have ended
 	rtt       time.Duration // as a round trip usually is
 	doublings int           // of the time after which an attempt is overdue
 	doubled   uint64        // the latest attempt that was admitted at the last of them
@@ -34,27 +35,26 @@ type pause struct{ declared, until instant } // until has some jitter
 
 // attempt is what an admitted attempt has to remember until it ends.
 type attempt struct {
-	seq       uint64 // its number in the order of admission, from 1
-	admitted  instant
-	limits    [kinds]*limit
-	lost      [kinds]int // what each of them had lost then
-	abandoned bool       // whether it ended without a response, and may still arrive
-	overdue   bool       // whether it can no longer arrive
-	ended     bool       // whether it is no longer in flight
+	seq      uint64 // its number in the order of admission, from 1
+	admitted instant
+	limits   [kinds]*limit
+	lost     [kinds]int // what each of them had lost then
+	ended    bool       // whether it is no longer in flight
+	overdue  bool       // whether that is because it took too long
 }
 
 // verdict says whether an attempt may go, and if not, why.
 type verdict struct {
-	reason   Reason  // empty if it may go
-	until    instant // when to ask again
-	declared instant // until, without the jitter; 0 if it is the same
-	final    bool    // whether only time can let it go, and no response can
+	reason Reason  // empty if it may go
+	until  instant // when to ask again
+	early  instant // by how much the server opens before
+	final  bool    // whether only time can let it go, and no response can
 }
 
 func (v verdict) goes() bool { return v.reason == "" }
 
 // opens is when the limit opens.
-func (v verdict) opens() instant { return cmp.Or(v.declared, v.until) }
+func (v verdict) opens() instant { return v.until - v.early }
 
 const (
 	maxCredentials = 16 // of more, the one that was not in use for longest is forgotten
@@ -70,15 +70,8 @@ func newLedger(share float64) *ledger {
 	}
 	return &ledger{
 		share: share, random: rand.Float64, clock: clock{byReset: unknownClock, byDate: unknownClock},
-		hidden: hidden{length: windowLength}, account: newLimit(""), credentials: []*limit{newLimit("")},
+		hidden: hidden{length: windowLength}, account: newLimit("account"), credentials: []*limit{newLimit("")},
 	}
-}
-
-// route returns the limit of another route.
-func (l *ledger) route(name string) *limit {
-	x := newLimit(name)
-	l.routes = append(l.routes, x)
-	return x
 }
 
 // limits returns the limits that an attempt on a route spends from.
@@ -127,23 +120,15 @@ func (l *ledger) overdue() instant {
 	return 0
 }
 
-// loseOverdue counts the attempts in flight that are overdue as lost.
 func (l *ledger) loseOverdue(now instant) {
 	patience, double := l.patience(), false
-	for len(l.flights) > 0 {
+	for len(l.flights) > 0 && (l.flights[0].ended || now >= l.flights[0].admitted+patience) {
 		a := l.flights[0]
-		if (!a.ended || a.abandoned) && now < a.admitted+patience {
-			break
-		}
 		l.flights = l.flights[1:]
-		if !a.ended {
-			double = double || a.seq > l.doubled
-			l.lose(a)
-		}
-		if a.abandoned {
-			a.abandoned, a.overdue = false, true
+		if l.end(a) {
+			a.overdue, double = true, double || a.seq > l.doubled
 			for _, x := range a.limits {
-				x.recent--
+				x.lost++
 			}
 		}
 	}
@@ -155,7 +140,7 @@ func (l *ledger) loseOverdue(now instant) {
 // admits returns whether an attempt on a route may go now: no pause holds it up, and each limit has something left.
 func (l *ledger) admits(route *limit, now instant) verdict {
 	if now < l.pause.until {
-		return verdict{reason: RetryAfter, until: l.pause.until, declared: l.pause.declared, final: true}
+		return verdict{reason: RetryAfter, until: l.pause.until, early: l.pause.until - l.pause.declared, final: true}
 	}
 	v := l.hidden.admits(l.inFlight)
 	if v.goes() && l.inFlight >= slowStart(l.good) {
@@ -178,9 +163,9 @@ func (l *ledger) admit(route *limit, now instant) *attempt {
 	l.admitted++
 	l.inFlight++
 	l.hidden.admit(now)
-	a := &attempt{seq: l.admitted, admitted: now, limits: l.limits(route)}
-	for i := range a.limits {
-		a.spend(i, a.limits[i])
+	a := &attempt{seq: l.admitted, admitted: now}
+	for kind, x := range l.limits(route) {
+		a.spend(kind, x)
 	}
 	l.flights = append(l.flights, a)
 	return a
@@ -194,8 +179,8 @@ func (a *attempt) spend(kind int, x *limit) {
 }
 
 // use makes a credential the one in use, for an attempt that is about to be sent with it.
-func (l *ledger) use(a *attempt, id []byte) {
-	x := l.credential(id)
+func (l *ledger) use(a *attempt, name []byte) {
+	x := l.credential(name)
 	if was := a.limits[credential]; was != x && !a.ended {
 		was.inFlight--
 		was.sent = max(0, was.sent-1)
@@ -204,19 +189,20 @@ func (l *ledger) use(a *attempt, id []byte) {
 }
 
 // credential returns the limit of a credential, which is the one in use from now on.
-func (l *ledger) credential(id []byte) *limit {
-	for i, x := range l.credentials {
-		if x.name == string(id) {
-			copy(l.credentials[1:i+1], l.credentials[:i])
-			l.credentials[0] = x
-			return x
-		}
+func (l *ledger) credential(name []byte) *limit {
+	i := slices.IndexFunc(l.credentials, func(x *limit) bool { return x.name == string(name) })
+	if i < 0 {
+		i = len(l.credentials)
+		l.credentials = append(l.credentials, newLimit(string(name)))
 	}
-	l.credentials = append([]*limit{newLimit(string(id))}, l.credentials[:min(len(l.credentials), maxCredentials-1)]...)
-	return l.credentials[0]
+	x := l.credentials[i]
+	l.credentials = slices.Insert(slices.Delete(l.credentials, i, i+1), 0, x)
+	l.credentials = l.credentials[:min(len(l.credentials), maxCredentials)]
+	return x
 }
 
-// end takes an attempt out of those in flight, and reports whether it was among them.
+// end takes an attempt out of those in flight, and reports whether it was among them. One that ends without a response stays
+// in flight until it is overdue, since it may still arrive.
 func (l *ledger) end(a *attempt) bool {
 	if a.ended {
 		return false
@@ -231,31 +217,23 @@ func (l *ledger) end(a *attempt) bool {
 
 // cancel takes a permit back: nothing can have been sent.
 func (l *ledger) cancel(a *attempt) {
-	if !l.end(a) {
-		return
-	}
-	l.hidden.sent = max(0, l.hidden.sent-1)
-	for _, x := range a.limits {
-		x.sent = max(0, x.sent-1)
-	}
-}
-
-// lose ends an attempt that has no response. It may still arrive until it is overdue.
-func (l *ledger) lose(a *attempt) {
-	if !l.end(a) {
-		return
-	}
-	a.abandoned = true
-	for _, x := range a.limits {
-		x.lost++
-		x.recent++
+	if l.end(a) {
+		l.hidden.sent = max(0, l.hidden.sent-1)
+		for _, x := range a.limits {
+			x.sent = max(0, x.sent-1)
+		}
 	}
 }
 
 // observe updates the ledger by what the response to an attempt says.
 func (l *ledger) observe(a *attempt, r *response, now instant) {
 	l.end(a)
-	l.observeRoundTrip(now-a.admitted, a.overdue)
+	rtt := now - a.admitted
+	l.rtt = cmp.Or(l.rtt, rtt)
+	l.rtt += (min(rtt, 2*l.rtt) - l.rtt) / 8 // a round trip that took very long says little of the next
+	if !a.overdue {
+		l.doublings = 0
+	}
 	for i, x := range a.limits {
 		if h := r.limits[i]; h.present && h.reset > 0 {
 			l.clock.observe(h.reset, x.length, r.date, a.admitted, now)
@@ -264,27 +242,16 @@ func (l *ledger) observe(a *attempt, r *response, now instant) {
 	for i, x := range a.limits {
 		x.observe(l, a, i, r, now)
 	}
-	if r.good() {
+	if r.good {
 		l.good++
 	}
-	if !r.refused() {
-		l.hidden.observe(a)
+	if !r.refused {
+		l.hidden.observe()
 	}
-	if r.refused() && !r.explained() {
+	if r.refused && !r.explained {
 		l.pauseFor(l.hidden.refuse(r.retryAfter, now), now)
-	} else if r.refused() || r.status == http.StatusServiceUnavailable {
+	} else if r.refused || r.status == http.StatusServiceUnavailable {
 		l.pauseFor(r.retryAfter, now)
-	}
-}
-
-// observeRoundTrip updates how long a round trip usually takes. One that took very long says little of the next.
-func (l *ledger) observeRoundTrip(rtt time.Duration, overdue bool) {
-	if l.rtt == 0 {
-		l.rtt = rtt
-	}
-	l.rtt += (min(rtt, 2*l.rtt) - l.rtt) / 8
-	if !overdue {
-		l.doublings = 0
 	}
 }
 
@@ -295,11 +262,6 @@ func (l *ledger) pauseFor(wait time.Duration, now instant) {
 	if wait > 0 && until > l.pause.until {
 		l.pause = pause{declared: now + wait, until: until}
 		l.good = 0
-		l.hidden.end()
+		l.hidden.began = 0
 	}
-}
-
-// doubt probes all windows again: permits are no longer had from the pool, which so many other programs share.
-func (l *ledger) doubt(others int) {
-	l.each(func(x *limit) { x.doubt(l, others) })
 }

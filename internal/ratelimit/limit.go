@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"cmp"
 	"math/bits"
 	"time"
 )
@@ -33,7 +34,6 @@ type limit struct {
 	inFlight int
 	lost     int      // attempts so far that ended without a word of what remains
 	told     int      // those of them that left includes
-	recent   int      // those of them that may still arrive
 	granted  received // what was granted of a window that programs share
 }
 
@@ -74,7 +74,10 @@ func (x *limit) admits(l *ledger) verdict {
 	if !x.limited() {
 		return verdict{reason: Probe, until: l.overdue()}
 	}
-	left := min(x.remaining(), x.share(l.share)-x.sent)
+	left := x.remaining()
+	if l.share < 1 {
+		left = min(left, max(1, int(l.share*float64(cmp.Or(x.size, x.first+x.counted))))-x.sent)
+	}
 	others := max(x.others, x.othersSeen())
 	// Programs that race for the end of a window leave it to whoever does not wait.
 	if left <= 0 || others >= noticed && float64(left) < max(min(others+1, fewPrograms), (others+1)*x.draw) {
@@ -84,15 +87,6 @@ func (x *limit) admits(l *ledger) verdict {
 		return verdict{reason: Turn, until: min(l.overdue(), x.ends)}
 	}
 	return verdict{}
-}
-
-// share is how many attempts of a window this program may send.
-func (x *limit) share(share float64) int {
-	size := x.size
-	if size == 0 {
-		size = x.first + x.counted
-	}
-	return max(1, int(share*float64(size)))
 }
 
 // slowStart is how many attempts may be in flight after a number of good responses: it doubles per round trip up to 32, and
@@ -113,8 +107,8 @@ func (x *limit) begin(l *ledger, now instant) {
 	known := x.phase == open && x.size > 0 && now < x.ends+x.length
 	x.close()
 	x.phase, x.began, x.opened, x.whole = over, l.admitted, now, true
-	x.sent, x.counted, x.reports, x.missing = x.inFlight+x.recent, 0, 0, 0
-	x.told, x.draw = x.lost-x.recent, l.random()
+	x.sent, x.counted, x.reports, x.missing = x.inFlight, 0, 0, 0
+	x.told, x.draw = x.lost, l.random()
 	if known && x.onTime && x.others < noticed {
 		x.phase, x.left, x.first = assumed, x.size, x.size
 		x.ends += x.length
@@ -146,7 +140,7 @@ func (x *limit) observe(l *ledger, a *attempt, kind int, r *response, now instan
 		return
 	}
 	earlier := x.isEarlier(a, h.reset)
-	if earlier && !a.overdue || r.refused() {
+	if earlier && !a.overdue || r.refused {
 		x.sent = max(0, x.sent-1) // the window has not counted it
 	}
 	if earlier {
@@ -173,13 +167,13 @@ func (x *limit) observe(l *ledger, a *attempt, kind int, r *response, now instan
 
 // observeMissing updates the limit by a response that does not mention it. The service may have counted the request.
 func (x *limit) observeMissing(a *attempt, r *response) {
-	if !r.refused() {
+	if !r.refused {
 		x.lost++
 	}
-	if r.good() && x.phase == over && a.seq > x.began {
+	if r.good && x.phase == over && a.seq > x.began {
 		x.missing++
 	}
-	if r.good() && x.phase == unseen || x.missing == maxMissing {
+	if r.good && x.phase == unseen || x.missing == maxMissing {
 		x.phase, x.missing = absent, 0
 	}
 }

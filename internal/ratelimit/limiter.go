@@ -126,7 +126,8 @@ func (l *Limiter) Wait(ctx context.Context, route string, p *Permit) (Reason, er
 	return w.reason, nil
 }
 
-// enter admits a call at once, turns it away, or returns it as one that waits.
+// enter admits a call at once, turns it away, or returns it as one that waits. It looks again after it has run the Waiting
+// callback, with the lock released.
 func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -136,35 +137,30 @@ func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, 
 	}
 	p.limiter = l
 	q := l.queue(route)
-	v, now := l.look(p, q)
-	if !v.goes() && p.Waiting != nil {
+	for notified := p.Waiting == nil; ; notified = true {
+		now := l.now()
+		l.ledger.advance(now)
+		v := l.admits(q, now)
+		if w := q.front(); v.goes() && w != nil && w.permit.ticket < p.ticket {
+			v = verdict{reason: Turn}
+		}
+		if v.goes() {
+			l.admit(p, q, now)
+			return nil, nil
+		}
+		if notified {
+			if closed := l.tooLate(ctx, v, now); closed != nil {
+				return nil, closed
+			}
+			w := q.push(ctx, p, now)
+			l.admitWaiting(now)
+			return w, nil
+		}
 		l.notifyWaiting(p, v.reason)
-		v, now = l.look(p, q)
 	}
-	if v.goes() {
-		l.admit(p, q, now)
-		return nil, nil
-	}
-	if closed := l.tooLate(ctx, v, now); closed != nil {
-		return nil, closed
-	}
-	w := q.push(ctx, p, now)
-	l.admitWaiting(now)
-	return w, nil
 }
 
-// look returns whether a call may go now, before all who wait.
-func (l *Limiter) look(p *Permit, q *queue) (verdict, instant) {
-	now := l.now()
-	l.ledger.advance(now)
-	v := l.admits(q, now)
-	if w := q.front(); v.goes() && w != nil && w.permit.ticket < p.ticket {
-		v = verdict{reason: Turn}
-	}
-	return v, now
-}
-
-// notifyWaiting runs the Waiting callback with the lock released, before the call is in the queue.
+// notifyWaiting runs the Waiting callback with the lock released. A panic of it leaves the lock as it was.
 func (l *Limiter) notifyWaiting(p *Permit, reason Reason) {
 	l.mu.Unlock()
 	defer l.mu.Lock()
@@ -181,8 +177,8 @@ func (l *Limiter) queue(route string) *queue {
 	if len(l.queues) == maxRoutes {
 		return l.queues[maxRoutes-1]
 	}
-	q := &queue{name: route, route: l.ledger.route(route)}
-	l.queues = append(l.queues, q)
+	q := &queue{name: route, route: newLimit("route " + route), held: make(map[Reason]instant)}
+	l.queues, l.ledger.routes = append(l.queues, q), append(l.ledger.routes, q.route)
 	return q
 }
 
@@ -246,7 +242,7 @@ func (l *Limiter) next(now instant) (next *queue, wake instant) {
 		}
 		v := l.admits(q, now)
 		if !v.goes() {
-			q.heldBy(v.reason, now)
+			q.held[v.reason] = now
 			q.turnAway(l, v, now)
 			if q.front() != nil && (wake == 0 || v.until < wake) {
 				wake = v.until
@@ -286,11 +282,11 @@ func (p *Permit) Use(credential string) {
 	if l == nil {
 		return
 	}
-	id := hashCredential(l.account, credential)
+	name := nameCredential(l.account, credential)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if p.open {
-		l.ledger.use(p.attempt, id[:])
+		l.ledger.use(p.attempt, name)
 	}
 }
 
@@ -309,7 +305,7 @@ func (l *Limiter) cancel(p *Permit, now instant) {
 // Abandon settles an attempt that ended without a response: it may have been sent. It does nothing if the attempt is settled,
 // except that it waits, for a second at most, until what its response says is stored for other programs that wait for it.
 func (p *Permit) Abandon() {
-	p.settle(func(l *Limiter, _ instant) { l.ledger.lose(p.attempt) })
+	p.settle(func(*Limiter, instant) {})
 	if p.reported != nil {
 		<-p.reported
 		p.reported = nil
@@ -353,9 +349,9 @@ func (l *Limiter) State() State {
 	now := l.now()
 	l.ledger.advance(now)
 	s := State{Account: l.quota(l.ledger.account), Credential: l.quota(l.ledger.credentials[0]), Routes: make(map[string]Quota)}
-	for _, x := range l.ledger.routes {
-		if q := l.quota(x); q != (Quota{}) {
-			s.Routes[x.name] = q
+	for _, q := range l.queues {
+		if quota := l.quota(q.route); quota != (Quota{}) {
+			s.Routes[q.name] = quota
 		}
 	}
 	if now < l.ledger.pause.declared {

@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -65,11 +66,11 @@ func (p *pool) answered(id uint64) []grant {
 	return nil
 }
 
-// hashCredential returns what the pool calls a credential.
-func hashCredential(account, credential string) [8]byte {
+// nameCredential returns what the pool calls a credential: nothing that tells it.
+func nameCredential(account, credential string) []byte {
 	data := make([]byte, 0, 512)
 	data = append(data, "tokenpatch rate limit credential\x00"+account+"\x00"...)
 	data = append(data, credential...)
 	sum := sha256.Sum256(data)
-	return [8]byte(sum[:8])
+	return hex.AppendEncode([]byte("credential "), sum[:8])
 }

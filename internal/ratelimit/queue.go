@@ -27,10 +27,10 @@ var byPriority = [...]Reason{RetryAfter, RateLimit, Probe, Turn}
 type queue struct {
 	name     string
 	route    *limit
-	waiters  list.List                // of *waiter
-	held     [len(byPriority)]instant // when each of the reasons last held the queue
-	earliest instant                  // no waiter's context ends before; 0 if none is known to end
-	grant    block                    // of the pool that programs share
+	waiters  list.List          // of *waiter
+	held     map[Reason]instant // when each of them last held the queue
+	earliest instant            // no waiter's context ends before; 0 if none is known to end
+	grant    block              // of the pool that programs share
 }
 
 // front returns the first waiter, or nil.
@@ -66,18 +66,10 @@ func (q *queue) push(ctx context.Context, p *Permit, now instant) *waiter {
 func (q *queue) remove(w *waiter) {
 	q.waiters.Remove(w.place)
 	w.reason = Turn
-	for i := len(byPriority) - 1; i >= 0; i-- {
-		if q.held[i] >= w.since {
-			w.reason = byPriority[i]
-		}
-	}
-}
-
-// heldBy notes what holds the queue.
-func (q *queue) heldBy(reason Reason, now instant) {
-	for i, r := range byPriority {
-		if r == reason {
-			q.held[i] = now
+	for _, reason := range byPriority {
+		if q.held[reason] >= w.since {
+			w.reason = reason
+			return
 		}
 	}
 }

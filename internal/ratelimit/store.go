@@ -1,6 +1,7 @@
 package ratelimit
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -139,7 +140,7 @@ func (l *ledger) ask(q *queue) ask {
 		roundTrip: (l.rtt * 5 / 4).Milliseconds() + 1, patience: l.patience().Milliseconds(),
 	}
 	for i, x := range l.limits(q.route) {
-		a.limits[i], a.before[i] = nameOf(i, x), x.granted
+		a.limits[i], a.before[i] = x.name, x.granted
 	}
 	if a.limits[credential] == "" {
 		a.want = 1 // which credential it is shows when it is used
@@ -147,26 +148,12 @@ func (l *ledger) ask(q *queue) ask {
 	return a
 }
 
-// nameOf returns what the pool calls a limit; a credential that is not known yet has no name.
-func nameOf(kind int, x *limit) string {
-	switch {
-	case kind == account:
-		return "account"
-	case kind == route:
-		return "route " + x.name
-	case x.name == "":
-		return ""
-	default:
-		return fmt.Sprintf("credential %x", x.name)
-	}
-}
-
 // report stores what the response to a probe says, and asks for permits in the window that it opens.
 func (s *shared) report(a *attempt, r *response, now instant) <-chan struct{} {
-	report := &report{good: r.good()}
+	report := &report{good: r.good}
 	for i, x := range a.limits {
-		report.limits[i] = nameOf(i, x)
 		h := r.limits[i]
+		report.limits[i] = x.name
 		if h.present && x.phase == open && x.reset == h.reset && now < x.ends {
 			window := h.reset.Milliseconds()
 			report.windows[i] = reported{window, (x.ends - now).Milliseconds(), max(h.size, h.remaining+1), h.remaining}
@@ -184,21 +171,19 @@ func (s *shared) report(a *attempt, r *response, now instant) <-chan struct{} {
 func (u *update) run() {
 	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	tries := make(chan outcome, 1)
+	ended := make(chan outcome, 1)
+	go func() {
+		o := u.try(ctx)
+		for wait := firstRetry; o.err != nil && o.distrust == nil && ctx.Err() == nil; wait *= 2 {
+			time.Sleep(wait)
+			o = u.try(ctx)
+		}
+		ended <- o
+	}()
 	o := outcome{err: errSlow}
-	for wait := firstRetry; ctx.Err() == nil && o.err != nil; wait *= 2 {
-		go func() { tries <- u.try(ctx) }()
-		select {
-		case o = <-tries:
-		case <-ctx.Done():
-		}
-		if o.err == nil || o.distrust != nil {
-			break
-		}
-		select {
-		case <-time.After(wait):
-		case <-ctx.Done():
-		}
+	select {
+	case o = <-ended:
+	case <-ctx.Done():
 	}
 	if warning := u.finish(u, o); warning != nil && u.warn != nil {
 		u.warn("tokenpatch: the rate limiter does without its store for a while", warning)
@@ -279,24 +264,21 @@ func (s *shared) finish(u *update, o outcome) (warning error) {
 	if o.distrust != nil || o.err == nil && (s.at == 0 || now-s.at > compared) {
 		s.ahead, s.at = o.ahead, now
 	}
-	switch {
-	case o.distrust != nil:
-		warning = o.distrust
-		s.goAlone(now + distrusted)
-	case o.err != nil:
-		warning = o.err
-		s.goAlone(now + min(maxAlone, minAlone<<min(s.failures, 10)))
-	default:
+	if o.err == nil && o.distrust == nil {
 		s.failures = 0
 		for i, g := range o.grants {
 			s.accept(u.queues[i], g, o.ahead)
 		}
-	}
-	if warning != nil {
+	} else {
+		wait := min(maxAlone, minAlone<<min(s.failures, 10))
+		if o.distrust != nil {
+			wait = distrusted
+		}
+		if s.failures == 0 {
+			warning = cmp.Or(o.distrust, o.err)
+		}
 		s.failures++
-	}
-	if s.failures > 1 {
-		warning = nil
+		s.goAlone(now + wait)
 	}
 	s.limiter.admitWaiting(now)
 	return warning
@@ -308,8 +290,8 @@ func (s *shared) goAlone(until instant) {
 	for _, q := range s.limiter.queues {
 		q.grant = block{}
 	}
-	if s.programs > 0 {
-		s.limiter.ledger.doubt(s.programs - 1)
+	if others := s.programs - 1; others >= 0 {
+		s.limiter.ledger.each(func(x *limit) { x.doubt(s.limiter.ledger, others) })
 	}
 	s.programs = 0
 }
