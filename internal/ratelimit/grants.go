@@ -4,7 +4,6 @@ package ratelimit
 // permits for the callers that wait for them now, and owe nothing afterwards. Its times are in milliseconds on the clock of
 // the store that holds it.
 type pool struct {
-	Version int                `json:"version"`
 	Limits  map[string]*pooled `json:"limits"` // by name: "account", "route NAME", "credential HASH"
 	Answers []answer           `json:"answers,omitempty"`
 }
@@ -78,6 +77,26 @@ const (
 	maxProbing    = 10_000
 )
 
+// update brings the pool a report, if there is one, and takes what is asked for. An update is granted once.
+func (p *pool) update(id uint64, brings *report, asks []ask, now int64) (grants []grant) {
+	if brings != nil {
+		p.report(*brings, now)
+	}
+	for _, a := range p.Answers {
+		if a.ID == id && len(a.Grants) == len(asks) {
+			return a.Grants
+		}
+	}
+	for _, a := range asks {
+		grants = append(grants, p.take(a, now))
+	}
+	if grants != nil {
+		p.Answers = append(p.Answers, answer{id, grants})
+		p.Answers = p.Answers[max(0, len(p.Answers)-maxAnswers):]
+	}
+	return grants
+}
+
 // take grants up to a.want permits. If a window is over, one program is granted the one permit that probes the next.
 func (p *pool) take(a ask, now int64) grant {
 	g := grant{N: a.want, Expires: now + believedFor}
@@ -107,10 +126,10 @@ func (p *pool) take(a ask, now int64) grant {
 	if len(probed) > 0 && g.N > 0 {
 		g.probe(probed, a, now)
 	}
-	g.None = len(probed)+len(spent) == 0
 	for _, x := range spent {
 		x.Left -= g.N
 	}
+	g.None = len(probed)+len(spent) == 0
 	return g
 }
 

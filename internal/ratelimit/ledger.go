@@ -22,16 +22,13 @@ type ledger struct {
 	doublings int           // of the time after which an attempt is overdue
 	doubled   uint64        // the latest attempt that was admitted at the last of them
 	good      int           // good responses since the service began to respond, or paused
-	pause     pause
+	paused    instant       // until when nothing is sent
 	hidden    hidden
 
 	account     *limit
 	routes      []*limit
 	credentials []*limit // the one that was last in use first
 }
-
-// pause is a time in which nothing is sent.
-type pause struct{ declared, until instant } // until has some jitter
 
 // attempt is what an admitted attempt has to remember until it ends.
 type attempt struct {
@@ -47,18 +44,15 @@ type attempt struct {
 type verdict struct {
 	reason Reason  // empty if it may go
 	until  instant // when to ask again
-	early  instant // by how much the server opens before
 	final  bool    // whether only time can let it go, and no response can
 }
 
 func (v verdict) goes() bool { return v.reason == "" }
 
-// opens is when the limit opens.
-func (v verdict) opens() instant { return v.until - v.early }
-
 const (
 	maxCredentials = 16 // of more, the one that was not in use for longest is forgotten
 	maxPause       = time.Hour
+	maxJitter      = 5 * time.Second
 	leastPatience  = 250 * time.Millisecond
 	mostPatience   = time.Minute
 	maxDoublings   = 8
@@ -139,8 +133,8 @@ func (l *ledger) loseOverdue(now instant) {
 
 // admits returns whether an attempt on a route may go now: no pause holds it up, and each limit has something left.
 func (l *ledger) admits(route *limit, now instant) verdict {
-	if now < l.pause.until {
-		return verdict{reason: RetryAfter, until: l.pause.until, early: l.pause.until - l.pause.declared, final: true}
+	if now < l.paused {
+		return verdict{reason: RetryAfter, until: l.paused, final: true}
 	}
 	v := l.hidden.admits(l.inFlight)
 	if v.goes() && l.inFlight >= slowStart(l.good) {
@@ -180,8 +174,8 @@ func (a *attempt) spend(kind int, x *limit) {
 
 // use makes a credential the one in use, for an attempt that is about to be sent with it.
 func (l *ledger) use(a *attempt, name []byte) {
-	x := l.credential(name)
-	if was := a.limits[credential]; was != x && !a.ended {
+	x, was := l.credential(name), a.limits[credential]
+	if was != x && !a.ended {
 		was.inFlight--
 		was.sent = max(0, was.sent-1)
 		a.spend(credential, x)
@@ -249,19 +243,17 @@ func (l *ledger) observe(a *attempt, r *response, now instant) {
 		l.hidden.observe()
 	}
 	if r.refused && !r.explained {
-		l.pauseFor(l.hidden.refuse(r.retryAfter, now), now)
+		l.pause(l.hidden.refuse(r.retryAfter, now), now)
 	} else if r.refused || r.status == http.StatusServiceUnavailable {
-		l.pauseFor(r.retryAfter, now)
+		l.pause(r.retryAfter, now)
 	}
 }
 
-// pauseFor stops the whole service. After the pause it begins slowly.
-func (l *ledger) pauseFor(wait time.Duration, now instant) {
+// pause stops the whole service, and adds some jitter. After the pause it begins slowly.
+func (l *ledger) pause(wait time.Duration, now instant) {
 	wait = min(wait, maxPause)
-	until := now + wait + time.Duration(l.random()*float64(min(wait/10, 5*time.Second)))
-	if wait > 0 && until > l.pause.until {
-		l.pause = pause{declared: now + wait, until: until}
-		l.good = 0
-		l.hidden.began = 0
+	until := now + wait + time.Duration(l.random()*float64(min(wait/10, maxJitter)))
+	if wait > 0 && until > l.paused {
+		l.paused, l.good, l.hidden.began = until, 0, 0
 	}
 }

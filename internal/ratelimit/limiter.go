@@ -10,9 +10,8 @@ import (
 
 // Options are the settings of a [Limiter].
 type Options struct {
-	MaxWait time.Duration // the longest wait for the server that a call bears
-	Share   float64       // the part of each window that may be taken, above 0 and up to 1; 0 is all
-
+	MaxWait time.Duration                   // the longest wait for the server that a call bears
+	Share   float64                         // the part of each window that may be taken, above 0 and up to 1; 0 is all
 	Store   Store                           // of the pool that programs share; nil for this limiter alone
 	Key     string                          // of that pool
 	Account string                          // whose limits they are
@@ -67,9 +66,8 @@ type Permit struct {
 	Waiting func(Reason) // if not nil, called by Wait before it waits, with the reason at that moment
 
 	limiter  *Limiter
-	ticket   uint64 // number of its call in the order of arrival, from 1
-	attempt  *attempt
-	open     bool            // whether the attempt has been admitted and has not ended
+	ticket   uint64          // number of its call in the order of arrival, from 1
+	attempt  *attempt        // nil once it is settled
 	probes   bool            // whether other programs wait for what its response says
 	reported <-chan struct{} // closed once that is stored; nil if there is nothing to report
 }
@@ -87,7 +85,7 @@ func (e *ClosedError) Error() string {
 // Unwrap returns Err.
 func (e *ClosedError) Unwrap() error { return e.Err }
 
-// maxRoutes is how many routes have a limit of their own. All further ones share the last.
+// maxRoutes is how many routes have a queue and a limit of their own.
 const maxRoutes = 16
 
 // New returns a limiter that knows nothing yet.
@@ -113,6 +111,9 @@ func (l *Limiter) Wait(ctx context.Context, route string, p *Permit) (Reason, er
 	if w == nil || err != nil {
 		return "", err
 	}
+	if p.Waiting != nil {
+		p.Waiting(w.first)
+	}
 	select {
 	case <-w.done:
 	case <-ctx.Done():
@@ -126,8 +127,7 @@ func (l *Limiter) Wait(ctx context.Context, route string, p *Permit) (Reason, er
 	return w.reason, nil
 }
 
-// enter admits a call at once, turns it away, or returns it as one that waits. It looks again after it has run the Waiting
-// callback, with the lock released.
+// enter admits a call at once, turns it away, or returns it as one that waits.
 func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -136,46 +136,31 @@ func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, 
 		p.ticket = l.tickets
 	}
 	p.limiter = l
-	q := l.queue(route)
-	for notified := p.Waiting == nil; ; notified = true {
-		now := l.now()
-		l.ledger.advance(now)
-		v := l.admits(q, now)
-		if w := q.front(); v.goes() && w != nil && w.permit.ticket < p.ticket {
-			v = verdict{reason: Turn}
-		}
-		if v.goes() {
-			l.admit(p, q, now)
-			return nil, nil
-		}
-		if notified {
-			if closed := l.tooLate(ctx, v, now); closed != nil {
-				return nil, closed
-			}
-			w := q.push(ctx, p, now)
-			l.admitWaiting(now)
-			return w, nil
-		}
-		l.notifyWaiting(p, v.reason)
+	q, now := l.queue(route), l.now()
+	l.ledger.advance(now)
+	v := l.admits(q, now)
+	if w := q.front(); v.goes() && w != nil && w.permit.ticket < p.ticket {
+		v = verdict{reason: Turn}
 	}
+	if v.goes() {
+		l.admit(p, q, now)
+		return nil, nil
+	}
+	if closed := l.tooLate(ctx, v, now); closed != nil {
+		return nil, closed
+	}
+	w := &waiter{ctx: ctx, permit: p, queue: q, since: now, first: v.reason, done: make(chan struct{})}
+	q.push(w)
+	l.admitWaiting(now)
+	return w, nil
 }
 
-// notifyWaiting runs the Waiting callback with the lock released. A panic of it leaves the lock as it was.
-func (l *Limiter) notifyWaiting(p *Permit, reason Reason) {
-	l.mu.Unlock()
-	defer l.mu.Lock()
-	p.Waiting(reason)
-}
-
-// queue returns the queue of a route.
+// queue returns the queue of a route. If there are too many, further routes share the last one, and its limit.
 func (l *Limiter) queue(route string) *queue {
-	for _, q := range l.queues {
-		if q.name == route {
+	for i, q := range l.queues {
+		if q.name == route || i == maxRoutes-1 {
 			return q
 		}
-	}
-	if len(l.queues) == maxRoutes {
-		return l.queues[maxRoutes-1]
 	}
 	q := &queue{name: route, route: newLimit("route " + route), held: make(map[Reason]instant)}
 	l.queues, l.ledger.routes = append(l.queues, q), append(l.ledger.routes, q.route)
@@ -184,15 +169,18 @@ func (l *Limiter) queue(route string) *queue {
 
 // admits returns whether an attempt may go now.
 func (l *Limiter) admits(q *queue, now instant) verdict {
-	if now >= l.ledger.pause.until && l.shared.inUse(now) {
+	if now >= l.ledger.paused && l.shared.inUse(now) {
 		return l.shared.admits(q, now)
 	}
 	return l.ledger.admits(q.route, now)
 }
 
 func (l *Limiter) admit(p *Permit, q *queue, now instant) {
-	p.probes = l.shared.inUse(now) && q.grant.use()
-	p.attempt, p.open = l.ledger.admit(q.route, now), true
+	p.attempt, p.probes = l.ledger.admit(q.route, now), false
+	if l.shared.inUse(now) {
+		p.probes = q.grant.Probe
+		q.grant.N--
+	}
 }
 
 // withdraw takes a waiter whose context is done out of its queue. It returns false if the waiter had been turned away
@@ -204,7 +192,7 @@ func (l *Limiter) withdraw(w *waiter) bool {
 		return false
 	}
 	now := l.now()
-	if w.admitted {
+	if w.gone {
 		l.cancel(w.permit, now)
 	} else {
 		w.queue.remove(w)
@@ -220,10 +208,8 @@ func (l *Limiter) admitWaiting(now instant) {
 	q, wake := l.next(now)
 	for ; q != nil; q, wake = l.next(now) {
 		w := q.front()
-		q.remove(w)
 		l.admit(w.permit, q, now)
-		w.admitted = true
-		close(w.done)
+		q.remove(w)
 	}
 	if l.timer != nil {
 		l.timer.Stop()
@@ -240,8 +226,7 @@ func (l *Limiter) next(now instant) (next *queue, wake instant) {
 		if q.front() == nil {
 			continue
 		}
-		v := l.admits(q, now)
-		if !v.goes() {
+		if v := l.admits(q, now); !v.goes() {
 			q.held[v.reason] = now
 			q.turnAway(l, v, now)
 			if q.front() != nil && (wake == 0 || v.until < wake) {
@@ -262,50 +247,44 @@ func (l *Limiter) tick() {
 
 // tooLate returns why a call need not wait: its context ends before the limit opens, or it does not bear such a wait.
 func (l *Limiter) tooLate(ctx context.Context, v verdict, now instant) *ClosedError {
-	if !v.final {
+	deadline, ok := ctx.Deadline()
+	switch {
+	case v.final && v.until-now-maxJitter > l.maxWait:
+		return &ClosedError{l.timeOf(v.until), fmt.Errorf("the server declares a longer wait than %v", l.maxWait)}
+	case v.final && ok && time.Until(deadline) < v.until-now:
+		return &ClosedError{l.timeOf(v.until), context.DeadlineExceeded}
+	default:
 		return nil
 	}
-	if v.opens()-now > l.maxWait {
-		return &ClosedError{l.timeOf(v.opens()), fmt.Errorf("the server declares a longer wait than %v", l.maxWait)}
-	}
-	deadline, ok := ctx.Deadline()
-	if ok && time.Until(deadline) < v.until-now {
-		return &ClosedError{l.timeOf(v.opens()), context.DeadlineExceeded}
-	}
-	return nil
 }
 
 // Use reports the credential that an admitted attempt is about to be sent with. Calls are admitted by the limit of the
 // credential that was last in use. Only its hash is kept.
 func (p *Permit) Use(credential string) {
-	l := p.limiter
-	if l == nil {
-		return
-	}
-	name := nameCredential(l.account, credential)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if p.open {
-		l.ledger.use(p.attempt, name)
+	if p.attempt != nil {
+		name := nameCredential(p.limiter.account, credential)
+		p.limiter.mu.Lock()
+		defer p.limiter.mu.Unlock()
+		p.limiter.ledger.use(p.attempt, name)
 	}
 }
 
 // Cancel takes the permit back: nothing can have been sent.
-func (p *Permit) Cancel() { p.settle(func(l *Limiter, now instant) { l.cancel(p, now) }) }
+func (p *Permit) Cancel() { p.settle((*Limiter).cancel) }
 
 // cancel takes a permit back. If it was to probe a window for other programs, the next one does.
 func (l *Limiter) cancel(p *Permit, now instant) {
-	p.open = false
 	l.ledger.cancel(p.attempt)
 	if p.probes {
 		l.shared.report(p.attempt, &response{}, now)
 	}
+	p.attempt = nil
 }
 
 // Abandon settles an attempt that ended without a response: it may have been sent. It does nothing if the attempt is settled,
 // except that it waits, for a second at most, until what its response says is stored for other programs that wait for it.
 func (p *Permit) Abandon() {
-	p.settle(func(*Limiter, instant) {})
+	p.settle(func(_ *Limiter, p *Permit, _ instant) { p.attempt = nil }) // it is lost once it is overdue
 	if p.reported != nil {
 		<-p.reported
 		p.reported = nil
@@ -316,29 +295,26 @@ func (p *Permit) Abandon() {
 // attempt is settled.
 func (p *Permit) Observe(status int, header http.Header) {
 	r := parseResponse(status, header)
-	p.settle(func(l *Limiter, now instant) {
+	p.settle(func(l *Limiter, p *Permit, now instant) {
 		l.ledger.observe(p.attempt, &r, now)
 		if p.probes {
 			p.reported = l.shared.report(p.attempt, &r, now)
 		}
+		p.attempt = nil
 	})
 }
 
 // settle ends the attempt, unless it has ended.
-func (p *Permit) settle(end func(l *Limiter, now instant)) {
-	l := p.limiter
-	if l == nil {
+func (p *Permit) settle(end func(l *Limiter, p *Permit, now instant)) {
+	if p.attempt == nil {
 		return
 	}
+	l := p.limiter
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !p.open {
-		return
-	}
-	p.open = false
 	now := l.now()
 	l.ledger.advance(now)
-	end(l, now)
+	end(l, p, now)
 	l.admitWaiting(now)
 }
 
@@ -346,16 +322,15 @@ func (p *Permit) settle(end func(l *Limiter, now instant)) {
 func (l *Limiter) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := l.now()
-	l.ledger.advance(now)
+	l.ledger.advance(l.now())
 	s := State{Account: l.quota(l.ledger.account), Credential: l.quota(l.ledger.credentials[0]), Routes: make(map[string]Quota)}
 	for _, q := range l.queues {
 		if quota := l.quota(q.route); quota != (Quota{}) {
 			s.Routes[q.name] = quota
 		}
 	}
-	if now < l.ledger.pause.declared {
-		s.PausedUntil = l.timeOf(l.ledger.pause.declared)
+	if l.now() < l.ledger.paused {
+		s.PausedUntil = l.timeOf(l.ledger.paused)
 	}
 	return s
 }

@@ -5,48 +5,34 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 )
 
-const (
-	// Version is that of the format. States of several versions can be kept side by side if it is part of their keys.
-	Version = 2
+// Version is that of the format of a stored pool. It belongs in the store's key.
+const Version = 2
 
-	maxEncoded = 32 << 10
-)
+const maxEncoded = 32 << 10
 
-var (
-	errOtherVersion = errors.New("the stored state has another version of the format")
-	errAbsurd       = errors.New("the stored state cannot be right")
-)
+var errAbsurd = errors.New("the stored state cannot be right")
 
 // decode reads a stored pool. A store that has none has no bytes. Whoever wrote it, it is believed only if take and report
-// could have made it.
+// could have made it: nothing lies in the future but the end of a window, and no number is out of bounds.
 func decode(data []byte, now int64) (*pool, error) {
-	p := &pool{Version: Version}
-	if len(data) > maxEncoded {
-		return nil, errAbsurd
+	p, empty := &pool{}, &pool{Limits: make(map[string]*pooled)}
+	if len(data) == 0 {
+		return empty, nil
 	}
-	if err := json.Unmarshal(data, p); err != nil && len(data) > 0 {
-		return nil, fmt.Errorf("%w: %w", errAbsurd, err)
+	err := json.Unmarshal(data[:min(len(data), maxEncoded)], p)
+	if err != nil || p.Limits == nil || len(p.Limits) > maxPooled || len(p.Answers) > maxAnswers {
+		return empty, errAbsurd
 	}
-	if p.Version != Version {
-		return nil, errOtherVersion
-	}
-	if p.Limits == nil {
-		p.Limits = make(map[string]*pooled)
-	}
-	plausible := len(p.Limits) <= maxPooled && len(p.Answers) <= maxAnswers
 	for _, x := range p.Limits {
-		plausible = plausible && x != nil && x.isPlausible(now)
-	}
-	if !plausible {
-		return nil, errAbsurd
+		if x == nil || !x.isPlausible(now) {
+			return empty, errAbsurd
+		}
 	}
 	return p, nil
 }
 
-// isPlausible reports whether nothing lies in the future but the end of a window, and no number is out of bounds.
 func (x *pooled) isPlausible(now int64) bool {
 	ends := now + maxWindowLeft
 	if x.None {
@@ -56,17 +42,7 @@ func (x *pooled) isPlausible(now int64) bool {
 	return least >= 0 && most <= maxNumber && x.Opened <= now && x.Ends <= ends && x.Probed <= now+maxProbing
 }
 
-// answered returns what an update was granted before, if it was.
-func (p *pool) answered(id uint64) []grant {
-	for _, a := range p.Answers {
-		if a.ID == id {
-			return a.Grants
-		}
-	}
-	return nil
-}
-
-// nameCredential returns what the pool calls a credential: nothing that tells it.
+// nameCredential returns what the pool calls a credential: a hash of it.
 func nameCredential(account, credential string) []byte {
 	data := make([]byte, 0, 512)
 	data = append(data, "tokenpatch rate limit credential\x00"+account+"\x00"...)

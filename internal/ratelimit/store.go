@@ -30,8 +30,9 @@ const (
 )
 
 var (
-	errClock = errors.New("the store's clock cannot be right")
-	errSlow  = fmt.Errorf("the store took longer than %v", storeTimeout)
+	errClock     = errors.New("the store's clock cannot be right")
+	errSlow      = fmt.Errorf("the store took longer than %v", storeTimeout)
+	errNotCalled = errors.New("the store did not call the function that it was given")
 )
 
 // shared is a limiter's side of the pool that programs share, nil if there is none. It is guarded by the limiter's lock.
@@ -56,12 +57,6 @@ type block struct {
 	expires, again instant
 }
 
-// use takes a permit out of the block, and reports whether it probes a window.
-func (b *block) use() bool {
-	b.N--
-	return b.Probe
-}
-
 // inUse reports whether permits are to be had from the pool.
 func (s *shared) inUse(now instant) bool {
 	return s != nil && now >= s.alone && !(s.asking && now-s.asked >= storeTimeout)
@@ -70,24 +65,24 @@ func (s *shared) inUse(now instant) bool {
 // admits returns whether an attempt may go by what was granted, and by what the service has said of the same windows.
 func (s *shared) admits(q *queue, now instant) verdict {
 	b := &q.grant
-	if b.N > 0 && now < b.expires {
-		for i, x := range s.limiter.ledger.limits(q.route) {
-			if x.phase == open && x.reset.Milliseconds() == b.Windows[i] && x.remaining() <= 0 {
-				return verdict{reason: RateLimit, until: x.ends, final: x.inFlight == 0}
-			}
+	if b.N == 0 || now >= b.expires {
+		switch {
+		case now < b.again && b.Closed:
+			return verdict{reason: RateLimit, until: b.again, final: true}
+		case now < b.again:
+			return verdict{reason: Probe, until: b.again}
+		case s.asking:
+			return verdict{reason: Turn, until: s.asked + storeTimeout}
+		default:
+			return verdict{reason: Turn, until: now + storeTimeout} // it is about to be asked
 		}
-		return verdict{}
 	}
-	if now < b.again && b.Closed {
-		return verdict{reason: RateLimit, until: b.again, final: true}
+	for i, x := range s.limiter.ledger.limits(q.route) {
+		if x.phase == open && x.reset.Milliseconds() == b.Windows[i] && x.remaining() <= 0 {
+			return verdict{reason: RateLimit, until: x.ends, final: x.inFlight == 0}
+		}
 	}
-	if now < b.again {
-		return verdict{reason: Probe, until: b.again}
-	}
-	if s.asking {
-		return verdict{reason: Turn, until: s.asked + storeTimeout}
-	}
-	return verdict{reason: Turn, until: now + storeTimeout} // it is about to be asked
+	return verdict{}
 }
 
 // update is one update of the pool.
@@ -113,20 +108,19 @@ type outcome struct {
 // ask asks the store for the permits that callers wait for, unless it is being asked, and brings it a report, if any. It
 // returns a channel that is closed once the update has ended.
 func (s *shared) ask(brings *report, now instant) <-chan struct{} {
-	var queues []*queue
-	if s.inUse(now) && !s.asking && now >= s.limiter.ledger.pause.until {
+	u := update{shared: s, brings: brings}
+	if s.inUse(now) && !s.asking && now >= s.limiter.ledger.paused {
 		for _, q := range s.limiter.queues {
 			if q.front() != nil && (q.grant.N == 0 || now >= q.grant.expires) && now >= q.grant.again {
-				queues = append(queues, q)
+				u.asks, u.queues = append(u.asks, s.limiter.ledger.ask(q)), append(u.queues, q)
 			}
 		}
 	}
-	if brings == nil && queues == nil {
+	if brings == nil && u.asks == nil {
 		return nil
 	}
-	u := &update{shared: s, id: rand.Uint64(), queues: queues, brings: brings, before: *s, began: now, done: make(chan struct{})}
-	for _, q := range queues {
-		u.asks = append(u.asks, s.limiter.ledger.ask(q))
+	u.id, u.before, u.began, u.done = rand.Uint64(), *s, now, make(chan struct{})
+	if u.asks != nil {
 		s.asking, s.asked = true, now
 	}
 	go u.run()
@@ -135,10 +129,7 @@ func (s *shared) ask(brings *report, now instant) <-chan struct{} {
 
 // ask is what is asked for a queue.
 func (l *ledger) ask(q *queue) ask {
-	a := ask{
-		want: q.waiters.Len(), share: l.share,
-		roundTrip: (l.rtt * 5 / 4).Milliseconds() + 1, patience: l.patience().Milliseconds(),
-	}
+	a := ask{want: q.n, share: l.share, roundTrip: (l.rtt * 5 / 4).Milliseconds() + 1, patience: l.patience().Milliseconds()}
 	for i, x := range l.limits(q.route) {
 		a.limits[i], a.before[i] = x.name, x.granted
 	}
@@ -198,61 +189,32 @@ func (u *update) try(ctx context.Context) (o outcome) {
 			o.err = fmt.Errorf("the store panicked: %v", r)
 		}
 	}()
-	called := false
-	err := u.store.Update(ctx, u.key, func(data []byte, at time.Time) ([]byte, time.Duration, error) {
-		called = true
-		o = outcome{}
-		next, err := u.apply(&o, data, at)
-		return next, stored, err
+	o.err = errNotCalled
+	err := u.store.Update(ctx, u.key, func(data []byte, at time.Time) (next []byte, ttl time.Duration, err error) {
+		next, o = u.apply(data, at)
+		return next, stored, o.err
 	})
-	if err == nil && !called {
-		err = errors.New("the store did not call the function that it was given")
-	}
-	o.err = err
+	o.err = cmp.Or(err, o.err)
 	return o
 }
 
-// apply makes the next pool of the stored one.
-func (u *update) apply(o *outcome, data []byte, at time.Time) ([]byte, error) {
+// apply makes the next pool of the stored one. One that cannot be right is replaced.
+func (u *update) apply(data []byte, at time.Time) (next []byte, o outcome) {
 	here := u.limiter.now()
 	o.ahead = time.Duration(at.UnixNano()) - here
-	step, slow := (o.ahead - u.before.ahead).Abs(), here-u.began
-	if at.Year() < 2000 || at.Year() > 2250 || u.before.at > 0 && step > maxStep+slow {
-		o.distrust = errClock
-		return nil, errClock
+	moved := (o.ahead - u.before.ahead).Abs() - (here - u.began)
+	if at.Year() < 2000 || at.Year() > 2250 || u.before.at > 0 && moved > maxStep {
+		o.distrust, o.err = errClock, errClock
+		return nil, o
 	}
-	now := at.UnixMilli()
-	p, err := decode(data, now)
-	if errors.Is(err, errOtherVersion) {
-		o.distrust = err
-		return nil, err
-	}
-	if err != nil {
-		p = &pool{Version: Version, Limits: make(map[string]*pooled)}
-	}
+	p, err := decode(data, at.UnixMilli())
 	if err != nil && u.before.failures == 0 {
 		o.distrust = err
 	} else {
-		o.grants = u.trade(p, now)
+		o.grants = p.update(u.id, u.brings, u.asks, at.UnixMilli())
 	}
-	return json.Marshal(p)
-}
-
-// trade brings a pool the report, and takes what is asked for.
-func (u *update) trade(p *pool, now int64) []grant {
-	if u.brings != nil {
-		p.report(*u.brings, now)
-	}
-	if grants := p.answered(u.id); len(u.asks) == 0 || len(grants) == len(u.asks) {
-		return grants
-	}
-	var grants []grant
-	for _, a := range u.asks {
-		grants = append(grants, p.take(a, now))
-	}
-	p.Answers = append(p.Answers, answer{u.id, grants})
-	p.Answers = p.Answers[max(0, len(p.Answers)-maxAnswers):]
-	return grants
+	next, o.err = json.Marshal(p)
+	return next, o
 }
 
 // finish ends an update, and lets those who wait go. It returns what to warn of.
@@ -260,33 +222,31 @@ func (s *shared) finish(u *update, o outcome) (warning error) {
 	s.limiter.mu.Lock()
 	defer s.limiter.mu.Unlock()
 	now := s.limiter.now()
-	s.asking = s.asking && len(u.asks) == 0
+	s.asking = s.asking && u.asks == nil
 	if o.distrust != nil || o.err == nil && (s.at == 0 || now-s.at > compared) {
 		s.ahead, s.at = o.ahead, now
 	}
-	if o.err == nil && o.distrust == nil {
+	switch failures := s.failures; {
+	case o.distrust != nil:
+		s.goAlone(now+distrusted, failures+1)
+	case o.err != nil:
+		s.goAlone(now+min(maxAlone, minAlone<<min(failures, 10)), failures+1)
+	default:
 		s.failures = 0
 		for i, g := range o.grants {
 			s.accept(u.queues[i], g, o.ahead)
 		}
-	} else {
-		wait := min(maxAlone, minAlone<<min(s.failures, 10))
-		if o.distrust != nil {
-			wait = distrusted
-		}
-		if s.failures == 0 {
-			warning = cmp.Or(o.distrust, o.err)
-		}
-		s.failures++
-		s.goAlone(now + wait)
 	}
 	s.limiter.admitWaiting(now)
+	if s.failures == 1 {
+		warning = cmp.Or(o.distrust, o.err)
+	}
 	return warning
 }
 
-// goAlone does without the store until a moment.
-func (s *shared) goAlone(until instant) {
-	s.alone = until
+// goAlone does without the store until a moment, after so many failures in a row.
+func (s *shared) goAlone(until instant, failures int) {
+	s.alone, s.failures = until, failures
 	for _, q := range s.limiter.queues {
 		q.grant = block{}
 	}
@@ -300,7 +260,7 @@ func (s *shared) goAlone(until instant) {
 func (s *shared) accept(q *queue, g grant, ahead time.Duration) {
 	here := func(at int64) instant { return time.Duration(at)*time.Millisecond - ahead }
 	if g.None {
-		s.goAlone(here(g.Expires))
+		s.goAlone(here(g.Expires), 0)
 		return
 	}
 	for i, x := range s.limiter.ledger.limits(q.route) {
