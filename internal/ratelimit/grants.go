@@ -1,5 +1,12 @@
 package ratelimit
 
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+)
+
 // pool is what the programs of an account share: the current window of each limit, and what is left of it. Programs take
 // permits for the callers that wait for them now, and owe nothing afterwards. Its times are in milliseconds on the clock of
 // the store that holds it.
@@ -55,20 +62,15 @@ type grant struct {
 	Asking  int          `json:"asking,omitempty"`  // programs that asked in this window or the last one
 }
 
-// report is what the response to a probe says.
+// report is what the response to a probe says. The window of a limit that it does not mention is 0; Ends counts from now.
 type report struct {
 	limits  [kinds]string
-	windows [kinds]reported
+	windows [kinds]pooled
 	good    bool
 }
 
-// reported is what the response says of one limit; its window is 0 if it does not mention it.
-type reported struct {
-	window, endsIn int64
-	limit, left    int
-}
-
 const (
+	maxEncoded    = 32 << 10
 	maxPooled     = 64
 	maxAnswers    = 8
 	evenFor       = 1_000  // how long a window is granted in even parts, unless as many programs have asked as before
@@ -167,9 +169,9 @@ func (p *pool) report(r report, now int64) {
 	for i, name := range r.limits {
 		x, w := p.limit(name, now), r.windows[i]
 		switch {
-		case x.isOpen(now) && w.window <= x.Window:
-		case w.window > 0:
-			*x = pooled{Window: w.window, Opened: now, Ends: now + w.endsIn, Limit: w.limit, Left: w.left, Asked: 1, Before: x.Asked}
+		case x.isOpen(now) && w.Window <= x.Window:
+		case w.Window > 0:
+			*x = pooled{Window: w.Window, Opened: now, Ends: now + w.Ends, Limit: w.Limit, Left: w.Left, Asked: 1, Before: x.Asked}
 		case r.good:
 			*x = pooled{None: true, Ends: now + believedFor}
 		default:
@@ -194,4 +196,48 @@ func (p *pool) limit(name string, now int64) *pooled {
 	}
 	p.Limits[name] = x
 	return x
+}
+
+// Version is that of the format of a stored pool. It belongs in the store's key.
+const Version = 2
+
+var errAbsurd = errors.New("the stored state cannot be right")
+
+// decode reads a stored pool. A store that has none has no bytes. Whoever wrote it, it is believed only if take and report
+// could have made it: nothing lies in the future but the end of a window, and no number is out of bounds.
+func decode(data []byte, now int64) (*pool, error) {
+	p, empty := &pool{}, &pool{Limits: make(map[string]*pooled)}
+	if len(data) == 0 {
+		return empty, nil
+	}
+	err := json.Unmarshal(data[:min(len(data), maxEncoded)], p)
+	if err != nil || p.Limits == nil || len(p.Limits) > maxPooled || len(p.Answers) > maxAnswers {
+		return empty, errAbsurd
+	}
+	for _, x := range p.Limits {
+		if x == nil || !x.isPlausible(now) {
+			return empty, errAbsurd
+		}
+	}
+	return p, nil
+}
+
+func (x *pooled) isPlausible(now int64) bool {
+	ends := now + maxWindowLeft
+	if x.None {
+		ends = now + believedFor
+	}
+	least, most := min(x.Limit, x.Left, x.Asked, x.Before), max(x.Limit, x.Left, x.Asked, x.Before)
+	return least >= 0 && most <= maxNumber && x.Opened <= now && x.Ends <= ends && x.Probed <= now+maxProbing
+}
+
+const credentialPrefix = "credential "
+
+// nameCredential returns what the pool calls a credential: a hash of it.
+func nameCredential(account, credential string) []byte {
+	data := make([]byte, 0, 512)
+	data = append(data, "tokenpatch rate limit credential\x00"+account+"\x00"...)
+	data = append(data, credential...)
+	sum := sha256.Sum256(data)
+	return hex.AppendEncode([]byte(credentialPrefix), sum[:8])
 }

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -14,30 +15,27 @@ type ledger struct {
 	share  float64
 	random func() float64
 
-	clock     clock
-	admitted  uint64        // attempts so far
-	inFlight  int           // of them
-	flights   []*attempt    // the same in the order of admission, with some that have ended
-	rtt       time.Duration // as a round trip usually is
-	doublings int           // of the time after which an attempt is overdue
-	doubled   uint64        // the latest attempt that was admitted at the last of them
-	good      int           // good responses since the service began to respond, or paused
-	paused    instant       // until when nothing is sent
-	hidden    hidden
-
-	account     *limit
-	routes      []*limit
-	credentials []*limit // the one that was last in use first
+	clock      clock
+	all        []*limit // of the account, of routes and of credentials
+	credential *limit   // of the one that was last in use
+	hidden     hidden
+	paused     instant       // until when nothing is sent
+	admitted   uint64        // attempts so far
+	inFlight   int           // of them
+	flights    []*attempt    // the same in the order of admission, with some that have ended
+	rtt        time.Duration // as a round trip usually is
+	doublings  int           // of the time after which an attempt is overdue
+	doubled    uint64        // the latest attempt that was admitted at the last of them
+	good       int           // good responses since the service began to respond, or paused
 }
 
 // attempt is what an admitted attempt has to remember until it ends.
 type attempt struct {
-	seq      uint64 // its number in the order of admission, from 1
-	admitted instant
-	limits   [kinds]*limit
-	lost     [kinds]int // what each of them had lost then
-	ended    bool       // whether it is no longer in flight
-	overdue  bool       // whether that is because it took too long
+	seq            uint64 // its number in the order of admission, from 1
+	admitted       instant
+	limits         [kinds]*limit
+	lost           [kinds]int // what each of them had lost then
+	ended, overdue bool       // whether it is no longer in flight, and whether that is because it took too long
 }
 
 // verdict says whether an attempt may go, and if not, why.
@@ -50,48 +48,39 @@ type verdict struct {
 func (v verdict) goes() bool { return v.reason == "" }
 
 const (
-	maxCredentials = 16 // of more, the one that was not in use for longest is forgotten
-	maxPause       = time.Hour
-	maxJitter      = 5 * time.Second
-	leastPatience  = 250 * time.Millisecond
-	mostPatience   = time.Minute
-	maxDoublings   = 8
+	maxRoutes     = 16 // further ones share the last
+	maxLimits     = 32 // of more, credentials are forgotten
+	maxPause      = time.Hour
+	maxJitter     = 5 * time.Second
+	leastPatience = 250 * time.Millisecond
+	mostPatience  = time.Minute
+	maxDoublings  = 8
 )
 
 func newLedger(share float64) *ledger {
 	if share <= 0 || share > 1 {
 		share = 1
 	}
+	unknown := newLimit("")
 	return &ledger{
 		share: share, random: rand.Float64, clock: clock{byReset: unknownClock, byDate: unknownClock},
-		hidden: hidden{length: windowLength}, account: newLimit("account"), credentials: []*limit{newLimit("")},
+		all: []*limit{newLimit("account"), unknown}, credential: unknown, hidden: hidden{length: windowLength},
 	}
 }
 
 // limits returns the limits that an attempt on a route spends from.
 func (l *ledger) limits(route *limit) [kinds]*limit {
-	return [kinds]*limit{l.account, route, l.credentials[0]}
-}
-
-// each calls f for each limit.
-func (l *ledger) each(f func(*limit)) {
-	f(l.account)
-	for _, x := range l.routes {
-		f(x)
-	}
-	for _, x := range l.credentials {
-		f(x)
-	}
+	return [kinds]*limit{l.all[account], route, l.credential}
 }
 
 // advance moves the ledger to now: it counts overdue attempts as lost, and ends windows that are over.
 func (l *ledger) advance(now instant) {
 	l.loseOverdue(now)
-	l.each(func(x *limit) {
+	for _, x := range l.all {
 		if x.limited() && now >= x.ends {
 			x.begin(l, now)
 		}
-	})
+	}
 	if l.hidden.advance(now) && l.hidden.size > 0 {
 		l.good = 0 // the next window begins slowly
 	}
@@ -105,14 +94,7 @@ func (l *ledger) patience() time.Duration {
 }
 
 // overdue is when the oldest attempt in flight will count as lost.
-func (l *ledger) overdue() instant {
-	for _, a := range l.flights {
-		if !a.ended {
-			return a.admitted + l.patience()
-		}
-	}
-	return 0
-}
+func (l *ledger) overdue() instant { return l.flights[0].admitted + l.patience() }
 
 func (l *ledger) loseOverdue(now instant) {
 	patience, double := l.patience(), false
@@ -174,25 +156,26 @@ func (a *attempt) spend(kind int, x *limit) {
 
 // use makes a credential the one in use, for an attempt that is about to be sent with it.
 func (l *ledger) use(a *attempt, name []byte) {
-	x, was := l.credential(name), a.limits[credential]
-	if was != x && !a.ended {
+	i := slices.IndexFunc(l.all, func(x *limit) bool { return x.name == string(name) })
+	if i < 0 {
+		if len(l.all) >= maxLimits {
+			l.forgetCredential()
+		}
+		i = len(l.all)
+		l.all = append(l.all, newLimit(string(name)))
+	}
+	x, was := l.all[i], a.limits[credential]
+	if l.credential = x; was != x && !a.ended {
 		was.inFlight--
 		was.sent = max(0, was.sent-1)
 		a.spend(credential, x)
 	}
 }
 
-// credential returns the limit of a credential, which is the one in use from now on.
-func (l *ledger) credential(name []byte) *limit {
-	i := slices.IndexFunc(l.credentials, func(x *limit) bool { return x.name == string(name) })
-	if i < 0 {
-		i = len(l.credentials)
-		l.credentials = append(l.credentials, newLimit(string(name)))
-	}
-	x := l.credentials[i]
-	l.credentials = slices.Insert(slices.Delete(l.credentials, i, i+1), 0, x)
-	l.credentials = l.credentials[:min(len(l.credentials), maxCredentials)]
-	return x
+// forgetCredential forgets the first credential, unless it is in use.
+func (l *ledger) forgetCredential() {
+	i := slices.IndexFunc(l.all, func(x *limit) bool { return x != l.credential && strings.HasPrefix(x.name, credentialPrefix) })
+	l.all = slices.Delete(l.all, i, i+1)
 }
 
 // end takes an attempt out of those in flight, and reports whether it was among them. One that ends without a response stays

@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"cmp"
+	"math"
 	"math/bits"
 	"time"
 )
@@ -17,19 +18,18 @@ type limit struct {
 	others  float64       // requests of other programs for each one of ours, in recent windows
 
 	// The current window. Before a response reports on it, reset is that of the last one.
-	reset   time.Duration
-	ends    instant
-	opened  instant
-	began   uint64  // the latest attempt that was admitted when it began
-	whole   bool    // whether it was seen from its beginning
-	first   int     // what remained at the beginning
-	left    int     // what remained at the latest response
-	since   uint64  // the latest attempt that was admitted when that came
-	sent    int     // attempts that it counts or may count
-	counted int     // those of them that first includes
-	reports int     // responses that said what remains
-	missing int     // good responses in a row that did not, while it was probed
-	draw    float64 // a random number in [0, 1)
+	reset        time.Duration
+	opened, ends instant
+	began        uint64  // the latest attempt that was admitted when it began
+	whole        bool    // whether it was seen from its beginning
+	first        int     // what remained at the beginning
+	left         int     // what remained at the latest response
+	since        uint64  // the latest attempt that was admitted when that came
+	sent         int     // attempts that it counts or may count
+	counted      int     // those of them that first includes
+	reports      int     // responses that said what remains
+	missing      int     // good responses in a row that did not, while it was probed
+	draw         float64 // a random number in [0, 1)
 
 	inFlight int
 	lost     int      // attempts so far that ended without a word of what remains
@@ -139,7 +139,10 @@ func (x *limit) observe(l *ledger, a *attempt, kind int, r *response, now instan
 		x.observeMissing(a, r)
 		return
 	}
-	earlier := x.isEarlier(a, h.reset)
+	earlier := a.seq <= x.began && x.phase > absent && h.reset <= x.reset // it is about a window before the current one
+	if x.phase == open {
+		earlier = a.seq <= x.began && h.reset > 0 && h.reset < x.reset
+	}
 	if earlier && !a.overdue || r.refused {
 		x.sent = max(0, x.sent-1) // the window has not counted it
 	}
@@ -178,14 +181,6 @@ func (x *limit) observeMissing(a *attempt, r *response) {
 	}
 }
 
-// isEarlier reports whether a response is about a window before the current one.
-func (x *limit) isEarlier(a *attempt, reset time.Duration) bool {
-	if x.phase == open {
-		return a.seq <= x.began && reset > 0 && reset < x.reset
-	}
-	return x.phase >= over && a.seq <= x.began && reset <= x.reset
-}
-
 // open begins the window that a response reports on. If that is the last one, it was not over yet.
 func (x *limit) open(l *ledger, a *attempt, h header, now instant) {
 	if x.phase == open {
@@ -211,3 +206,43 @@ func (x *limit) open(l *ledger, a *attempt, h header, now instant) {
 	x.left, x.since, x.began = h.remaining, l.admitted, l.admitted
 	x.ends = now + x.length
 }
+
+// instant is a time on this machine's monotonic clock, counted from the limiter's epoch.
+type instant = time.Duration
+
+// clock is a lower bound of how far the server's clock is ahead of ours: a window is over for certain once the server's
+// clock has reached its reset by that bound. A response was handled within a window's length of its reset, and not before
+// its Date. Date has whole seconds, and a gateway may write it by a clock of its own, so it is ignored from the first
+// response on that contradicts it.
+type clock struct {
+	byReset, byDate time.Duration
+	dateWrong       bool
+	updated         instant
+}
+
+const (
+	unknownClock = math.MinInt64 / 4
+	drift        = 10_000 // two clocks drift apart by at most this part of the time that passes
+)
+
+// observe updates the bound by a response to a request that was sent in the window of this length that ends at reset.
+func (c *clock) observe(reset, length, date time.Duration, sent, received instant) {
+	before := reset - sent // the server's clock had not reached reset when the request was sent
+	dated := date > 0 && date < reset && reset < date+length+time.Second
+	if c.byDate >= before || dated && date-received >= before {
+		c.byDate, c.dateWrong = unknownClock, true
+	}
+	if c.byReset >= before {
+		c.byReset = unknownClock
+	}
+	slack := (received - c.updated) / drift
+	c.updated = received
+	c.byReset = max(c.byReset-slack, reset-length-received)
+	c.byDate -= slack
+	if dated && !c.dateWrong {
+		c.byDate = max(c.byDate, date-received)
+	}
+}
+
+// reaches returns when the server's clock has certainly reached a time of its own.
+func (c *clock) reaches(t time.Duration) instant { return t - max(c.byReset, c.byDate) }

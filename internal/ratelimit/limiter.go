@@ -85,9 +85,6 @@ func (e *ClosedError) Error() string {
 // Unwrap returns Err.
 func (e *ClosedError) Unwrap() error { return e.Err }
 
-// maxRoutes is how many routes have a queue and a limit of their own.
-const maxRoutes = 16
-
 // New returns a limiter that knows nothing yet.
 func New(o Options) *Limiter {
 	l := &Limiter{maxWait: o.MaxWait, account: o.Account, epoch: time.Now().Add(-time.Second), ledger: newLedger(o.Share)}
@@ -163,7 +160,7 @@ func (l *Limiter) queue(route string) *queue {
 		}
 	}
 	q := &queue{name: route, route: newLimit("route " + route), held: make(map[Reason]instant)}
-	l.queues, l.ledger.routes = append(l.queues, q), append(l.ledger.routes, q.route)
+	l.queues, l.ledger.all = append(l.queues, q), append(l.ledger.all, q.route)
 	return q
 }
 
@@ -215,7 +212,11 @@ func (l *Limiter) admitWaiting(now instant) {
 		l.timer.Stop()
 	}
 	if wake > 0 {
-		l.timer = time.AfterFunc(wake-now, l.tick)
+		l.timer = time.AfterFunc(wake-now, func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.admitWaiting(l.now())
+		})
 	}
 	l.shared.ask(nil, now)
 }
@@ -237,12 +238,6 @@ func (l *Limiter) next(now instant) (next *queue, wake instant) {
 		}
 	}
 	return next, wake
-}
-
-func (l *Limiter) tick() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.admitWaiting(l.now())
 }
 
 // tooLate returns why a call need not wait: its context ends before the limit opens, or it does not bear such a wait.
@@ -270,21 +265,12 @@ func (p *Permit) Use(credential string) {
 }
 
 // Cancel takes the permit back: nothing can have been sent.
-func (p *Permit) Cancel() { p.settle((*Limiter).cancel) }
-
-// cancel takes a permit back. If it was to probe a window for other programs, the next one does.
-func (l *Limiter) cancel(p *Permit, now instant) {
-	l.ledger.cancel(p.attempt)
-	if p.probes {
-		l.shared.report(p.attempt, &response{}, now)
-	}
-	p.attempt = nil
-}
+func (p *Permit) Cancel() { p.settle(nil, true) }
 
 // Abandon settles an attempt that ended without a response: it may have been sent. It does nothing if the attempt is settled,
 // except that it waits, for a second at most, until what its response says is stored for other programs that wait for it.
 func (p *Permit) Abandon() {
-	p.settle(func(_ *Limiter, p *Permit, _ instant) { p.attempt = nil }) // it is lost once it is overdue
+	p.settle(nil, false)
 	if p.reported != nil {
 		<-p.reported
 		p.reported = nil
@@ -295,17 +281,11 @@ func (p *Permit) Abandon() {
 // attempt is settled.
 func (p *Permit) Observe(status int, header http.Header) {
 	r := parseResponse(status, header)
-	p.settle(func(l *Limiter, p *Permit, now instant) {
-		l.ledger.observe(p.attempt, &r, now)
-		if p.probes {
-			p.reported = l.shared.report(p.attempt, &r, now)
-		}
-		p.attempt = nil
-	})
+	p.settle(&r, false)
 }
 
-// settle ends the attempt, unless it has ended.
-func (p *Permit) settle(end func(l *Limiter, p *Permit, now instant)) {
+// settle ends the attempt with its response, if it has one, unless it has ended.
+func (p *Permit) settle(r *response, unsent bool) {
 	if p.attempt == nil {
 		return
 	}
@@ -314,8 +294,26 @@ func (p *Permit) settle(end func(l *Limiter, p *Permit, now instant)) {
 	defer l.mu.Unlock()
 	now := l.now()
 	l.ledger.advance(now)
-	end(l, p, now)
+	if r != nil {
+		l.ledger.observe(p.attempt, r, now)
+	}
+	if r != nil && p.probes {
+		p.reported = l.shared.report(p.attempt, r, now)
+	}
+	if unsent {
+		l.cancel(p, now)
+	}
+	p.attempt = nil
 	l.admitWaiting(now)
+}
+
+// cancel takes a permit back. If it was to probe a window for other programs, the next one does.
+func (l *Limiter) cancel(p *Permit, now instant) {
+	l.ledger.cancel(p.attempt)
+	if p.probes {
+		l.shared.report(p.attempt, &response{}, now)
+	}
+	p.attempt = nil
 }
 
 // State returns what is known now.
@@ -323,7 +321,7 @@ func (l *Limiter) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.ledger.advance(l.now())
-	s := State{Account: l.quota(l.ledger.account), Credential: l.quota(l.ledger.credentials[0]), Routes: make(map[string]Quota)}
+	s := State{Account: l.quota(l.ledger.all[account]), Credential: l.quota(l.ledger.credential), Routes: make(map[string]Quota)}
 	for _, q := range l.queues {
 		if quota := l.quota(q.route); quota != (Quota{}) {
 			s.Routes[q.name] = quota

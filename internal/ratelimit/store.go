@@ -37,14 +37,12 @@ var (
 
 // shared is a limiter's side of the pool that programs share, nil if there is none. It is guarded by the limiter's lock.
 type shared struct {
-	limiter *Limiter
-	store   Store
-	key     string
-	warn    func(message string, err error) // never changed
-
-	asking   bool
-	asked    instant       // since when
-	alone    instant       // until when the store is not asked
+	limiter  *Limiter
+	store    Store
+	key      string
+	warn     func(message string, err error)
+	asking   bool          // whether the store is being asked for permits
+	alone    instant       // until when it is not asked
 	failures int           // in a row
 	programs int           // that ask for permits, this one included; 0 without permits from the store
 	ahead    time.Duration // the store's clock less ours
@@ -58,24 +56,19 @@ type block struct {
 }
 
 // inUse reports whether permits are to be had from the pool.
-func (s *shared) inUse(now instant) bool {
-	return s != nil && now >= s.alone && !(s.asking && now-s.asked >= storeTimeout)
-}
+func (s *shared) inUse(now instant) bool { return s != nil && now >= s.alone }
 
 // admits returns whether an attempt may go by what was granted, and by what the service has said of the same windows.
 func (s *shared) admits(q *queue, now instant) verdict {
 	b := &q.grant
 	if b.N == 0 || now >= b.expires {
-		switch {
-		case now < b.again && b.Closed:
-			return verdict{reason: RateLimit, until: b.again, final: true}
-		case now < b.again:
-			return verdict{reason: Probe, until: b.again}
-		case s.asking:
-			return verdict{reason: Turn, until: s.asked + storeTimeout}
-		default:
-			return verdict{reason: Turn, until: now + storeTimeout} // it is about to be asked
+		v := verdict{reason: Probe, until: b.again}
+		if now >= b.again {
+			v.until = now + storeTimeout // it is being asked, or about to be
+		} else if b.Closed {
+			v.reason, v.final = RateLimit, true
 		}
+		return v
 	}
 	for i, x := range s.limiter.ledger.limits(q.route) {
 		if x.phase == open && x.reset.Milliseconds() == b.Windows[i] && x.remaining() <= 0 {
@@ -120,9 +113,7 @@ func (s *shared) ask(brings *report, now instant) <-chan struct{} {
 		return nil
 	}
 	u.id, u.before, u.began, u.done = rand.Uint64(), *s, now, make(chan struct{})
-	if u.asks != nil {
-		s.asking, s.asked = true, now
-	}
+	s.asking = s.asking || u.asks != nil
 	go u.run()
 	return u.done
 }
@@ -147,7 +138,7 @@ func (s *shared) report(a *attempt, r *response, now instant) <-chan struct{} {
 		report.limits[i] = x.name
 		if h.present && x.phase == open && x.reset == h.reset && now < x.ends {
 			window := h.reset.Milliseconds()
-			report.windows[i] = reported{window, (x.ends - now).Milliseconds(), max(h.size, h.remaining+1), h.remaining}
+			report.windows[i] = pooled{Window: window, Ends: (x.ends - now).Milliseconds(), Limit: max(h.size, h.remaining+1), Left: h.remaining}
 			x.granted = received{window, 1}
 		}
 	}
@@ -176,8 +167,8 @@ func (u *update) run() {
 	case o = <-ended:
 	case <-ctx.Done():
 	}
-	if warning := u.finish(u, o); warning != nil && u.warn != nil {
-		u.warn("tokenpatch: the rate limiter does without its store for a while", warning)
+	if first := u.finish(u, o); first && u.warn != nil {
+		u.warn("tokenpatch: the rate limiter does without its store for a while", cmp.Or(o.distrust, o.err))
 	}
 	close(u.done)
 }
@@ -217,50 +208,49 @@ func (u *update) apply(data []byte, at time.Time) (next []byte, o outcome) {
 	return next, o
 }
 
-// finish ends an update, and lets those who wait go. It returns what to warn of.
-func (s *shared) finish(u *update, o outcome) (warning error) {
+// finish ends an update, and lets those who wait go. It reports whether the update failed where the one before had not.
+func (s *shared) finish(u *update, o outcome) (first bool) {
 	s.limiter.mu.Lock()
 	defer s.limiter.mu.Unlock()
-	now := s.limiter.now()
+	now, wait := s.limiter.now(), distrusted
 	s.asking = s.asking && u.asks == nil
 	if o.distrust != nil || o.err == nil && (s.at == 0 || now-s.at > compared) {
 		s.ahead, s.at = o.ahead, now
 	}
-	switch failures := s.failures; {
-	case o.distrust != nil:
-		s.goAlone(now+distrusted, failures+1)
-	case o.err != nil:
-		s.goAlone(now+min(maxAlone, minAlone<<min(failures, 10)), failures+1)
-	default:
+	if o.err == nil && o.distrust == nil {
 		s.failures = 0
 		for i, g := range o.grants {
 			s.accept(u.queues[i], g, o.ahead)
 		}
+	} else {
+		if o.distrust == nil {
+			wait = min(maxAlone, minAlone<<min(s.failures, 10))
+		}
+		s.failures++
+		s.goAlone(now + wait)
 	}
 	s.limiter.admitWaiting(now)
-	if s.failures == 1 {
-		warning = cmp.Or(o.distrust, o.err)
-	}
-	return warning
+	return s.failures == 1
 }
 
-// goAlone does without the store until a moment, after so many failures in a row.
-func (s *shared) goAlone(until instant, failures int) {
-	s.alone, s.failures = until, failures
+// goAlone does without the store until a moment.
+func (s *shared) goAlone(until instant) {
 	for _, q := range s.limiter.queues {
 		q.grant = block{}
 	}
-	if others := s.programs - 1; others >= 0 {
-		s.limiter.ledger.each(func(x *limit) { x.doubt(s.limiter.ledger, others) })
+	for _, x := range s.limiter.ledger.all {
+		if s.programs > 0 {
+			x.doubt(s.limiter.ledger, s.programs-1)
+		}
 	}
-	s.programs = 0
+	s.alone, s.programs = until, 0
 }
 
 // accept keeps what was granted for a queue.
 func (s *shared) accept(q *queue, g grant, ahead time.Duration) {
 	here := func(at int64) instant { return time.Duration(at)*time.Millisecond - ahead }
 	if g.None {
-		s.goAlone(here(g.Expires), 0)
+		s.goAlone(here(g.Expires))
 		return
 	}
 	for i, x := range s.limiter.ledger.limits(q.route) {
