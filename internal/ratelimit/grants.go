@@ -70,13 +70,14 @@ type report struct {
 }
 
 const (
-	maxEncoded    = 32 << 10
-	maxPooled     = 64
-	maxAnswers    = 8
-	evenFor       = 1_000  // how long a window is granted in even parts, unless as many programs have asked as before
-	believedFor   = 60_000 // how long a limit that a response did not mention counts as not applied
-	maxWindowLeft = 11_000 // a window ends within ten seconds, and Date has whole ones
-	maxProbing    = 10_000
+	credentialPrefix = "credential "
+	maxEncoded       = 32 << 10
+	maxPooled        = 64
+	maxAnswers       = 8
+	evenFor          = 1_000  // how long a window is granted in even parts, unless as many programs have asked as before
+	believedFor      = 60_000 // how long a limit that a response did not mention counts as not applied
+	maxWindowLeft    = 11_000 // a window ends within ten seconds, and Date has whole ones
+	maxProbing       = 10_000
 )
 
 // update brings the pool a report, if there is one, and takes what is asked for. An update is granted once.
@@ -190,12 +191,11 @@ func (p *pool) limit(name string, now int64) *pooled {
 			delete(p.Limits, other)
 		}
 	}
-	x := new(pooled)
 	if name == "" || len(p.Limits) >= maxPooled {
 		return &pooled{None: true, Ends: now + believedFor}
 	}
-	p.Limits[name] = x
-	return x
+	p.Limits[name] = new(pooled)
+	return p.Limits[name]
 }
 
 // Version is that of the format of a stored pool. It belongs in the store's key.
@@ -215,23 +215,13 @@ func decode(data []byte, now int64) (*pool, error) {
 		return empty, errAbsurd
 	}
 	for _, x := range p.Limits {
-		if x == nil || !x.isPlausible(now) {
+		if x == nil || x.Opened > now || x.Probed > now+maxProbing || x.Ends > now+believedFor || !x.None && x.Ends > now+maxWindowLeft ||
+			min(x.Limit, x.Left, x.Asked, x.Before) < 0 || max(x.Limit, x.Left, x.Asked, x.Before) > maxNumber {
 			return empty, errAbsurd
 		}
 	}
 	return p, nil
 }
-
-func (x *pooled) isPlausible(now int64) bool {
-	ends := now + maxWindowLeft
-	if x.None {
-		ends = now + believedFor
-	}
-	least, most := min(x.Limit, x.Left, x.Asked, x.Before), max(x.Limit, x.Left, x.Asked, x.Before)
-	return least >= 0 && most <= maxNumber && x.Opened <= now && x.Ends <= ends && x.Probed <= now+maxProbing
-}
-
-const credentialPrefix = "credential "
 
 // nameCredential returns what the pool calls a credential: a hash of it.
 func nameCredential(account, credential string) []byte {

@@ -40,9 +40,8 @@ type header struct {
 
 // Numbers beyond these make no sense, and would overflow what is computed from them.
 const (
-	maxNumber  = 1 << 28
-	maxReset   = 9e12 // ms: in the year 2255
-	maxSeconds = 9e9
+	maxNumber = 1 << 28
+	maxReset  = 9e12 // ms: in the year 2255
 )
 
 func parseResponse(status int, h http.Header) response {
@@ -102,7 +101,7 @@ func (r *response) setTimes(dateText string, retryAfter []string) {
 	if at, err := http.ParseTime(strings.Join(retryAfter, ",")); err == nil && r.date > 0 {
 		seconds = at.Sub(date).Seconds()
 	}
-	r.retryAfter = time.Duration(max(0, min(seconds, maxSeconds)) * float64(time.Second))
+	r.retryAfter = time.Duration(max(0, min(seconds, maxPause.Seconds())) * float64(time.Second))
 }
 
 // numbers returns the smallest and the largest number of a header.

@@ -45,11 +45,9 @@ type verdict struct {
 	final  bool    // whether only time can let it go, and no response can
 }
 
-func (v verdict) goes() bool { return v.reason == "" }
-
 const (
 	maxRoutes     = 16 // further ones share the last
-	maxLimits     = 32 // of more, credentials are forgotten
+	maxLimits     = 32 // if there are more, credentials are forgotten
 	maxPause      = time.Hour
 	maxJitter     = 5 * time.Second
 	leastPatience = 250 * time.Millisecond
@@ -86,8 +84,8 @@ func (l *ledger) advance(now instant) {
 	}
 }
 
-// patience is how long an attempt may take before it counts as lost: four round trips, and twice as long after each time
-// that attempts were overdue and none was answered in time since.
+// patience is how long an attempt may take before it counts as lost: four round trips, twice as long each time that attempts
+// are overdue while none is answered in time.
 func (l *ledger) patience() time.Duration {
 	usual := max(4*l.rtt, leastPatience)
 	return min(usual<<l.doublings, max(usual, mostPatience))
@@ -119,7 +117,7 @@ func (l *ledger) admits(route *limit, now instant) verdict {
 		return verdict{reason: RetryAfter, until: l.paused, final: true}
 	}
 	v := l.hidden.admits(l.inFlight)
-	if v.goes() && l.inFlight >= slowStart(l.good) {
+	if v.reason == "" && l.inFlight >= slowStart(l.good) {
 		v = verdict{reason: Turn, until: l.overdue()}
 		if l.good == 0 {
 			v.reason = Probe
@@ -127,7 +125,7 @@ func (l *ledger) admits(route *limit, now instant) verdict {
 	}
 	for _, x := range l.limits(route) {
 		w := x.admits(l)
-		if !w.goes() && (v.goes() || w.final && !v.final || w.final == v.final && w.until > v.until) {
+		if w.reason != "" && (v.reason == "" || w.final && !v.final || w.final == v.final && w.until > v.until) {
 			v = w
 		}
 	}
@@ -157,25 +155,20 @@ func (a *attempt) spend(kind int, x *limit) {
 // use makes a credential the one in use, for an attempt that is about to be sent with it.
 func (l *ledger) use(a *attempt, name []byte) {
 	i := slices.IndexFunc(l.all, func(x *limit) bool { return x.name == string(name) })
+	if i < 0 && len(l.all) >= maxLimits {
+		l.all = slices.DeleteFunc(l.all, func(x *limit) bool { return strings.HasPrefix(x.name, credentialPrefix) })
+	}
 	if i < 0 {
-		if len(l.all) >= maxLimits {
-			l.forgetCredential()
-		}
 		i = len(l.all)
 		l.all = append(l.all, newLimit(string(name)))
 	}
 	x, was := l.all[i], a.limits[credential]
-	if l.credential = x; was != x && !a.ended {
+	l.credential = x
+	if was != x && !a.ended {
 		was.inFlight--
 		was.sent = max(0, was.sent-1)
 		a.spend(credential, x)
 	}
-}
-
-// forgetCredential forgets the first credential, unless it is in use.
-func (l *ledger) forgetCredential() {
-	i := slices.IndexFunc(l.all, func(x *limit) bool { return x != l.credential && strings.HasPrefix(x.name, credentialPrefix) })
-	l.all = slices.Delete(l.all, i, i+1)
 }
 
 // end takes an attempt out of those in flight, and reports whether it was among them. One that ends without a response stays

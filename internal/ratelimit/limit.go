@@ -20,16 +20,15 @@ type limit struct {
 	// The current window. Before a response reports on it, reset is that of the last one.
 	reset        time.Duration
 	opened, ends instant
-	began        uint64  // the latest attempt that was admitted when it began
-	whole        bool    // whether it was seen from its beginning
-	first        int     // what remained at the beginning
-	left         int     // what remained at the latest response
-	since        uint64  // the latest attempt that was admitted when that came
-	sent         int     // attempts that it counts or may count
-	counted      int     // those of them that first includes
-	reports      int     // responses that said what remains
-	missing      int     // good responses in a row that did not, while it was probed
-	draw         float64 // a random number in [0, 1)
+	began        uint64 // the latest attempt that was admitted when it began
+	whole        bool   // whether it was seen from its beginning
+	first        int    // what remained at the beginning
+	left         int    // what remained at the latest response
+	since        uint64 // the latest attempt that was admitted when that came
+	sent         int    // attempts that it counts or may count
+	counted      int    // those of them that first includes
+	reports      int    // responses that said what remains
+	missing      int    // good responses in a row that did not, while it was probed
 
 	inFlight int
 	lost     int      // attempts so far that ended without a word of what remains
@@ -52,7 +51,7 @@ const (
 	windowLength  = 10 * time.Second
 	minimumLength = time.Second
 	noticed       = 0.3 // others, from which on other programs are reckoned with
-	fewPrograms   = 4   // can be left one request each at a window's end
+	mostReserved  = 8   // requests that are left to other programs, which race for the end of a window
 	maxOthers     = 256 // of more, a server makes up most
 	enoughReports = 16  // of a window show other programs, if there are any
 	maxMissing    = 10  // good responses without a word of the limit show that it no longer applies
@@ -79,8 +78,7 @@ func (x *limit) admits(l *ledger) verdict {
 		left = min(left, max(1, int(l.share*float64(cmp.Or(x.size, x.first+x.counted))))-x.sent)
 	}
 	others := max(x.others, x.othersSeen())
-	// Programs that race for the end of a window leave it to whoever does not wait.
-	if left <= 0 || others >= noticed && float64(left) < max(min(others+1, fewPrograms), (others+1)*x.draw) {
+	if left <= 0 || others >= noticed && float64(left) < min(others+1, mostReserved) {
 		return verdict{reason: RateLimit, until: x.ends, final: x.inFlight == 0}
 	}
 	if (others >= noticed || !x.watched) && x.inFlight >= max(1, int(float64(left)/(2*(others+1)))) {
@@ -89,11 +87,8 @@ func (x *limit) admits(l *ledger) verdict {
 	return verdict{}
 }
 
-// slowStart is how many attempts may be in flight after a number of good responses: it doubles per round trip up to 32, and
-// grows by half from there on.
-func slowStart(good int) int {
-	return min(1<<(bits.Len(uint(good+1))-1), max(32, (good+1)/2))
-}
+// slowStart is how many attempts may be in flight after some good responses: twice as many per round trip, from 32 on half more.
+func slowStart(good int) int { return min(1<<(bits.Len(uint(good+1))-1), max(32, (good+1)/2)) }
 
 // othersSeen is how many requests of other programs the current window has shown, for each of ours.
 func (x *limit) othersSeen() float64 {
@@ -101,14 +96,14 @@ func (x *limit) othersSeen() float64 {
 	return min(maxOthers, float64(max(0, n))/float64(max(1, x.reports)))
 }
 
-// begin ends the current window. The next one begins with what the service announces, if no other programs were noticed
-// and an earlier window was seen to begin on time.
+// begin ends the current window. The next one begins with what the service announces, if no other programs were noticed and
+// an earlier window was seen to begin on time.
 func (x *limit) begin(l *ledger, now instant) {
 	known := x.phase == open && x.size > 0 && now < x.ends+x.length
 	x.close()
 	x.phase, x.began, x.opened, x.whole = over, l.admitted, now, true
 	x.sent, x.counted, x.reports, x.missing = x.inFlight, 0, 0, 0
-	x.told, x.draw = x.lost, l.random()
+	x.told = x.lost
 	if known && x.onTime && x.others < noticed {
 		x.phase, x.left, x.first = assumed, x.size, x.size
 		x.ends += x.length
@@ -149,10 +144,8 @@ func (x *limit) observe(l *ledger, a *attempt, kind int, r *response, now instan
 	if earlier {
 		return
 	}
-	if h.size > 0 && x.size > 0 {
-		x.first += h.size - x.size // it was lowered or raised
-	}
 	if h.size > 0 {
+		x.first += h.size - cmp.Or(x.size, h.size) // it was lowered or raised
 		x.size = h.size
 	}
 	if x.phase != open || h.reset > 0 && h.reset != x.reset {
@@ -185,7 +178,7 @@ func (x *limit) observeMissing(a *attempt, r *response) {
 func (x *limit) open(l *ledger, a *attempt, h header, now instant) {
 	if x.phase == open {
 		x.close()
-		x.whole, x.draw = false, l.random()
+		x.whole = false
 	}
 	later := h.reset - x.reset
 	if x.reset > 0 && later > 0 && later < x.length {

@@ -136,10 +136,10 @@ func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, 
 	q, now := l.queue(route), l.now()
 	l.ledger.advance(now)
 	v := l.admits(q, now)
-	if w := q.front(); v.goes() && w != nil && w.permit.ticket < p.ticket {
+	if w := q.front(); v.reason == "" && w != nil && w.permit.ticket < p.ticket {
 		v = verdict{reason: Turn}
 	}
-	if v.goes() {
+	if v.reason == "" {
 		l.admit(p, q, now)
 		return nil, nil
 	}
@@ -227,7 +227,7 @@ func (l *Limiter) next(now instant) (next *queue, wake instant) {
 		if q.front() == nil {
 			continue
 		}
-		if v := l.admits(q, now); !v.goes() {
+		if v := l.admits(q, now); v.reason != "" {
 			q.held[v.reason] = now
 			q.turnAway(l, v, now)
 			if q.front() != nil && (wake == 0 || v.until < wake) {

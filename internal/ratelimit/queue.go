@@ -31,7 +31,9 @@ type queue struct {
 	n        int                // without them
 	held     map[Reason]instant // when each of them last held the queue
 	earliest time.Time          // no waiter's context ends before; zero if none ends
-	grant    block              // of the pool that programs share
+
+	grant          grant   // of the pool that programs share
+	expires, again instant // when it does, and when to ask for more
 }
 
 // front returns the first waiter, or nil.
@@ -47,6 +49,9 @@ func (q *queue) front() *waiter {
 
 // push puts a call behind those that came before it: one that was refused and comes again belongs near the front.
 func (q *queue) push(w *waiter) {
+	if q.n < len(q.waiters)/2 {
+		q.waiters = slices.DeleteFunc(q.waiters, func(w *waiter) bool { return w.gone })
+	}
 	i, _ := slices.BinarySearchFunc(q.waiters, w, func(v, w *waiter) int { return cmp.Compare(v.permit.ticket, w.permit.ticket) })
 	q.waiters = slices.Insert(q.waiters, i, w)
 	q.n++

@@ -29,12 +29,6 @@ const (
 	spreadOfAsking = time.Millisecond // for each program
 )
 
-var (
-	errClock     = errors.New("the store's clock cannot be right")
-	errSlow      = fmt.Errorf("the store took longer than %v", storeTimeout)
-	errNotCalled = errors.New("the store did not call the function that it was given")
-)
-
 // shared is a limiter's side of the pool that programs share, nil if there is none. It is guarded by the limiter's lock.
 type shared struct {
 	limiter  *Limiter
@@ -49,29 +43,22 @@ type shared struct {
 	at       instant       // when it was; 0 if it is not known
 }
 
-// block is the permits of a route that are granted and not used yet.
-type block struct {
-	grant
-	expires, again instant
-}
-
 // inUse reports whether permits are to be had from the pool.
 func (s *shared) inUse(now instant) bool { return s != nil && now >= s.alone }
 
 // admits returns whether an attempt may go by what was granted, and by what the service has said of the same windows.
 func (s *shared) admits(q *queue, now instant) verdict {
-	b := &q.grant
-	if b.N == 0 || now >= b.expires {
-		v := verdict{reason: Probe, until: b.again}
-		if now >= b.again {
+	if q.grant.N == 0 || now >= q.expires {
+		v := verdict{reason: Probe, until: q.again}
+		if now >= q.again {
 			v.until = now + storeTimeout // it is being asked, or about to be
-		} else if b.Closed {
+		} else if q.grant.Closed {
 			v.reason, v.final = RateLimit, true
 		}
 		return v
 	}
 	for i, x := range s.limiter.ledger.limits(q.route) {
-		if x.phase == open && x.reset.Milliseconds() == b.Windows[i] && x.remaining() <= 0 {
+		if x.phase == open && x.reset.Milliseconds() == q.grant.Windows[i] && x.remaining() <= 0 {
 			return verdict{reason: RateLimit, until: x.ends, final: x.inFlight == 0}
 		}
 	}
@@ -104,7 +91,7 @@ func (s *shared) ask(brings *report, now instant) <-chan struct{} {
 	u := update{shared: s, brings: brings}
 	if s.inUse(now) && !s.asking && now >= s.limiter.ledger.paused {
 		for _, q := range s.limiter.queues {
-			if q.front() != nil && (q.grant.N == 0 || now >= q.grant.expires) && now >= q.grant.again {
+			if q.front() != nil && (q.grant.N == 0 || now >= q.expires) && now >= q.again {
 				u.asks, u.queues = append(u.asks, s.limiter.ledger.ask(q)), append(u.queues, q)
 			}
 		}
@@ -143,7 +130,7 @@ func (s *shared) report(a *attempt, r *response, now instant) <-chan struct{} {
 		}
 	}
 	for _, q := range s.limiter.queues {
-		q.grant.again = 0
+		q.again = 0
 	}
 	return s.ask(report, now)
 }
@@ -162,7 +149,7 @@ func (u *update) run() {
 		}
 		ended <- o
 	}()
-	o := outcome{err: errSlow}
+	o := outcome{err: fmt.Errorf("the store took longer than %v", storeTimeout)}
 	select {
 	case o = <-ended:
 	case <-ctx.Done():
@@ -180,7 +167,7 @@ func (u *update) try(ctx context.Context) (o outcome) {
 			o.err = fmt.Errorf("the store panicked: %v", r)
 		}
 	}()
-	o.err = errNotCalled
+	o.err = errors.New("the store did not call the function that it was given")
 	err := u.store.Update(ctx, u.key, func(data []byte, at time.Time) (next []byte, ttl time.Duration, err error) {
 		next, o = u.apply(data, at)
 		return next, stored, o.err
@@ -195,7 +182,8 @@ func (u *update) apply(data []byte, at time.Time) (next []byte, o outcome) {
 	o.ahead = time.Duration(at.UnixNano()) - here
 	moved := (o.ahead - u.before.ahead).Abs() - (here - u.began)
 	if at.Year() < 2000 || at.Year() > 2250 || u.before.at > 0 && moved > maxStep {
-		o.distrust, o.err = errClock, errClock
+		o.err = errors.New("the store's clock cannot be right")
+		o.distrust = o.err
 		return nil, o
 	}
 	p, err := decode(data, at.UnixMilli())
@@ -236,7 +224,7 @@ func (s *shared) finish(u *update, o outcome) (first bool) {
 // goAlone does without the store until a moment.
 func (s *shared) goAlone(until instant) {
 	for _, q := range s.limiter.queues {
-		q.grant = block{}
+		q.grant, q.again = grant{}, 0
 	}
 	for _, x := range s.limiter.ledger.all {
 		if s.programs > 0 {
@@ -261,5 +249,5 @@ func (s *shared) accept(q *queue, g grant, ahead time.Duration) {
 	}
 	s.programs = g.Asking
 	spread := time.Duration(rand.Float64() * float64(spreadOfAsking) * float64(g.Asking))
-	q.grant = block{g, here(g.Expires) - s.limiter.ledger.rtt, here(g.Again) + spread}
+	q.grant, q.expires, q.again = g, here(g.Expires)-s.limiter.ledger.rtt, here(g.Again)+spread
 }
