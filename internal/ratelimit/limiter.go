@@ -1,9 +1,12 @@
 package ratelimit
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -85,6 +88,8 @@ func (e *ClosedError) Error() string {
 // Unwrap returns Err.
 func (e *ClosedError) Unwrap() error { return e.Err }
 
+const never = instant(math.MaxInt64)
+
 // New returns a limiter that knows nothing yet.
 func New(o Options) *Limiter {
 	l := &Limiter{maxWait: o.MaxWait, account: o.Account, epoch: time.Now().Add(-time.Second), ledger: newLedger(o.Share)}
@@ -143,10 +148,14 @@ func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, 
 		l.admit(p, q, now)
 		return nil, nil
 	}
-	if closed := l.tooLate(ctx, v, now); closed != nil {
+	ends := never
+	if deadline, ok := ctx.Deadline(); ok {
+		ends = now + time.Until(deadline)
+	}
+	if closed := l.tooLate(ends, v, now); closed != nil {
 		return nil, closed
 	}
-	w := &waiter{ctx: ctx, permit: p, queue: q, since: now, first: v.reason, done: make(chan struct{})}
+	w := &waiter{permit: p, queue: q, since: now, ends: ends, first: v.reason, done: make(chan struct{})}
 	q.push(w)
 	l.admitWaiting(now)
 	return w, nil
@@ -159,7 +168,7 @@ func (l *Limiter) queue(route string) *queue {
 			return q
 		}
 	}
-	q := &queue{name: route, route: newLimit("route " + route), held: make(map[Reason]instant)}
+	q := &queue{name: route, route: newLimit("route " + route), held: make(map[Reason]instant), earliest: never}
 	l.queues, l.ledger.all = append(l.queues, q), append(l.ledger.all, q.route)
 	return q
 }
@@ -241,16 +250,14 @@ func (l *Limiter) next(now instant) (next *queue, wake instant) {
 }
 
 // tooLate returns why a call need not wait: its context ends before the limit opens, or it does not bear such a wait.
-func (l *Limiter) tooLate(ctx context.Context, v verdict, now instant) *ClosedError {
-	deadline, ok := ctx.Deadline()
-	switch {
-	case v.final && v.until-now-maxJitter > l.maxWait:
+func (l *Limiter) tooLate(ends instant, v verdict, now instant) *ClosedError {
+	if v.final && v.until-now-maxJitter > l.maxWait {
 		return &ClosedError{l.timeOf(v.until), fmt.Errorf("the server declares a longer wait than %v", l.maxWait)}
-	case v.final && ok && time.Until(deadline) < v.until-now:
-		return &ClosedError{l.timeOf(v.until), context.DeadlineExceeded}
-	default:
-		return nil
 	}
+	if v.final && v.until > ends {
+		return &ClosedError{l.timeOf(v.until), context.DeadlineExceeded}
+	}
+	return nil
 }
 
 // Use reports the credential that an admitted attempt is about to be sent with. Calls are admitted by the limit of the
@@ -338,4 +345,86 @@ func (l *Limiter) quota(x *limit) Quota {
 		return Quota{Limit: x.size}
 	}
 	return Quota{Known: true, Remaining: max(0, x.remaining()), Limit: x.size, Reset: l.timeOf(x.ends)}
+}
+
+// waiter is a call that waits to be admitted.
+type waiter struct {
+	permit *Permit
+	queue  *queue
+	since  instant
+	ends   instant       // when its context does
+	first  Reason        // what it had to wait for in the beginning
+	reason Reason        // what it waited for in the end
+	gone   bool          // whether it has left the queue
+	done   chan struct{} // closed then
+	closed *ClosedError  // why it was turned away
+}
+
+// byPriority are the reasons for waiting. A call that met several waited for the first of them.
+var byPriority = [...]Reason{RetryAfter, RateLimit, Probe, Turn}
+
+// queue is the calls that wait for one route, in their order of arrival.
+type queue struct {
+	name     string
+	route    *limit
+	waiters  []*waiter          // with some that are gone
+	n        int                // without them
+	held     map[Reason]instant // when each of them last held the queue
+	earliest instant            // no waiter's context ends before
+
+	grant          grant   // of the pool that programs share
+	expires, again instant // when it does, and when to ask for more
+}
+
+// front returns the first waiter, or nil.
+func (q *queue) front() *waiter {
+	for len(q.waiters) > 0 && q.waiters[0].gone {
+		q.waiters = q.waiters[1:]
+	}
+	if len(q.waiters) == 0 {
+		return nil
+	}
+	return q.waiters[0]
+}
+
+// push puts a call behind those that came before it: one that was refused and comes again belongs near the front.
+func (q *queue) push(w *waiter) {
+	if q.n < len(q.waiters)/2 {
+		q.waiters = slices.DeleteFunc(q.waiters, func(w *waiter) bool { return w.gone })
+	}
+	i, _ := slices.BinarySearchFunc(q.waiters, w, func(v, w *waiter) int { return cmp.Compare(v.permit.ticket, w.permit.ticket) })
+	q.waiters = slices.Insert(q.waiters, i, w)
+	q.n++
+	q.earliest = min(q.earliest, w.ends)
+}
+
+// remove takes a waiter out, and notes what it waited for.
+func (q *queue) remove(w *waiter) {
+	w.gone, w.reason = true, Turn
+	q.n--
+	for i := len(byPriority) - 1; i >= 0; i-- {
+		if q.held[byPriority[i]] >= w.since {
+			w.reason = byPriority[i]
+		}
+	}
+	close(w.done)
+}
+
+// turnAway ends the wait of those who cannot wait until the limit opens.
+func (q *queue) turnAway(l *Limiter, v verdict, now instant) {
+	if l.tooLate(q.earliest, v, now) == nil {
+		return
+	}
+	q.earliest = never
+	for _, w := range q.waiters {
+		if w.gone {
+			continue
+		}
+		w.closed = l.tooLate(w.ends, v, now)
+		if w.closed != nil {
+			q.remove(w)
+		} else {
+			q.earliest = min(q.earliest, w.ends)
+		}
+	}
 }
