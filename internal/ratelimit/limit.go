@@ -131,7 +131,7 @@ func (x *limit) doubt(l *ledger, others int) {
 func (x *limit) observe(l *ledger, a *attempt, kind int, r *response, now instant) {
 	h := r.limits[kind]
 	if !h.present {
-		x.observeMissing(a, r)
+		x.observeMissing(l, a, r)
 		return
 	}
 	earlier := a.seq <= x.began && x.phase > absent && h.reset <= x.reset // it is about a window before the current one
@@ -162,15 +162,18 @@ func (x *limit) observe(l *ledger, a *attempt, kind int, r *response, now instan
 }
 
 // observeMissing updates the limit by a response that does not mention it. The service may have counted the request.
-func (x *limit) observeMissing(a *attempt, r *response) {
+func (x *limit) observeMissing(l *ledger, a *attempt, r *response) {
 	if !r.refused {
 		x.lost++
 	}
 	if r.good && x.phase == over && a.seq > x.began {
 		x.missing++
 	}
-	if r.good && x.phase == unseen || x.missing == maxMissing {
-		x.phase, x.missing = absent, 0
+	if x.missing == maxMissing {
+		x.missing, l.good = 0, 0 // begin slowly
+		x.phase = absent
+	} else if r.good && x.phase == unseen {
+		x.phase = absent
 	}
 }
 
