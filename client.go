@@ -258,8 +258,9 @@ type RetryPolicy struct {
 	MaxBackoff time.Duration
 
 	// MaxRateLimitWait is the longest wait that a server may declare with
-	// Retry-After or X-Ratelimit-Reset. A longer one ends a call at once, with a
-	// [*RateLimitedError]. 0 means 5 minutes.
+	// Retry-After, whatever its status, or with the reset of a rate limit. A longer
+	// one ends a call at once: with a [*RateLimitedError], or for a Retry-After of
+	// another status with the error of that. 0 means 5 minutes.
 	MaxRateLimitWait time.Duration
 }
 

@@ -33,6 +33,7 @@ type call struct {
 	refusals  int           // responses with status 429
 	pause     time.Duration // before another attempt
 	hostRetry bool          // whether this call is the one that tries again although the host seems wrong
+	declared  time.Duration // what the server asked this call to wait, within pause
 	due       bool          // whether another attempt is due, and has not begun
 }
 
@@ -113,8 +114,11 @@ func (c *call) mayRetry() bool {
 	}
 }
 
-// lacksTime returns why the context leaves no time for another attempt, or nil.
+// lacksTime returns why there is no time for another attempt, or nil.
 func (c *call) lacksTime(ctx context.Context) error {
+	if most := c.engine.Policy.MaxRateLimitWait; c.declared > most {
+		return fmt.Errorf("the server asks to wait for %v, and at most %v is allowed", c.declared, most)
+	}
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -137,7 +141,7 @@ func (c *call) backoff(ctx context.Context) time.Duration {
 
 // count takes the latest attempt into account, and draws the pause before another one.
 func (c *call) count() {
-	c.pause = 0
+	c.pause, c.declared = 0, 0
 	switch c.next {
 	case whenAdmitted:
 		c.refusals++
@@ -147,6 +151,9 @@ func (c *call) count() {
 		fallthrough
 	default:
 		c.failures++
-		c.pause = c.engine.Policy.Backoff(c.failures, rand.Float64())
+		if c.Status != http.StatusServiceUnavailable { // whose Retry-After the limiter holds all calls to
+			c.declared = ratelimit.RetryAfterOf(c.Header)
+		}
+		c.pause = c.declared + c.engine.Policy.Backoff(c.failures, rand.Float64()) // callers that failed together are spread
 	}
 }

@@ -53,7 +53,7 @@ func newEngine(s *server) *engine.Engine {
 	return &engine.Engine{
 		Sender:  &httpsend.Sender{Transport: s, Timeout: 10 * time.Second, MaxBody: 1 << 10},
 		Limiter: ratelimit.New(ratelimit.Options{MaxWait: time.Minute}),
-		Policy:  engine.Policy{MaxAttempts: 3, MinBackoff: time.Second, MaxBackoff: time.Second},
+		Policy:  engine.Policy{MaxAttempts: 3, MinBackoff: time.Second, MaxBackoff: time.Second, MaxRateLimitWait: time.Minute},
 		Scheme:  "Bearer ",
 		Credential: func(context.Context, string) (string, error) {
 			return "first-credential", nil
@@ -172,4 +172,29 @@ func TestDoReads(t *testing.T) {
 		require.ErrorIs(t, result.Err, io.ErrUnexpectedEOF)
 		assert.Equal(t, "GET /path  Bearer first-credential", s.requests[0])
 	})
+}
+
+// Retry-After delays the call whatever the status, and ends it if that is too long.
+func TestDoWaitsAsLongAsTheServerAsks(t *testing.T) {
+	for _, status := range []int{408, 409, 500, 502, 503, 504} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &server{responses: []response{{status: status, header: http.Header{"Retry-After": {"20"}}}, {status: 204}}}
+			e := newEngine(s)
+			e.RetryConflicts = true
+			began := time.Now()
+			assert.Equal(t, engine.Applied, e.Do(t.Context(), newRequest()).Effect, status)
+			took := time.Since(began)
+			assert.True(t, 20*time.Second <= took && took < 23*time.Second, "%d: %v", status, took)
+
+			s = &server{responses: []response{{status: status, header: http.Header{"Retry-After": {"61"}}}}}
+			e = newEngine(s)
+			e.RetryConflicts = true
+			began = time.Now()
+			result := e.Do(t.Context(), newRequest())
+			require.Error(t, result.Stopped, "%d", status)
+			assert.Len(t, s.requests, 1)
+			assert.Zero(t, time.Since(began))
+			assert.Equal(t, status, result.Status)
+		})
+	}
 }
