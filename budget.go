@@ -33,11 +33,11 @@ type Budget interface {
 
 // limit gives a service its rate limiter.
 func (s *service) limit(config Config, account string, share float64) error {
-	options := ratelimit.Options{MaxWait: s.retry.MaxRateLimitWait, Share: share}
+	options := ratelimit.Options{MaxWait: s.engine.Policy.MaxRateLimitWait, Share: share}
 	if !(share >= 0 && share <= 1) {
 		return &InputError{Field: "Config." + s.api + ".Share", Value: fmt.Sprint(share), Want: "a fraction up to 1, or 0 for all"}
 	}
-	if config.Budget != nil && s.credential != nil {
+	if config.Budget != nil && s.engine.Credential != nil {
 		if account == "" {
 			return &InputError{Field: "Config." + s.api + ".Account", Value: "not set", Want: "a name for the account whose budget is shared through Config.Budget"}
 		}
@@ -48,7 +48,7 @@ func (s *service) limit(config Config, account string, share float64) error {
 			}
 		}
 	}
-	s.limiter = ratelimit.New(options)
+	s.engine.Limiter = ratelimit.New(options)
 	return nil
 }
 

@@ -6,140 +6,173 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
+	"github.com/tokenpatch/tokenpatch/internal/engine"
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
+// service is one of the two APIs: what its endpoints share.
+type service struct {
+	api    string        // "V1" or "V2"
+	field  string        // where its credential is configured, for the error of a call without one
+	base   *url.URL      // without a slash at its end
+	reads  http.Header   // of requests without a body; the credential aside
+	writes http.Header   // of requests with one
+	engine engine.Engine // its Credential is nil if none is configured
+	events events
+}
+
+// endpoint is one of the calls that an API documents.
+type endpoint struct {
+	method string
+	route  string // template of its path
+	path   string // the part of it in front of an id
+	limit  string // name of its rate limit
+}
+
+func newEndpoint(method, route string) *endpoint {
+	path, _, _ := strings.Cut(route, "{")
+	return &endpoint{method: method, route: route, path: path, limit: method + " " + route}
+}
+
+// reads reports whether a call of the endpoint changes nothing.
+func (e *endpoint) reads() bool { return e.method == http.MethodGet }
+
+// url is the only maker of URLs. The id is escaped, so it can change neither the path nor the host that a request goes to.
+func (s *service) url(e *endpoint, id string) url.URL {
+	u := *s.base
+	escaped := url.PathEscape(id)
+	if escaped != id || u.RawPath != "" {
+		u.RawPath = u.EscapedPath() + e.path + escaped
+	}
+	u.Path += e.path + id
+	return u
+}
+
 // request is what an endpoint asks for.
 type request struct {
 	endpoint *endpoint
-	token    string // id; empty where the endpoint has none
+	token    string // id; empty if the endpoint has none
 	query    string // of the URL
 	body     []byte
 	result   success
 
-	// replay says whether the request may be sent again after it may have been
-	// applied. It is asked only once that matters.
-	replay  func() Replay
-	guarded bool // whether a 422 may mean that a guard of the patch held
+	replay  Replay // what sending the request again can do after it may have been applied
+	guarded bool   // whether a 422 may mean that a guard of the patch held
+	noGrace bool   // whether attempts end with the context: the context has the grace already
 }
 
-// success reads a response with a status 2xx. It says what became of the
-// change, and in which way the response is not what the API documents.
+// success reads a response with a status 2xx. It reports what happened to the change, and how the response deviates from the
+// API's documentation.
 type success interface {
 	read(r *httpsend.Result) (Outcome, error)
 }
 
-// call is one call of an endpoint, from its first attempt to its last.
-type call struct {
-	service *service
-	request request
-	url     url.URL
-	began   time.Time // zero where no hook uses it
-
-	permit    ratelimit.Permit // of one attempt after the other
-	permitted bool             // whether it is for an attempt that has not begun
-	pause     time.Duration    // before the next attempt, once the rate limit admits it
-	wait      wait
-	waited    time.Duration // in all
-
-	credential string          // Authorization of the latest attempt
-	renewed    string          // Authorization of the next one, where a function supplied another credential after a 401
-	hasRenewed bool            // whether it was asked for another one
-	secrets    *redact.Secrets // that must not come out
-	shown      shown
-
-	attempts int             // that were made
-	failures int             // those of them that ended badly, refusals aside
-	refusals int             // responses with status 429
-	unknown  bool            // whether the outcome of an attempt was unknown
-	last     httpsend.Result // of the latest attempt
-	outcome  Outcome         // of the latest attempt alone
-	invalid  error           // in which way a success is not as the API documents it
-	stopped  error           // why there was no further attempt, where one was due
-}
-
-// send makes a call: as many attempts as it needs and may make. It returns nil
-// where the server accepted the request with the response that the API
-// documents. Any other error says what became of the change.
+// send makes a call. It returns nil if the server accepted the request with the response that the API documents. Any other
+// error has an outcome.
 func (s *service) send(ctx context.Context, r request) error {
 	if ctx == nil {
 		return &InputError{Field: "ctx", Value: "nil", Want: "a context"}
 	}
-	if s.credential == nil {
+	if s.engine.Credential == nil {
 		return &InputError{Field: s.field, Value: "not set", Want: "a credential for the service that is called"}
 	}
-	c := &call{service: s, request: r, url: s.url(r.endpoint, r.token), secrets: s.known.Load(), outcome: OutcomeNotApplied}
+	c := &call{service: s, request: r, url: s.url(r.endpoint, r.token)}
 	c.url.RawQuery = r.query
-	ctx = c.start(ctx)
-	// A panic of a hook or of a transport must not keep the permit.
-	defer c.permit.Abandon()
-	// Whoever waits here, before anything else is made, holds little memory.
-	if c.stopped = c.admit(ctx); c.stopped == nil {
-		c.run(ctx)
+	header := s.writes
+	if r.endpoint.reads() {
+		header = s.reads
 	}
-	err := c.err()
-	c.end(ctx, err)
+	c.sent = engine.Request{
+		Method: r.endpoint.method, URL: &c.url, Header: header, Body: r.body, Route: r.endpoint.limit,
+		Rules: c, NoGrace: r.noGrace, Secrets: s.engine.Known.Secrets(),
+	}
+	if s.events.observe() {
+		c.sent.Observer = &c.observer
+		c.observer.call = c
+	}
+	began := time.Now()
+	ctx = s.events.callStart(ctx, c)
+	result := s.engine.Do(ctx, &c.sent)
+	err := c.err(&result)
+	s.events.callEnd(ctx, c, &result, time.Since(began), err)
 	return err
 }
 
-func (c *call) start(ctx context.Context) context.Context {
-	events := &c.service.events
-	if events.hooks.CallStart == nil && events.hooks.CallEnd == nil {
-		return ctx
-	}
-	c.began = time.Now()
-	return events.callStart(ctx, c.info())
+// call is one call of an endpoint.
+type call struct {
+	service  *service
+	request  request
+	url      url.URL
+	sent     engine.Request
+	observer observer
+	shown    shown
 }
 
-func (c *call) end(ctx context.Context, err error) {
-	if c.service.events.hooks.CallEnd == nil {
-		return
+// Read is what the engine asks about a response with a status 2xx.
+func (c *call) Read(r *httpsend.Result) (engine.Effect, error) {
+	outcome, err := c.request.result.read(r)
+	return engine.Effect(outcome), err
+}
+
+// Replayable is what the engine asks before it sends again what may have been applied.
+func (c *call) Replayable() bool { return c.request.replay != ReplayUnsafe }
+
+// shown is the token's id as hooks and errors show it, with secrets redacted: an id can be a credential by mistake. It is kept,
+// since redacting takes time.
+type shown struct {
+	token   string
+	secrets *redact.Secrets
+}
+
+// info describes the call.
+func (c *call) info() CallInfo {
+	if c.shown.token == "" || c.shown.secrets != c.sent.Secrets {
+		c.shown = shown{c.sent.Secrets.Clean(c.request.token), c.sent.Secrets}
 	}
-	c.service.events.callEnd(ctx, CallResult{
-		CallInfo: c.info(), Outcome: OutcomeOf(err), Attempts: c.attempts,
-		Duration: time.Since(c.began), Waited: c.waited, Err: err,
-	})
+	return c.service.info(c.request.endpoint, c.shown.token)
+}
+
+// info describes a call of an endpoint.
+func (s *service) info(e *endpoint, token string) CallInfo {
+	return CallInfo{API: s.api, Host: s.base.Host, Method: e.method, Route: e.route, TokenID: token}
 }
 
 // err is the error of the whole call.
-func (c *call) err() error {
-	switch {
-	case c.outcome == OutcomeApplied && c.invalid == nil:
-		return nil
-	case c.outcome == OutcomeApplied:
-		return c.undocumented()
+func (c *call) err(r *engine.Result) error {
+	if r.Effect == engine.Applied {
+		return c.undocumented(r)
 	}
-	cause := c.cause()
+	cause := c.cause(r)
 	switch {
-	case c.unknown:
-		return &OutcomeUnknownError{CallInfo: c.info(), Attempts: c.attempts, Err: cause, hint: c.hint()}
+	case r.Unknown:
+		return &OutcomeUnknownError{CallInfo: c.info(), Attempts: r.Attempts, Err: cause, hint: c.hint(r.Status)}
 	case errors.As(cause, new(*APIError)):
 		return cause
 	case c.request.endpoint.reads():
-		return &ReadError{CallInfo: c.info(), Attempts: c.attempts, Err: cause}
+		return &ReadError{CallInfo: c.info(), Attempts: r.Attempts, Err: cause}
 	default:
-		return &NotSentError{CallInfo: c.info(), Attempts: c.attempts, Err: cause}
+		return &NotSentError{CallInfo: c.info(), Attempts: r.Attempts, Err: cause}
 	}
 }
 
-// cause is the error that the latest attempt ended with, and why there was no
-// other one.
-func (c *call) cause() error {
-	base := APIError{CallInfo: c.info(), Attempts: c.attempts, Err: c.last.Err}
-	if c.stopped != nil {
-		base.Err = after(c.last.Err, c.stopped)
+// cause is the error that the latest attempt ended with, and why there was no other one.
+func (c *call) cause(r *engine.Result) error {
+	base := APIError{CallInfo: c.info(), Attempts: r.Attempts, Err: r.Err}
+	if r.Stopped != nil {
+		base.Err = after(r.Err, r.Stopped)
 	}
 	switch {
-	case c.last.Status != 0:
+	case r.Status != 0:
 		if base.Err == nil {
-			base.Err = c.invalid
+			base.Err = r.Invalid
 		}
-		return c.service.responseError(base, newRefusal(&c.last, c.secrets), c.request.guarded)
-	case errors.As(c.stopped, new(*ratelimit.ClosedError)):
+		return c.service.responseError(base, newRefusal(&r.Result, c.sent.Secrets), c.request.guarded)
+	case errors.As(r.Stopped, new(*ratelimit.ClosedError)):
 		base.StatusCode, base.Code = http.StatusTooManyRequests, statusName(http.StatusTooManyRequests)
 		base.Message = "request not sent"
 		return c.service.rateLimited(base)
@@ -148,8 +181,7 @@ func (c *call) cause() error {
 	}
 }
 
-// after is err behind what came before it, unless that says as much. errors.Join
-// would put it on a line of its own.
+// after is err behind what came before it, unless that includes it. errors.Join would put it on a line of its own.
 func after(before, err error) error {
 	switch {
 	case before == nil:
@@ -161,21 +193,24 @@ func after(before, err error) error {
 	}
 }
 
-// hint says what probably became of a change whose outcome is unknown. A guarded
-// patch that was applied fails when it is sent again.
-func (c *call) hint() string {
-	if c.last.Status == http.StatusUnprocessableEntity && c.request.replay() == ReplayGuarded {
+// hint is what probably happened to a change whose outcome is unknown. A guarded patch that was applied fails when it is sent
+// again.
+func (c *call) hint(status int) string {
+	if status == http.StatusUnprocessableEntity && c.request.replay == ReplayGuarded {
 		return ", probably applied by an earlier attempt"
 	}
 	return ""
 }
 
-// undocumented is the error of a change that the server accepted with a response
-// that is not as its API documents it.
-func (c *call) undocumented() error {
+// undocumented is the error of a change that the server accepted with a response that is not as its API documents it; nil if it
+// is.
+func (c *call) undocumented(r *engine.Result) error {
+	if r.Invalid == nil {
+		return nil
+	}
 	return &APIError{
-		CallInfo: c.info(), StatusCode: c.last.Status, Code: statusName(c.last.Status),
+		CallInfo: c.info(), StatusCode: r.Status, Code: statusName(r.Status),
 		Message:  "the change was applied, but the response is not as documented",
-		Attempts: c.attempts, Err: c.secrets.CleanError(c.invalid),
+		Attempts: r.Attempts, Err: r.Invalid,
 	}
 }

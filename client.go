@@ -6,20 +6,19 @@ import (
 	"crypto/tls"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-retryablehttp"
-
+	"github.com/tokenpatch/tokenpatch/internal/engine"
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
-	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
@@ -68,7 +67,7 @@ type Config struct {
 
 	// HTTPClient supplies the Transport and the Timeout. It is copied, and never
 	// changed. Its Timeout is that of one attempt, from the connection to the
-	// last byte of the response; 0 means 30 s. An attempt that exceeds it counts
+	// last byte of the response, and of waiting for that connection; 0 means 30 s. An attempt that exceeds it counts
 	// as one whose connection broke. The waits of a call are not part of it: the
 	// context bounds them. The cookie jar and the redirect policy are not used:
 	// redirects are never followed. nil, or a nil Transport, means a transport of
@@ -79,9 +78,10 @@ type Config struct {
 	// allows TLS 1.1 is refused; which certificates a Transport trusts, and how
 	// many bytes of headers it reads, is up to the caller. A Transport that
 	// ignores the context of its request is abandoned, in a goroutine of its own,
-	// a second after the end of the attempt; the outcome is what is known then. Of
-	// a Transport that is not an [*http.Transport] it is known only whether it has
-	// read the body of the request: see [NotSentError].
+	// a second after the end of the attempt; the outcome is what is known then. An
+	// [*http.Transport] that speaks HTTP/2 needs pings ([http.HTTP2Config]), or a
+	// connection that died silently is used for ever. For any other transport the
+	// client can only tell whether the request body was read: see [NotSentError].
 	HTTPClient *http.Client
 
 	// CancelGrace is how long an attempt that is under way when the context of its
@@ -129,20 +129,22 @@ type Config struct {
 // V1Config is how to reach deepset's API.
 type V1Config struct {
 	// BaseURL is the scheme, the host and, behind a gateway, a path in front of
-	// /api. Empty means [V1BaseURL].
+	// /api/v1, which may be there or not. Empty means [V1BaseURL].
 	BaseURL string
 
 	// APIKey is sent as Authorization: Bearer. Empty, without an APIKeyFunc,
 	// means that the service is not used: a call to it is an [*InputError].
 	APIKey Secret
 
-	// APIKeyFunc supplies the key for each attempt, for keys that rotate. Many
-	// goroutines call it at once. Its context is that of the call, with the
-	// timeout of an attempt. Its error ends the call before the request is sent,
-	// and is part of the call's error: it should not hold the key, which is
-	// redacted there only if the function returns it as well. After a 401 it is
-	// called again, once in a call. nil means APIKey.
-	APIKeyFunc func(context.Context) (Secret, error)
+	// APIKeyFunc supplies the key for each attempt, for keys that rotate. refused
+	// is empty, or the key that the service has just refused with a 401 in this
+	// call: if the function then returns another one, the request is sent again,
+	// once in a call. Many goroutines call it at once, so it should keep the key
+	// and read it anew only if the kept one is refused. Its context is that of the
+	// call, with the timeout of an attempt. If it fails, nothing is sent, and its
+	// error is wrapped in the call's error. Don't put the key in that error: the
+	// client can redact only keys that it has been given. nil means APIKey.
+	APIKeyFunc func(ctx context.Context, refused Secret) (Secret, error)
 
 	// Account names the account whose rate budget is shared through
 	// [Config.Budget]: programs with the same Account share one. It may be any
@@ -153,17 +155,20 @@ type V1Config struct {
 // V2Config is how to reach LaunchDarkly's API.
 type V2Config struct {
 	// BaseURL is the scheme, the host and, behind a gateway, a path in front of
-	// /api. Empty means [V2BaseURL].
+	// /api/v2, which may be there or not. Empty means [V2BaseURL].
 	BaseURL string
 
-	// AccessToken is sent as Authorization, bare. Empty, without an
+	// AccessToken is sent as Authorization, bare unless OAuth is set. Empty, without an
 	// AccessTokenFunc, means that the service is not used: a call to it is an
 	// [*InputError].
 	AccessToken Secret
 
 	// AccessTokenFunc supplies the token for each attempt, as APIKeyFunc of
 	// [V1Config] does. nil means AccessToken.
-	AccessTokenFunc func(context.Context) (Secret, error)
+	AccessTokenFunc func(ctx context.Context, refused Secret) (Secret, error)
+
+	// OAuth is for an OAuth access token, which is sent as Authorization: Bearer.
+	OAuth bool
 
 	// APIVersion is sent as LD-API-Version. 0 means 20240415.
 	APIVersion int
@@ -177,12 +182,103 @@ type V2Config struct {
 	Share float64
 }
 
+// LogValue returns the settings without credentials. Of functions, the HTTP client, the
+// logger and the budget it has whether they are set.
+func (c Config) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.Any("v1", c.V1),
+		slog.Any("v2", c.V2),
+		slog.Bool("httpClient", c.HTTPClient != nil),
+		slog.Duration("cancelGrace", c.CancelGrace),
+		slog.String("userAgent", c.UserAgent),
+		slog.Bool("logger", c.Logger != nil),
+		slog.Group("retry",
+			slog.Int("maxAttempts", c.Retry.MaxAttempts),
+			slog.Duration("minBackoff", c.Retry.MinBackoff),
+			slog.Duration("maxBackoff", c.Retry.MaxBackoff),
+			slog.Duration("maxRateLimitWait", c.Retry.MaxRateLimitWait)),
+		slog.Bool("budget", c.Budget != nil),
+		slog.Int64("maxResponseBytes", c.MaxResponseBytes),
+		slog.Bool("allowInsecureHTTP", c.AllowInsecureHTTP),
+	)
+}
+
+// LogValue returns the settings without credentials, as [Config.LogValue] does.
+func (c V1Config) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("baseURL", printableBase(c.BaseURL)),
+		slog.Any("apiKey", c.APIKey),
+		slog.Bool("apiKeyFunc", c.APIKeyFunc != nil),
+		slog.String("account", c.Account),
+	)
+}
+
+// LogValue returns the settings without credentials, as [Config.LogValue] does.
+func (c V2Config) LogValue() slog.Value {
+	return slog.GroupValue(
+		slog.String("baseURL", printableBase(c.BaseURL)),
+		slog.Any("accessToken", c.AccessToken),
+		slog.Bool("accessTokenFunc", c.AccessTokenFunc != nil),
+		slog.Bool("oauth", c.OAuth),
+		slog.Int("apiVersion", c.APIVersion),
+		slog.String("account", c.Account),
+		slog.Float64("share", c.Share),
+	)
+}
+
+// printableBase returns a base URL without what NewClient refuses in it, which can be a
+// credential.
+func printableBase(base string) string {
+	u, err := url.Parse(base)
+	switch {
+	case base == "":
+		return ""
+	case err != nil || u.Host == "":
+		return "not a URL with a host"
+	}
+	return (&url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path, RawPath: u.RawPath}).String()
+}
+
+// RetryPolicy is how often and how soon a call is tried again. The zero value is
+// the default. Whether a request may be sent again at all is another question: see
+// [Patch.Replay].
+type RetryPolicy struct {
+	// MaxAttempts is how many attempts a call may make. 0 means 4. 1 means one
+	// request, whatever the response is. With more, an attempt that ends with a 429
+	// does not count, and neither does one that ends with a 401 if a function then
+	// supplies another credential.
+	MaxAttempts int
+
+	// MinBackoff is the wait before the second attempt. It doubles with each
+	// further attempt; a random part of each wait, up to half of it, is left out.
+	// 0 means 250 ms.
+	MinBackoff time.Duration
+
+	// MaxBackoff is the longest such wait. 0 means 10 s.
+	MaxBackoff time.Duration
+
+	// MaxRateLimitWait is the longest wait that a server may declare with
+	// Retry-After, whatever its status, or with the reset of a rate limit. A longer
+	// one ends a call at once: with a [*RateLimitedError], or for a Retry-After of
+	// another status with the error of that. 0 means 5 minutes.
+	MaxRateLimitWait time.Duration
+}
+
+func (p RetryPolicy) withDefaults() engine.Policy {
+	return engine.Policy{
+		MaxAttempts:      cmp.Or(p.MaxAttempts, 4),
+		MinBackoff:       cmp.Or(p.MinBackoff, 250*time.Millisecond),
+		MaxBackoff:       cmp.Or(p.MaxBackoff, 10*time.Second),
+		MaxRateLimitWait: cmp.Or(p.MaxRateLimitWait, 5*time.Minute),
+	}
+}
+
 // ConfigFromEnv reads DEEPSET_API_KEY, DEEPSET_API_URL,
 // LAUNCHDARKLY_ACCESS_TOKEN and LAUNCHDARKLY_API_HOST. What is not set stays
 // at its default; a host without a scheme is taken as https.
 func ConfigFromEnv() Config {
 	host := os.Getenv("LAUNCHDARKLY_API_HOST")
-	if host != "" && !strings.Contains(host, "://") {
+	if host != "" && !strings.Contains(host, ":/") {
 		host = "https://" + host
 	}
 	return Config{
@@ -207,7 +303,7 @@ func NewClient(config Config) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	if v1.service.credential == nil && v2.service.credential == nil {
+	if v1.service.engine.Credential == nil && v2.service.engine.Credential == nil {
 		return nil, &InputError{Field: "Config", Value: "no credential", Want: "V1.APIKey, V2.AccessToken, or a function that supplies one of them; ConfigFromEnv reads DEEPSET_API_KEY and LAUNCHDARKLY_ACCESS_TOKEN"}
 	}
 	return &Client{V1: v1, V2: v2}, nil
@@ -216,18 +312,17 @@ func NewClient(config Config) (*Client, error) {
 // CloseIdleConnections closes the connections that no call is using.
 func (c *Client) CloseIdleConnections() {
 	if c != nil && c.V1 != nil && c.V1.service != nil { // made by NewClient
-		c.V1.service.sender.CloseIdleConnections()
+		c.V1.service.engine.Sender.CloseIdleConnections()
 	}
 }
 
 // shared is what both services have in common.
 type shared struct {
-	headers http.Header // of every request that has content, its credential aside
-	sender  *httpsend.Sender
-	retries *retryablehttp.Client
-	retry   RetryPolicy
-	secrets *redact.Secrets // the fixed credentials
-	events  events
+	header http.Header // of every request, its credential aside
+	sender *httpsend.Sender
+	policy engine.Policy
+	known  *redact.Known // the credentials of both, which must not be shown
+	events events
 }
 
 // newShared checks and fills in what both services have in common.
@@ -256,12 +351,11 @@ func newShared(config Config) (shared, error) {
 		return shared{}, err
 	}
 	return shared{
-		headers: http.Header{"User-Agent": {agent}, "Content-Type": {"application/json"}, "Accept": {"application/json"}},
-		sender:  sender,
-		retries: newRetryLoop(),
-		retry:   config.Retry.withDefaults(),
-		secrets: redact.New(string(config.V1.APIKey), string(config.V2.AccessToken)),
-		events:  events{hooks: config.Hooks, log: config.Logger},
+		header: http.Header{"User-Agent": {agent}, "Accept": {"application/json"}},
+		sender: sender,
+		policy: config.Retry.withDefaults(),
+		known:  redact.NewKnown(string(config.V1.APIKey), string(config.V2.AccessToken)),
+		events: events{hooks: config.Hooks, log: config.Logger},
 	}, nil
 }
 
@@ -279,9 +373,7 @@ func newSender(config Config) (*httpsend.Sender, error) {
 	}
 	timeout := cmp.Or(max(client.Timeout, 0), defaultTimeout)
 	maxBody := min(cmp.Or(config.MaxResponseBytes, defaultMaxBody), math.MaxInt64-1) // one more is read to see the end
-	return httpsend.NewSender(httpsend.Options{
-		Transport: client.Transport, Timeout: timeout, Grace: config.CancelGrace, MaxBody: maxBody,
-	}), nil
+	return &httpsend.Sender{Transport: client.Transport, Timeout: timeout, Grace: config.CancelGrace, MaxBody: maxBody}, nil
 }
 
 // newTransport is http.DefaultTransport with what a fleet of goroutines that
@@ -296,6 +388,8 @@ func newTransport() *http.Transport {
 	transport.MaxResponseHeaderBytes = 256 << 10
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	transport.ForceAttemptHTTP2 = true
+	// Without pings net/http keeps using a connection that died silently.
+	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second}
 	return transport
 }
 
@@ -305,10 +399,10 @@ func allowsOldTLS(config *tls.Config) bool {
 	return config != nil && config.MinVersion != 0 && config.MinVersion < tls.VersionTLS12
 }
 
-// parseBase checks a base URL, and returns it without a slash at its end. Its
-// errors never quote what may hold a credential: user info, a query, or a text
-// that is no URL at all.
-func parseBase(field, base string, insecure bool) (*url.URL, error) {
+// parseBase checks a base URL, and returns it without a slash at its end and without the path of the API, such as "/api/v2",
+// with which some programs write it. Its errors never quote what may hold a credential: user info, a query, or a text that is no
+// URL at all.
+func parseBase(field, base, api string, insecure bool) (*url.URL, error) {
 	refuse := func(value, want string) (*url.URL, error) {
 		return nil, &InputError{Field: field, Value: value, Want: want}
 	}
@@ -327,13 +421,16 @@ func parseBase(field, base string, insecure bool) (*url.URL, error) {
 	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
 		return refuse(strconv.Quote(u.Scheme+"://"+u.Host), "https, which hides the credential; http is for loopback hosts, or with AllowInsecureHTTP")
 	}
+	// A slash that is escaped belongs to a segment: only plain ones are trimmed.
+	escaped := strings.TrimSuffix(strings.TrimRight(u.EscapedPath(), "/"), api)
 	for _, segment := range strings.Split(u.Path, "/") {
 		if segment == "." || segment == ".." {
 			return refuse(strconv.Quote(u.Path), "a path without dot segments")
 		}
 	}
-	// A slash that is escaped belongs to a segment: only plain ones are trimmed.
-	escaped := strings.TrimRight(u.EscapedPath(), "/")
+	if endsInAPI.MatchString(escaped) {
+		return refuse(strconv.Quote(u.Path), "the path in front of "+api+", or none")
+	}
 	if u.Path, err = url.PathUnescape(escaped); err != nil {
 		return refuse("not a URL", "https://host")
 	}
@@ -342,6 +439,9 @@ func parseBase(field, base string, insecure bool) (*url.URL, error) {
 	}
 	return u, nil
 }
+
+// endsInAPI matches a path behind which the API's own would double something.
+var endsInAPI = regexp.MustCompile(`/api(/v[0-9]+)?/*$`)
 
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
@@ -359,122 +459,70 @@ func isHeaderValue(s string) bool {
 	return true
 }
 
-// credential returns the Authorization header of one attempt.
-type credential func(context.Context) (string, error)
-
-// authorization checks a credential, and returns the header that it makes.
-func (s *service) authorization(scheme string, secret Secret) (string, error) {
-	if secret == "" || !isHeaderValue(string(secret)) || strings.ContainsRune(string(secret), ' ') {
-		return "", &InputError{Field: s.field, Want: "printable ASCII without spaces, and at least one character"}
+// newService returns a service with what each has for itself: where it is, who calls it, and its rate limit. The credential
+// is fixed, or supplied by a function.
+func newService(shared shared, config Config, own ownConfig) (*service, error) {
+	s := &service{api: own.api, field: "Config." + own.api + "." + own.credential, events: shared.events}
+	var err error
+	if s.base, err = parseBase("Config."+own.api+".BaseURL", own.baseURL, "/api/"+strings.ToLower(own.api), config.AllowInsecureHTTP); err != nil {
+		return nil, err
 	}
-	return scheme + string(secret), nil
-}
-
-// supplied is a credential that a function supplies. It may take as long as an
-// attempt.
-func (s *service) supplied(scheme string, supply func(context.Context) (Secret, error)) credential {
-	return func(ctx context.Context) (string, error) {
-		ctx, cancel := context.WithTimeout(ctx, s.sender.Timeout)
-		defer cancel()
-		secret, err := httpsend.Await(ctx, func() (Secret, error) { return supply(ctx) }, nil)
-		if err != nil {
-			return "", fmt.Errorf("%sFunc: %w", s.field, redact.New(string(secret)).CleanError(err))
-		}
-		return s.authorization(scheme, secret)
-	}
-}
-
-// service is one of the two APIs: what its endpoints share.
-type service struct {
-	shared
-	api              string // "V1" or "V2"
-	field            string // where its credential is configured, for the error of a call without one
-	base             *url.URL
-	credential       credential                  // nil where none is configured
-	header           func(*endpoint) http.Header // of every request, with its credential where that is fixed; fmt does not look into a function
-	retriesConflicts bool                        // whether a 409 is worth another attempt
-	limiter          *ratelimit.Limiter
-
-	known       atomic.Pointer[redact.Secrets] // the credentials that must not come out: the fixed ones, and the latest supplied one
-	hostRetried atomic.Bool                    // whether an attempt has been made again although the host seemed wrong
-}
-
-// configure fills in what each service has for itself: where it is, who calls
-// it, and its rate limit. The credential is fixed, or supplied by a function.
-func (s *service) configure(base string, config Config, scheme string, fixed Secret, supply func(context.Context) (Secret, error)) (err error) {
-	if s.base, err = parseBase("Config."+s.api+".BaseURL", base, config.AllowInsecureHTTP); err != nil {
-		return err
-	}
-	writes := s.headers
+	s.engine.Sender, s.engine.Policy, s.engine.Known = shared.sender, shared.policy, shared.known
+	s.engine.Scheme, s.engine.RetryConflicts = own.scheme, own.retryConflicts
 	switch {
-	case supply != nil && fixed != "":
-		return &InputError{Field: s.field, Value: "set together with " + s.field + "Func", Want: "one of the two"}
-	case supply != nil:
-		s.credential = s.supplied(scheme, supply)
-	case fixed != "":
-		header, err := s.authorization(scheme, fixed)
-		if err != nil {
-			return err
+	case own.supply != nil && own.fixed != "":
+		return nil, &InputError{Field: s.field, Value: "set together with " + s.field + "Func", Want: "one of the two"}
+	case own.supply != nil:
+		s.engine.Credential = s.supplied(own.supply)
+	case own.fixed != "":
+		if err := checkCredential(s.field, own.fixed); err != nil {
+			return nil, err
 		}
-		s.credential = func(context.Context) (string, error) { return header, nil }
-		writes = writes.Clone()
-		writes["Authorization"] = []string{header}
+		s.engine.Credential = func(context.Context, string) (string, error) { return string(own.fixed), nil }
 	}
-	reads := writes.Clone()
-	delete(reads, "Content-Type") // they have no content
-	s.header = func(e *endpoint) http.Header {
-		if e.reads() {
-			return reads
-		}
-		return writes
+	s.reads = shared.header.Clone()
+	maps.Copy(s.reads, own.header)
+	s.writes = s.reads.Clone()
+	s.writes["Content-Type"] = []string{"application/json"}
+	return s, s.limit(config, own.account, own.share)
+}
+
+// ownConfig is what a service has for itself.
+type ownConfig struct {
+	api            string // "V1" or "V2"
+	credential     string // the name of the credential's setting
+	baseURL        string
+	scheme         string // of the Authorization header, with the blank behind it
+	fixed          Secret
+	supply         func(context.Context, Secret) (Secret, error)
+	header         http.Header
+	account        string
+	share          float64
+	retryConflicts bool
+}
+
+// checkCredential refuses what cannot be a credential. Its errors do not show it.
+func checkCredential(field string, secret Secret) error {
+	quoted := len(secret) > 1 && strings.ContainsRune(`"'`, rune(secret[0])) && secret[0] == secret[len(secret)-1]
+	switch {
+	case quoted:
+		return &InputError{Field: field, Value: "a credential in quotes", Want: "the credential without the quotes around it"}
+	case secret == "", !isHeaderValue(string(secret)), strings.ContainsRune(string(secret), ' '):
+		return &InputError{Field: field, Want: "printable ASCII without spaces, and at least one character"}
 	}
-	s.known.Store(s.secrets)
 	return nil
 }
 
-// withCredential returns those secrets and the credential of an Authorization
-// header, which a function may have supplied.
-func (s *service) withCredential(secrets *redact.Secrets, authorization string) *redact.Secrets {
-	secret := authorization[strings.LastIndexByte(authorization, ' ')+1:]
-	if known := s.known.Load(); known.With(secret) != known {
-		s.known.Store(s.secrets.With(secret)) // the latest one only: there can be many
+// supplied is a credential that a function supplies. The function may take as long as an attempt.
+func (s *service) supplied(supply func(context.Context, Secret) (Secret, error)) func(context.Context, string) (string, error) {
+	field := s.field + "Func"
+	return func(ctx context.Context, refused string) (string, error) {
+		ctx, cancel := context.WithTimeout(ctx, s.engine.Sender.Timeout)
+		defer cancel()
+		secret, err := httpsend.Await(ctx, func() (Secret, error) { return supply(ctx, Secret(refused)) }, nil)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", field, s.engine.Known.Secrets().With(string(secret)).CleanError(err))
+		}
+		return string(secret), checkCredential(field, secret)
 	}
-	return secrets.With(secret)
-}
-
-// endpoint is one of the calls that an API documents.
-type endpoint struct {
-	method string
-	route  string // template of its path
-	path   string // the part of it in front of an id
-	limit  string // name of its rate limit
-}
-
-func newEndpoint(method, route string) *endpoint {
-	path, _, _ := strings.Cut(route, "{")
-	return &endpoint{method: method, route: route, path: path, limit: method + " " + route}
-}
-
-// reads reports whether a call of the endpoint changes nothing.
-func (e *endpoint) reads() bool { return e.method == http.MethodGet }
-
-// outcome is what an attempt that was no success says of the change: a read has
-// made none, whatever became of it.
-func (e *endpoint) outcome(o Outcome) Outcome {
-	if e.reads() {
-		return OutcomeNotApplied
-	}
-	return o
-}
-
-// url is the only maker of URLs. The id is escaped, so that it can change
-// neither the path nor the host that a request goes to.
-func (s *service) url(e *endpoint, id string) url.URL {
-	u := *s.base
-	escaped := url.PathEscape(id)
-	if escaped != id || u.RawPath != "" {
-		u.RawPath = u.EscapedPath() + e.path + escaped
-	}
-	u.Path += e.path + id
-	return u
 }

@@ -3,20 +3,26 @@ package tokenpatch_test
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -83,6 +89,7 @@ func TestNewClientRefusesBaseURL(t *testing.T) {
 		{"port alone", "https://:443", "a URL without a scheme or a host: want https://host"},
 		{"no scheme", "host.example", "a URL without a scheme or a host: want https://host"},
 		{"another scheme", "ftp://host.example", `"ftp://host.example": want https://host`},
+		{"one slash", "https:/host.example", "a URL without a scheme or a host: want https://host"},
 		{"opaque", "https:host.example", "a URL without a scheme or a host: want https://host"},
 		{"line end", "https://host.example/\n", "not a URL: want https://host"},
 		{"space", "https://host example", "not a URL: want https://host"},
@@ -109,7 +116,7 @@ func TestNewClientRefusesBaseURL(t *testing.T) {
 
 func TestNewClientRefusesSettings(t *testing.T) {
 	const credential = ": want printable ASCII without spaces, and at least one character"
-	supply := func(context.Context) (tokenpatch.Secret, error) { return "", nil }
+	supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return "", nil }
 	tests := []struct {
 		name   string
 		change func(*tokenpatch.Config)
@@ -186,7 +193,7 @@ func TestUserAgent(t *testing.T) {
 	} {
 		service, client := newPair(t, func(c *tokenpatch.Config) { c.UserAgent = test.agent })
 		for _, a := range apis {
-			require.NoError(t, a.call(t.Context(), client))
+			require.NoError(t, a.Call(t.Context(), client))
 		}
 		for _, r := range service.Requests() {
 			assert.Equal(t, []string{test.want}, r.Header.Values("User-Agent"))
@@ -204,8 +211,8 @@ func TestCallWithoutCredential(t *testing.T) {
 				c.V2.AccessToken = ""
 			}
 		})
-		field := map[string]string{"V1": "Config.V1.APIKey", "V2": "Config.V2.AccessToken"}[a.name]
-		err := a.call(t.Context(), client)
+		field := map[string]string{"V1": "Config.V1.APIKey", "V2": "Config.V2.AccessToken"}[a.Name]
+		err := a.Call(t.Context(), client)
 		assert.Equal(t, field, assertAs[*tokenpatch.InputError](t, err).Field)
 		require.EqualError(t, err, "tokenpatch: "+field+": not set: want a credential for the service that is called")
 		assertOutcome(t, notApplied, err)
@@ -225,7 +232,7 @@ func TestCallWithoutContext(t *testing.T) {
 	service, client := newPair(t)
 	for _, a := range apis {
 		var none context.Context
-		err := a.call(none, client)
+		err := a.Call(none, client)
 		require.EqualError(t, err, "tokenpatch: ctx: nil: want a context")
 		assertAs[*tokenpatch.InputError](t, err)
 		assertOutcome(t, notApplied, err)
@@ -242,7 +249,7 @@ func TestZeroClient(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for _, a := range apis {
-				err := a.call(t.Context(), client)
+				err := a.Call(t.Context(), client)
 				require.EqualError(t, err, "tokenpatch: Client: zero: want a client made by NewClient")
 				assertOutcome(t, notApplied, err)
 			}
@@ -257,7 +264,7 @@ func TestCredentialFuncPerAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		type key struct{}
 		calls := 0
-		supply := func(ctx context.Context) (tokenpatch.Secret, error) {
+		supply := func(ctx context.Context, _ tokenpatch.Secret) (tokenpatch.Secret, error) {
 			assert.Equal(t, "caller", ctx.Value(key{}))
 			calls++
 			return tokenpatch.Secret(fmt.Sprintf("rotated-%d", calls)), nil
@@ -272,7 +279,7 @@ func TestCredentialFuncPerAttempt(t *testing.T) {
 		service.SetCredentials("rotated-2", "rotated-4")
 		service.Inject(tokenpatchtest.Fault{API: tokenpatchtest.V1, Status: 503}, tokenpatchtest.Fault{API: tokenpatchtest.V2, Status: 503})
 		for _, a := range apis {
-			require.NoError(t, a.call(ctx, client))
+			require.NoError(t, a.Call(ctx, client))
 		}
 
 		var sent []string
@@ -292,22 +299,25 @@ func TestCredentialFuncFails(t *testing.T) {
 		v1, v2 string
 	}{
 		{"error", "", vault, "Config.V1.APIKeyFunc: the vault is sealed", "Config.V2.AccessTokenFunc: the vault is sealed"},
-		{"empty", "", nil, "tokenpatch: Config.V1.APIKey: want printable ASCII", "tokenpatch: Config.V2.AccessToken: want printable ASCII"},
-		{"line end", "5ecret\n", nil, "tokenpatch: Config.V1.APIKey: want printable ASCII", "tokenpatch: Config.V2.AccessToken: want printable ASCII"},
+		{"empty", "", nil, "Config.V1.APIKeyFunc: want printable ASCII", "Config.V2.AccessTokenFunc: want printable ASCII"},
+		{"line end", "5ecret\n", nil, "Config.V1.APIKeyFunc: want printable ASCII", "Config.V2.AccessTokenFunc: want printable ASCII"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			calls := 0
-			supply := func(context.Context) (tokenpatch.Secret, error) { calls++; return test.secret, test.err }
+			supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+				calls++
+				return test.secret, test.err
+			}
 			service, client := newPair(t, func(c *tokenpatch.Config) {
 				c.V1 = tokenpatch.V1Config{APIKeyFunc: supply}
 				c.V2 = tokenpatch.V2Config{AccessTokenFunc: supply}
 			})
 			for _, a := range apis {
-				err := a.call(t.Context(), client)
+				err := a.Call(t.Context(), client)
 				assert.Zero(t, assertAs[*tokenpatch.NotSentError](t, err).Attempts)
-				text := map[string]string{"V1": test.v1, "V2": test.v2}[a.name]
-				assert.Contains(t, err.Error(), "tokenpatch: PATCH "+a.path+": request not sent: "+text)
+				text := map[string]string{"V1": test.v1, "V2": test.v2}[a.Name]
+				assert.Contains(t, err.Error(), "tokenpatch: PATCH "+a.Target()+": request not sent: "+text)
 				if test.err != nil {
 					require.ErrorIs(t, err, test.err)
 				}
@@ -335,10 +345,10 @@ func TestCredentialFuncIsSlow(t *testing.T) {
 		"a result at the end of the attempt": {false, time.Hour, 30 * time.Second, applied},
 	} {
 		for _, a := range apis {
-			t.Run(name+"/"+a.name, func(t *testing.T) {
+			t.Run(name+"/"+a.Name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					supply := func(secret tokenpatch.Secret) func(context.Context) (tokenpatch.Secret, error) {
-						return func(ctx context.Context) (tokenpatch.Secret, error) {
+					supply := func(secret tokenpatch.Secret) func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+						return func(ctx context.Context, _ tokenpatch.Secret) (tokenpatch.Secret, error) {
 							<-ctx.Done()
 							if test.fails {
 								return "", ctx.Err()
@@ -353,7 +363,7 @@ func TestCredentialFuncIsSlow(t *testing.T) {
 					ctx, cancel := context.WithCancel(t.Context())
 					time.AfterFunc(test.cancel, cancel)
 					began := time.Now()
-					err := a.call(ctx, client)
+					err := a.Call(ctx, client)
 					assert.Equal(t, test.took, time.Since(began))
 					assertOutcome(t, test.outcome, err)
 					if test.outcome == notApplied {
@@ -381,24 +391,24 @@ func TestUnauthorizedWithAnotherCredential(t *testing.T) {
 		"another, which cannot be sent": {[]tokenpatch.Secret{"old-old-old", "new new new"}, nil, []string{"old-old-old"}, notApplied},
 	} {
 		for _, a := range apis {
-			t.Run(name+"/"+a.name, func(t *testing.T) {
+			t.Run(name+"/"+a.Name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					calls := 0
-					supply := func(context.Context) (tokenpatch.Secret, error) {
+					supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
 						calls++
 						if calls > 1 && test.err != nil {
 							return "", test.err
 						}
 						return test.supplied[min(calls, len(test.supplied))-1], nil
 					}
-					service, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}), func(c *tokenpatch.Config) {
+					service, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 2}), func(c *tokenpatch.Config) {
 						c.V1 = tokenpatch.V1Config{APIKeyFunc: supply}
 						c.V2 = tokenpatch.V2Config{AccessTokenFunc: supply}
 					})
 					service.SetCredentials("new-new-new", "new-new-new")
 					began := time.Now()
 
-					err := a.call(t.Context(), client)
+					err := a.Call(t.Context(), client)
 
 					assert.Zero(t, time.Since(began), "at once")
 					assertOutcome(t, test.outcome, err)
@@ -417,32 +427,15 @@ func TestUnauthorizedWithAnotherCredential(t *testing.T) {
 	}
 }
 
-// No attempt's credential comes out, where each has another.
-func TestNoSecretFromRotatedCredentials(t *testing.T) {
-	var s spill
-	client := s.client(t, "http://localhost", func(c *tokenpatch.Config) {
-		n := 0
-		supply := func(context.Context) (tokenpatch.Secret, error) {
-			n++
-			return tokenpatch.Secret([]string{marker + "-one", marker + "-two"}[n%2]), nil
-		}
-		c.V1 = tokenpatch.V1Config{APIKeyFunc: supply}
-		c.V2 = tokenpatch.V2Config{AccessTokenFunc: supply}
-	}, through(func(r *http.Request) (*http.Response, error) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		return respond(503, "text/plain", r.Header.Get("Authorization")+" "+marker+"-one "+marker+"-two"), nil
-	}))
-	s.call(t, client)
-	s.assertClean(t)
-}
-
 // Where the function has no credential, the call uses up no permit of the rate limit.
 func TestCredentialFuncThatFailsCostsNoPermit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fail error
 		service, client := newPair(t, func(c *tokenpatch.Config) {
 			c.V2.AccessToken = ""
-			c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { return tokenpatchtest.AccessToken, fail }
+			c.V2.AccessTokenFunc = func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+				return tokenpatchtest.AccessToken, fail
+			}
 		})
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 2, Floating: true})
 		began := time.Now()
@@ -472,7 +465,7 @@ func TestHTTPClientIsNotChanged(t *testing.T) {
 	service.Inject(tokenpatchtest.Fault{Status: 307, Header: http.Header{"Location": {"https://evil.example/"}}, Times: -1})
 
 	for _, a := range apis {
-		require.Error(t, a.call(t.Context(), client))
+		require.Error(t, a.Call(t.Context(), client))
 	}
 
 	assert.False(t, followed)
@@ -513,7 +506,7 @@ func TestGetBodyIsRefusedToNetHTTP(t *testing.T) {
 				return respond(400, "", ""), r.Body.Close()
 			}))
 			for _, a := range apis {
-				require.Error(t, a.call(t.Context(), client))
+				require.Error(t, a.Call(t.Context(), client))
 			}
 		})
 	}
@@ -535,7 +528,7 @@ func TestCallsOverHTTP1AndHTTP2(t *testing.T) {
 			require.NoError(t, err)
 			defer client.CloseIdleConnections()
 			for _, a := range apis {
-				require.NoError(t, a.call(t.Context(), client))
+				require.NoError(t, a.Call(t.Context(), client))
 			}
 		})
 	}
@@ -578,7 +571,7 @@ func (r *record) hooks(c *tokenpatch.Config) {
 
 func TestHooksReportAttemptsAndWaits(t *testing.T) {
 	for _, a := range apis {
-		t.Run(a.name, func(t *testing.T) {
+		t.Run(a.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var r record
 				service, client := newPair(t, r.hooks)
@@ -589,28 +582,32 @@ func TestHooksReportAttemptsAndWaits(t *testing.T) {
 					tokenpatchtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"2"}}},
 				)
 
-				require.NoError(t, a.call(t.Context(), client))
+				require.NoError(t, a.Call(t.Context(), client))
 
-				success := map[string]int{"V1": 204, "V2": 200}[a.name]
+				success := map[string]int{"V1": 204, "V2": 200}[a.Name]
 				require.Len(t, r.attempts, 4)
 				for i, want := range []struct {
 					status  int
 					outcome tokenpatch.Outcome
 					failed  bool
 					took    time.Duration
+
+					code, message, retryAfter string
 				}{
-					{0, unknown, true, 20 * time.Millisecond},
-					{503, unknown, false, 40 * time.Millisecond},
-					{429, notApplied, false, 40 * time.Millisecond},
-					{success, applied, false, 40 * time.Millisecond},
+					{0, unknown, true, 20 * time.Millisecond, "", "", ""},
+					{503, unknown, false, 40 * time.Millisecond, "service_unavailable", "response without a body", ""},
+					{429, notApplied, false, 40 * time.Millisecond, "too_many_requests", "response without a body", "2"},
+					{success, applied, false, 40 * time.Millisecond, "", "", ""},
 				} {
 					got := r.attempts[i]
 					assert.Equal(t, want.failed, got.Err != nil, "attempt %d: %v", i+1, got.Err)
-					got.Err = nil
+					assert.Equal(t, want.failed, got.ResponseHeader == nil)
+					assert.Equal(t, want.retryAfter, got.ResponseHeader.Get("Retry-After"))
+					got.Err, got.ResponseHeader = nil, nil
 					got.RateLimit = tokenpatch.RateLimit{}
 					assert.Equal(t, tokenpatch.AttemptResult{
-						AttemptInfo: tokenpatch.AttemptInfo{CallInfo: a.info(), Number: i + 1, URL: a.url()},
-						Status:      want.status, Outcome: want.outcome, Duration: want.took,
+						AttemptInfo: tokenpatch.AttemptInfo{CallInfo: a.Info(), Number: i + 1, URL: a.URL()},
+						Status:      want.status, Code: want.code, Message: want.message, Outcome: want.outcome, Duration: want.took,
 					}, got)
 				}
 				require.Len(t, r.waits, 3)
@@ -626,7 +623,7 @@ func TestHooksReportAttemptsAndWaits(t *testing.T) {
 					assert.GreaterOrEqual(t, got.Duration, want.least)
 					assert.LessOrEqual(t, got.Duration, want.most)
 					got.Duration = 0
-					assert.Equal(t, tokenpatch.WaitInfo{CallInfo: a.info(), Reason: want.reason}, got)
+					assert.Equal(t, tokenpatch.WaitInfo{CallInfo: a.Info(), Reason: want.reason}, got)
 				}
 			})
 		})
@@ -649,8 +646,10 @@ func TestLoggerReportsAttemptsAndWaits(t *testing.T) {
 		require.NoError(t, patchName(t.Context(), client))
 
 		type line struct {
-			Level, Msg, API, Method, Route, Token, Outcome, Reason string
-			Number, Status                                         int
+			Level, Msg, API, Host, Method, Route, Outcome, Reason, Code, Message string
+
+			TokenID         string `json:"token_id"`
+			Attempt, Status int
 		}
 		var lines []line
 		for text := range strings.Lines(logged.String()) {
@@ -658,11 +657,14 @@ func TestLoggerReportsAttemptsAndWaits(t *testing.T) {
 			require.NoError(t, json.Unmarshal([]byte(text), &l), text)
 			lines = append(lines, l)
 		}
-		attempt := line{Level: "WARN", Msg: "tokenpatch: attempt", API: "V2", Method: "PATCH", Route: "/api/v2/tokens/{id}", Token: idV2, Outcome: "unknown", Number: 1, Status: 503}
-		second, third := attempt, attempt
-		second.Number = 2
-		third.Level, third.Outcome, third.Number, third.Status = "DEBUG", "applied", 3, 200
-		wait := line{Level: "DEBUG", Msg: "tokenpatch: wait", API: "V2", Method: "PATCH", Route: "/api/v2/tokens/{id}", Token: idV2, Reason: "backoff"}
+		call := line{Level: "DEBUG", API: "V2", Host: apiV2.Host(), Method: "PATCH", Route: "/api/v2/tokens/{id}", TokenID: idV2}
+		attempt := call
+		attempt.Level, attempt.Msg, attempt.Outcome, attempt.Attempt = "WARN", "tokenpatch: attempt failed", "unknown", 1
+		attempt.Status, attempt.Code, attempt.Message = 503, "service_unavailable", `unexpected response (text/plain; charset=utf-8): "[redacted]"`
+		second, third, wait := attempt, call, call
+		second.Attempt = 2
+		third.Msg, third.Outcome, third.Attempt, third.Status = "tokenpatch: attempt succeeded", "applied", 3, 200
+		wait.Msg, wait.Reason = "tokenpatch: wait", "backoff"
 		assert.Equal(t, []line{attempt, wait, second, wait, third}, lines)
 		assert.NotContains(t, logged.String(), tokenpatchtest.AccessToken)
 	})
@@ -691,4 +693,390 @@ func TestSilentWithoutLogger(t *testing.T) {
 	written, err := io.ReadAll(read)
 	require.NoError(t, err)
 	assert.Empty(t, string(written))
+}
+
+// Whatever a response points to, nothing is sent there.
+func TestRedirectsAreNotFollowed(t *testing.T) {
+	var elsewhere, requests atomic.Int64
+	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { elsewhere.Add(1) }))
+	defer target.Close()
+	host := strings.TrimPrefix(target.URL, "http://")
+	for _, location := range []string{target.URL + "/x", "//" + host, "HTTP://user:5ecret@" + host + "/?5ecret"} {
+		for _, status := range []int{300, 301, 302, 303, 304, 305, 307, 308, 399} {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				requests.Add(1)
+				w.Header().Set("Location", location)
+				w.Header().Set("Refresh", "0; url="+target.URL)
+				w.Header().Set("Alt-Svc", `h2="`+host+`"`)
+				w.WriteHeader(status)
+			}))
+			client := newClientAt(t, server.URL, &http.Transport{}, 3)
+			for _, a := range apis {
+				requests.Store(0)
+				err := a.Call(t.Context(), client)
+				assert.Contains(t, err.Error(), "redirect to "+host+", not followed", "%d to %s", status, location)
+				assertHolds(t, err, "5ecret", false)
+				assertOutcome(t, outcomeOfRedirect(status), err)
+				assert.Equal(t, int64(1), requests.Load())
+			}
+			client.CloseIdleConnections()
+			server.Close()
+		}
+	}
+	assert.Zero(t, elsewhere.Load())
+}
+
+// The client's own transport offers TLS 1.2 and newer, and speaks no older one.
+func TestTLSIsNewEnough(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS10, tls.VersionTLS11, tls.VersionTLS12, tls.VersionTLS13} {
+		t.Run(tls.VersionName(version), func(t *testing.T) {
+			var requests atomic.Int64
+			var offered []uint16
+			server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				requests.Add(1)
+				w.WriteHeader(http.StatusForbidden)
+			}))
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.TLS = &tls.Config{
+				MinVersion: tls.VersionTLS10, MaxVersion: version,
+				GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+					offered = append(offered, hello.SupportedVersions...)
+					return nil, nil
+				},
+			}
+			server.StartTLS()
+			defer server.Close()
+			own, err := tokenpatch.NewClient(tokenpatch.Config{
+				V2:    tokenpatch.V2Config{BaseURL: server.URL, AccessToken: "x"},
+				Retry: tokenpatch.RetryPolicy{MaxAttempts: 1},
+			})
+			require.NoError(t, err)
+			assertAs[*tokenpatch.NotSentError](t, patchName(t.Context(), own)) // it trusts no test's certificate
+			require.NotEmpty(t, offered)
+			for _, v := range offered {
+				assert.GreaterOrEqual(t, v, uint16(tls.VersionTLS12))
+			}
+
+			trusting := newClientAt(t, server.URL, server.Client().Transport, 1)
+			err = patchName(t.Context(), trusting)
+			if version >= tls.VersionTLS12 {
+				assertAs[*tokenpatch.ForbiddenError](t, err)
+			} else {
+				assertAs[*tokenpatch.NotSentError](t, err)
+				assert.Zero(t, requests.Load())
+			}
+		})
+	}
+}
+
+// A transport that was told to speak an older TLS is refused.
+func TestTransportWithOldTLSIsRefused(t *testing.T) {
+	for version, allowed := range map[uint16]bool{
+		0: true, tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true,
+	} {
+		_, err := tokenpatch.NewClient(tokenpatch.Config{
+			V1:         tokenpatch.V1Config{APIKey: "x"},
+			HTTPClient: &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{MinVersion: version}}},
+		})
+		if allowed {
+			require.NoError(t, err)
+			continue
+		}
+		require.EqualError(t, err, "tokenpatch: Config.HTTPClient: a transport that allows TLS 1.1: want TLS 1.2 or newer")
+		assertAs[*tokenpatch.InputError](t, err)
+	}
+}
+
+// A proxy of https sees the host, and nothing else.
+func TestProxySeesNoCredential(t *testing.T) {
+	var seen []string
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, fmt.Sprint(r.Method, " ", r.Host, " ", r.Header["Authorization"]))
+		w.WriteHeader(http.StatusBadGateway)
+	}))
+	defer proxy.Close()
+	via, err := url.Parse(proxy.URL)
+	require.NoError(t, err)
+	client := newClientAt(t, "https://service.invalid", &http.Transport{Proxy: http.ProxyURL(via)}, 1)
+	for _, a := range apis {
+		assertAs[*tokenpatch.NotSentError](t, a.Call(t.Context(), client))
+	}
+	assert.Equal(t, []string{"CONNECT service.invalid:443 []", "CONNECT service.invalid:443 []"}, seen)
+}
+
+// Hosts that look like this machine and need not be it.
+func TestInsecureHTTPIsRefused(t *testing.T) {
+	for _, host := range []string{
+		"host.example", "10.0.0.1", "localhost.example", "127.0.0.1.example", "localhost.", "127.1", "2130706433", "0x7f000001", "0177.0.0.1",
+		"0.0.0.0", "[::]", "[::ffff:10.0.0.1]", "[fe80::1]", "[::1%25lo]", "loopback", "xn--lcalhost-1bd", "app.launchdarkly.com", "128.0.0.1",
+	} {
+		base := "http://" + host + ":8080/x"
+		for field, config := range map[string]tokenpatch.Config{
+			"Config.V1.BaseURL": {V1: tokenpatch.V1Config{BaseURL: base}},
+			"Config.V2.BaseURL": {V2: tokenpatch.V2Config{BaseURL: base}},
+		} {
+			_, err := tokenpatch.NewClient(config)
+			require.Error(t, err, base)
+			assert.Equal(t, field, assertAs[*tokenpatch.InputError](t, err).Field)
+			assert.Contains(t, err.Error(), "AllowInsecureHTTP")
+			config.AllowInsecureHTTP, config.V1.APIKey = true, "x"
+			_, err = tokenpatch.NewClient(config)
+			require.NoError(t, err, base)
+		}
+	}
+	for _, host := range []string{"localhost", "127.0.0.1", "127.255.255.254", "[::1]", "[::ffff:127.0.0.1]"} {
+		_, err := tokenpatch.NewClient(tokenpatch.Config{V1: tokenpatch.V1Config{BaseURL: "http://" + host, APIKey: "x"}, V2: tokenpatch.V2Config{BaseURL: "http://" + host + ":1"}})
+		require.NoError(t, err, host)
+	}
+}
+
+// Base URLs that try to be something else: each is refused, or means what it
+// says, in the request line that a server reads.
+func TestBaseURLsKeepTheirHost(t *testing.T) {
+	for _, test := range []struct{ after, line string }{ // behind http://127.0.0.1:port
+		{"", ""},
+		{"/", ""},
+		{"//", ""},
+		{"/a//b", "/a//b"},
+		{"//evil.example", "//evil.example"},
+		{"/a b", "/a%20b"},
+		{"/\u00e9", "/%C3%A9"},
+		{"/a;b=c", "/a;b=c"},
+		{"/%2f", "/%2f"},
+		{"/%252e%252e", "/%252e%252e"},
+		{`/\..\x`, "/%5C..%5Cx"},
+		{"/..;/x", "/..;/x"},
+		{"/...", "/..."},
+		{"/%00", "/%00"},
+		{"/%0d%0aX:%20y", "/%0d%0aX:%20y"},
+		{"/" + strings.Repeat("x", 8<<10), "/" + strings.Repeat("x", 8<<10)},
+		{"/..", "refused"},
+		{"/.", "refused"},
+		{"/a/../b", "refused"},
+		{"/%2e%2e", "refused"},
+		{"/%2E./b", "refused"},
+		{"/..%2fb", "refused"},
+		{"/a%2f..", "refused"},
+		{"?x", "refused"},
+		{"#x", "refused"},
+		{"/\r\nX: y", "refused"},
+		{"/\x00", "refused"},
+		{"/\x7f", "refused"},
+		{"/%", "refused"},
+		{"@evil.example", "refused"},
+		{`\@evil.example`, "refused"},
+		{"%2f@evil.example", "refused"},
+		{".evil.example", "refused"}, // a port that is none
+	} {
+		t.Run(fmt.Sprintf("%.40q", test.after), func(t *testing.T) {
+			var lines []string
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				lines = append(lines, r.RequestURI)
+				w.WriteHeader(http.StatusForbidden)
+			}))
+			defer server.Close()
+			base := server.URL + test.after
+			config := tokenpatch.Config{
+				V1:                tokenpatch.V1Config{BaseURL: base, APIKey: "x"},
+				V2:                tokenpatch.V2Config{BaseURL: base, AccessToken: "x"},
+				AllowInsecureHTTP: true,
+			}
+			client, err := tokenpatch.NewClient(config)
+			if test.line == "refused" {
+				assertAs[*tokenpatch.InputError](t, err)
+				assert.NotEmpty(t, assertAs[*tokenpatch.InputError](t, err).Want)
+				return
+			}
+			require.NoError(t, err)
+			for _, a := range apis {
+				assertAs[*tokenpatch.ForbiddenError](t, a.Call(t.Context(), client))
+			}
+			client.CloseIdleConnections()
+			assert.Equal(t, []string{test.line + pathV1, test.line + pathV2}, lines)
+		})
+	}
+}
+
+// An id is refused, or is one segment of the path, which decodes to itself. It
+// changes nothing else of the request.
+func FuzzID(f *testing.F) {
+	for _, id := range []string{"..", "a/../b", "%2e%2e", "?q#f", "\\", "a\r\nb", "@evil.example", "\u2028", "\xff", strings.Repeat("/", 256)} {
+		f.Add(id, "/gateway")
+		f.Add(id, "/a%2Fb")
+	}
+	f.Fuzz(func(t *testing.T, id, path string) {
+		var sent *http.Request
+		config := tokenpatch.Config{V2: tokenpatch.V2Config{BaseURL: "https://host.example" + path, AccessToken: "x"}}
+		through(func(r *http.Request) (*http.Response, error) { sent = r; return respond(403, "", ""), nil })(&config)
+		client, err := tokenpatch.NewClient(config)
+		if err != nil || !strings.HasPrefix(path, "/") {
+			return
+		}
+		_, err = client.V2.PatchToken(t.Context(), id, tokenpatch.NewPatch().SetName("x"))
+		if sent == nil {
+			require.Equal(t, "id", assertAs[*tokenpatch.InputError](t, err).Field)
+			return
+		}
+		require.True(t, utf8.ValidString(id))
+		require.Equal(t, "https", sent.URL.Scheme)
+		require.Equal(t, "host.example", sent.URL.Host)
+		require.Equal(t, "host.example", sent.Host)
+		line := sent.URL.RequestURI()
+		last := line[strings.LastIndexByte(line, '/')+1:]
+		require.NotContains(t, last, "?")
+		decoded, err := url.PathUnescape(last)
+		require.NoError(t, err)
+		require.Equal(t, id, decoded)
+		require.True(t, strings.HasSuffix(strings.TrimSuffix(line, last), "/api/v2/tokens/"), line)
+		parsed, err := url.ParseRequestURI(line)
+		require.NoError(t, err)
+		require.Empty(t, parsed.RawQuery)
+		require.Equal(t, sent.URL.Path, parsed.Path)
+	})
+}
+
+// A base URL may end in the path of its own API, which is how some programs write it. Any other such path is refused: something
+// of it would be there twice.
+func TestBaseURLWithThePathOfTheAPI(t *testing.T) {
+	for _, a := range apis {
+		own := "/api/" + strings.ToLower(a.Name)
+		for _, end := range []string{own, own + "/", "/gateway" + own} {
+			t.Run(a.Name+end, func(t *testing.T) {
+				var sent string
+				_, client := newPair(t, func(c *tokenpatch.Config) {
+					base := "https://host.example" + end
+					if a.Name == "V1" {
+						c.V1.BaseURL = base
+					} else {
+						c.V2.BaseURL = base
+					}
+				}, through(func(r *http.Request) (*http.Response, error) { sent = r.URL.String(); return respond(400, "", ""), nil }))
+				_ = a.Call(t.Context(), client)
+				assert.Equal(t, "https://host.example"+strings.TrimSuffix(strings.TrimSuffix(end, "/"), own)+a.Path, sent)
+			})
+		}
+	}
+	for _, end := range []string{"/api", "/api/", "/gateway/api", "/api/v1", "/api/v3"} {
+		_, err := tokenpatch.NewClient(tokenpatch.Config{V2: tokenpatch.V2Config{BaseURL: "https://host.example" + end, AccessToken: "x"}})
+		require.ErrorContains(t, err, "want the path in front of /api/v2, or none", end)
+	}
+	t.Setenv("LAUNCHDARKLY_API_HOST", "https:/app.launchdarkly.com")
+	t.Setenv("LAUNCHDARKLY_ACCESS_TOKEN", "x")
+	_, err := tokenpatch.NewClient(tokenpatch.ConfigFromEnv())
+	require.ErrorContains(t, err, "Config.V2.BaseURL: a URL without a scheme or a host")
+}
+
+// An OAuth access token goes with the scheme word that V2 has for it.
+func TestOAuth(t *testing.T) {
+	service, client := newPair(t, func(c *tokenpatch.Config) { c.V2 = tokenpatch.V2Config{AccessToken: "of-oauth", OAuth: true} })
+	service.AddCredential(tokenpatchtest.Credential{AccessToken: "of-oauth", OAuth: true})
+	require.NoError(t, patchName(t.Context(), client))
+	assert.Equal(t, "Bearer of-oauth", service.Requests()[0].Header.Get("Authorization"))
+}
+
+// What both services know is shown by neither.
+func TestCredentialsOfOneServiceAreKnownToTheOther(t *testing.T) {
+	_, client := newPair(t, func(c *tokenpatch.Config) {
+		c.V1 = tokenpatch.V1Config{APIKeyFunc: func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker + "-v1", nil }}
+	}, through(func(r *http.Request) (*http.Response, error) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		return respond(400, "text/plain", "the other is "+marker+"-v1"), nil
+	}))
+	_ = updateName(t.Context(), client)
+	assertHolds(t, patchName(t.Context(), client), marker, false)
+	_, err := client.V2.GetToken(t.Context(), marker+"-v1")
+	require.EqualError(t, err, "tokenpatch: id: a credential: want the id of an access token, not its value")
+}
+
+// Ten thousand calls with a function that keeps what it has read read the vault as often as the service refuses a credential.
+func TestCredentialFuncThatKeepsWhatItHasRead(t *testing.T) {
+	reads := 0
+	var kept tokenpatch.Secret
+	service, client := newPair(t, func(c *tokenpatch.Config) {
+		c.V2 = tokenpatch.V2Config{AccessTokenFunc: func(_ context.Context, refused tokenpatch.Secret) (tokenpatch.Secret, error) {
+			if kept == "" || kept == refused {
+				reads++
+				kept = tokenpatch.Secret(fmt.Sprint("token-number-", reads))
+			}
+			return kept, nil
+		}}
+	})
+	for n := range 10_000 {
+		if n%2500 == 0 { // it rotates
+			service.SetCredentials(tokenpatchtest.APIKey, fmt.Sprint("token-number-", 1+n/2500))
+		}
+		_, err := client.V2.GetToken(t.Context(), idV2)
+		require.NoError(t, err)
+	}
+	assert.Equal(t, 4, reads)
+}
+
+// dying is a connection of a server that lets nothing through once it has died.
+type dying struct {
+	net.Conn
+	dead atomic.Bool
+}
+
+func (d *dying) Read(p []byte) (int, error) {
+	for {
+		n, err := d.Conn.Read(p)
+		if err != nil || !d.dead.Load() {
+			return n, err
+		}
+	}
+}
+
+func (d *dying) Write(p []byte) (int, error) {
+	if d.dead.Load() {
+		return len(p), nil
+	}
+	return d.Conn.Write(p)
+}
+
+// conns is a listener for connections that come from a channel.
+type conns chan net.Conn
+
+func (c conns) Accept() (net.Conn, error) {
+	conn, ok := <-c
+	if !ok {
+		return nil, net.ErrClosed
+	}
+	return conn, nil
+}
+func (conns) Close() error   { return nil }
+func (conns) Addr() net.Addr { return &net.TCPAddr{} }
+
+// A connection of HTTP/2 that died silently is given up after the ping timeout: the next attempt uses a new one.
+func TestHTTP2ConnectionThatDiesSilently(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, _ := newPair(t)
+		var opened []*dying
+		accept := make(conns, 10)
+		transport := tokenpatch.NewTransport()
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetUnencryptedHTTP2(true)
+		transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			client, server := net.Pipe()
+			opened = append(opened, &dying{Conn: server})
+			accept <- opened[len(opened)-1]
+			return client, nil
+		}
+		server := &http.Server{Handler: service, Protocols: transport.Protocols}
+		go func() { _ = server.Serve(accept) }()
+		client := newClientAt(t, "http://localhost", transport, 4)
+		require.NoError(t, patchName(t.Context(), client))
+
+		opened[0].dead.Store(true)
+		began := time.Now()
+		require.NoError(t, patchName(t.Context(), client))
+		assert.Len(t, opened, 2)
+		assert.LessOrEqual(t, time.Since(began), 20*time.Second)
+
+		transport.CloseIdleConnections()
+		close(accept)
+		for _, conn := range opened {
+			_ = conn.Close()
+		}
+		_ = server.Close()
+	})
 }

@@ -2,7 +2,10 @@ package tokenpatch
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
@@ -10,33 +13,59 @@ import (
 
 // Diff returns the smallest patch that turns the settings of before into those of
 // after. The settings are the name, the description, the role, the custom roles,
-// the inline role and the default API version. Other differences are passed over:
-// the server alone writes the rest.
+// the inline role, the default API version, and the members of [Token.Extra] whose
+// names do not begin with an underscore. Other differences are ignored: only the
+// server writes the rest.
 //
-// Each setting that differs takes one operation on the whole of it: an add where
-// before has none, a remove where after has none, else a replace. Absent and null
-// differ. Custom roles are a set: neither order nor repetition counts. The
-// statements of an inline role are a list.
+// Each setting that differs takes one operation on the whole of it: an add if
+// before has none, a remove if after has none, else a replace. Absent and null
+// differ, except for the role, the custom roles and the inline role: for them
+// absent, null and an empty list are the same. Custom roles are a set: neither
+// order nor repetition counts. The statements of an inline role are a list. Texts
+// are compared as they are sent.
 //
 // Without a difference the patch is empty: its Len is 0, and sending it is an
 // error. A statement of after that breaks the rules of [Statement] is a mistake,
 // which [Patch.Err] returns.
 func Diff(before, after Token) *Patch {
 	p := NewPatch()
-	diffField(p, PathName, before.Name, after.Name, equal, appendText)
-	diffField(p, PathDescription, before.Description, after.Description, equal, appendText)
-	diffField(p, PathRole, before.Role, after.Role, equal, appendText)
-	diffField(p, PathCustomRoleIDs, before.CustomRoleIDs, after.CustomRoleIDs, sameSet, appendStrings)
-	diffField(p, PathInlineRole, before.InlineRole, after.InlineRole, sameStatements, appendStatements)
-	diffField(p, PathDefaultAPIVersion, before.DefaultAPIVersion, after.DefaultAPIVersion, equal, appendInt)
+	diffField(p, PathName, before.Name, after.Name, sameField(sameText), textCodec)
+	diffField(p, PathDescription, before.Description, after.Description, sameField(sameText), textCodec)
+	diffField(p, PathRole, before.Role, after.Role, sameRole, roleCodec)
+	diffField(p, PathCustomRoleIDs, before.CustomRoleIDs, after.CustomRoleIDs, sameRoleIDs, textsCodec)
+	diffField(p, PathInlineRole, before.InlineRole, after.InlineRole, sameStatements, statementsCodec)
+	diffField(p, PathDefaultAPIVersion, before.DefaultAPIVersion, after.DefaultAPIVersion, sameField(equal[int]), versionCodec)
+	diffExtra(p, before.Extra, after.Extra)
 	return p
 }
 
+// diffExtra is diffField for the members that have no field.
+func diffExtra(p *Patch, before, after Extra) {
+	for name := range before.All() {
+		if _, stays := after.Get(name); !stays && !isServers(name) {
+			p.Remove(NewPointer(name))
+		}
+	}
+	for name, value := range after.All() {
+		was, had := before.Get(name)
+		switch path := NewPointer(name); {
+		case isServers(name), had && jsonpatch.Equal(was, value):
+		case had:
+			p.Replace(path, value)
+		default:
+			p.Add(path, value)
+		}
+	}
+}
+
+// isServers reports whether a member that has no field is the server's alone.
+func isServers(name string) bool { return checkEditable(jsonpatch.Pointer(NewPointer(name))) != nil }
+
 // diffField adds to p the operation that makes before after, unless same.
-func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(T, T) bool, appendTo func([]byte, T) []byte) {
+func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(a, b Field[T]) bool, codec rawjson.Codec[T]) {
 	op := jsonpatch.OpReplace
 	switch {
-	case sameField(before, after, same):
+	case same(before, after):
 		return
 	case after.IsZero():
 		p.Remove(path)
@@ -46,82 +75,141 @@ func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(
 	}
 	var value any // null
 	if after.IsSet() {
-		value = json.RawMessage(appendTo(nil, after.value))
+		value = json.RawMessage(codec.Append(nil, &after.value))
 	}
 	p.withValue(op, path, value)
 }
 
-func sameField[T any](a, b Field[T], same func(T, T) bool) bool {
-	return a.state == b.state && same(a.value, b.value)
+func sameField[T any](same func(a, b T) bool) func(a, b Field[T]) bool {
+	return func(a, b Field[T]) bool { return a.state == b.state && same(a.value, b.value) }
 }
 
 func equal[T comparable](a, b T) bool { return a == b }
 
-func sameSet(a, b []string) bool {
-	return (a == nil) == (b == nil) && (slices.Equal(a, b) || slices.Equal(asSet(a), asSet(b)))
+// sameText compares what would be sent: text that is not UTF-8 is mended.
+func sameText(a, b string) bool {
+	return a == b || jsonpatch.Equal(textCodec.Append(nil, &a), textCodec.Append(nil, &b))
+}
+
+// The three members of access are the same if they give the same access.
+
+func sameRole(a, b Field[Role]) bool { return sameText(string(a.Or("")), string(b.Or(""))) }
+
+func sameRoleIDs(a, b Field[[]string]) bool {
+	return slices.Equal(asSet(a.Or(nil)), asSet(b.Or(nil)))
 }
 
 func asSet(ids []string) []string { return slices.Compact(slices.Sorted(slices.Values(ids))) }
 
-func sameStatements(a, b []Statement) bool {
-	return (a == nil) == (b == nil) && slices.EqualFunc(a, b, sameStatement)
+func sameStatements(a, b Field[[]Statement]) bool {
+	return slices.EqualFunc(a.Or(nil), b.Or(nil), sameStatement)
 }
 
 // sameStatement compares what would be sent.
 func sameStatement(a, b Statement) bool {
-	if a.Extra.received != nil || b.Extra.received != nil {
-		return jsonpatch.Equal(appendStatement(nil, a), appendStatement(nil, b))
-	}
-	return a.Effect == b.Effect &&
-		sameList(a.Resources, b.Resources) && sameList(a.NotResources, b.NotResources) &&
-		sameList(a.Actions, b.Actions) && sameList(a.NotActions, b.NotActions)
+	return jsonpatch.Equal(statementCodec.Append(nil, &a), statementCodec.Append(nil, &b))
 }
 
-// sameList tells a nil list, which is absent, from an empty one.
-func sameList(a, b []string) bool { return (a == nil) == (b == nil) && slices.Equal(a, b) }
+// sameMembers reports whether two tokens are the same in some members, as [Diff]
+// compares access, and in others as RFC 6902 section 4.6 compares values.
+func sameMembers(members []Pointer, a, b Token) bool {
+	return !slices.ContainsFunc(members, func(path Pointer) bool {
+		switch path {
+		case PathRole:
+			return !sameRole(a.Role, b.Role)
+		case PathCustomRoleIDs:
+			return !sameRoleIDs(a.CustomRoleIDs, b.CustomRoleIDs)
+		case PathInlineRole:
+			return !sameStatements(a.InlineRole, b.InlineRole)
+		default:
+			return !a.has(b, []Pointer{path})
+		}
+	})
+}
 
-// Guard returns a patch that does what p does, but only if each member of the token
-// that p reads or writes still is as in before: it begins with a test operation for
-// each of them. Otherwise it fails, and overwrites nothing that somebody else has
-// written.
+// has reports whether a token has the members as before has them, as the test
+// operation of RFC 6902 section 4.6 compares; what before lacks it must lack.
+func (t Token) has(before Token, members []Pointer) bool {
+	is, was := t.membersAt(members), before.membersAt(members)
+	return !slices.ContainsFunc(members, func(path Pointer) bool {
+		a, b := is[path], was[path]
+		return (a == nil) != (b == nil) || a != nil && !jsonpatch.Equal(a, b)
+	})
+}
+
+// Guard returns a patch that does what p does, but fails if the token is no longer
+// as in before. It begins with a test operation for each member of the token that p
+// reads or writes, so it overwrites nothing that another writer has written.
 //
-//	patch, unguarded := tokenpatch.Diff(before, after).Guard(before)
+//	patch := tokenpatch.Diff(before, after).Guard(before)
 //
-// unguarded are the members for which there is no test, because before does not
-// have them: RFC 6902 cannot test that a member is absent, except by testing all that
-// it would be in, and the token as a whole changes by itself. If somebody else adds
-// such a member in between, the patch does not notice, and a copy of the request
-// that arrives late may overwrite it. unguarded is nil where all are guarded. It has
-// the empty Pointer where p reads or writes the whole token.
+// JSON Patch has no test for absence. If before lacks one of the members, the patch
+// tests /lastModified as well, which the service raises with each write: then it
+// fails after any other change of the token. So does a patch that writes the role,
+// the custom roles or the inline role, because a policy that another writer adds
+// beside them changes what the token may do. If before has no lastModified either,
+// the patch has a mistake, and [Patch.Err] names it.
 //
-// A guard compares values: it does not notice one that was changed and put back
-// in between.
-//
-// Members are tested as a whole, so that everything inside them is guarded, and
-// that something is absent there as well. An array in another order is another
-// value, also that of the custom roles.
+// A test compares the entire member, so it also notices nested values that were
+// added or removed, and another order of a list. A guard without /lastModified does
+// not notice a value that was changed and put back in between.
 //
 // p is not changed. The guard of an empty patch is empty, that of a patch with a
 // mistake has the same mistake, and that of nil is nil.
-func (p *Patch) Guard(before Token) (guarded *Patch, unguarded []Pointer) {
+func (p *Patch) Guard(before Token) *Patch {
 	if p.Err() != nil {
-		return p.Clone(), nil
+		return p.Clone()
 	}
-	guarded = NewPatch().ready()
+	guarded := NewPatch().ready()
 	if p.content != nil {
 		guarded.content.comment = p.content.comment
 	}
 	touched := p.touched()
 	values := before.membersAt(touched)
+	versioned := p.writesAccess()
 	for _, path := range touched {
 		if value := values[path]; value != nil {
 			guarded.Test(path, value)
 		} else {
-			unguarded = append(unguarded, path)
+			versioned = true
 		}
 	}
+	switch {
+	case versioned && before.LastModified == 0:
+		return guarded.fail(jsonpatch.OpTest, pathLastModified, errors.New("the token has no lastModified that could guard the patch"))
+	case versioned && values[pathLastModified] == nil:
+		guarded.Test(pathLastModified, before.LastModified)
+	}
 	guarded.content.operations = append(guarded.content.operations, p.operations()...)
-	return guarded, unguarded
+	return guarded
+}
+
+// WithoutLastModified returns a patch that does what p does, without its tests of
+// /lastModified. It is for a service that cannot test that member: it refuses the
+// patch although the token is as in before. What [Patch.Guard] covers by that test
+// is then unguarded.
+func (p *Patch) WithoutLastModified() *Patch {
+	q := p.Clone()
+	if q.Len() > 0 {
+		q.content.operations = slices.DeleteFunc(slices.Clone(p.operations()), func(op jsonpatch.Operation) bool {
+			return op.Op == jsonpatch.OpTest && Pointer(op.Path) == pathLastModified
+		})
+	}
+	return q
+}
+
+const pathLastModified Pointer = "/lastModified"
+
+// writesAccess reports whether p writes one of the three members that decide
+// together what a token may do.
+func (p *Patch) writesAccess() bool {
+	isAccess := func(path jsonpatch.Pointer) bool {
+		member, _ := memberOf(path)
+		return member == PathRole || member == PathCustomRoleIDs || member == PathInlineRole
+	}
+	return slices.ContainsFunc(p.operations(), func(op jsonpatch.Operation) bool {
+		return op.Op != jsonpatch.OpTest && isAccess(op.Path) || op.Op == jsonpatch.OpMove && isAccess(op.From)
+	})
 }
 
 // touched returns the members of a token that p reads or writes, or something
@@ -158,4 +246,64 @@ func (t Token) membersAt(paths []Pointer) map[Pointer]json.RawMessage {
 		}
 	}
 	return values
+}
+
+// Apply returns what the patch makes of t, or an error and the zero Token: it is
+// applied as a whole or not at all. It follows RFC 6902 to the letter, which is
+// stricter than V2: replacing a member that t does not have is an error here. t is
+// not changed, and a change to what is returned is not seen in t.
+//
+// What is patched is the JSON of t, and the result is decoded from that: a required
+// property that the patch removes is zero.
+//
+// The error is a [*PatchError]: the patch's own mistake ([Patch.Err]), the first
+// operation that cannot be applied, or, without an operation, that the result is
+// not a Token any more. An empty patch returns a copy of t.
+func (p *Patch) Apply(t Token) (Token, error) {
+	if err := p.Err(); err != nil {
+		return Token{}, err
+	}
+	document, err := p.apply(t.encode())
+	if err != nil {
+		return Token{}, err
+	}
+	after, err := tokenCodec.Decode(document)
+	if err != nil {
+		return Token{}, wholePatchError(fmt.Errorf("the result is not a Token: %w", err))
+	}
+	return *after, nil
+}
+
+// ApplyJSON returns what the patch makes of any JSON document, or an error and nil:
+// it is applied as a whole or not at all. It follows RFC 6902 to the letter.
+// document is not changed. What the patch does not reach stays as it was written:
+// space, order, every digit.
+//
+// The document must be UTF-8. A member whose name its object has twice cannot be
+// reached, RFC 6901 section 4. Copy operations may add 64 MiB in all.
+//
+// The error is a [*PatchError]: an operation that RFC 6902 refuses, or the first
+// that cannot be applied. Operations that V2 allows on no [Token] are allowed on a
+// document.
+func (p *Patch) ApplyJSON(document []byte) ([]byte, error) {
+	if err := p.documentErr(); err != nil {
+		return nil, err
+	}
+	value, err := rawjson.Check(document)
+	switch {
+	case err != nil:
+		return nil, wholePatchError(fmt.Errorf("the document: %w", err))
+	case !utf8.Valid(value):
+		return nil, wholePatchError(fmt.Errorf("the document: %w", errNotUTF8))
+	}
+	return p.apply(value)
+}
+
+// apply applies p to a valid document.
+func (p *Patch) apply(document json.RawMessage) ([]byte, error) {
+	result, done, err := jsonpatch.Apply(document, p.operations())
+	if err != nil {
+		return nil, operationError(done, p.operations()[done], err)
+	}
+	return result, nil
 }

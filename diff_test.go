@@ -3,9 +3,12 @@ package tokenpatch_test
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/big"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -27,12 +30,12 @@ func TestDiff(t *testing.T) {
 
 		{"absent to set", `{}`, `{"name":"a"}`, `[{"op":"add","path":"/name","value":"a"}]`},
 		{"absent to null", `{}`, `{"name":null}`, `[{"op":"add","path":"/name","value":null}]`},
-		{"absent to empty", `{}`, `{"customRoleIds":[]}`, `[{"op":"add","path":"/customRoleIds","value":[]}]`},
+		{"no access in other words", `{"customRoleIds":[],"inlineRole":null,"role":null}`, `{"customRoleIds":null,"role":""}`, ``},
+		{"no access any more", `{"customRoleIds":["a"],"inlineRole":[{"effect":"allow"}],"role":"reader"}`, `{"inlineRole":null}`, `[{"op":"remove","path":"/role"},{"op":"remove","path":"/customRoleIds"},{"op":"replace","path":"/inlineRole","value":null}]`},
 		{"set to absent", `{"name":"a"}`, `{}`, `[{"op":"remove","path":"/name"}]`},
 		{"null to absent", `{"name":null}`, `{}`, `[{"op":"remove","path":"/name"}]`},
 		{"set to null", `{"name":""}`, `{"name":null}`, `[{"op":"replace","path":"/name","value":null}]`},
 		{"null to set", `{"defaultApiVersion":null}`, `{"defaultApiVersion":1}`, `[{"op":"replace","path":"/defaultApiVersion","value":1}]`},
-		{"null to empty", `{"inlineRole":null}`, `{"inlineRole":[]}`, `[{"op":"replace","path":"/inlineRole","value":[]}]`},
 
 		{"roles in another order", `{"customRoleIds":["a","b","c"]}`, `{"customRoleIds":["c","a","b"]}`, ``},
 		{"roles repeated", `{"customRoleIds":["a","b","a"]}`, `{"customRoleIds":["b","b","a"]}`, ``},
@@ -57,17 +60,21 @@ func TestDiff(t *testing.T) {
 		},
 
 		{
+			"members without a field", `{"x":1,"y":[1],"z":null}`, `{"w":{"a/b":1},"y":[1.0],"z":2,"a/b":""}`,
+			`[{"op":"remove","path":"/x"},{"op":"add","path":"/w","value":{"a/b":1}},{"op":"replace","path":"/z","value":2},{"op":"add","path":"/a~1b","value":""}]`,
+		},
+		{
 			"what is the server's",
-			`{"_id":"a","ownerId":"a","memberId":"a","_member":{"_id":"a"},"creationDate":1,"lastModified":1,"token":"a","serviceToken":true,"_links":{"a":{}},"lastUsed":1,"x":1}`,
-			`{"_id":"b","ownerId":"b","memberId":"b","_member":{"_id":"b"},"creationDate":2,"lastModified":2,"token":"b","serviceToken":false,"_links":{"b":{}},"x":2}`,
+			`{"_id":"a","ownerId":"a","memberId":"a","_member":{"_id":"a"},"creationDate":1,"lastModified":1,"token":"a","serviceToken":true,"_links":{"a":{}},"lastUsed":1,"_x":1}`,
+			`{"_id":"b","ownerId":"b","memberId":"b","_member":{"_id":"b"},"creationDate":2,"lastModified":2,"token":"b","serviceToken":false,"_links":{"b":{}},"_x":2}`,
 			``,
 		},
 		{
 			"everything",
 			`{"name":"a","role":"reader","customRoleIds":["a"],"defaultApiVersion":null}`,
-			`{"name":"b","description":"d","customRoleIds":null,"inlineRole":[],"defaultApiVersion":20240415}`,
+			`{"name":"b","description":"d","customRoleIds":null,"inlineRole":[{"effect":"deny"}],"defaultApiVersion":20240415}`,
 			`[{"op":"replace","path":"/name","value":"b"},{"op":"add","path":"/description","value":"d"},{"op":"remove","path":"/role"},` +
-				`{"op":"replace","path":"/customRoleIds","value":null},{"op":"add","path":"/inlineRole","value":[]},{"op":"replace","path":"/defaultApiVersion","value":20240415}]`,
+				`{"op":"replace","path":"/customRoleIds","value":null},{"op":"add","path":"/inlineRole","value":[{"effect":"deny"}]},{"op":"replace","path":"/defaultApiVersion","value":20240415}]`,
 		},
 	}
 	for _, tt := range tests {
@@ -122,15 +129,34 @@ func requireDiff(t *testing.T, before, after tokenpatch.Token) {
 	require.Equal(t, got, again)
 }
 
-var settings = []string{"name", "description", "role", "customRoleIds", "inlineRole", "defaultApiVersion"}
+// isSetting reports whether clients write a member: all but the server's own.
+func isSetting(name string) bool {
+	servers := []string{"ownerId", "memberId", "creationDate", "lastModified", "token", "serviceToken", "lastUsed"}
+	return !strings.HasPrefix(name, "_") && !slices.Contains(servers, name)
+}
 
-// requireSameSettings compares by JSON: custom roles as a set, numbers by value.
+// requireSameSettings compares by JSON: custom roles as a set, numbers by value,
+// and access without regard to how its absence is written.
 func requireSameSettings(t *testing.T, want, got tokenpatch.Token) {
 	t.Helper()
 	wantSettings, gotSettings := members(t, want), members(t, got)
-	for _, name := range settings {
-		require.Equal(t, byValue(wantSettings[name]), byValue(gotSettings[name]), name)
+	for _, name := range slices.Concat(slices.Collect(maps.Keys(wantSettings)), slices.Collect(maps.Keys(gotSettings))) {
+		if !isSetting(name) {
+			continue
+		}
+		wanted, is := byValue(wantSettings[name]), byValue(gotSettings[name])
+		if name == "role" || name == "customRoleIds" || name == "inlineRole" {
+			wanted, is = orNothing(wanted), orNothing(is)
+		}
+		require.Equal(t, wanted, is, name)
 	}
+}
+
+func orNothing(v any) any {
+	if v == "" || fmt.Sprint(v) == "[]" {
+		return nil
+	}
+	return v
 }
 
 // byValue writes numbers, which must not be large, in one form.
@@ -166,9 +192,7 @@ func members(t *testing.T, token tokenpatch.Token) map[string]any {
 func withoutSettings(t *testing.T, token tokenpatch.Token) []byte {
 	t.Helper()
 	all := members(t, token)
-	for _, name := range settings {
-		delete(all, name)
-	}
+	maps.DeleteFunc(all, func(name string, _ any) bool { return isSetting(name) })
 	data, err := json.Marshal(all)
 	require.NoError(t, err)
 	return data
@@ -180,6 +204,25 @@ func TestDiffOfABadStatement(t *testing.T) {
 	require.ErrorContains(t, patch.Err(), `operation 0: add "/inlineRole": statement 1: effect`)
 }
 
+// Text that is not UTF-8 is mended when it is sent: it is no difference once it was.
+func TestDiffComparesTextAsSent(t *testing.T) {
+	before := tokenpatch.Token{Name: tokenpatch.Set("a\ufffd")}
+	after := before
+	after.Name = tokenpatch.Set("a\xff")
+	assert.Zero(t, tokenpatch.Diff(before, after).Len())
+	after.Name = tokenpatch.Set("b\xff")
+	assert.Equal(t, 1, tokenpatch.Diff(before, after).Len())
+}
+
+// A nil list is no other list than an empty one.
+func TestDiffOfANilList(t *testing.T) {
+	before := decodeTokenJSON(t, `{"customRoleIds":[],"inlineRole":[]}`)
+	after := before
+	after.CustomRoleIDs, after.InlineRole = tokenpatch.Set[[]string](nil), tokenpatch.Set[[]tokenpatch.Statement](nil)
+	assert.Zero(t, tokenpatch.Diff(before, after).Len())
+	assert.Zero(t, tokenpatch.Diff(after, before).Len())
+}
+
 func TestDiffMayBeSentAgain(t *testing.T) {
 	before := decodeTokenJSON(t, `{"role":"reader","customRoleIds":["a"]}`)
 	after := decodeTokenJSON(t, `{"name":"a","role":"writer","customRoleIds":["b","a"]}`)
@@ -188,27 +231,34 @@ func TestDiffMayBeSentAgain(t *testing.T) {
 }
 
 func TestGuard(t *testing.T) {
-	const token = `{"_id":"i","ownerId":"o","memberId":"m","name":"n","role":null,"customRoleIds":["b","a"],"token":"1234",
-		"inlineRole":[{"effect":"allow","sid":1.50,"notResources":null}],"creationDate":1,"lastModified":2,"_links":{},"x":{"y":[1.0]},"a/b":1}`
+	const token = `{"_id":"i","ownerId":"o","memberId":"m","name":"n","role":null,"defaultApiVersion":null,"customRoleIds":["b","a"],"token":"1234",
+		"inlineRole":[{"effect":"allow","sid":1.50,"notResources":[]}],"creationDate":1,"lastModified":2,"_links":{},"x":{"y":[1.0]},"a/b":1}`
+	const (
+		version = `{"op":"test","path":"/lastModified","value":2}`
+		roles   = `{"op":"test","path":"/customRoleIds","value":["b","a"]}`
+		policy  = `{"op":"test","path":"/inlineRole","value":[{"notResources":[],"effect":"allow","sid":1.50}]}`
+	)
 	tests := []struct {
-		name      string
-		patch     *tokenpatch.Patch
-		tests     string // what is put in front
-		unguarded []tokenpatch.Pointer
+		name  string
+		patch *tokenpatch.Patch
+		tests string // what is put in front
 	}{
-		{"a setting", newPatch().SetName("b"), `{"op":"test","path":"/name","value":"n"}`, nil},
-		{"null", newPatch().SetRole("b"), `{"op":"test","path":"/role","value":null}`, nil},
-		{"once each", newPatch().SetName("b").SetRole("c").Remove("/name"), `{"op":"test","path":"/name","value":"n"},{"op":"test","path":"/role","value":null}`, nil},
-		{"the order of an array", newPatch().SetCustomRoleIDs(), `{"op":"test","path":"/customRoleIds","value":["b","a"]}`, nil},
-		{"inside a member", newPatch().AddCustomRoleID("c").Remove("/customRoleIds/0"), `{"op":"test","path":"/customRoleIds","value":["b","a"]}`, nil},
-		{"what is not there inside a member", newPatch().Add("/inlineRole/0/actions", 1), `{"op":"test","path":"/inlineRole","value":[{"notResources":null,"effect":"allow","sid":1.50}]}`, nil},
-		{"what this version does not know", newPatch().Remove("/x/y/0").Replace("/a~1b", 2), `{"op":"test","path":"/x","value":{"y":[1.0]}},{"op":"test","path":"/a~1b","value":1}`, nil},
-		{"what is read", newPatch().Copy("/_id", "/name").Move("/role", "/x"), `{"op":"test","path":"/_id","value":"i"},{"op":"test","path":"/name","value":"n"},{"op":"test","path":"/role","value":null},{"op":"test","path":"/x","value":{"y":[1.0]}}`, nil},
-		{"tests of its own", newPatch().Test("/name", "n").SetName("b").Test("/name", "b"), `{"op":"test","path":"/name","value":"n"}`, nil},
-		{"what is absent", newPatch().SetDescription("d").SetName("b").Add("/z/y", 1), `{"op":"test","path":"/name","value":"n"}`, []tokenpatch.Pointer{"/description", "/z"}},
-		{"only what is absent", newPatch().SetDescription("d"), ``, []tokenpatch.Pointer{"/description"}},
-		{"the whole", newPatch().Copy("", "/name"), `{"op":"test","path":"/name","value":"n"}`, []tokenpatch.Pointer{""}},
-		{"an empty name", newPatch().Add("/", 1), ``, []tokenpatch.Pointer{"/"}},
+		{"a setting", newPatch().SetName("b"), `{"op":"test","path":"/name","value":"n"}`},
+		{"once each", newPatch().SetName("b").SetDefaultAPIVersion(1).Remove("/name"), `{"op":"test","path":"/name","value":"n"},{"op":"test","path":"/defaultApiVersion","value":null}`},
+		{"what this version does not know", newPatch().Remove("/x/y/0").Replace("/a~1b", 2), `{"op":"test","path":"/x","value":{"y":[1.0]}},{"op":"test","path":"/a~1b","value":1}`},
+		{"what is read", newPatch().Copy("/_id", "/name").Move("/x", "/a~1b"), `{"op":"test","path":"/_id","value":"i"},{"op":"test","path":"/name","value":"n"},{"op":"test","path":"/x","value":{"y":[1.0]}},{"op":"test","path":"/a~1b","value":1}`},
+		{"tests of its own", newPatch().Test("/name", "n").SetName("b").Test("/name", "b"), `{"op":"test","path":"/name","value":"n"}`},
+		{"tests of access alone", newPatch().Test("/role", nil), `{"op":"test","path":"/role","value":null}`},
+
+		{"the role", newPatch().SetRole("b"), `{"op":"test","path":"/role","value":null},` + version},
+		{"the custom roles", newPatch().SetCustomRoleIDs(), roles + "," + version},
+		{"inside the custom roles", newPatch().AddCustomRoleID("c").Remove("/customRoleIds/0"), roles + "," + version},
+		{"inside the policy", newPatch().Add("/inlineRole/0/actions", 1), policy + "," + version},
+		{"the policy moved away", newPatch().Move("/inlineRole", "/x"), policy + `,{"op":"test","path":"/x","value":{"y":[1.0]}},` + version},
+		{"what is absent", newPatch().SetDescription("d").SetName("b").Add("/z/y", 1), `{"op":"test","path":"/name","value":"n"},` + version},
+		{"only what is absent", newPatch().SetDescription("d"), version},
+		{"the whole", newPatch().Copy("", "/name"), `{"op":"test","path":"/name","value":"n"},` + version},
+		{"what is absent, and lastModified already", newPatch().Test("/lastModified", 2).SetDescription("d"), version},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -216,14 +266,10 @@ func TestGuard(t *testing.T) {
 			own, err := tt.patch.Comment("c").MarshalJSON()
 			require.NoError(t, err)
 
-			guarded, unguarded := tt.patch.Guard(before)
-			assert.Equal(t, tt.unguarded, unguarded)
-			front := tt.tests
-			if front != "" {
-				front += ","
-			}
-			assertBody(t, strings.Replace(string(own), `"patch":[`, `"patch":[`+front, 1), guarded)
+			guarded := tt.patch.Guard(before)
+			assertBody(t, strings.Replace(string(own), `"patch":[`, `"patch":[`+tt.tests+",", 1), guarded)
 			assertBody(t, string(own), tt.patch)
+			assert.NotEqual(t, tokenpatch.ReplayUnsafe, guarded.Replay())
 
 			// The two do the same to before.
 			want, wantErr := tt.patch.Apply(before)
@@ -235,39 +281,41 @@ func TestGuard(t *testing.T) {
 }
 
 func TestGuardRefusesWhatSomebodyElseChanged(t *testing.T) {
-	before := decodeTokenJSON(t, `{"name":"n","role":"reader","customRoleIds":["a"],"lastUsed":1}`)
-	patch := newPatch().SetName("b").SetRole("writer").SetDescription("d").AddCustomRoleID("b")
-	guarded, unguarded := patch.Guard(before)
-	assert.Equal(t, []tokenpatch.Pointer{"/description"}, unguarded)
-
+	before := decodeTokenJSON(t, `{"name":"n","role":"reader","customRoleIds":["a"],"lastUsed":1,"lastModified":1}`)
+	guarded := newPatch().SetName("b").SetDefaultAPIVersion(1).Guard(before)
 	for change, wantErr := range map[string]string{
-		`{"op":"replace","path":"/name","value":"x"}`:          `operation 0: test "/name"`,
-		`{"op":"remove","path":"/role"}`:                       `operation 1: test "/role"`,
-		`{"op":"add","path":"/customRoleIds/-","value":"x"}`:   `operation 2: test "/customRoleIds"`,
-		`{"op":"replace","path":"/customRoleIds","value":[]}`:  `operation 2: test "/customRoleIds"`,
-		`{"op":"replace","path":"/customRoleIds","value":"a"}`: `is not a Token`, // and the guard is never asked
+		`{"op":"replace","path":"/name","value":"x"}`:           `operation 0: test "/name"`,
+		`{"op":"add","path":"/description","value":"x"}`:        `operation 1: test "/lastModified"`,
+		`{"op":"add","path":"/inlineRole","value":[]}`:          `operation 1: test "/lastModified"`,
+		`{"op":"add","path":"/defaultApiVersion","value":20}`:   `operation 1: test "/lastModified"`,
+		`{"op":"replace","path":"/customRoleIds/0","value":""}`: `operation 1: test "/lastModified"`,
 	} {
-		changed, err := decodePatchJSON(t, "["+change+"]").Apply(before)
-		if err == nil {
-			_, err = guarded.Apply(changed)
-		}
+		change += `,{"op":"replace","path":"/lastModified","value":2}`
+		body, err := decodePatchJSON(t, "["+change+"]").ApplyJSON([]byte(`{"name":"n","customRoleIds":["a"],"lastModified":1}`))
+		require.NoError(t, err)
+		_, err = guarded.ApplyJSON(body)
 		assert.ErrorContains(t, err, wantErr)
 	}
-	changed, err := newPatch().Replace("/lastUsed", 2).Apply(before)
-	require.NoError(t, err)
-	changed, err = newPatch().Add("/description", "e").Apply(changed)
-	require.NoError(t, err)
-	_, err = newPatch().Replace("/description", "f").Apply(changed)
-	require.NoError(t, err)
-	_, err = guarded.Apply(changed)
-	require.NoError(t, err, "what nothing guards is overwritten")
+}
+
+// Without lastModified nothing can guard a member that is missing, or who else
+// decides what the token may do.
+func TestGuardNeedsLastModified(t *testing.T) {
+	before := decodeTokenJSON(t, `{"name":"n","role":"reader"}`)
+	for _, patch := range []*tokenpatch.Patch{newPatch().SetName("b").SetDescription("d"), newPatch().SetName("b").SetRole("writer")} {
+		guarded := patch.Guard(before)
+		require.ErrorContains(t, guarded.Err(), `test "/lastModified": the token has no lastModified that could guard the patch`)
+		assertAs[*tokenpatch.PatchError](t, guarded.Err())
+		_, err := guarded.MarshalJSON()
+		require.Error(t, err)
+	}
+	assert.NoError(t, newPatch().SetName("b").Guard(before).Err())
 }
 
 func TestGuardOfNothing(t *testing.T) {
 	for name, patch := range map[string]*tokenpatch.Patch{"empty": newPatch(), "nil": nil, "a mistake": newPatch().SetName("a").Remove("/_id")} {
 		t.Run(name, func(t *testing.T) {
-			guarded, unguarded := patch.Guard(decodeTokenJSON(t, tokenJSON))
-			assert.Nil(t, unguarded)
+			guarded := patch.Guard(decodeTokenJSON(t, tokenJSON))
 			assert.Equal(t, patch.Len(), guarded.Len())
 			assert.Equal(t, patch.Err(), guarded.Err())
 			_, err := guarded.MarshalJSON()
@@ -276,22 +324,70 @@ func TestGuardOfNothing(t *testing.T) {
 	}
 }
 
-// What a guard tests is what the service has, also where it breaks its schema.
+// What a guard tests is what the service has, members that this version does not know included.
 func TestGuardLetsTheUnchangedTokenThrough(t *testing.T) {
-	const document = `{"name":"\ud800","inlineRole":[{"actions":["*"]},{"effect":null},{"effect":"","resources":null}],"ownerId":null,"_member":{}}`
+	const document = `{"lastModified":1,"name":"\ud800","description":null,"customRoleIds":[],"inlineRole":[{"effect":"allow","actions":["*"],"sid":1.0},{"effect":"","resources":[]}],
+		"ownerId":"","_member":{"_links":{"self":{"x":null}},"_id":"","role":"","email":"","y":{}}}`
 	before := decodeTokenJSON(t, document)
 	after := before.Clone()
 	after.Name, after.InlineRole = tokenpatch.Set("b"), tokenpatch.Set([]tokenpatch.Statement{allow()})
-	guarded, unguarded := tokenpatch.Diff(before, after).Copy("/ownerId", "/x").Copy("/_member", "/y").Guard(before)
-	assert.Equal(t, []tokenpatch.Pointer{"/x", "/y"}, unguarded)
+	guarded := tokenpatch.Diff(before, after).Copy("/ownerId", "/x").Copy("/_member", "/y").Guard(before)
 	require.NoError(t, guarded.Err())
 	_, err := guarded.ApplyJSON([]byte(document))
 	require.NoError(t, err)
 }
 
+// Whatever is guarded may be sent again.
+func TestGuardIsNeverUnsafe(t *testing.T) {
+	random := rand.NewChaCha8([32]byte{})
+	data := make([]byte, 100)
+	guarded := 0
+	for range 20_000 {
+		_, _ = random.Read(data)
+		s := source(data)
+		before := decodeTokenJSON(t, s.token())
+		patch := s.patch()
+		if patch.Err() != nil {
+			continue
+		}
+		patch = patch.Guard(before)
+		require.NoError(t, patch.Err())
+		require.NotEqual(t, tokenpatch.ReplayUnsafe, patch.Replay(), "%v", patch)
+		guarded++
+	}
+	assert.Greater(t, guarded, 10_000)
+}
+
+// patch returns a patch of any operations, which need not apply to a token.
+func (s *source) patch() *tokenpatch.Patch {
+	path := func() tokenpatch.Pointer {
+		return pick(s, tokenpatch.PathName, tokenpatch.PathDescription, tokenpatch.PathRole, "/customRoleIds", "/customRoleIds/-", "/inlineRole/0/actions", "/x", "/x/y/0", "/z")
+	}
+	patch := newPatch()
+	for range pick(s, 1, 2, 3, 4, 5) {
+		switch pick(s, 0, 1, 2, 3, 4, 5) {
+		case 0:
+			patch.Add(path(), 1)
+		case 1:
+			patch.Replace(path(), "a")
+		case 2:
+			patch.Remove(path())
+		case 3:
+			patch.Copy(pick(s, path(), "/_id", ""), path())
+		case 4:
+			patch.Test(pick(s, path(), "/lastModified", ""), nil)
+		default:
+			if from, to := path(), path(); !strings.HasPrefix(string(to), string(from)+"/") {
+				patch.Move(from, to)
+			}
+		}
+	}
+	return patch
+}
+
 func TestGuardDoesNotAlias(t *testing.T) {
 	patch := newPatch().SetName("b")
-	guarded, _ := patch.Guard(decodeTokenJSON(t, `{"name":"n"}`))
+	guarded := patch.Guard(decodeTokenJSON(t, `{"name":"n"}`))
 	patch.SetRole("writer")
 	guarded.SetDescription("d")
 	assert.Equal(t, "replace /name \"b\"\nreplace /role \"writer\"", patch.String())
@@ -299,7 +395,7 @@ func TestGuardDoesNotAlias(t *testing.T) {
 }
 
 func TestGuardShowsNoSecret(t *testing.T) {
-	guarded, _ := newPatch().Copy("/token", "/name").Guard(decodeTokenJSON(t, `{"token":"1234","name":"n"}`))
+	guarded := newPatch().Copy("/token", "/name").Guard(decodeTokenJSON(t, `{"token":"1234","name":"n"}`))
 	assert.Equal(t, "test /token [redacted]\ntest /name \"n\"\ncopy /token /name", guarded.String())
 }
 
@@ -353,14 +449,15 @@ func FuzzDiff(f *testing.F) {
 
 		// The guard lets the patch through, and stops it where it was applied already.
 		patch := tokenpatch.Diff(before, after)
-		guarded, unguarded := patch.Guard(before)
-		require.Equal(t, 2*patch.Len(), guarded.Len()+len(unguarded))
+		guarded := patch.Guard(before)
+		require.NotEqual(t, tokenpatch.ReplayUnsafe, guarded.Replay())
 		want, err := patch.Apply(before)
 		require.NoError(t, err)
 		got, err := guarded.Apply(before)
 		require.NoError(t, err)
 		require.Equal(t, want, got)
-		if patch.Len() > len(unguarded) {
+		if patch.Len() > 0 {
+			got.LastModified++
 			_, err = guarded.Apply(got)
 			require.ErrorContains(t, err, "test")
 		}
@@ -417,4 +514,226 @@ func FuzzApplyToken(f *testing.F) {
 		}
 		require.Equal(t, members(t, want), members(t, got))
 	})
+}
+
+// What each operation does is tested in internal/jsonpatch; here is what the caller sees.
+func TestApplyJSON(t *testing.T) {
+	document := []byte(" { \"far\" : [ 1.50 , -0 ], \"a\" : [ 1 ] }\n")
+	got, err := newPatch().Test("/a/0", 1).Add("/a/-", json.RawMessage(" 2.0 ")).Copy("/far/0", "/b").ApplyJSON(document)
+	require.NoError(t, err)
+	assert.Equal(t, `{"far":[1.50,-0],"a":[1,2.0],"b":1.50}`, string(got))
+
+	got, err = newPatch().SetName("a").Remove("/b").ApplyJSON([]byte(`{"name":""}`))
+	assert.Nil(t, got)
+	var patchErr *tokenpatch.PatchError
+	require.ErrorAs(t, err, &patchErr)
+	assert.Equal(t, 1, patchErr.Index)
+	assert.Equal(t, "remove", patchErr.Op)
+	assert.Equal(t, tokenpatch.Pointer("/b"), patchErr.Path)
+	assert.EqualError(t, err, `tokenpatch: patch: operation 1: remove "/b": no value at this path`)
+}
+
+func TestApplyRefusesDocuments(t *testing.T) {
+	for document, want := range map[string]string{
+		"": "unexpected end", " ": "unexpected end", "{": "unexpected end", "1 2": "after top-level value", "nul": "", "\"\xff\"": "not UTF-8",
+		strings.Repeat("[", 10001) + strings.Repeat("]", 10001): "depth",
+	} {
+		got, err := newPatch().Add("/a", 1).ApplyJSON([]byte(document))
+		var patchErr *tokenpatch.PatchError
+		require.ErrorAs(t, err, &patchErr)
+		assert.Equal(t, -1, patchErr.Index)
+		assert.ErrorContains(t, err, want)
+		assert.Nil(t, got)
+	}
+}
+
+func TestApplyRefusesBadPatches(t *testing.T) {
+	for name, patch := range map[string]*tokenpatch.Patch{"nil": nil, "a mistake": newPatch().SetName("a").Remove("_id")} {
+		t.Run(name, func(t *testing.T) {
+			_, err := patch.ApplyJSON([]byte(`{}`))
+			assert.Equal(t, patch.Err(), err)
+			token, err := patch.Apply(tokenpatch.Token{ID: "i"})
+			assert.Equal(t, patch.Err(), err)
+			assert.Zero(t, token)
+		})
+	}
+}
+
+// A patch that no token may get can be applied to any other document.
+func TestApplyJSONHasNoTokenRules(t *testing.T) {
+	const text = `[{"op":"add","path":"/_id","value":1},{"op":"move","from":"/_a","path":"/_b"},{"op":"add","path":"/inlineRole","value":[{"effect":"maybe"}]},{"op":"remove","path":"/c"}]`
+	for name, patch := range map[string]*tokenpatch.Patch{
+		"decoded": decodePatchJSON(t, text),
+		"built":   newPatch().Add("/_id", 1).Move("/_a", "/_b").Add("/inlineRole", json.RawMessage(`[{"effect":"maybe"}]`)).Remove("/c"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := patch.ApplyJSON([]byte(`{"_a":2,"c":3}`))
+			require.NoError(t, err)
+			assert.Equal(t, `{"_id":1,"_b":2,"inlineRole":[{"effect":"maybe"}]}`, string(got))
+
+			_, applyErr := patch.Apply(tokenpatch.Token{})
+			_, sendErr := patch.MarshalJSON()
+			guarded := patch.Guard(tokenpatch.Token{})
+			for _, err := range []error{patch.Err(), applyErr, sendErr, patch.Clone().Err(), guarded.Err()} {
+				assert.EqualError(t, err, `tokenpatch: patch: operation 0: add "/_id": not editable: a name in the path begins with an underscore`)
+			}
+		})
+	}
+}
+
+func TestApplyErrorShowsNoValue(t *testing.T) {
+	const secret = "api-4e5f6a7b"
+	token := tokenpatch.Token{Token: tokenpatch.Set(tokenpatch.Secret(secret))}
+	for _, patch := range []*tokenpatch.Patch{
+		newPatch().Test("/token", secret+"x"),
+		newPatch().Add("/token/x", 1),
+		newPatch().Copy("/token", "/customRoleIds"),
+		newPatch().Copy("/token", ""),
+	} {
+		_, err := patch.Apply(token)
+		require.Error(t, err)
+		assert.NotContains(t, err.Error(), secret)
+	}
+}
+
+func TestApplyToken(t *testing.T) {
+	before := decodeTokenJSON(t, tokenJSON)
+	after, err := newPatch().
+		Test("/name", "Example reader token").
+		SetName("deployer").
+		Remove("/description").
+		SetRole(tokenpatch.RoleWriter).
+		AddCustomRoleID("third").
+		Remove("/inlineRole/1").
+		Replace("/defaultApiVersion", nil).
+		Apply(before)
+	require.NoError(t, err)
+
+	want := decodeTokenJSON(t, tokenJSON)
+	want.Name = tokenpatch.Set("deployer")
+	want.Description = tokenpatch.Field[string]{}
+	want.Role = tokenpatch.Set(tokenpatch.RoleWriter)
+	want.CustomRoleIDs = tokenpatch.Set([]string{"ci", "deploy", "third"})
+	want.InlineRole = tokenpatch.Set(want.InlineRole.Or(nil)[:1])
+	want.DefaultAPIVersion = tokenpatch.Null[int]()
+	assert.Equal(t, want, after)
+	assert.Equal(t, decodeTokenJSON(t, tokenJSON), before)
+}
+
+// The letter of RFC 6902 section 4.3, where V2 is lenient.
+func TestApplyTokenReplacesOnlyWhatIsThere(t *testing.T) {
+	_, err := newPatch().SetName("a").Apply(tokenpatch.Token{})
+	require.EqualError(t, err, `tokenpatch: patch: operation 0: replace "/name": no value at this path`)
+	after, err := newPatch().SetName("a").Apply(tokenpatch.Token{Name: tokenpatch.Null[string]()})
+	require.NoError(t, err)
+	assert.Equal(t, tokenpatch.Set("a"), after.Name)
+}
+
+func TestApplyTokenMembers(t *testing.T) {
+	const required = `"_id":"i","ownerId":"o","memberId":"m","creationDate":1,"lastModified":2,"_links":{}`
+	tests := []struct{ name, token, patch, want string }{
+		{"unknown members", `{` + required + `,"z":{"n":1.50},"a":1}`, `[{"op":"add","path":"/z/m","value":2},{"op":"remove","path":"/a"},{"op":"add","path":"/b","value":[]}]`, `{` + required + `,"z":{"n":1.50,"m":2},"b":[]}`},
+		{"reads of every kind", `{` + required + `}`, `[{"op":"test","path":"/_id","value":"i"},{"op":"test","path":"/_links","value":{}},{"op":"copy","from":"/_id","path":"/description"}]`, `{` + required + `,"description":"i"}`},
+		{"the whole", `{` + required + `,"z":1}`, `[{"op":"copy","from":"","path":"/all"},{"op":"remove","path":"/all/z"}]`, `{` + required + `,"z":1,"all":{` + required + `}}`},
+		{"the whole replaced", `{` + required + `,"z":1}`, `[{"op":"add","path":"","value":{"name":"n","y":2}}]`, `{"_id":"","ownerId":"","memberId":"","name":"n","creationDate":0,"lastModified":0,"_links":{},"y":2}`},
+		{"an empty name", `{` + required + `,"":[]}`, `[{"op":"test","path":"/","value":[]},{"op":"copy","from":"/","path":"/x"}]`, `{` + required + `,"":[],"x":[]}`},
+		{"escaped names", `{` + required + `,"a/b":1}`, `[{"op":"move","from":"/a~1b","path":"/~0"}]`, `{` + required + `,"~":1}`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before := decodeTokenJSON(t, tt.token)
+			after, err := decodePatchJSON(t, tt.patch).Apply(before)
+			require.NoError(t, err)
+			assertTokenJSON(t, tt.want, after)
+			assertTokenJSON(t, tt.token, before)
+		})
+	}
+}
+
+func assertTokenJSON(t *testing.T, want string, token tokenpatch.Token) {
+	t.Helper()
+	got, err := json.Marshal(token)
+	require.NoError(t, err)
+	assert.Equal(t, generic(t, want), generic(t, string(got)))
+}
+
+func TestApplyTokenResultIsNoToken(t *testing.T) {
+	tests := []struct{ patch, want string }{
+		{`[{"op":"add","path":"/name","value":1}]`, "the result is not a Token: name: want a string, got a number"},
+		{`[{"op":"add","path":"/customRoleIds","value":[1]}]`, "customRoleIds: 0: want a string"},
+		{`[{"op":"add","path":"/inlineRole","value":{}}]`, "inlineRole: want an array"},
+		{`[{"op":"add","path":"","value":[]}]`, "want an object, got an array"},
+		{`[{"op":"add","path":"","value":{"lastUsed":1e3}}]`, "lastUsed: want an integer"},
+	}
+	for _, tt := range tests {
+		token, err := decodePatchJSON(t, tt.patch).Apply(tokenpatch.Token{ID: "i"})
+		var patchErr *tokenpatch.PatchError
+		require.ErrorAs(t, err, &patchErr)
+		assert.Equal(t, -1, patchErr.Index)
+		assert.ErrorContains(t, err, tt.want)
+		assert.Zero(t, token)
+	}
+	// Only the result of the last operation has to be a token.
+	token, err := newPatch().Add("/name", 1).SetName("a").Apply(tokenpatch.Token{})
+	require.NoError(t, err)
+	assert.Equal(t, "a", token.Name.Or(""))
+}
+
+// The result shares no memory with the argument.
+func TestApplyTokenDoesNotAlias(t *testing.T) {
+	for name, apply := range map[string]func(tokenpatch.Token) (tokenpatch.Token, error){
+		"empty":      newPatch().Apply,
+		"one member": newPatch().SetName("b").Apply,
+		"whole":      newPatch().Test("/name", "a").Copy("", "/all").Remove("/all").Apply,
+		"Clone":      func(token tokenpatch.Token) (tokenpatch.Token, error) { return token.Clone(), nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			const data = `{"name":"a","customRoleIds":["a"],"_links":{"l":{"href":"h"}},"_member":{"_links":{"l":{"href":"h"}}},"x":{"y":1},
+				"inlineRole":[{"resources":["r"],"notResources":["r"],"actions":["a"],"notActions":["a"],"effect":"allow"}]}`
+			before := decodeTokenJSON(t, data)
+			after, err := apply(before)
+			require.NoError(t, err)
+			if name == "Clone" {
+				require.Equal(t, before, after)
+			}
+
+			member, _ := after.Member.Get()
+			clear(member.Links)
+			clear(after.Links)
+			clear(after.CustomRoleIDs.Or(nil))
+			for _, s := range after.InlineRole.Or(nil) {
+				clear(s.Resources)
+				clear(s.NotResources)
+				clear(s.Actions)
+				clear(s.NotActions)
+			}
+			clear(after.InlineRole.Or(nil))
+			assert.Equal(t, decodeTokenJSON(t, data), before)
+		})
+	}
+}
+
+func TestApplyFromManyGoroutines(t *testing.T) {
+	patch := decodePatchJSON(t, `[{"op":"add","path":"/x","value":{"y":[1]}},{"op":"add","path":"/x/y/-","value":2},{"op":"remove","path":"/z/n"},{"op":"test","path":"","value":{"x":{"y":[1,2]},"z":{}}}]`)
+	members := decodePatchJSON(t, `[{"op":"add","path":"/x","value":{"y":[1]}},{"op":"add","path":"/x/y/-","value":2},{"op":"remove","path":"/z/n"}]`)
+	token := decodeTokenJSON(t, `{"z":{"n":1,"m":2},"name":"n","lastModified":1}`)
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			for range 50 {
+				got, err := patch.ApplyJSON([]byte(`{"z":{"n":1}}`))
+				assert.NoError(t, err)
+				assert.Equal(t, `{"z":{},"x":{"y":[1,2]}}`, string(got))
+
+				after, err := members.Apply(token)
+				assert.NoError(t, err)
+				x, _ := after.Extra.Get("x")
+				assert.Equal(t, `{"y":[1,2]}`, string(x))
+				assert.Equal(t, 2, tokenpatch.Diff(token, tokenpatch.Token{}).Len())
+				guarded := members.Guard(token)
+				assert.Equal(t, 5, guarded.Len())
+			}
+		})
+	}
+	group.Wait()
 }

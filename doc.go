@@ -16,12 +16,14 @@
 //
 // V2 takes a JSON Patch (RFC 6902), which is built step by step:
 //
-//	patch := tokenpatch.NewPatch().SetName("deployer").SetRole(tokenpatch.RoleReader)
+//	patch := tokenpatch.NewPatch().SetName("deployer").SetDescription("Deploys from CI")
 //	token, err := client.V2.PatchToken(ctx, "61095542756dba551110ae21", patch)
 //
 // [V2Tokens.EditToken] reads a token, has a function change a copy of it, and
 // sends the difference in a way that overwrites nothing that somebody else has
-// written in between. Each step can be had on its own: [V2Tokens.GetToken] reads a
+// written in between. What a token may do is changed with [Token.UseRole] and its
+// siblings, since one of role, custom roles and policy leaves the others standing.
+// Each step can be had on its own: [V2Tokens.GetToken] reads a
 // token, [V2Tokens.Tokens] lists all of them, [Diff] makes the patch between two
 // tokens, [Patch.Apply] previews what a patch makes of a token, [Patch.Guard] makes
 // a patch fail where the token has changed meanwhile, and [V2Tokens.Settle] reads
@@ -36,11 +38,11 @@
 // reached the server, and no response says what became of the change, the error is
 // an [*OutcomeUnknownError].
 //
-// # Will it be applied twice?
+// # Will it take effect twice?
 //
-// A request is sent again only where a second application changes nothing more:
-// after a refusal, where nothing was sent, or where [Patch.Replay] says that it is
-// harmless. The replays that net/http makes by itself are prevented.
+// A request is sent again only if that changes nothing more: after a refusal, if
+// nothing was sent, or if [Patch.Replay] allows it. Such a repetition may show twice
+// in the audit log. The replays that net/http makes by itself are prevented.
 //
 // # What if there are ten thousand?
 //

@@ -1,11 +1,12 @@
 package tokenpatch_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -18,33 +19,6 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
-
-// addRole returns an edit that adds a role where it is missing.
-func addRole(id string) func(*tokenpatch.Token) error {
-	return func(token *tokenpatch.Token) error {
-		if roles := token.CustomRoleIDs.Or(nil); !slices.Contains(roles, id) {
-			token.CustomRoleIDs = tokenpatch.Set(append(roles, id))
-		}
-		return nil
-	}
-}
-
-// writeAsOther sends a patch as another program, for which the faults of the tests
-// are not meant.
-func writeAsOther(t *testing.T, service *tokenpatchtest.Service, id, patch string) {
-	t.Helper()
-	request := httptest.NewRequest(http.MethodPatch, "/api/v2/tokens/"+url.PathEscape(id), strings.NewReader(patch))
-	request.Header.Set("Authorization", tokenpatchtest.AccessToken)
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("LD-API-Version", "20240415")
-	request.Header.Set("X-Writer", "other")
-	response := httptest.NewRecorder()
-	service.ServeHTTP(response, request)
-	assert.Equal(t, 200, response.Code)
-}
-
-// isOurs reports whether a request is from the client under test.
-func isOurs(r *http.Request) bool { return r.Header.Get("X-Writer") == "" }
 
 func isChange(r *http.Request) bool { return r.Method == http.MethodPatch && isOurs(r) }
 
@@ -109,9 +83,7 @@ func TestEditTokenRefusesWrongInput(t *testing.T) {
 	change := func(f func(*tokenpatch.Token)) func(*tokenpatch.Token) error {
 		return func(token *tokenpatch.Token) error { f(token); return nil }
 	}
-	const member = "want a change to the settings alone: no client writes this member"
-	var other tokenpatch.Token
-	require.NoError(t, other.UnmarshalJSON([]byte(`{"_id": "x", "unknown": 1}`)))
+	const member = "want no change of this member, which no client writes"
 	tests := []struct {
 		name, id string
 		options  tokenpatch.EditOptions
@@ -121,11 +93,12 @@ func TestEditTokenRefusesWrongInput(t *testing.T) {
 	}{
 		{"empty id", "", tokenpatch.EditOptions{}, nothing, "tokenpatch: id:", 0},
 		{"no edit", idV2, tokenpatch.EditOptions{}, nil, "tokenpatch: edit: nil: want a function", 0},
-		{"conflicts", idV2, tokenpatch.EditOptions{MaxConflicts: -1}, nothing, "tokenpatch: EditOptions.MaxConflicts: -1: want a number that is not negative", 0},
+		{"conflicts", idV2, tokenpatch.EditOptions{MaxConflicts: -2}, nothing, "tokenpatch: EditOptions.MaxConflicts: -2: want a number of conflicts, or -1 for none", 0},
 		{"id", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.ID = "x" }), `tokenpatch: edit: "_id": ` + member, 1},
 		{"owner", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.OwnerID += "x" }), `tokenpatch: edit: "ownerId": ` + member, 1},
 		{"value", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.Token = tokenpatch.Set(tokenpatch.Secret("secret")) }), `tokenpatch: edit: "token": ` + member, 1},
-		{"extra", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { token.Extra = other.Extra }), `tokenpatch: edit: `, 1},
+		{"extra", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { _ = token.Extra.Set("_access", 1) }), `tokenpatch: edit: "_access": ` + member, 1},
+		{"an empty name", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) { _ = token.Extra.Set("", 1) }), `tokenpatch: edit: "": ` + member, 1},
 		{"statement", idV2, tokenpatch.EditOptions{}, change(func(token *tokenpatch.Token) {
 			token.InlineRole = tokenpatch.Set([]tokenpatch.Statement{{}})
 		}), "tokenpatch: patch: ", 1},
@@ -166,6 +139,27 @@ func TestEditTokenCopies(t *testing.T) {
 	assert.Contains(t, string(token), `"viewProject"`)
 }
 
+// A setting that the package has no field for is changed like any other.
+func TestEditTokenOfAnUnknownMember(t *testing.T) {
+	service, client := newPair(t)
+	service.SetOptions(tokenpatchtest.Options{Members: []string{"expiry"}})
+	edit := func(edit func(*tokenpatch.Extra) error) *tokenpatch.Token {
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error { return edit(&token.Extra) })
+		require.NoError(t, err)
+		return token
+	}
+	token := edit(func(extra *tokenpatch.Extra) error { return extra.Set("expiry", 1798761600000) })
+	expiry, _ := token.Extra.Get("expiry")
+	assert.Equal(t, "1798761600000", string(expiry))
+	edit(func(extra *tokenpatch.Extra) error { return extra.Set("expiry", 1798761600000.0) })
+	assert.Equal(t, 1, service.Changes(idV2), "it is as desired already")
+	edit(func(extra *tokenpatch.Extra) error { return extra.Set("expiry", nil) })
+	token = edit(func(extra *tokenpatch.Extra) error { extra.Delete("expiry"); return nil })
+	_, has := token.Extra.Get("expiry")
+	assert.False(t, has)
+	assert.Equal(t, 3, service.Changes(idV2))
+}
+
 // Somebody else is quicker: the token is read again, and both changes stay.
 func TestEditTokenMeetsAnotherWriter(t *testing.T) {
 	service, client := newPair(t)
@@ -184,7 +178,7 @@ func TestEditTokenMeetsAnotherWriter(t *testing.T) {
 }
 
 func TestEditTokenGivesUpAfterMaxConflicts(t *testing.T) {
-	for max, want := range map[int]int{0: 11, 1: 2, 4: 5} {
+	for max, want := range map[int]int{0: 11, -1: 1, 1: 2, 4: 5} {
 		service, client := newPair(t)
 		require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "customRoleIds": []}`))
 		calls := 0
@@ -199,19 +193,8 @@ func TestEditTokenGivesUpAfterMaxConflicts(t *testing.T) {
 		assert.Equal(t, want, calls)
 		assertAs[*tokenpatch.PatchFailedError](t, err)
 		assertOutcome(t, notApplied, err)
-		require.ErrorContains(t, err, "PATCH "+pathV2+": another writer changed the token")
+		require.ErrorContains(t, err, "PATCH "+apiV2.Target()+": another writer changed the token")
 	}
-}
-
-// A 422 that is no conflict is returned at once: reading again would not help.
-func TestEditTokenReturnsARefusalThatIsNoConflict(t *testing.T) {
-	service, client := newPair(t)
-	service.Inject(tokenpatchtest.Fault{Match: isChange, Times: -1, Status: 422, Body: `{"code": "patch_failed", "message": "no"}`})
-	_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
-	assertAs[*tokenpatch.PatchFailedError](t, err)
-	assert.False(t, is[*tokenpatch.EditConflictError](err))
-	assertOutcome(t, notApplied, err)
-	assert.Equal(t, []string{"read OK", "change Unprocessable Entity", "read OK"}, routes(service))
 }
 
 // editInBubble runs a test in virtual time, with a token that has a list of roles.
@@ -322,28 +305,37 @@ func TestEditTokenThatCannotSettle(t *testing.T) {
 }
 
 // With CancelGrace the change that is under way when the context ends may finish,
-// and nothing follows it.
+// and what became of it is read, but nothing more is sent.
 func TestEditTokenWhoseContextEnds(t *testing.T) {
-	for _, test := range []struct {
+	for name, test := range map[string]struct {
 		fault tokenpatchtest.Fault
 		want  tokenpatch.Outcome
+		took  time.Duration
+		reads int
 	}{
-		{tokenpatchtest.Fault{}, applied},
-		{tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}, unknown},
-		{tokenpatchtest.Fault{Status: 422}, notApplied},
+		"applied":                 {tokenpatchtest.Fault{}, applied, 2 * time.Second, 1},
+		"applied, and not known":  {tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}, applied, 3 * time.Second, 2},
+		"applied, broken off":     {tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle}, applied, 3 * time.Second, 2},
+		"never arrived":           {tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore}, unknown, 6500 * time.Millisecond, 0},
+		"refused by a permission": {tokenpatchtest.Fault{Status: 403}, notApplied, 2 * time.Second, 1},
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			service, client := newPair(t, func(c *tokenpatch.Config) { c.CancelGrace = 5 * time.Second })
-			service.SetLatency(time.Second)
-			test.fault.Match = isChange
-			service.Inject(test.fault)
-			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
-			defer cancel()
-			start := time.Now()
-			_, err := client.V2.EditToken(ctx, idV2, tokenpatch.EditOptions{}, addRole("added"))
-			assertOutcome(t, test.want, err)
-			assert.Equal(t, 2*time.Second, time.Since(start))
-			assert.Equal(t, 2, service.RequestCount(), "nothing follows")
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				service, client := newPair(t, grace(5*time.Second))
+				service.SetLatency(time.Second)
+				test.fault.Match = isChange
+				service.Inject(test.fault)
+				ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+				defer cancel()
+				start := time.Now()
+				_, err := client.V2.EditToken(ctx, idV2, tokenpatch.EditOptions{}, addRole("added"))
+				assertOutcome(t, test.want, err)
+				assert.LessOrEqual(t, time.Since(start), test.took)
+				assert.Equal(t, 1, strings.Count(fmt.Sprint(routes(service)), "change"), "nothing more is sent")
+				if test.reads > 0 {
+					assert.Len(t, routes(service), test.reads+1)
+				}
+			})
 		})
 	}
 }
@@ -377,9 +369,9 @@ func TestEditTokenIsNeverNotAppliedAfterAnUnknown(t *testing.T) {
 	}
 }
 
-// A member that the token does not have cannot be guarded: EditToken reads before
-// it sends the change again, and leaves what somebody else wrote meanwhile.
-func TestEditTokenWithoutAGuard(t *testing.T) {
+// A member that the token does not have is guarded by lastModified: what somebody
+// else wrote meanwhile stays.
+func TestEditTokenGuardsWhatIsAbsent(t *testing.T) {
 	tests := []struct {
 		name  string
 		fault tokenpatchtest.Fault
@@ -387,16 +379,16 @@ func TestEditTokenWithoutAGuard(t *testing.T) {
 		want  []string
 	}{
 		{"never arrived", tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore}, false,
-			[]string{"read OK", "change ", "read OK", "change OK"}},
+			[]string{"read OK", "change ", "change OK"}},
 		{"applied", tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}, false,
-			[]string{"read OK", "change ", "read OK"}},
+			[]string{"read OK", "change ", "change Unprocessable Entity", "read OK"}},
 		{"somebody else wrote", tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore, Delay: time.Second}, true,
-			[]string{"read OK", "change ", "change OK", "read OK", "change OK"}},
+			[]string{"read OK", "change ", "change OK", "change Unprocessable Entity", "read OK", "change OK"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				service, client := newPair(t) // four attempts: none of them may follow blindly
+				service, client := newPair(t)
 				require.NoError(t, service.AddV2(`{"_id": "`+idV2+`"}`))
 				test.fault.Match = isChange
 				service.Inject(test.fault)
@@ -437,14 +429,13 @@ func TestEditTokenThroughADuplicatingProxy(t *testing.T) {
 	}
 }
 
-// What no client can prevent: a member that the token did not have has no guard,
-// so that a late copy overwrites what somebody else has written there since. A
-// guard that held once holds again where somebody puts the old value back.
-func TestWhatALateDuplicateCanDo(t *testing.T) {
+// What a late copy of a change can do: nothing. Even if somebody puts the old value
+// back, lastModified is another one.
+func TestALateDuplicateDoesNothing(t *testing.T) {
 	tests := []struct{ name, token, other, want string }{
-		{"unguarded member", `{"_id": "` + idV2 + `"}`, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`, `["added"]`},
-		{"guarded member", `{"_id": "` + idV2 + `", "customRoleIds": []}`, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`, `["added","other"]`},
-		{"guarded member, put back", `{"_id": "` + idV2 + `", "customRoleIds": []}`, `[{"op": "replace", "path": "/customRoleIds", "value": []}]`, `["added"]`},
+		{"absent member", `{"_id": "` + idV2 + `"}`, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`, `["added","other"]`},
+		{"member", `{"_id": "` + idV2 + `", "customRoleIds": []}`, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`, `["added","other"]`},
+		{"member, put back", `{"_id": "` + idV2 + `", "customRoleIds": []}`, `[{"op": "replace", "path": "/customRoleIds", "value": []}]`, `[]`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -461,4 +452,365 @@ func TestWhatALateDuplicateCanDo(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestSettle(t *testing.T) {
+	const token = `{"_id": "` + idV2 + `", "name": "a", "role": "reader", "customRoleIds": ["r1", "r2"], "lastModified": 1, "future": {"x": 1}}`
+	patch := tokenpatch.NewPatch
+	const lastModified = tokenpatch.Pointer("/lastModified")
+	tests := []struct {
+		name    string
+		patch   *tokenpatch.Patch
+		guard   bool
+		applied bool   // whether it is sent first
+		other   string // what somebody else does then
+		want    tokenpatch.Outcome
+	}{
+		{"as before", patch().SetName("b"), true, false, "", unknown},
+		{"applied", patch().SetName("b"), true, true, "", applied},
+		{"applied, another member changed since", patch().SetName("b"), true, true, `[{"op": "replace", "path": "/role", "value": "writer"}]`, applied},
+		{"somebody else did the same", patch().SetName("b"), true, false, `[{"op": "replace", "path": "/name", "value": "b"}]`, applied},
+		{"somebody else was quicker", patch().SetName("b"), true, false, `[{"op": "replace", "path": "/name", "value": "c"}]`, unknown},
+		{"another member was changed", patch().SetName("b"), true, false, `[{"op": "replace", "path": "/role", "value": "writer"}]`, unknown},
+		{"a guarded member was removed", patch().SetName("b"), true, false, `[{"op": "remove", "path": "/name"}]`, unknown},
+		{"without a guard", patch().SetName("b"), false, false, `[{"op": "replace", "path": "/name", "value": "c"}]`, unknown},
+		{"without a guard, applied", patch().SetName("b"), false, true, "", applied},
+		{"replace adds what is missing", patch().SetDescription("d"), true, true, "", applied},
+		{"replace of what is missing, not yet", patch().SetDescription("d"), true, false, "", unknown},
+		{"what is missing is not guarded", patch().SetDescription("d"), true, false, `[{"op": "add", "path": "/description", "value": "x"}]`, unknown},
+		{"two members, one as it was", patch().SetName("b").SetRole("writer"), true, false, `[{"op": "replace", "path": "/role", "value": "admin"}]`, unknown},
+		{"two members, half by somebody else", patch().SetName("b").SetRole("writer"), true, false, `[{"op": "replace", "path": "/role", "value": "writer"}]`, unknown},
+		{"an append", patch().AddCustomRoleID("r3"), true, true, "", applied},
+		{"roles in another order", patch().AddCustomRoleID("r3"), true, false, `[{"op": "add", "path": "/customRoleIds", "value": ["r3", "r2", "r1"]}]`, applied},
+		{"roles as before in another order", patch().AddCustomRoleID("r3"), true, false, `[{"op": "add", "path": "/customRoleIds", "value": ["r2", "r1"]}]`, unknown},
+		{"another role instead", patch().AddCustomRoleID("r3"), true, false, `[{"op": "add", "path": "/customRoleIds/-", "value": "r4"}]`, unknown},
+		{"applied, another role since", patch().AddCustomRoleID("r3"), true, true, `[{"op": "add", "path": "/customRoleIds/-", "value": "r4"}]`, unknown},
+		{"guarded inside", patch().Test(tokenpatch.PathCustomRoleIDs+"/0", "r1").SetCustomRoleIDs("r3"), false, false, `[{"op": "replace", "path": "/customRoleIds/0", "value": "r9"}]`, unknown},
+		{"guarded inside, elsewhere changed", patch().Test(tokenpatch.PathCustomRoleIDs+"/0", "r1").SetCustomRoleIDs("r3"), false, false, `[{"op": "replace", "path": "/customRoleIds/1", "value": "r9"}]`, unknown},
+		{"guarded by what the server writes", patch().Test(lastModified, 1).SetName("b"), false, true, `[{"op": "replace", "path": "/name", "value": "c"}]`, unknown},
+		{"guarded by what the server writes, applied", patch().Test(lastModified, 1).SetName("b"), false, true, "", applied},
+		{"an unknown member", patch().Replace("/future/x", 2), true, true, "", applied},
+		{"an unknown member, as before", patch().Replace("/future/x", 2), true, false, "", unknown},
+		{"tests alone, that succeed", patch().Test(tokenpatch.PathName, "a"), false, true, "", applied},
+		{"tests alone, of which one fails now", patch().Test(tokenpatch.PathName, "a"), false, false, `[{"op": "replace", "path": "/name", "value": "c"}]`, unknown},
+		{"applied, then half of it was overwritten", patch().SetName("b").SetRole("writer"), true, true, `[{"op": "replace", "path": "/role", "value": "admin"}]`, unknown},
+		{"no roles, as null", patch().SetCustomRoleIDs(), true, false, `[{"op": "remove", "path": "/customRoleIds"}]`, applied},
+		{"no roles, which some are", patch().Remove(tokenpatch.PathCustomRoleIDs), true, false, `[{"op": "replace", "path": "/customRoleIds", "value": []}]`, applied},
+		{"a policy for none", patch().SetInlineRole(), true, true, `[{"op": "remove", "path": "/inlineRole"}]`, applied},
+		{"a move", patch().Move(tokenpatch.PathName, tokenpatch.PathDescription), true, true, "", applied},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			service, client := newPair(t)
+			service.SetOptions(tokenpatchtest.Options{Members: []string{"future"}})
+			require.NoError(t, service.AddV2(token))
+			before, err := client.V2.GetToken(t.Context(), idV2)
+			require.NoError(t, err)
+			sending := test.patch
+			if test.guard {
+				sending = sending.Guard(*before)
+			}
+			if test.applied {
+				_, err := client.V2.PatchToken(t.Context(), idV2, sending)
+				require.NoError(t, err)
+			}
+			if test.other != "" {
+				writeAsOther(t, service, idV2, test.other)
+			}
+			sent := service.RequestCount()
+			outcome, now, err := client.V2.Settle(t.Context(), *before, sending)
+			require.NoError(t, err)
+			assert.Equal(t, test.want.String(), outcome.String())
+			assert.Equal(t, sent+1, service.RequestCount(), "one read")
+			document, _ := service.V2(idV2)
+			got, err := now.MarshalJSON()
+			require.NoError(t, err)
+			assert.JSONEq(t, string(document), string(got))
+		})
+	}
+}
+
+func TestSettleRefusesWrongInput(t *testing.T) {
+	service, client := newPair(t)
+	before := decodeTokenJSON(t, tokenJSON)
+	for name, patch := range map[string]*tokenpatch.Patch{
+		"nil": nil, "empty": tokenpatch.NewPatch(), "mistaken": tokenpatch.NewPatch().SetRole(""),
+		"impossible": tokenpatch.NewPatch().Remove(tokenpatch.PathInlineRole + "/7"),
+		"of another": tokenpatch.NewPatch().Test(tokenpatch.PathName, "another").SetName("b"),
+	} {
+		outcome, token, err := client.V2.Settle(t.Context(), before, patch)
+		assertAs[*tokenpatch.PatchError](t, err)
+		assert.Equal(t, unknown, outcome, name)
+		assert.Nil(t, token)
+	}
+	before.ID = ""
+	_, _, err := client.V2.Settle(t.Context(), before, tokenpatch.NewPatch().SetName("b"))
+	assertAs[*tokenpatch.InputError](t, err)
+	assert.Zero(t, service.RequestCount())
+}
+
+// A response about another token, as from a cache, settles nothing.
+func TestSettleByAnotherToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t)
+		service.Inject(tokenpatchtest.Fault{Times: -1, Status: 200, Body: `{"_id": "another", "name": "b"}`})
+		outcome, token, err := client.V2.Settle(t.Context(), decodeTokenJSON(t, tokenJSON), tokenpatch.NewPatch().SetName("b"))
+		require.ErrorContains(t, err, "the response is another token")
+		assert.Equal(t, unknown, outcome)
+		assert.Nil(t, token)
+	})
+}
+
+func TestSettleOfATokenThatIsGone(t *testing.T) {
+	service, client := newPair(t)
+	service.Remove(idV2)
+	outcome, token, err := client.V2.Settle(t.Context(), decodeTokenJSON(t, tokenJSON), tokenpatch.NewPatch().SetName("b"))
+	assertAs[*tokenpatch.NotFoundError](t, err)
+	assert.Equal(t, unknown, outcome)
+	assert.Nil(t, token)
+}
+
+// A patch that arrives late is unknown, 'not applied so far', until it is there.
+func TestSettleTooEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		service, client := newPair(t, retries(once))
+		before := decodeTokenJSON(t, tokenJSON)
+		patch := tokenpatch.NewPatch().SetName("late").Guard(before)
+		service.Inject(tokenpatchtest.Fault{Late: time.Minute})
+		_, err := client.V2.PatchToken(t.Context(), idV2, patch)
+		assertOutcome(t, unknown, err)
+		for range 60 {
+			outcome, _, err := client.V2.Settle(t.Context(), before, patch)
+			require.NoError(t, err)
+			assert.Equal(t, unknown, outcome)
+			time.Sleep(time.Second)
+		}
+		synctest.Wait()
+		outcome, token, err := client.V2.Settle(t.Context(), before, patch)
+		require.NoError(t, err)
+		assert.Equal(t, applied, outcome)
+		assert.Equal(t, "late", token.Name.Or(""))
+	})
+}
+
+// older returns a fault that lets so many reads of the token see it as it is now,
+// whatever is written until then.
+func older(service *tokenpatchtest.Service, times int) tokenpatchtest.Fault {
+	document, _ := service.V2(idV2)
+	isRead := func(r *http.Request) bool { return r.Method == http.MethodGet }
+	return tokenpatchtest.Fault{Match: isRead, Times: times, Status: 200, Body: string(document)}
+}
+
+func setName(name string) func(*tokenpatch.Token) error {
+	return func(token *tokenpatch.Token) error {
+		token.Name = tokenpatch.Set(name)
+		return nil
+	}
+}
+
+// Edits one after the other, whose reads are often older than the edit before.
+func TestEditTokenBehindAReplica(t *testing.T) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		time.Sleep(time.Minute)
+		service.SetOptions(tokenpatchtest.Options{ReplicaLag: 5 * time.Second})
+		for i := range 10 {
+			token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole(fmt.Sprint("role", i)))
+			require.NoError(t, err)
+			assert.Len(t, token.CustomRoleIDs.Or(nil), i+1)
+		}
+		assert.Equal(t, 10, service.Changes(idV2))
+		assert.Greater(t, service.RequestCount(), 30, "some reads were older")
+	})
+}
+
+// A read that is older than one before does not end an edit: here it would show the
+// token as desired.
+func TestEditTokenDoesNotBelieveOlderReads(t *testing.T) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		old := older(service, 3)
+		writeAsOther(t, service, idV2, `[{"op": "replace", "path": "/name", "value": "other"}]`)
+		calls := 0
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
+			if calls++; calls == 1 {
+				writeAsOther(t, service, idV2, `[{"op": "replace", "path": "/name", "value": "another"}]`)
+				service.Inject(old)
+			}
+			return setName("before")(token)
+		})
+		require.NoError(t, err)
+		assert.Equal(t, "before", token.Name.Or(""))
+		now, _ := service.V2(idV2)
+		assert.Contains(t, string(now), `"name":"before"`)
+		assert.Equal(t, 3, service.Changes(idV2))
+	})
+}
+
+// Reads that stay older than what was seen settle nothing.
+func TestEditTokenWhoseReadsStayOlder(t *testing.T) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		old := older(service, -1)
+		writeAsOther(t, service, idV2, `[{"op": "replace", "path": "/name", "value": "other"}]`)
+		service.Inject(tokenpatchtest.Fault{Match: isChange, Cut: tokenpatchtest.CutAfter}, tokenpatchtest.Fault{}, old)
+		start := time.Now()
+		_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName("before"))
+		assertOutcome(t, unknown, err)
+		require.ErrorContains(t, err, "for 10s each read was older than an earlier one")
+		assert.Less(t, time.Since(start), 15*time.Second)
+	})
+}
+
+// A success whose response broke off is read until a read shows it.
+func TestEditTokenReadsItsOwnChange(t *testing.T) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		service.Inject(tokenpatchtest.Fault{Match: isChange, Cut: tokenpatchtest.CutMiddle}, tokenpatchtest.Fault{}, older(service, 3))
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName("after"))
+		require.NoError(t, err)
+		assert.Equal(t, "after", token.Name.Or(""))
+	})
+}
+
+// A refusal whose read fails proves nothing: a gateway may have sent the change twice.
+func TestEditTokenRefusedAndUnread(t *testing.T) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		service.Inject(tokenpatchtest.Fault{Match: isChange, Duplicate: true}, tokenpatchtest.Fault{}, tokenpatchtest.Fault{Times: -1, Status: 403})
+		_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
+		assert.Equal(t, 1, service.Changes(idV2))
+		assertOutcome(t, unknown, err)
+		assertAs[*tokenpatch.ForbiddenError](t, err)
+		assertAs[*tokenpatch.PatchFailedError](t, err)
+		require.ErrorContains(t, err, pathV2+": outcome unknown: 422 patch_failed: ")
+		require.ErrorContains(t, err, pathV2+": 403 forbidden: ")
+	})
+}
+
+// A 422 that is no conflict is returned once the token has not changed for so long
+// that no replica can be the reason.
+func TestEditTokenReturnsARefusalThatIsNoConflict(t *testing.T) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		service.Inject(tokenpatchtest.Fault{Match: isChange, Times: -1, Status: 422, Body: `{"code": "patch_failed", "message": "no"}`})
+		start := time.Now()
+		_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName("new"))
+		assertAs[*tokenpatch.PatchFailedError](t, err)
+		assert.False(t, errors.As(err, new(*tokenpatch.EditConflictError)))
+		assertOutcome(t, notApplied, err)
+		assert.Equal(t, 10*time.Second, time.Since(start).Round(time.Second))
+		assert.Equal(t, 1, strings.Count(fmt.Sprint(routes(service)), "change"))
+	})
+}
+
+// A service that returns the roles in another order each time refuses the guard for
+// the order alone: it is made anew with the order as read.
+func TestEditTokenWhoseRolesChangeTheirOrder(t *testing.T) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "customRoleIds": ["a", "b"], "lastModified": 7}`))
+		calls := 0
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
+			if calls++; calls == 1 {
+				require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "customRoleIds": ["b", "a"], "lastModified": 7}`))
+			}
+			return addRole("c")(token)
+		})
+		require.NoError(t, err)
+		assert.Equal(t, []string{"b", "a", "c"}, token.CustomRoleIDs.Or(nil))
+		assert.Equal(t, 2, calls)
+	})
+}
+
+func TestEditTokenOfAServiceThatCannotTestLastModified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		service, client := newPair(t, retries(once), func(c *tokenpatch.Config) {
+			c.Logger = slog.New(slog.NewTextHandler(&log, nil))
+		})
+		service.SetOptions(tokenpatchtest.Options{RefuseLastModifiedTest: true})
+		require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "name": "a"}`))
+		start := time.Now()
+		for _, role := range []string{"first", "second"} {
+			token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole(role))
+			require.NoError(t, err)
+			assert.Contains(t, token.CustomRoleIDs.Or(nil), role)
+			assert.Equal(t, 10*time.Second, time.Since(start).Round(time.Second), "the first edit alone finds out")
+		}
+		assert.Equal(t, 2, service.Changes(idV2))
+		assert.Equal(t, 1, strings.Count(log.String(), "cannot test /lastModified"))
+
+		// The other tests still guard: here that of the roles.
+		calls := 0
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
+			if calls++; calls == 1 {
+				writeAsOther(t, service, idV2, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
+			}
+			return addRole("third")(token)
+		})
+		require.NoError(t, err)
+		assert.Equal(t, []string{"first", "second", "other", "third"}, token.CustomRoleIDs.Or(nil))
+	})
+}
+
+// Without a test that covers it, a change whose outcome is unknown is not sent again
+// before a read.
+func TestEditTokenWithoutAGuard(t *testing.T) {
+	for _, cut := range []tokenpatchtest.Cut{tokenpatchtest.CutBefore, tokenpatchtest.CutAfter} {
+		synctest.Test(t, func(t *testing.T) {
+			service, client := newPair(t) // four attempts: none of them may follow blindly
+			service.SetOptions(tokenpatchtest.Options{RefuseLastModifiedTest: true})
+			require.NoError(t, service.AddV2(`{"_id": "`+idV2+`"}`))
+			_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName("a"))
+			require.NoError(t, err)
+			sent := service.RequestCount()
+			service.Inject(tokenpatchtest.Fault{Match: isChange, Cut: cut})
+			_, err = client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
+			require.NoError(t, err)
+			assert.Equal(t, []string{"read OK", "change ", "read OK"}, routes(service)[sent:][:3])
+			assert.Equal(t, 2, service.Changes(idV2))
+		})
+	}
+}
+
+// A refusal for another reason does not count against the service: tests of
+// lastModified stay.
+func TestEditTokenRefusedForAnotherReason(t *testing.T) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		service.Inject(tokenpatchtest.Fault{Match: isChange, Times: 2, Status: 422, Body: `{"code": "patch_failed", "message": "no such role"}`})
+		_, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("nonsense"))
+		assertAs[*tokenpatch.PatchFailedError](t, err)
+		_, err = client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, addRole("added"))
+		require.NoError(t, err)
+		requests := service.Requests()
+		assert.Contains(t, string(requests[len(requests)-1].Body), `"/lastModified"`)
+	})
+}
+
+// A read that is older than the caller's token settles nothing, even if it shows
+// what the patch makes.
+func TestSettleDoesNotBelieveOlderReads(t *testing.T) {
+	for stale, reads := range map[int]int{0: 1, 1: 2, 7: 8, 8: 8, 20: 8} {
+		editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+			old := older(service, stale)
+			writeAsOther(t, service, idV2, `[{"op": "replace", "path": "/name", "value": "other"}]`)
+			before, err := client.V2.GetToken(t.Context(), idV2)
+			require.NoError(t, err)
+			if stale > 0 {
+				service.Inject(old)
+			}
+			sent := service.RequestCount()
+			outcome, token, err := client.V2.Settle(t.Context(), *before, tokenpatch.NewPatch().SetName("before"))
+			require.NoError(t, err)
+			assert.Equal(t, unknown, outcome)
+			assert.Equal(t, reads, service.RequestCount()-sent)
+			assert.NotNil(t, token)
+		})
+	}
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		old := older(service, -1)
+		writeAsOther(t, service, idV2, `[{"op": "replace", "path": "/name", "value": "other"}]`)
+		before, err := client.V2.GetToken(t.Context(), idV2)
+		require.NoError(t, err)
+		service.Inject(old)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		outcome, _, err := client.V2.Settle(ctx, *before, tokenpatch.NewPatch().SetName("before"))
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, unknown, outcome)
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"time"
 	"unicode"
 
+	"github.com/tokenpatch/tokenpatch/internal/engine"
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 	"github.com/tokenpatch/tokenpatch/internal/redact"
@@ -103,8 +105,8 @@ type APIError struct {
 	CallInfo
 	StatusCode int    // of the response; 429 also where the rate limit kept the request from being sent
 	Code       string // the API's code; where the response has none, the status's name in the same form: "not_found"
-	Message    string // the API's message; where the response has none, a description of the response
-	ID         string // the id of the error, for which the provider's support asks; empty where the response has none
+	Message    string // the API's message, the first 1 KiB; where the response has none, a description of the response
+	SupportID  string // identifies the error for the provider's support; empty if the response has none
 	Attempts   int    // how many attempts were made
 	Body       []byte // the response's body, the first 4 KiB, with credentials redacted; nil for a 2xx, which may hold a token's value
 	Err        error  // why the response could not be read, or why there was no further attempt; nil where neither applies
@@ -115,9 +117,12 @@ func (e *APIError) Error() string { return errorText(e.CallInfo, e.reason(), e.A
 // reason is the text without the request that it is about.
 func (e *APIError) reason() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d %s: %s", e.StatusCode, oneLine(e.Code), oneLine(e.Message))
-	if e.ID != "" {
-		fmt.Fprintf(&b, " (id %s)", oneLine(e.ID))
+	fmt.Fprintf(&b, "%d %s", e.StatusCode, oneLine(cmp.Or(e.Code, statusName(e.StatusCode))))
+	if e.Message != "" {
+		fmt.Fprintf(&b, ": %s", oneLine(e.Message))
+	}
+	if e.SupportID != "" {
+		fmt.Fprintf(&b, " (support id %s)", oneLine(e.SupportID))
 	}
 	if e.Err != nil {
 		fmt.Fprintf(&b, ": %s", oneLine(e.Err.Error()))
@@ -125,14 +130,16 @@ func (e *APIError) reason() string {
 	return b.String()
 }
 
-// errorText is the text of an error of a call: what was asked, what happened,
-// and after how many attempts where there was more than one.
+// errorText is the text of an error of a call: what was asked, what happened, and after how many attempts if there was more
+// than one.
 func errorText(call CallInfo, what string, attempts int) string {
-	text := fmt.Sprintf("tokenpatch: %s %s: %s", call.Method, call.path(), what)
-	if attempts > 1 {
-		text += fmt.Sprintf(" (%d attempts)", attempts)
+	if call != (CallInfo{}) {
+		what = fmt.Sprintf("%s %s: %s", call.Method, call.target(), what)
 	}
-	return text
+	if attempts > 1 {
+		what += fmt.Sprintf(" (%d attempts)", attempts)
+	}
+	return "tokenpatch: " + what
 }
 
 // oneLine is a text from the network as part of an error's: bounded, and unable
@@ -167,7 +174,7 @@ func (e *APIError) outcome() Outcome {
 	case http.StatusOK, http.StatusCreated, http.StatusNoContent:
 		return OutcomeApplied
 	default:
-		return ruleOfStatus(e.StatusCode).outcome
+		return Outcome(engine.StatusEffect(e.StatusCode))
 	}
 }
 
@@ -223,6 +230,88 @@ type (
 	// before it failed: the outcome of a change is [OutcomeUnknown].
 	ServerError struct{ APIError }
 )
+
+// An error that a program makes by itself, as its tests may, needs no StatusCode: its type has one.
+
+func (e *InvalidRequestError) Error() string { return e.or(http.StatusBadRequest).Error() }
+func (e *UnauthorizedError) Error() string   { return e.or(http.StatusUnauthorized).Error() }
+func (e *ForbiddenError) Error() string      { return e.or(http.StatusForbidden).Error() }
+func (e *NotFoundError) Error() string       { return e.or(http.StatusNotFound).Error() }
+func (e *ConflictError) Error() string       { return e.or(http.StatusConflict).Error() }
+func (e *ValidationError) Error() string     { return e.or(http.StatusUnprocessableEntity).Error() }
+func (e *PatchFailedError) Error() string    { return e.or(http.StatusUnprocessableEntity).Error() }
+func (e *RateLimitedError) Error() string    { return e.or(http.StatusTooManyRequests).Error() }
+func (e *ServerError) Error() string         { return e.or(http.StatusInternalServerError).Error() }
+
+func (e *InvalidRequestError) outcome() Outcome { return e.or(http.StatusBadRequest).outcome() }
+func (e *UnauthorizedError) outcome() Outcome   { return e.or(http.StatusUnauthorized).outcome() }
+func (e *ForbiddenError) outcome() Outcome      { return e.or(http.StatusForbidden).outcome() }
+func (e *NotFoundError) outcome() Outcome       { return e.or(http.StatusNotFound).outcome() }
+func (e *ConflictError) outcome() Outcome       { return e.or(http.StatusConflict).outcome() }
+func (e *ValidationError) outcome() Outcome     { return e.or(http.StatusUnprocessableEntity).outcome() }
+func (e *PatchFailedError) outcome() Outcome    { return e.or(http.StatusUnprocessableEntity).outcome() }
+func (e *RateLimitedError) outcome() Outcome    { return e.or(http.StatusTooManyRequests).outcome() }
+func (e *ServerError) outcome() Outcome         { return e.or(http.StatusInternalServerError).outcome() }
+
+// or returns e with a status, if it has none.
+func (e *APIError) or(status int) *APIError {
+	if e.StatusCode != 0 {
+		return e
+	}
+	own := *e
+	own.StatusCode = status
+	return &own
+}
+
+// LogValue groups what the error has for [log/slog].
+func (e *APIError) LogValue() slog.Value { return logValue(e, e.CallInfo, e.Attempts) }
+
+// LogValue groups what the error has for [log/slog].
+func (e *OutcomeUnknownError) LogValue() slog.Value { return logValue(e, e.CallInfo, e.Attempts) }
+
+// LogValue groups what the error has for [log/slog].
+func (e *NotSentError) LogValue() slog.Value { return logValue(e, e.CallInfo, e.Attempts) }
+
+// LogValue groups what the error has for [log/slog].
+func (e *ReadError) LogValue() slog.Value { return logValue(e, e.CallInfo, e.Attempts) }
+
+// LogValue groups what the error has for [log/slog].
+func (e *EditConflictError) LogValue() slog.Value { return logValue(e, e.CallInfo, 0) }
+
+// MarshalJSON writes what LogValue groups as an object.
+func (e *APIError) MarshalJSON() ([]byte, error) { return marshalGroup(e.LogValue()) }
+
+// MarshalJSON writes what LogValue groups as an object.
+func (e *OutcomeUnknownError) MarshalJSON() ([]byte, error) { return marshalGroup(e.LogValue()) }
+
+// MarshalJSON writes what LogValue groups as an object.
+func (e *NotSentError) MarshalJSON() ([]byte, error) { return marshalGroup(e.LogValue()) }
+
+// MarshalJSON writes what LogValue groups as an object.
+func (e *ReadError) MarshalJSON() ([]byte, error) { return marshalGroup(e.LogValue()) }
+
+// MarshalJSON writes what LogValue groups as an object.
+func (e *EditConflictError) MarshalJSON() ([]byte, error) { return marshalGroup(e.LogValue()) }
+
+func logValue(err error, call CallInfo, attempts int) slog.Value {
+	attrs := append([]slog.Attr{slog.String("error", err.Error())}, call.attrs()...)
+	var api *APIError
+	if errors.As(err, &api) {
+		attrs = append(attrs, slog.Int("status", api.StatusCode), slog.String("code", api.Code), slog.String("support_id", api.SupportID))
+	}
+	if attempts > 0 {
+		attrs = append(attrs, slog.Int("attempts", attempts))
+	}
+	return slog.GroupValue(append(attrs, slog.Any("outcome", OutcomeOf(err)))...)
+}
+
+func marshalGroup(group slog.Value) ([]byte, error) {
+	members := make(map[string]any)
+	for _, attr := range group.Group() {
+		members[attr.Key] = attr.Value.Any()
+	}
+	return json.Marshal(members)
+}
 
 // ValidationDetail is one item of V1's HTTPValidationError, whose schema is
 // ValidationError.
@@ -399,7 +488,8 @@ func reason(err error) string {
 	if errors.As(err, &api) && api.Error() == err.Error() {
 		return api.reason()
 	}
-	return oneLine(fmt.Sprint(err)) // nil in an error that was not made here
+	text := fmt.Sprint(err) // nil in an error that was not made here
+	return oneLine(strings.TrimPrefix(text, "tokenpatch: "))
 }
 
 const (
@@ -412,20 +502,21 @@ const (
 
 const redacted = redact.Redacted
 
-// refusal is a response that an error is made of, without credentials.
+// refusal is a response that an error is made of. What is kept of it is cleaned first.
 type refusal struct {
 	status                int
-	location, contentType string
-	body                  []byte
+	location, contentType string // cleaned
+	body                  []byte // as it was received
+	secrets               *redact.Secrets
 }
 
 func newRefusal(r *httpsend.Result, secrets *redact.Secrets) refusal {
-	clean := func(text string, limit int) string { return secrets.Clean(text[:min(len(text), limit)]) }
 	return refusal{
 		status:      r.Status,
-		location:    clean(r.Header.Get("Location"), maxErrorHeader),
-		contentType: clean(r.Header.Get("Content-Type"), maxErrorHeader),
-		body:        []byte(clean(string(r.Body[:min(len(r.Body), maxErrorRead)]), maxErrorRead)),
+		location:    secrets.CleanPrefix(r.Header.Get("Location"), maxErrorHeader),
+		contentType: secrets.CleanPrefix(r.Header.Get("Content-Type"), maxErrorHeader),
+		body:        r.Body[:min(len(r.Body), maxErrorRead)],
+		secrets:     secrets,
 	}
 }
 
@@ -440,14 +531,16 @@ func (e *APIError) describe(r refusal) (details []ValidationDetail) {
 	_ = json.Unmarshal(r.body, &wire)
 	var detail string
 	_ = json.Unmarshal(wire.Detail, &detail)
-	details = decodeDetails(wire.Detail)
+	details = r.decodeDetails(wire.Detail)
 
+	clean := func(text string) string { return r.secrets.CleanPrefix(text, maxErrorText) }
+	body := r.secrets.CleanPrefix(string(r.body[:min(len(r.body), 2*maxErrorBody)]), maxErrorBody)
 	e.StatusCode = r.status
-	e.Code = cmp.Or(wire.Code, statusName(r.status))
-	e.Message = cmp.Or(describeRedirect(r), wire.Message, detail, describeDetails(details), describeBody(r))
-	e.ID = wire.ID
-	if !isSuccess(r.status) {
-		e.Body = bytes.Clone(r.body[:min(len(r.body), maxErrorBody)])
+	e.Code = cmp.Or(clean(wire.Code), statusName(r.status))
+	e.Message = cmp.Or(describeRedirect(r), clean(wire.Message), clean(detail), describeDetails(details), describeBody(r, body))
+	e.SupportID = clean(wire.ID)
+	if !engine.IsSuccess(r.status) {
+		e.Body = []byte(body)
 	}
 	return details
 }
@@ -488,14 +581,14 @@ func statusName(status int) string {
 
 // decodeDetails reads FastAPI's list of what is wrong. It is nil where detail
 // is something else, or has an item that is.
-func decodeDetails(detail json.RawMessage) []ValidationDetail {
+func (r refusal) decodeDetails(detail json.RawMessage) []ValidationDetail {
 	if len(detail) == 0 || detail[0] != '[' {
 		return nil
 	}
 	var details []ValidationDetail
 	for item := range rawjson.Elements(detail) {
 		var d ValidationDetail
-		if json.Unmarshal(item, &d) != nil {
+		if json.Unmarshal([]byte(r.secrets.Clean(string(item))), &d) != nil {
 			return nil
 		}
 		if details = append(details, d); len(details) == maxDetails {
@@ -531,14 +624,14 @@ func describeRedirect(r refusal) string {
 }
 
 // describeBody stands in for a message where a response has none.
-func describeBody(r refusal) string {
+func describeBody(r refusal, body string) string {
 	switch {
-	case len(r.body) == 0:
+	case body == "":
 		return "response without a body"
-	case isSuccess(r.status): // it may hold a token's value
+	case engine.IsSuccess(r.status): // it may hold a token's value
 		return "unexpected response"
 	}
-	return fmt.Sprintf("unexpected response (%.80s): %.200q", cmp.Or(r.contentType, "no content type"), r.body)
+	return fmt.Sprintf("unexpected response (%.80s): %.200q", cmp.Or(r.contentType, "no content type"), body)
 }
 
 // errNotMade is the error of a call of a zero or nil client.

@@ -1,11 +1,13 @@
 package tokenpatch_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
@@ -19,12 +21,6 @@ import (
 
 	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
-)
-
-const (
-	applied    = tokenpatch.OutcomeApplied
-	notApplied = tokenpatch.OutcomeNotApplied
-	unknown    = tokenpatch.OutcomeUnknown
 )
 
 // statuses lists responses of both APIs that are not their success, and how many
@@ -101,7 +97,7 @@ func (c statusCase) bubble(t *testing.T) {
 	service, client := newPair(t)
 	service.Inject(tokenpatchtest.Fault{Status: c.status, Body: c.body, Times: -1})
 
-	err := c.api.call(t.Context(), client)
+	err := c.api.Call(t.Context(), client)
 
 	want := []string{}
 	if c.kind != "" {
@@ -123,10 +119,10 @@ func (c statusCase) bubble(t *testing.T) {
 	}
 	got := assertAs[*tokenpatch.APIError](t, err)
 	assert.Equal(t, tokenpatch.APIError{
-		CallInfo: c.api.info(), StatusCode: c.status, Code: c.code, Message: message, ID: c.id, Attempts: c.sent, Body: body, Err: c.err(),
+		CallInfo: c.api.Info(), StatusCode: c.status, Code: c.code, Message: message, SupportID: c.id, Attempts: c.sent, Body: body, Err: c.err(),
 	}, *got)
 	assert.Equal(t, c.sent, service.RequestCount())
-	assert.Zero(t, service.Changes(c.api.id))
+	assert.Zero(t, service.Changes(c.api.ID))
 	assert.Equal(t, c.text(message), err.Error())
 }
 
@@ -135,13 +131,13 @@ func (c statusCase) err() error {
 	if c.status/100 != 2 {
 		return nil
 	}
-	return fmt.Errorf("the API documents %d for a success", map[string]int{"V1": 204, "V2": 200}[c.api.name])
+	return fmt.Errorf("the API documents %d for a success", map[string]int{"V1": 204, "V2": 200}[c.api.Name])
 }
 
 func (c statusCase) text(message string) string {
 	text := fmt.Sprintf("%d %s: %s", c.status, c.code, message)
 	if c.id != "" {
-		text += " (id " + c.id + ")"
+		text += " (support id " + c.id + ")"
 	}
 	if err := c.err(); err != nil {
 		text += ": " + err.Error()
@@ -152,7 +148,7 @@ func (c statusCase) text(message string) string {
 	if c.outcome == unknown {
 		text = "outcome unknown: " + text
 	}
-	return "tokenpatch: PATCH " + c.api.path + ": " + text
+	return "tokenpatch: PATCH " + c.api.Target() + ": " + text
 }
 
 // Responses in every other shape keep the status's type, and what can be read.
@@ -194,7 +190,7 @@ func TestErrorBodies(t *testing.T) {
 	}
 	for _, a := range apis {
 		for _, test := range tests {
-			t.Run(a.name+"/"+test.name, func(t *testing.T) {
+			t.Run(a.Name+"/"+test.name, func(t *testing.T) {
 				service, client := newPair(t)
 				fault := tokenpatchtest.Fault{Status: 403, Body: test.body}
 				if test.contentType != "" {
@@ -202,7 +198,7 @@ func TestErrorBodies(t *testing.T) {
 				}
 				service.Inject(fault)
 
-				err := a.call(t.Context(), client)
+				err := a.Call(t.Context(), client)
 
 				got := assertAs[*tokenpatch.ForbiddenError](t, err)
 				if test.code == "" {
@@ -210,7 +206,7 @@ func TestErrorBodies(t *testing.T) {
 				}
 				assert.Equal(t, test.code, got.Code)
 				assert.Equal(t, test.message, got.Message)
-				assert.Equal(t, test.id, got.ID)
+				assert.Equal(t, test.id, got.SupportID)
 				assert.Equal(t, test.body, string(got.Body))
 				require.NoError(t, got.Err)
 				assertOutcome(t, notApplied, err)
@@ -240,7 +236,7 @@ func TestValidationErrorDetails(t *testing.T) {
 		{Loc: []any{"body", "roles", 0, "id"}, Msg: "Field required", Type: "missing"},
 		{Msg: "Somewhere", Type: "value_error", Input: json.RawMessage(`null`)},
 	}, got.Details)
-	assert.Equal(t, "tokenpatch: PATCH "+pathV1+": 422 unprocessable_entity: "+
+	assert.Equal(t, "tokenpatch: PATCH "+apiV1.Target()+": 422 unprocessable_entity: "+
 		"body.organization_role: Input should be 'ADMIN', 'MEMBER' or 'EXTERNAL'; body.roles.0.id: Field required; Somewhere", err.Error())
 }
 
@@ -272,18 +268,19 @@ func TestErrorBodyIsCut(t *testing.T) {
 // A code and a message are read from a body that is longer than what is kept.
 func TestErrorBodyIsReadBeyondItsCut(t *testing.T) {
 	service, client := newPair(t)
-	service.Inject(tokenpatchtest.Fault{Status: 400, Body: `{"padding": "` + strings.Repeat("x", 8<<10) + `", "code": "c", "message": "m"}`})
+	padding, long := strings.Repeat("x", 8<<10), strings.Repeat("m", 2<<10)
+	service.Inject(tokenpatchtest.Fault{Status: 400, Body: `{"padding": "` + padding + `", "code": "c", "message": "` + long + `"}`})
 	got := assertAs[*tokenpatch.InvalidRequestError](t, patchName(t.Context(), client))
-	assert.Equal(t, "c: m", got.Code+": "+got.Message)
+	assert.Equal(t, "c: "+long[:1<<10], got.Code+": "+got.Message)
 }
 
 // A refusal that breaks off is a refusal.
 func TestErrorBodyBreaksOff(t *testing.T) {
 	for _, a := range apis {
-		t.Run(a.name, func(t *testing.T) {
+		t.Run(a.Name, func(t *testing.T) {
 			service, client := newPair(t)
 			service.Inject(tokenpatchtest.Fault{Status: 403, Body: `{"code":"c","message":"m"}`, Cut: tokenpatchtest.CutMiddle})
-			err := a.call(t.Context(), client)
+			err := a.Call(t.Context(), client)
 			got := assertAs[*tokenpatch.ForbiddenError](t, err)
 			assert.Equal(t, `{"code":"c","`, string(got.Body))
 			require.ErrorIs(t, err, io.ErrUnexpectedEOF)
@@ -315,7 +312,7 @@ func TestErrorNamesRedirectTarget(t *testing.T) {
 	for _, a := range apis {
 		for _, status := range []int{301, 302, 303, 307, 308} {
 			for _, test := range tests {
-				t.Run(fmt.Sprintf("%s/%d/%s", a.name, status, test.name), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s/%d/%s", a.Name, status, test.name), func(t *testing.T) {
 					service, client := newPair(t)
 					header := http.Header{"Location": {test.location}}
 					if test.location == "" {
@@ -324,7 +321,7 @@ func TestErrorNamesRedirectTarget(t *testing.T) {
 					// What the body says does not hide where the redirect points.
 					service.Inject(tokenpatchtest.Fault{Status: status, Header: header, Body: `{"message": "Moved"}`})
 
-					err := a.call(t.Context(), client)
+					err := a.Call(t.Context(), client)
 
 					got := assertAs[*tokenpatch.APIError](t, err)
 					assert.Equal(t, status, got.StatusCode)
@@ -358,11 +355,8 @@ func TestSuccessThatCannotBeRead(t *testing.T) {
 		status int
 		cause  string
 	}{
-		{"V1 200", apiV1, nil, tokenpatchtest.Fault{Status: 200, Body: `{"name": "ci"}`, Apply: true}, 200, "the API documents 204 for a success"},
-		{"V1 201", apiV1, nil, tokenpatchtest.Fault{Status: 201, Apply: true}, 201, "the API documents 204 for a success"},
-		{"V1 200 with null", apiV1, nil, tokenpatchtest.Fault{Status: 200, Body: "null", Apply: true}, 200, "the API documents 204 for a success"},
 		{"truncated", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: tokenJSON[:99], Apply: true}, 200, "unexpected end of JSON input"},
-		{"another type", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: `{"_id": "x", "name": 5}`, Apply: true}, 200, "name: want a string, got a number"},
+		{"another type", apiV2, nil, tokenpatchtest.Fault{Status: 200, Body: `{"_id": "` + idV2 + `", "name": 5}`, Apply: true}, 200, "name: want a string, got a number"},
 		{"too long", apiV2, func(c *tokenpatch.Config) { c.MaxResponseBytes = 512 }, tokenpatchtest.Fault{}, 200, "the response body is longer than 512 bytes"},
 		{"cut in the middle", apiV2, nil, tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle}, 200, "unexpected EOF"},
 	}
@@ -374,7 +368,7 @@ func TestSuccessThatCannotBeRead(t *testing.T) {
 			service, client := newPair(t, test.change)
 			service.Inject(test.fault)
 
-			err := test.api.call(t.Context(), client)
+			err := test.api.Call(t.Context(), client)
 
 			got := assertAs[*tokenpatch.APIError](t, err)
 			assert.Equal(t, test.status, got.StatusCode)
@@ -386,7 +380,7 @@ func TestSuccessThatCannotBeRead(t *testing.T) {
 			assert.Contains(t, err.Error(), test.cause)
 			assertOutcome(t, applied, err)
 			assert.Equal(t, 1, service.RequestCount())
-			assert.Equal(t, 1, service.Changes(test.api.id))
+			assert.Equal(t, 1, service.Changes(test.api.ID))
 		})
 	}
 }
@@ -407,6 +401,12 @@ func TestSuccessThatProvesNothing(t *testing.T) {
 		{"V1 error in a list", apiV1, 201, `{"detail": [{"loc": ["body"], "msg": "m", "type": "t"}]}`, wantV1},
 		{"V1 V2's error", apiV1, 200, `{"code": "c", "message": "m"}`, wantV1},
 		{"V1 broken JSON", apiV1, 200, `{"name": "c`, wantV1},
+		{"V1 200", apiV1, 200, "", wantV1},
+		{"V1 a login page of JSON", apiV1, 200, `{"error":"session expired"}`, wantV1},
+		{"V1 null", apiV1, 200, "null", wantV1},
+		{"V1 false", apiV1, 200, "false", wantV1},
+		{"V1 a text", apiV1, 200, `"please sign in"`, wantV1},
+		{"V1 201", apiV1, 201, `{"name": "ci"}`, wantV1},
 		{"V1 202", apiV1, 202, "", wantV1},
 		{"V1 206", apiV1, 206, "", wantV1},
 		{"V1 207", apiV1, 207, "", wantV1},
@@ -425,6 +425,12 @@ func TestSuccessThatProvesNothing(t *testing.T) {
 		{"an array", apiV2, 200, "[]", "want an object, got an array"},
 		{"a text", apiV2, 200, `"{"`, "want an object, got a string"},
 		{"an id of another type", apiV2, 200, `{"_id": 5}`, "_id: want a string, got a number"},
+		{"another token", apiV2, 200, `{"_id": "61095542756dba551110ae22"}`, "the response is another token"},
+		{"an id of something else", apiV2, 200, `{"error": {"_id": "` + idV2 + `"}}`, "the response is not a token: it has no _id"},
+		{"an id of something else, broken off", apiV2, 200, `{"error": {"_id": "` + idV2 + `"}, "a`, "unexpected end of JSON input"},
+		{"another token, broken off", apiV2, 200, `{"_id": "61095542756dba551110ae22", "name": "a`, "unexpected end of JSON input"},
+		{"two ids, broken off", apiV2, 200, `{"_id": "` + idV2 + `", "_id": "x", "name": "a`, "unexpected end of JSON input"},
+		{"broken off before the id", apiV2, 200, `{"name": "a", "_id": "` + idV2, "unexpected end of JSON input"},
 		{"braces", apiV2, 200, "{}}", "invalid character '}' after top-level value"},
 		{"a script", apiV2, 200, "{ x: 1 }", "invalid character 'x' looking for beginning of object key string"},
 	}
@@ -435,8 +441,8 @@ func TestSuccessThatProvesNothing(t *testing.T) {
 					_, _ = io.Copy(io.Discard, r.Body)
 					return respond(test.status, "application/json", test.body), nil
 				}))
-				calls := map[int]func(context.Context, *tokenpatch.Client) error{4: test.api.call}
-				if test.api.name == "V2" {
+				calls := map[int]func(context.Context, *tokenpatch.Client) error{4: test.api.Call}
+				if test.api.Name == "V2" {
 					calls[1] = appendRole
 				}
 				for attempts, call := range calls {
@@ -454,25 +460,45 @@ func TestSuccessThatProvesNothing(t *testing.T) {
 	}
 }
 
+// A token that breaks off proves that the change was applied once its own _id is
+// there, and no earlier.
+func TestSuccessCutAnywhere(t *testing.T) {
+	const before, behind = `{"name": "ci", "_member": {"_id": "` + idV2 + `"}, "_id": "`, `", "role": "reader", "_links": {}}`
+	body := before + strings.ToUpper(idV2) + behind
+	for length := range len(body) {
+		_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			return respond(200, "application/json", body[:length]), nil
+		}))
+		want := unknown
+		if length > len(before)+len(idV2) {
+			want = applied
+		}
+		err := appendRole(t.Context(), client)
+		require.Error(t, err)
+		assertOutcome(t, want, err)
+	}
+}
+
 func TestSuccessOfExactlyTheLimit(t *testing.T) {
-	const body = `{"_id": "x"}`
+	const body = `{"_id": "` + idV2 + `"}`
 	service, client := newPair(t, func(c *tokenpatch.Config) { c.MaxResponseBytes = int64(len(body)) })
 	service.Inject(tokenpatchtest.Fault{Status: 200, Body: body, Apply: true})
 	token, err := client.V2.PatchToken(t.Context(), idV2, tokenpatch.NewPatch().SetName("x"))
 	require.NoError(t, err)
-	assert.Equal(t, "x", token.ID)
+	assert.Equal(t, idV2, token.ID)
 }
 
 // A server can respond with a status below 100. net/http lets it pass.
 func TestErrorOfStatusBelow100(t *testing.T) {
 	for _, a := range apis {
 		for _, status := range []int{0, 1, 99} {
-			t.Run(fmt.Sprintf("%s/%d", a.name, status), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s/%d", a.Name, status), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					_, client := newPair(t, through(func(*http.Request) (*http.Response, error) {
 						return respond(status, "text/plain", "?"), nil
 					}))
-					err := a.call(t.Context(), client)
+					err := a.Call(t.Context(), client)
 					assertOutcome(t, unknown, err)
 					require.Error(t, assertAs[*tokenpatch.OutcomeUnknownError](t, err).Err)
 					assert.NotEmpty(t, err.Error())
@@ -629,7 +655,7 @@ func TestErrorsHoldNoCredential(t *testing.T) {
 	for _, a := range apis {
 		for _, status := range []int{200, 202, 302, 403, 422, 503} {
 			for name, body := range bodies {
-				t.Run(fmt.Sprintf("%s/%d/%s", a.name, status, name), func(t *testing.T) {
+				t.Run(fmt.Sprintf("%s/%d/%s", a.Name, status, name), func(t *testing.T) {
 					_, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}),
 						func(c *tokenpatch.Config) { c.V1.APIKey, c.V2.AccessToken = secret, secret },
 						through(func(r *http.Request) (*http.Response, error) {
@@ -638,7 +664,7 @@ func TestErrorsHoldNoCredential(t *testing.T) {
 							response.Header.Set("Location", "https://"+secret+".example/"+secret)
 							return response, nil
 						}))
-					err := a.call(t.Context(), client)
+					err := a.Call(t.Context(), client)
 					require.Error(t, err)
 					assertHolds(t, err, "5ecret", false)
 				})
@@ -653,7 +679,7 @@ func TestTransportErrorsHoldNoCredential(t *testing.T) {
 		return nil, fmt.Errorf("malformed HTTP status code %q", r.Header.Get("Authorization"))
 	}))
 	for _, a := range apis {
-		err := a.call(t.Context(), client)
+		err := a.Call(t.Context(), client)
 		assert.Contains(t, err.Error(), "malformed HTTP status code")
 		assertHolds(t, err, tokenpatchtest.APIKey, false)
 		assertHolds(t, err, tokenpatchtest.AccessToken, false)
@@ -731,5 +757,62 @@ func checkFuzzed(t *testing.T, status, success int, err error, own map[int]strin
 	if errors.As(err, &api) {
 		require.Equal(t, status, api.StatusCode)
 		require.LessOrEqual(t, len(api.Body), 4<<10)
+	}
+}
+
+// A program may make an error of a status by itself, as its tests do.
+func TestErrorsWithoutAStatus(t *testing.T) {
+	for _, test := range []struct {
+		err     error
+		text    string
+		outcome tokenpatch.Outcome
+	}{
+		{&tokenpatch.InvalidRequestError{}, "400 bad_request", notApplied},
+		{&tokenpatch.UnauthorizedError{}, "401 unauthorized", notApplied},
+		{&tokenpatch.ForbiddenError{}, "403 forbidden", notApplied},
+		{&tokenpatch.NotFoundError{}, "404 not_found", notApplied},
+		{&tokenpatch.ConflictError{}, "409 conflict", notApplied},
+		{&tokenpatch.ValidationError{}, "422 unprocessable_entity", notApplied},
+		{&tokenpatch.PatchFailedError{}, "422 unprocessable_entity", notApplied},
+		{&tokenpatch.RateLimitedError{}, "429 too_many_requests", notApplied},
+		{&tokenpatch.ServerError{}, "500 internal_server_error", unknown},
+	} {
+		require.EqualError(t, test.err, "tokenpatch: "+test.text)
+		assertOutcome(t, test.outcome, test.err)
+		assertOutcome(t, test.outcome, fmt.Errorf("wrapped: %w", test.err))
+	}
+}
+
+// What a log or a program that reads JSON gets of an error.
+func TestErrorsInLogsAndJSON(t *testing.T) {
+	service, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}))
+	service.Inject(
+		tokenpatchtest.Fault{Status: 403, Body: `{"code":"forbidden","message":"Not you.","id":"93f6f2ae"}`},
+		tokenpatchtest.Fault{Status: 503, Body: `{"code":"down","message":"Later.","id":"93f6f2af"}`},
+	)
+	refused, failed := patchName(t.Context(), client), patchName(t.Context(), client)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, test := range []struct {
+		err  error
+		want map[string]any
+	}{
+		{refused, map[string]any{"status": 403.0, "code": "forbidden", "support_id": "93f6f2ae", "attempts": 1.0, "outcome": "not_applied"}},
+		{failed, map[string]any{"status": 503.0, "code": "down", "support_id": "93f6f2af", "attempts": 1.0, "outcome": "unknown"}},
+		{patchName(ctx, client), map[string]any{"outcome": "not_applied"}},
+	} {
+		test.want["error"], test.want["api"], test.want["host"] = test.err.Error(), "V2", apiV2.Host()
+		test.want["method"], test.want["route"], test.want["token_id"] = "PATCH", "/api/v2/tokens/{id}", idV2
+		var logged bytes.Buffer
+		slog.New(slog.NewJSONHandler(&logged, nil)).Error("failed", "error", test.err)
+		var line struct{ Error map[string]any }
+		require.NoError(t, json.Unmarshal(logged.Bytes(), &line))
+		assert.Equal(t, test.want, line.Error)
+
+		encoded, err := json.Marshal(test.err)
+		require.NoError(t, err)
+		var object map[string]any
+		require.NoError(t, json.Unmarshal(encoded, &object))
+		assert.Equal(t, test.want, object)
 	}
 }

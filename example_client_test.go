@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -85,4 +87,84 @@ func ExampleV2Tokens_RateLimit() {
 	// Output:
 	// false
 	// 9 4
+}
+
+// Several parts of a program can listen to the same calls.
+func ExampleJoinHooks() {
+	service := tokenpatchtest.New()
+	defer service.Close()
+	if err := service.AddV2(`{"_id": "61095542756dba551110ae21"}`); err != nil {
+		log.Fatal(err)
+	}
+	named := func(name string) tokenpatch.Hooks {
+		return tokenpatch.Hooks{
+			CallStart: func(ctx context.Context, call tokenpatch.CallInfo) context.Context {
+				fmt.Println(name, "begins:", call.Method, call.TokenID)
+				return ctx
+			},
+			CallEnd: func(_ context.Context, call tokenpatch.CallResult) { fmt.Println(name, "ends:", call.Outcome) },
+		}
+	}
+	client, err := tokenpatch.NewClient(tokenpatch.Config{
+		V2:         tokenpatch.V2Config{AccessToken: tokenpatchtest.AccessToken},
+		HTTPClient: service.Client(),
+		Hooks:      tokenpatch.JoinHooks(named("metrics"), named("audit")),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := client.V2.PatchToken(context.Background(), "61095542756dba551110ae21", tokenpatch.NewPatch().SetName("ci")); err != nil {
+		log.Fatal(err)
+	}
+	// Output:
+	// metrics begins: PATCH 61095542756dba551110ae21
+	// audit begins: PATCH 61095542756dba551110ae21
+	// audit ends: applied
+	// metrics ends: applied
+}
+
+// The value of a token that stands where its id belongs is not sent, logged or stored.
+func ExampleCheckTokenID() {
+	fmt.Println(tokenpatch.CheckTokenID("61095542756dba551110ae21"))
+	fmt.Println(tokenpatch.CheckTokenID("api-01234567-89ab-cdef-0123-456789abcdef"))
+	// Output:
+	// <nil>
+	// tokenpatch: id: a credential: want the id of an access token, not its value
+}
+
+// A credential function that reads the vault only if the service has refused what it read last.
+func ExampleV2Config_accessTokenFunc() {
+	readVault := func(context.Context) (tokenpatch.Secret, error) {
+		fmt.Println("the vault is read")
+		return tokenpatchtest.AccessToken, nil
+	}
+	var mu sync.Mutex
+	var kept tokenpatch.Secret
+	cached := func(ctx context.Context, refused tokenpatch.Secret) (_ tokenpatch.Secret, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		if kept == "" || kept == refused {
+			kept, err = readVault(ctx)
+		}
+		return kept, err
+	}
+
+	service := tokenpatchtest.New()
+	defer service.Close()
+	if err := service.AddV2(`{"_id": "61095542756dba551110ae21"}`); err != nil {
+		log.Fatal(err)
+	}
+	client, err := tokenpatch.NewClient(tokenpatch.Config{
+		V2:         tokenpatch.V2Config{AccessTokenFunc: cached},
+		HTTPClient: service.Client(),
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for range 1000 {
+		if _, err := client.V2.GetToken(context.Background(), "61095542756dba551110ae21"); err != nil {
+			log.Fatal(err)
+		}
+	}
+	// Output: the vault is read
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-const exampleToken = `{"_id": "61095542756dba551110ae21", "name": "deployer", "role": "writer", "customRoleIds": ["ci", "deploy"]}`
+const exampleToken = `{"_id": "61095542756dba551110ae21", "name": "deployer", "role": "writer", "customRoleIds": ["ci", "deploy"], "lastModified": 1628001602644}`
 
 func ExampleDiff() {
 	var before tokenpatch.Token
@@ -40,17 +40,29 @@ func ExamplePatch_Guard() {
 		fmt.Println(err)
 		return
 	}
-	patch, unguarded := tokenpatch.NewPatch().
-		AddCustomRoleID("audit").
-		SetDescription("Deploys from CI").
-		Guard(before)
+	patch := tokenpatch.NewPatch().SetName("deployer (retired)").Guard(before)
 	fmt.Println(patch)
-	fmt.Println("not guarded, since before has none:", unguarded)
+
+	fmt.Println("before has no description, so the patch tests /lastModified:")
+	fmt.Println(tokenpatch.NewPatch().SetDescription("Deploys from CI").Guard(before))
 	// Output:
-	// test /customRoleIds ["ci","deploy"]
-	// add /customRoleIds/- "audit"
+	// test /name "deployer"
+	// replace /name "deployer (retired)"
+	// before has no description, so the patch tests /lastModified:
+	// test /lastModified 1628001602644
 	// replace /description "Deploys from CI"
-	// not guarded, since before has none: [/description]
+}
+
+func ExamplePatch_WithoutLastModified() {
+	var before tokenpatch.Token
+	if err := json.Unmarshal([]byte(exampleToken), &before); err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println(tokenpatch.NewPatch().SetRole(tokenpatch.RoleReader).Guard(before).WithoutLastModified())
+	// Output:
+	// test /role "writer"
+	// replace /role "reader"
 }
 
 func ExamplePatch_Apply() {

@@ -88,7 +88,7 @@ func ExampleV2Tokens_Settle() {
 		fmt.Println(err)
 		return
 	}
-	patch, _ := tokenpatch.NewPatch().AddCustomRoleID("qa").Guard(*before)
+	patch := tokenpatch.NewPatch().AddCustomRoleID("qa").Guard(*before)
 
 	service.Inject(tokenpatchtest.Fault{Status: 502, Apply: true})
 	_, err = client.V2.PatchToken(ctx, before.ID, patch)

@@ -47,6 +47,13 @@ func ExampleToken_Clone() {
 	// [ci] [deploy]
 }
 
+func ExampleField_Equal() {
+	ci := tokenpatch.Set([]string{"ci"})
+	fmt.Println(ci.Equal(tokenpatch.Set([]string{"ci"})), ci.Equal(tokenpatch.Null[[]string]()))
+	// Output:
+	// true false
+}
+
 func ExampleField_IsNull() {
 	var absent tokenpatch.Field[string]
 	fmt.Println(absent.IsNull(), tokenpatch.Null[string]().IsNull(), tokenpatch.Set("").IsNull())

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tokenpatch/tokenpatch"
 )
@@ -126,13 +127,87 @@ func ExampleSecret() {
 }
 
 func ExampleExtra_Get() {
-	var token tokenpatch.Token
-	if err := json.Unmarshal([]byte(`{"_id": "61095542756dba551110ae21", "expiry": 1790000000000}`), &token); err != nil {
-		fmt.Println(err)
-		return
-	}
+	token := decoded(`{"_id": "61095542756dba551110ae21", "expiry": 1790000000000}`)
 	expiry, ok := token.Extra.Get("expiry")
 	fmt.Println(string(expiry), ok)
 	// Output:
 	// 1790000000000 true
+}
+
+// A setting that this version of the package does not know, in all its three states.
+func ExampleExtra_Decode() {
+	for _, token := range []tokenpatch.Token{decoded(`{"expiry": 1790000000000}`), decoded(`{"expiry": null}`), decoded(`{}`)} {
+		var expiry tokenpatch.Field[tokenpatch.UnixMillis]
+		ok, err := token.Extra.Decode("expiry", &expiry)
+		fmt.Println(expiry, ok, err)
+	}
+	// Output:
+	// 2026-09-21T14:13:20.000Z true <nil>
+	// <null> true <nil>
+	// <absent> false <nil>
+}
+
+func ExampleExtra_Set() {
+	var token tokenpatch.Token
+	fmt.Println(token.Extra.Set("expiry", time.Date(2027, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()))
+	fmt.Println(token.Extra.Set("name", "ci"))
+	expiry, _ := token.Extra.Get("expiry")
+	fmt.Println(string(expiry))
+	// Output:
+	// <nil>
+	// tokenpatch: Extra: "name": want a name for which there is no field: set the field
+	// 1798761600000
+}
+
+func ExampleExtra_Delete() {
+	token := decoded(`{"expiry": 1790000000000, "tier": 2}`)
+	token.Extra.Delete("expiry")
+	fmt.Println(token.Extra)
+	// Output:
+	// ["tier"]
+}
+
+func ExampleExtra_All() {
+	for name, value := range decoded(`{"expiry": 1790000000000, "tier": {"level": 2}}`).Extra.All() {
+		fmt.Println(name, string(value))
+	}
+	// Output:
+	// expiry 1790000000000
+	// tier {"level": 2}
+}
+
+func ExampleExtra_Equal() {
+	one, other := decoded(`{"expiry": 1, "tier": 2}`), decoded(`{"tier": 2.0, "expiry": 1}`)
+	fmt.Println(one.Extra.Equal(other.Extra))
+	// Output:
+	// true
+}
+
+// decoded returns the Token in data.
+func decoded(data string) (token tokenpatch.Token) {
+	if err := json.Unmarshal([]byte(data), &token); err != nil {
+		fmt.Println(err)
+	}
+	return token
+}
+
+// A program that sends patches of others can hold them against a policy first.
+func ExamplePatch_Operations() {
+	var patch tokenpatch.Patch
+	if err := json.Unmarshal([]byte(`{"comment": "quarterly review", "patch": [{"op": "replace", "path": "/role", "value": "admin"}]}`), &patch); err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, op := range patch.Operations() {
+		if op.Path == tokenpatch.PathRole && string(op.Value) == `"admin"` {
+			fmt.Printf("refused: %s of %s to %s\n", op.Op, op.Path, op.Value)
+		}
+	}
+	// Output: refused: replace of /role to "admin"
+}
+
+func ExamplePatch_CommentText() {
+	patch := tokenpatch.NewPatch().SetName("ci").Comment("quarterly review")
+	fmt.Println(patch.CommentText())
+	// Output: quarterly review
 }

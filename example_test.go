@@ -134,7 +134,7 @@ func ExampleOutcomeOf() {
 	// Output:
 	// done
 	// nothing has changed: tokenpatch: id: "": want the id of an access token
-	// look before trying again: tokenpatch: PATCH /api/v2/tokens/61095542756dba551110ae21: outcome unknown: EOF
+	// look before trying again: tokenpatch: PATCH app.launchdarkly.com/api/v2/tokens/61095542756dba551110ae21: outcome unknown: EOF
 }
 
 // Every status has a type, and each of them is an *APIError as well.
@@ -158,13 +158,13 @@ func ExampleAPIError() {
 	}
 	var response *tokenpatch.APIError
 	if errors.As(err, &response) {
-		fmt.Println("status", response.StatusCode, "tell support", response.ID)
+		fmt.Println("status", response.StatusCode, "tell support", response.SupportID)
 	}
 	fmt.Println(err)
 	// Output:
 	// ask for a better token: Your role does not allow this.
 	// status 403 tell support 93f6f2ae
-	// tokenpatch: PATCH /api/v2/tokens/61095542756dba551110ae21: 403 forbidden: Your role does not allow this. (id 93f6f2ae)
+	// tokenpatch: PATCH app.launchdarkly.com/api/v2/tokens/61095542756dba551110ae21: 403 forbidden: Your role does not allow this. (support id 93f6f2ae)
 }
 
 // V1 says what is wrong with each field.

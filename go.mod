@@ -3,7 +3,6 @@ module github.com/tokenpatch/tokenpatch
 go 1.25.0
 
 require (
-	github.com/evanphx/json-patch/v5 v5.9.11
 	github.com/google/uuid v1.6.0
 	github.com/hashicorp/go-retryablehttp v0.7.8
 	github.com/stretchr/testify v1.12.1

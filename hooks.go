@@ -5,9 +5,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/tokenpatch/tokenpatch/internal/engine"
 	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
@@ -37,7 +39,9 @@ type Hooks struct {
 	WaitEnd func(ctx context.Context, wait WaitInfo)
 
 	// AttemptStart is called before a request is sent, and may add to
-	// attempt.Header. The request and AttemptEnd get the context that it returns.
+	// attempt.Header. What it does to Authorization, Content-Type, Content-Length
+	// and Host has no effect, and is logged. The request and AttemptEnd get the
+	// context that it returns.
 	AttemptStart func(ctx context.Context, attempt *AttemptInfo) context.Context
 
 	// AttemptEnd is called when the response has been read, or when it is clear
@@ -48,42 +52,66 @@ type Hooks struct {
 	CallEnd func(ctx context.Context, call CallResult)
 }
 
-// CallInfo says what a call is about.
-type CallInfo struct {
-	API    string // "V1" or "V2"
-	Method string // "PATCH", or "GET" for a read
-	Route  string // template of the path, as its API's document has it: "/api/v2/tokens/{id}"
-	Token  string // id of the token, not escaped; empty for a list of tokens
+// JoinHooks returns hooks that call all of these. At a beginning they are called in order, each with the context that the one
+// before it returned; at an end in the opposite order.
+func JoinHooks(all ...Hooks) Hooks {
+	joined := Hooks{}
+	for _, h := range all {
+		joined = Hooks{
+			CallStart:    joinStart(joined.CallStart, h.CallStart),
+			WaitStart:    joinEvents(joined.WaitStart, h.WaitStart),
+			WaitEnd:      joinEvents(h.WaitEnd, joined.WaitEnd),
+			AttemptStart: joinStart(joined.AttemptStart, h.AttemptStart),
+			AttemptEnd:   joinEvents(h.AttemptEnd, joined.AttemptEnd),
+			CallEnd:      joinEvents(h.CallEnd, joined.CallEnd),
+		}
+	}
+	return joined
 }
 
-// path is the path of the request, behind whatever the base URL has. It stays on
-// one line: an id is escaped in it.
-func (c CallInfo) path() string {
+func joinStart[T any](first, second func(context.Context, T) context.Context) func(context.Context, T) context.Context {
+	switch {
+	case first == nil:
+		return second
+	case second == nil:
+		return first
+	}
+	return func(ctx context.Context, info T) context.Context {
+		ctx = orElse(first(ctx, info), ctx)
+		return orElse(second(ctx, info), ctx)
+	}
+}
+
+func joinEvents[T any](first, second func(context.Context, T)) func(context.Context, T) {
+	switch {
+	case first == nil:
+		return second
+	case second == nil:
+		return first
+	}
+	return func(ctx context.Context, info T) {
+		first(ctx, info)
+		second(ctx, info)
+	}
+}
+
+// CallInfo describes a call.
+type CallInfo struct {
+	API     string // "V1" or "V2"
+	Host    string // that the request goes to, with the port if the base URL has one
+	Method  string // "PATCH", or "GET" for a read
+	Route   string // template of the path, as its API's document has it: "/api/v2/tokens/{id}"
+	TokenID string // not escaped; empty for a list of tokens
+}
+
+// target is the host and the path of the request, without what the base URL has in front of the path. It stays on one line: an id
+// is escaped in it.
+func (c CallInfo) target() string {
 	before, _, found := strings.Cut(c.Route, "{")
 	if !found {
-		return c.Route
+		return c.Host + c.Route
 	}
-	return before + url.PathEscape(c.Token)
-}
-
-// shown is the token's id as hooks and errors show it, with secrets redacted: an id
-// can be a credential by mistake. It is kept, since redacting takes time.
-type shown struct {
-	token   string
-	secrets *redact.Secrets
-}
-
-// info says what the call is about.
-func (c *call) info() CallInfo {
-	if c.shown.token == "" || c.shown.secrets != c.secrets {
-		c.shown = shown{c.secrets.Clean(c.request.token), c.secrets}
-	}
-	return c.service.info(c.request.endpoint, c.shown.token)
-}
-
-// info says what a call of an endpoint is about.
-func (s *service) info(e *endpoint, token string) CallInfo {
-	return CallInfo{API: s.api, Method: e.method, Route: e.route, Token: token}
+	return c.Host + before + url.PathEscape(c.TokenID)
 }
 
 // WaitReason says what a call waits for.
@@ -116,11 +144,15 @@ type AttemptInfo struct {
 // AttemptResult is an attempt that is over.
 type AttemptResult struct {
 	AttemptInfo
-	Status    int           // of the response; 0 where there was none
-	Outcome   Outcome       // what this attempt alone says of the change
-	Duration  time.Duration // to the last byte of the response
-	Err       error         // why there was no response, or why it could not be read whole; nil where it could
-	RateLimit RateLimit     // as it is known after this attempt
+	Status         int           // of the response; 0 if there was none
+	ResponseHeader http.Header   // of the response, with credentials redacted; nil if there was none
+	Code           string        // as in [APIError]; empty for a success, and if there was no response
+	Message        string        // likewise
+	SupportID      string        // likewise
+	Outcome        Outcome       // what this attempt alone proves about the change
+	Duration       time.Duration // to the last byte of the response
+	Err            error         // why there was no response, or why it could not be read whole; nil if it could
+	RateLimit      RateLimit     // as it is known after this attempt
 }
 
 // CallResult is a call that is over.
@@ -133,75 +165,147 @@ type CallResult struct {
 	Err      error         // what the call returns
 }
 
-// events passes what happens on to the caller's hooks and logger.
+// events are the caller's hooks and logger.
 type events struct {
 	hooks Hooks
 	log   *slog.Logger // nil is silent
 }
 
 // callStart returns the context that the call goes on with.
-func (e *events) callStart(ctx context.Context, call CallInfo) context.Context {
+func (e *events) callStart(ctx context.Context, c *call) context.Context {
 	if e.hooks.CallStart == nil {
 		return ctx
 	}
-	return orElse(e.hooks.CallStart(ctx, call), ctx)
+	return orElse(e.hooks.CallStart(ctx, c.info()), ctx)
 }
 
-func (e *events) callEnd(ctx context.Context, call CallResult) {
-	if e.hooks.CallEnd != nil {
-		e.hooks.CallEnd(ctx, call)
+func (e *events) callEnd(ctx context.Context, c *call, r *engine.Result, took time.Duration, err error) {
+	if e.hooks.CallEnd == nil {
+		return
+	}
+	e.hooks.CallEnd(ctx, CallResult{
+		CallInfo: c.info(), Outcome: OutcomeOf(err), Attempts: r.Attempts, Duration: took, Waited: r.Waited, Err: err,
+	})
+}
+
+// observe reports whether anybody listens to waits or attempts. CallEnd reports how long the call has waited.
+func (e *events) observe() bool {
+	h := &e.hooks
+	return e.log != nil || h.WaitStart != nil || h.WaitEnd != nil || h.AttemptStart != nil || h.AttemptEnd != nil || h.CallEnd != nil
+}
+
+// observer passes the waits and attempts of one call on to hooks and logger.
+type observer struct {
+	*call
+	attempt AttemptInfo // the one that is under way
+}
+
+func (o *observer) WaitStart(ctx context.Context, reason engine.Reason, length time.Duration) {
+	if hook := o.service.events.hooks.WaitStart; hook != nil {
+		hook(ctx, WaitInfo{CallInfo: o.info(), Reason: WaitReason(reason), Duration: length})
 	}
 }
 
-func (e *events) watchWaits() bool {
-	return e.log != nil || e.hooks.WaitStart != nil || e.hooks.WaitEnd != nil || e.hooks.CallEnd != nil
-}
-
-func (e *events) waitStart(ctx context.Context, wait WaitInfo) {
-	if e.hooks.WaitStart != nil {
-		e.hooks.WaitStart(ctx, wait)
+func (o *observer) WaitEnd(ctx context.Context, reason engine.Reason, took time.Duration) {
+	if log := o.service.events.log; log != nil {
+		log.LogAttrs(ctx, slog.LevelDebug, "tokenpatch: wait", append(o.info().attrs(),
+			slog.String("reason", string(reason)), slog.Duration("duration", took))...)
+	}
+	if hook := o.service.events.hooks.WaitEnd; hook != nil {
+		hook(ctx, WaitInfo{CallInfo: o.info(), Reason: WaitReason(reason), Duration: took})
 	}
 }
 
-func (e *events) waitEnd(ctx context.Context, wait WaitInfo) {
-	if e.log != nil {
-		e.log.LogAttrs(ctx, slog.LevelDebug, "tokenpatch: wait", append(wait.attrs(),
-			slog.String("reason", string(wait.Reason)), slog.Duration("duration", wait.Duration))...)
-	}
-	if e.hooks.WaitEnd != nil {
-		e.hooks.WaitEnd(ctx, wait)
-	}
-}
-
-func (e *events) watchAttempts() bool {
-	return e.log != nil || e.hooks.AttemptStart != nil || e.hooks.AttemptEnd != nil
-}
-
-// attemptStart returns the context that the attempt goes on with.
-func (e *events) attemptStart(ctx context.Context, attempt *AttemptInfo) context.Context {
-	if e.hooks.AttemptStart == nil {
+// AttemptStart gives the hook a copy of the header without the credential, and sends what the hook makes of that.
+func (o *observer) AttemptStart(ctx context.Context, number int, request *http.Request) context.Context {
+	o.attempt = AttemptInfo{CallInfo: o.info(), Number: number, URL: o.sent.Secrets.Clean(request.URL.String())}
+	hook := o.service.events.hooks.AttemptStart
+	if hook == nil {
 		return ctx
 	}
-	return orElse(e.hooks.AttemptStart(ctx, attempt), ctx)
+	given := request.Header.Clone()
+	delete(given, "Authorization")
+	o.attempt.Header = given.Clone()
+	ctx = orElse(hook(ctx, &o.attempt), ctx)
+	o.attempt.Header = o.service.events.checkHook(ctx, given, o.attempt.Header)
+	authorization := request.Header["Authorization"]
+	request.Header = o.attempt.Header.Clone()
+	request.Header["Authorization"] = authorization
+	return ctx
 }
 
-func (e *events) attemptEnd(ctx context.Context, attempt AttemptResult) {
-	if e.log != nil {
-		level := slog.LevelDebug
-		if attempt.Err != nil || attempt.Status >= 400 {
-			level = slog.LevelWarn
+// checkHook returns the header that a hook has made of the one that it was given, with those headers as they were that a hook
+// cannot change.
+func (e *events) checkHook(ctx context.Context, given, made http.Header) http.Header {
+	checked := made.Clone()
+	if checked == nil {
+		checked = http.Header{}
+	}
+	for _, name := range fixedHeaders {
+		if slices.Equal(checked[name], given[name]) {
+			continue
 		}
-		e.log.LogAttrs(ctx, level, "tokenpatch: attempt", append(attempt.attrs(),
-			slog.Int("number", attempt.Number), slog.Int("status", attempt.Status), slog.Any("outcome", attempt.Outcome),
-			slog.Duration("duration", attempt.Duration), slog.Any("error", attempt.Err))...)
+		if e.log != nil {
+			e.log.LogAttrs(ctx, slog.LevelWarn, "tokenpatch: a hook cannot change this header", slog.String("header", name))
+		}
+		delete(checked, name)
+		if given[name] != nil {
+			checked[name] = given[name]
+		}
 	}
-	if e.hooks.AttemptEnd != nil {
-		e.hooks.AttemptEnd(ctx, attempt)
+	return checked
+}
+
+// fixedHeaders are those that a hook cannot change: with others, the request would be another one.
+var fixedHeaders = []string{"Authorization", "Content-Type", "Content-Length", "Host", "Transfer-Encoding"}
+
+func (o *observer) AttemptEnd(ctx context.Context, a *engine.Attempt) {
+	events := &o.service.events
+	result := AttemptResult{
+		AttemptInfo: o.attempt, Status: a.Status, Outcome: Outcome(a.Effect), Duration: a.Took, Err: a.Err,
 	}
+	if a.Status != 0 && !engine.IsSuccess(a.Status) {
+		var refused APIError
+		refused.describe(newRefusal(a.Result, o.sent.Secrets))
+		result.Code, result.Message, result.SupportID = refused.Code, refused.Message, refused.SupportID
+	}
+	events.logAttempt(ctx, result)
+	if events.hooks.AttemptEnd != nil {
+		result.ResponseHeader = cleanHeader(a.Header, o.sent.Secrets)
+		result.RateLimit = o.service.rateLimit()
+		events.hooks.AttemptEnd(ctx, result)
+	}
+}
+
+// cleanHeader returns a copy of the header of a response without credentials.
+func cleanHeader(header http.Header, secrets *redact.Secrets) http.Header {
+	clean := header.Clone()
+	for _, values := range clean {
+		for i, value := range values {
+			values[i] = secrets.Clean(value)
+		}
+	}
+	return clean
+}
+
+func (e *events) logAttempt(ctx context.Context, attempt AttemptResult) {
+	if e.log == nil {
+		return
+	}
+	level, message := slog.LevelDebug, "tokenpatch: attempt succeeded"
+	attrs := append(attempt.attrs(), slog.Int("attempt", attempt.Number), slog.Int("status", attempt.Status))
+	if attempt.Err != nil || !engine.IsSuccess(attempt.Status) {
+		level, message = slog.LevelWarn, "tokenpatch: attempt failed"
+		attrs = append(attrs, slog.String("code", attempt.Code), slog.String("message", oneLine(attempt.Message)), slog.String("support_id", attempt.SupportID))
+	}
+	if attempt.Err != nil {
+		attrs = append(attrs, slog.Any("error", attempt.Err))
+	}
+	e.log.LogAttrs(ctx, level, message, append(attrs, slog.Any("outcome", attempt.Outcome), slog.Duration("duration", attempt.Duration))...)
 }
 
 func (c CallInfo) attrs() []slog.Attr {
-	return []slog.Attr{slog.String("api", c.API), slog.String("method", c.Method), slog.String("route", c.Route), slog.String("token", c.Token)}
+	return []slog.Attr{slog.String("api", c.API), slog.String("host", c.Host), slog.String("method", c.Method), slog.String("route", c.Route), slog.String("token_id", c.TokenID)}
 }
 
 // orElse is ctx, unless a hook that had to return a context returned none.

@@ -1,10 +1,11 @@
 package tokenpatch_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"net/http"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,11 +28,11 @@ func passed(ctx context.Context, hook string) context.Context {
 // request get the one that AttemptStart returned.
 func TestHooksGetTheContextOfTheirStart(t *testing.T) {
 	for _, a := range apis {
-		t.Run(a.name, func(t *testing.T) {
+		t.Run(a.Name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var events []string
 				see := func(ctx context.Context, hook string, call tokenpatch.CallInfo) {
-					assert.Equal(t, a.info(), call, hook)
+					assert.Equal(t, a.Info(), call, hook)
 					events = append(events, fmt.Sprint(hook, " in ", ctx.Value(trail{})))
 				}
 				service, client := newPair(t, func(c *tokenpatch.Config) {
@@ -51,12 +52,12 @@ func TestHooksGetTheContextOfTheirStart(t *testing.T) {
 					}
 					next := c.HTTPClient.Transport
 					through(func(r *http.Request) (*http.Response, error) {
-						see(r.Context(), "request", a.info())
+						see(r.Context(), "request", a.Info())
 						return next.RoundTrip(r)
 					})(c)
 				})
 				service.Inject(tokenpatchtest.Fault{Status: 503}, refusing("Retry-After", "2"))
-				require.NoError(t, a.call(context.WithValue(t.Context(), trail{}, "caller"), client))
+				require.NoError(t, a.Call(context.WithValue(t.Context(), trail{}, "caller"), client))
 				assert.Equal(t, []string{
 					"CallStart in caller",
 					"AttemptStart in caller > call",
@@ -81,9 +82,11 @@ func TestHooksGetTheContextOfTheirStart(t *testing.T) {
 
 // A hook may add headers, and sees and sets no credential.
 func TestAttemptStartAddsHeaders(t *testing.T) {
-	for name, supply := range map[string]func(context.Context) (tokenpatch.Secret, error){
-		"a fixed credential":    nil,
-		"a credential function": func(context.Context) (tokenpatch.Secret, error) { return tokenpatchtest.AccessToken, nil },
+	for name, supply := range map[string]func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error){
+		"a fixed credential": nil,
+		"a credential function": func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) {
+			return tokenpatchtest.AccessToken, nil
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -94,7 +97,7 @@ func TestAttemptStartAddsHeaders(t *testing.T) {
 					c.Hooks.AttemptStart = func(ctx context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
 						assert.Empty(t, attempt.Header.Get("Authorization"))
 						assert.Equal(t, "application/json", attempt.Header.Get("Content-Type"))
-						assert.Equal(t, apiV2.url(), attempt.URL)
+						assert.Equal(t, apiV2.URL(), attempt.URL)
 						attempt.Header.Set("Traceparent", fmt.Sprint("trace-", attempt.Number))
 						attempt.Header.Set("Authorization", "not mine to set")
 						return ctx
@@ -154,7 +157,7 @@ func TestHooksReportHowAttemptsAndCallsEnded(t *testing.T) {
 		assert.Equal(t, tokenpatch.Set(9), attempts[1].RateLimit.Routes["PATCH /api/v2/tokens/{id}"].Remaining)
 		assert.Equal(t, tokenpatch.Set(19), attempts[1].RateLimit.Global.Remaining)
 		assert.Equal(t, []tokenpatch.CallResult{{
-			CallInfo: apiV2.info(), Outcome: applied, Attempts: 2, Duration: time.Since(began), Waited: waited,
+			CallInfo: apiV2.Info(), Outcome: applied, Attempts: 2, Duration: time.Since(began), Waited: waited,
 		}}, ends)
 		assert.Positive(t, waited)
 		assert.Equal(t, time.Since(began), waited+80*time.Millisecond)
@@ -162,7 +165,7 @@ func TestHooksReportHowAttemptsAndCallsEnded(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		err := patchName(ctx, client)
-		assert.Equal(t, tokenpatch.CallResult{CallInfo: apiV2.info(), Outcome: notApplied, Err: err}, ends[1])
+		assert.Equal(t, tokenpatch.CallResult{CallInfo: apiV2.Info(), Outcome: notApplied, Err: err}, ends[1])
 		assert.Len(t, attempts, 2)
 
 		service.Inject(tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter})
@@ -197,25 +200,55 @@ func TestHooksCanEndACall(t *testing.T) {
 	assert.Zero(t, service.RequestCount())
 }
 
-// A credential that is passed as an id by mistake comes out nowhere.
-func TestNoSecretFromIDs(t *testing.T) {
-	var s spill
-	client := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {
-		return respond(404, "application/json", `{"code":"not_found","message":"no `+marker+`"}`), nil
-	}))
-	supplied := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {
-		return respond(404, "application/json", ""), nil
-	}), func(c *tokenpatch.Config) {
-		c.V2.AccessToken = ""
-		c.V2.AccessTokenFunc = func(context.Context) (tokenpatch.Secret, error) { return marker, nil }
+// A hook cannot make another request of the one that it is told about, and learns so from the log.
+func TestHooksCannotChangeWhatTheRequestIs(t *testing.T) {
+	var logged bytes.Buffer
+	service, client := newPair(t, func(c *tokenpatch.Config) {
+		c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+		c.Hooks.AttemptStart = func(ctx context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
+			attempt.Header["Content-Type"] = nil
+			attempt.Header.Set("Content-Length", "1")
+			attempt.Header.Set("Host", "elsewhere")
+			attempt.Header.Set("Transfer-Encoding", "chunked")
+			attempt.Header.Set("Traceparent", "mine")
+			return ctx
+		}
 	})
-	_ = patchName(t.Context(), supplied) // from here on it knows the credential
-	for _, id := range []string{credential, marker, marker + "\n", strings.Repeat(marker, 20), "x" + marker, strings.ToUpper(marker)} {
-		for _, c := range []*tokenpatch.Client{client, supplied} {
-			_, err := c.V2.PatchToken(t.Context(), id, tokenpatch.NewPatch().SetName("x"))
-			require.Error(t, err)
-			s.dump(err)
+	require.NoError(t, patchName(t.Context(), client))
+	sent := service.Requests()[0].Header
+	assert.Equal(t, []string{"application/json"}, sent["Content-Type"])
+	assert.Equal(t, "mine", sent.Get("Traceparent"))
+	for _, header := range []string{"Content-Type", "Content-Length", "Host", "Transfer-Encoding"} {
+		assert.Contains(t, logged.String(), "a hook cannot change this header\" header="+header)
+	}
+}
+
+// Joined hooks see the same, each in the context of those before it; missing ones are passed over.
+func TestJoinHooks(t *testing.T) {
+	var events []string
+	named := func(name string) tokenpatch.Hooks {
+		return tokenpatch.Hooks{
+			CallStart: func(ctx context.Context, _ tokenpatch.CallInfo) context.Context { return passed(ctx, name) },
+			AttemptStart: func(ctx context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
+				attempt.Header.Set("X-"+name, "seen")
+				return passed(ctx, name)
+			},
+			AttemptEnd: func(ctx context.Context, _ tokenpatch.AttemptResult) {
+				events = append(events, fmt.Sprint(name, " attempt in ", ctx.Value(trail{})))
+			},
+			CallEnd: func(ctx context.Context, _ tokenpatch.CallResult) {
+				events = append(events, fmt.Sprint(name, " call in ", ctx.Value(trail{})))
+			},
 		}
 	}
-	s.assertClean(t)
+	forgetful := tokenpatch.Hooks{CallStart: func(context.Context, tokenpatch.CallInfo) context.Context { return nil }}
+	service, client := newPair(t, func(c *tokenpatch.Config) {
+		c.Hooks = tokenpatch.JoinHooks(named("a"), tokenpatch.Hooks{}, forgetful, named("b"))
+	})
+	require.NoError(t, patchName(context.WithValue(t.Context(), trail{}, "caller"), client))
+	assert.Equal(t, []string{
+		"b attempt in caller > a > b > a > b", "a attempt in caller > a > b > a > b", "b call in caller > a > b", "a call in caller > a > b",
+	}, events)
+	assert.Equal(t, "seen", service.Requests()[0].Header.Get("X-a"))
+	assert.Equal(t, "seen", service.Requests()[0].Header.Get("X-b"))
 }

@@ -2,9 +2,12 @@ package tokenpatch_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -14,39 +17,6 @@ import (
 
 	"github.com/tokenpatch/tokenpatch"
 )
-
-// A Token with every property of the schema, in its order.
-const tokenJSON = `{
-	"_id": "61095542756dba551110ae21",
-	"ownerId": "569f514156e003339cfd3917",
-	"memberId": "569f514183f2164430000002",
-	"_member": {
-		"_links": {"self": {"href": "/api/v2/members/569f514183f2164430000002", "type": "application/json"}},
-		"_id": "569f514183f2164430000002",
-		"firstName": "Ariel",
-		"lastName": "Flores",
-		"role": "admin",
-		"email": "ariel@acme.com"
-	},
-	"name": "Example reader token",
-	"description": "A reader token used in testing and examples",
-	"creationDate": 1443652232590,
-	"lastModified": 1469326565348,
-	"customRoleIds": ["ci", "deploy"],
-	"inlineRole": [
-		{"resources": ["proj/*:env/*;qa_*:flag/*"], "actions": ["*"], "effect": "allow"},
-		{"notResources": ["proj/x"], "notActions": [], "effect": "deny"}
-	],
-	"role": "reader",
-	"token": "1234",
-	"serviceToken": true,
-	"_links": {
-		"parent": {"href": "/api/v2/tokens", "type": "application/json"},
-		"self": {"href": "/api/v2/tokens/61095542756dba551110ae21", "type": "application/json"}
-	},
-	"defaultApiVersion": 20240415,
-	"lastUsed": 1469326565349
-}`
 
 func TestTokenEveryProperty(t *testing.T) {
 	token := decodeTokenJSON(t, tokenJSON)
@@ -83,7 +53,7 @@ func TestTokenEveryProperty(t *testing.T) {
 	assert.Equal(t, tokenpatch.Set(tokenpatch.UnixMillis(1469326565349)), token.LastUsed)
 }
 
-// Decoding and encoding again gives what was received, but for space.
+// Decoding and encoding again gives what was received, except for space and the token's value.
 func TestTokenLosesNothing(t *testing.T) {
 	const required = `"_id":"i","ownerId":"o","memberId":"m","creationDate":1,"lastModified":2,"_links":{}`
 	const head, tail = `{"_id":"i","ownerId":"o","memberId":"m",`, `"creationDate":1,"lastModified":2,"_links":{}}`
@@ -92,7 +62,6 @@ func TestTokenLosesNothing(t *testing.T) {
 		"only what is required":  `{` + required + `}`,
 		"zero":                   `{"_id":"","ownerId":"","memberId":"","name":"","description":"","creationDate":0,"lastModified":0,"customRoleIds":[],"inlineRole":[],"role":"","token":"","serviceToken":false,"_links":{},"defaultApiVersion":0,"lastUsed":0}`,
 		"null":                   `{"_id":"i","ownerId":"o","memberId":"m","_member":null,"name":null,"description":null,"creationDate":1,"lastModified":2,"customRoleIds":null,"inlineRole":null,"role":null,"token":null,"serviceToken":null,"_links":{},"defaultApiVersion":null,"lastUsed":null}`,
-		"required null":          `{"_id":null,"ownerId":null,"memberId":null,"creationDate":null,"lastModified":null,"_links":null}`,
 		"digits":                 `{` + required + `,"a":1.50,"b":12345678901234567890123,"c":1E+2,"d":-0}`,
 		"unknown of any kind":    `{` + required + `,"o":{"b":{},"a":[{}]},"n":null,"t":true,"s":"\u00e9\n","":0}`,
 		"space":                  " { " + required + " , \"a\" : [ 1 , { } , [ ] ] ,\r\n\t\"b\" : { \"c\" : \" , } ] \" } , \"d\" : 1 } ",
@@ -100,14 +69,8 @@ func TestTokenLosesNothing(t *testing.T) {
 		"unknown in order":       `{` + required + `,"z":1,"a":2,"m":3}`,
 		"case of names":          `{` + required + `,"Name":1,"_ID":2}`,
 		"unknown in _member":     head + `"_member":{"_links":{},"_id":"","role":"","email":"","teams":[{"key":"a","n":1.0}]},` + tail,
-		"null in _member":        head + `"_member":{"_links":null,"_id":null,"firstName":null,"role":null,"email":null},` + tail,
 		"unknown in a statement": `{` + required + `,"inlineRole":[{"effect":"allow","id":1.0},{"effect":"deny"}]}`,
-		"null in a statement":    `{` + required + `,"inlineRole":[{"effect":null,"resources":null,"notResources":null,"actions":null,"notActions":null}]}`,
-		"nothing":                `{}`,
-		"required missing":       `{"ownerId":"o","name":"a","x":1}`,
-		"missing in _member":     `{"_member":{"email":"a@b.c"}}`,
-		"missing in a statement": `{"inlineRole":[{},{"actions":[]},{"effect":""}]}`,
-		"half surrogate pairs":   `{"name":"\ud800","customRoleIds":["\udfff","a\ud800\u0061"],"_links":{"\ud800":{"type":"\ud801"},"\ud801":{}},"\ud802":1,"\ud803":2,"inlineRole":[{"effect":"\ud800"}]}`,
+		"half surrogate pairs":   `{` + required + `,"name":"\ud800","customRoleIds":["\udfff","a\ud800\u0061"],"_member":{"_links":{"\ud800":{"type":"\ud801"},"\ud801":{}},"_id":"","role":"","email":""},"\ud802":1,"\ud803":2,"inlineRole":[{"effect":"\ud800"}]}`,
 		"unknown in a link":      head + `"creationDate":1,"lastModified":2,"_links":{"self":{"href":"/","type":null,"templated":true},"":{}}}`,
 		"many unknown":           `{` + required + manyMembers(100) + `}`,
 	}
@@ -116,6 +79,7 @@ func TestTokenLosesNothing(t *testing.T) {
 			token := decodeTokenJSON(t, want)
 			got, err := json.Marshal(token)
 			require.NoError(t, err)
+			want = strings.Replace(want, `"token": "1234"`, `"token": "[redacted]"`, 1)
 			assert.Equal(t, generic(t, halvesMarked(want)), generic(t, halvesMarked(string(got))))
 
 			again, err := json.Marshal(decodeTokenJSON(t, string(got)))
@@ -150,13 +114,28 @@ func TestTokenZero(t *testing.T) {
 	assert.Equal(t, `{"_id":"","ownerId":"","memberId":"","creationDate":0,"lastModified":0,"_links":{}}`, string(got))
 }
 
+// A member that the schema requires is zero if it is null or missing.
+func TestTokenRequired(t *testing.T) {
+	const zero = `"_id":"","ownerId":"","memberId":""`
+	for data, want := range map[string]string{
+		`{}`: `{` + zero + `,"creationDate":0,"lastModified":0,"_links":{}}`,
+		`{"_id":null,"ownerId":null,"memberId":null,"creationDate":null,"lastModified":null,"_links":null}`: `{` + zero + `,"creationDate":0,"lastModified":0,"_links":{}}`,
+		`{"_id":"i","_id":null,"_links":{"self":null}}`:                                                     `{` + zero + `,"creationDate":0,"lastModified":0,"_links":{"self":{}}}`,
+		`{"_member":{"_links":null,"firstName":null,"role":null}}`:                                          `{` + zero + `,"_member":{"_links":{},"_id":"","firstName":null,"role":"","email":""},"creationDate":0,"lastModified":0,"_links":{}}`,
+		`{"inlineRole":[{"effect":null,"actions":null}]}`:                                                   `{` + zero + `,"creationDate":0,"lastModified":0,"inlineRole":[{"effect":""}],"_links":{}}`,
+	} {
+		got, err := json.Marshal(decodeTokenJSON(t, data))
+		require.NoError(t, err)
+		assert.Equal(t, want, string(got))
+	}
+}
+
 func TestTokenExtra(t *testing.T) {
 	token := decodeTokenJSON(t, `{"_id":null,"ownerId":"o","name":null,"expiry":1.50,"nothing":null,"_member":{"team":"a"},"inlineRole":[{"effect":"allow","sid":1}],"_links":{"self":{"rel":"x"}}}`)
 
 	assertExtra(t, token.Extra, "expiry", "1.50")
 	assertExtra(t, token.Extra, "nothing", "null")
-	assertExtra(t, token.Extra, "_id", "null") // its field cannot hold null
-	for _, name := range []string{"name", "ownerId", "missing"} {
+	for _, name := range []string{"_id", "name", "ownerId", "missing"} {
 		value, ok := token.Extra.Get(name)
 		assert.False(t, ok, name)
 		assert.Nil(t, value, name)
@@ -166,12 +145,69 @@ func TestTokenExtra(t *testing.T) {
 	assertExtra(t, token.InlineRole.Or(nil)[0].Extra, "sid", "1")
 	assertExtra(t, token.Links["self"].Extra, "rel", `"x"`)
 
-	assert.Equal(t, `["_id" "expiry" "nothing"]`, fmt.Sprint(token.Extra))
-	assert.Equal(t, `[]`, fmt.Sprint(tokenpatch.Extra{}))
-
 	value, _ := token.Extra.Get("expiry")
 	value[0] = '9'
 	assertExtra(t, token.Extra, "expiry", "1.50")
+}
+
+func TestExtraEdit(t *testing.T) {
+	token := decodeTokenJSON(t, `{"z":1,"expiry":2,"a":3}`)
+	before := token // a copy is independent of what is changed
+	require.NoError(t, token.Extra.Set("expiry", tokenpatch.UnixMillis(1798761600000)))
+	require.NoError(t, token.Extra.Set("new", map[string]any{"b": nil}))
+	require.NoError(t, token.Extra.Set("null", nil))
+	require.NoError(t, token.Extra.Set("raw", json.RawMessage(` [1.0] `)))
+	token.Extra.Delete("z")
+	token.Extra.Delete("missing")
+	assert.Equal(t, `["expiry" "a" "new" "null" "raw"]`, fmt.Sprint(token.Extra))
+	assert.Equal(t, `["z" "expiry" "a"]`, fmt.Sprint(before.Extra))
+	assertExtra(t, before.Extra, "expiry", "2")
+	got, err := json.Marshal(token)
+	require.NoError(t, err)
+	assert.Contains(t, string(got), `"_links":{},"expiry":1798761600000,"a":3,"new":{"b":null},"null":null,"raw":[1.0]}`)
+
+	var all []string
+	for name, value := range token.Extra.All() {
+		all = append(all, name, string(value))
+		if name == "a" {
+			break
+		}
+	}
+	assert.Equal(t, []string{"expiry", "1798761600000", "a", "3"}, all)
+
+	var expiry tokenpatch.Field[tokenpatch.UnixMillis]
+	ok, err := token.Extra.Decode("expiry", &expiry)
+	require.NoError(t, err)
+	assert.True(t, ok)
+	assert.Equal(t, tokenpatch.Set(tokenpatch.UnixMillis(1798761600000)), expiry)
+	ok, err = token.Extra.Decode("missing", &expiry)
+	require.NoError(t, err)
+	assert.False(t, ok)
+	_, err = token.Extra.Decode("new", &expiry)
+	require.ErrorContains(t, err, `tokenpatch: Extra: "new": json: cannot unmarshal`)
+}
+
+func TestExtraRefuses(t *testing.T) {
+	var extra tokenpatch.Extra
+	for _, name := range []string{"name", "_id", "token", "lastUsed", "actions", "effect"} {
+		err := extra.Set(name, 1)
+		var input *tokenpatch.InputError
+		require.ErrorAs(t, err, &input)
+		assert.EqualError(t, err, `tokenpatch: Extra: "`+name+`": want a name for which there is no field: set the field`)
+	}
+	require.ErrorContains(t, extra.Set("x", make(chan int)), `tokenpatch: Extra: "x": encoding the value`)
+	require.ErrorContains(t, extra.Set("x", json.RawMessage("\"\xff\"")), "not UTF-8")
+	require.ErrorContains(t, extra.Set("\xff", 1), "not UTF-8")
+	assert.Equal(t, tokenpatch.Extra{}, extra)
+}
+
+func TestExtraEqual(t *testing.T) {
+	extra := func(data string) tokenpatch.Extra { return decodeTokenJSON(t, data).Extra }
+	assert.True(t, extra(`{"a":1.0,"b":{"x":1,"y":2}}`).Equal(extra(`{"b":{"y":2,"x":1},"a":1}`)))
+	assert.True(t, extra(`{"_id":"i"}`).Equal(tokenpatch.Extra{}))
+	for _, other := range []string{`{}`, `{"a":1}`, `{"a":1,"b":null}`, `{"a":1,"b":2,"c":3}`} {
+		assert.False(t, extra(`{"a":1,"b":2}`).Equal(extra(other)), other)
+	}
 }
 
 func assertExtra(t *testing.T, extra tokenpatch.Extra, name, want string) {
@@ -181,18 +217,8 @@ func assertExtra(t *testing.T, extra tokenpatch.Extra, name, want string) {
 	assert.Equal(t, want, string(value), name)
 }
 
-// What the caller sets later counts, not the null that was received.
-func TestTokenSetAfterNull(t *testing.T) {
-	token := decodeTokenJSON(t, `{"_id":null,"ownerId":null,"memberId":"m","creationDate":1,"lastModified":2,"_links":null}`)
-	token.ID = "i"
-	token.Links = map[string]tokenpatch.Link{"self": {}}
-	got, err := json.Marshal(token)
-	require.NoError(t, err)
-	assert.Equal(t, `{"_id":"i","ownerId":null,"memberId":"m","creationDate":1,"lastModified":2,"_links":{"self":{}}}`, string(got))
-}
-
 func TestTokenDuplicates(t *testing.T) {
-	token := decodeTokenJSON(t, `{"ownerId":"a","ownerId":"b","memberId":"a","memberId":null,"_id":null,"_id":"","name":"a","name":null,"x":1,"x":2,"role":null,"role":"admin"}`)
+	token := decodeTokenJSON(t, `{"ownerId":"a","ownerId":"b","memberId":"a","memberId":null,"_id":null,"_id":"","name":"a","name":null,"x":1,"x":2,"role":null,"role":"admin","_member":{"firstName":"f"},"_member":{"email":"e"}}`)
 	assert.Equal(t, "b", token.OwnerID)
 	assert.Equal(t, tokenpatch.Null[string](), token.Name)
 	assert.Equal(t, tokenpatch.Set(tokenpatch.RoleAdmin), token.Role)
@@ -200,7 +226,7 @@ func TestTokenDuplicates(t *testing.T) {
 
 	got, err := json.Marshal(token)
 	require.NoError(t, err)
-	assert.Equal(t, `{"_id":"","ownerId":"b","memberId":null,"name":null,"role":"admin","x":2}`, string(got))
+	assert.Equal(t, `{"_id":"","ownerId":"b","memberId":"","_member":{"_links":{},"_id":"","role":"","email":"e"},"name":null,"creationDate":0,"lastModified":0,"role":"admin","_links":{},"x":2}`, string(got))
 }
 
 func TestTokenStrings(t *testing.T) {
@@ -233,7 +259,7 @@ func TestTokenWrongType(t *testing.T) {
 		`{"_member":"a"}`:                               "_member: want an object, got a string",
 		`{"_member":{"email":1}}`:                       "_member: email: want a string, got a number",
 		`{"_links":[]}`:                                 "_links: want an object, got an array",
-		`{"_links":{"self":{"href":1}}}`:                "_links: self: href: want a string, got a number",
+		`{"_links":{"self":{"href":1}}}`:                `_links: "self": href: want a string, got a number`,
 		`[]`:                                            "want an object, got an array",
 		`"a"`:                                           "want an object, got a string",
 	}
@@ -374,6 +400,58 @@ func TestFieldJSON(t *testing.T) {
 	assert.True(t, field.IsNull())
 }
 
+func TestFieldOfANilSlice(t *testing.T) {
+	assert.Equal(t, tokenpatch.Set([]string{}), tokenpatch.Set([]string(nil)))
+	assert.Equal(t, tokenpatch.Set([]tokenpatch.Statement{}), tokenpatch.Set[[]tokenpatch.Statement](nil))
+	encoded, err := json.Marshal(tokenpatch.Set([]string(nil)))
+	require.NoError(t, err)
+	assert.Equal(t, "[]", string(encoded))
+	encoded, err = json.Marshal(tokenpatch.Token{CustomRoleIDs: tokenpatch.Set([]string(nil))})
+	require.NoError(t, err)
+	assert.Contains(t, string(encoded), `"customRoleIds":[]`)
+}
+
+func TestFieldEqual(t *testing.T) {
+	fields := []tokenpatch.Field[[]string]{{}, tokenpatch.Null[[]string](), tokenpatch.Set([]string{}), tokenpatch.Set([]string{"a"}), tokenpatch.Set([]string{"b"})}
+	for i, a := range fields {
+		for j, b := range fields {
+			assert.Equal(t, i == j, a.Equal(b), "%v %v", a, b)
+		}
+	}
+	assert.True(t, tokenpatch.Set([]string{"a"}).Equal(tokenpatch.Set([]string{"a"})))
+}
+
+// github.com/google/go-cmp panics on a type that has an unexported field and no Equal
+// method. It prints values by their String methods.
+func TestModelsCanBeCompared(t *testing.T) {
+	seen := map[reflect.Type]bool{}
+	var check func(reflect.Type)
+	check = func(typ reflect.Type) {
+		if seen[typ] {
+			return
+		}
+		seen[typ] = true
+		switch typ.Kind() {
+		case reflect.Slice, reflect.Map, reflect.Pointer:
+			check(typ.Elem())
+		case reflect.Struct:
+			if equal, ok := typ.MethodByName("Equal"); ok {
+				assert.Equal(t, typ, equal.Type.In(1))
+				assert.Implements(t, (*fmt.Stringer)(nil), reflect.Zero(typ).Interface())
+				return
+			}
+			for i := range typ.NumField() {
+				assert.True(t, typ.Field(i).IsExported(), "%v.%s", typ, typ.Field(i).Name)
+				check(typ.Field(i).Type)
+			}
+		}
+	}
+	check(reflect.TypeFor[tokenpatch.Token]())
+	check(reflect.TypeFor[tokenpatch.MemberSummary]())
+	check(reflect.TypeFor[tokenpatch.Statement]())
+	check(reflect.TypeFor[tokenpatch.TokenUpdate]())
+}
+
 func TestFieldPrints(t *testing.T) {
 	assert.Equal(t, `"a"`, fmt.Sprintf("%q", tokenpatch.Set("a")))
 	assert.Equal(t, "  7", fmt.Sprintf("%3d", tokenpatch.Set(7)))
@@ -381,8 +459,6 @@ func TestFieldPrints(t *testing.T) {
 	assert.Equal(t, `tokenpatch.Null[tokenpatch.Role]()`, fmt.Sprintf("%#v", tokenpatch.Null[tokenpatch.Role]()))
 	assert.Equal(t, `tokenpatch.Field[int]{}`, fmt.Sprintf("%#v", tokenpatch.Field[int]{}))
 }
-
-const marker = "api-5ecret-5ecret"
 
 func TestSecretIsNotPrinted(t *testing.T) {
 	secret := tokenpatch.Secret(marker)
@@ -425,9 +501,27 @@ func TestSecret(t *testing.T) {
 	assert.Equal(t, "key=[redacted]", fmt.Sprintf("key=%x", tokenpatch.Secret("a")))
 	assert.Equal(t, "key=", fmt.Sprintf("key=%v", tokenpatch.Secret("")))
 
-	encoded, err := json.Marshal(tokenpatch.Secret("a"))
+	encoded, err := json.Marshal([]any{tokenpatch.Secret("a"), tokenpatch.Secret(""), tokenpatch.Set(tokenpatch.Secret("a"))})
 	require.NoError(t, err)
-	assert.Equal(t, `"a"`, string(encoded))
+	assert.Equal(t, `["[redacted]","","[redacted]"]`, string(encoded))
+	var decoded tokenpatch.Secret
+	require.NoError(t, json.Unmarshal([]byte(`"a"`), &decoded))
+	assert.Equal(t, "a", string(decoded))
+}
+
+// What is sent is the credential.
+func TestSecretInAPatch(t *testing.T) {
+	patch := tokenpatch.NewPatch().Test("/token", tokenpatch.Secret(marker))
+	body, err := patch.MarshalJSON()
+	require.NoError(t, err)
+	assert.Equal(t, `[{"op":"test","path":"/token","value":"`+marker+`"}]`, string(body))
+	assertHidden(t, patch.String())
+
+	before := decodeTokenJSON(t, `{"name":"n","token":"`+marker+`"}`)
+	after, err := patch.Copy("/token", "/name").Apply(before)
+	require.NoError(t, err)
+	assert.Equal(t, marker, after.Name.Or(""))
+	assert.Equal(t, tokenpatch.Set(tokenpatch.Secret(marker)), after.Token)
 }
 
 func TestSecretIsNotLogged(t *testing.T) {
@@ -447,6 +541,11 @@ func TestSecretIsNotLogged(t *testing.T) {
 				"token", token,
 				"pointer", &token,
 				"nil", (*tokenpatch.Token)(nil),
+				"inside", struct {
+					Secret tokenpatch.Secret
+					Field  tokenpatch.Field[tokenpatch.Secret]
+					Token  *tokenpatch.Token
+				}{marker, tokenpatch.Set(tokenpatch.Secret(marker)), &token},
 			)
 			assertHidden(t, logged.String())
 			assert.Contains(t, logged.String(), "[redacted]")
@@ -455,7 +554,53 @@ func TestSecretIsNotLogged(t *testing.T) {
 	}
 }
 
+func TestConfigIsLogged(t *testing.T) {
+	supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return marker, nil }
+	config := tokenpatch.Config{
+		V1:         tokenpatch.V1Config{BaseURL: "https://gateway.example/deepset", APIKey: marker, Account: "a1"},
+		V2:         tokenpatch.V2Config{BaseURL: "https://user:" + marker + "@host.example/?" + marker + "#" + marker, AccessTokenFunc: supply, Share: 0.5},
+		HTTPClient: http.DefaultClient,
+		Retry:      tokenpatch.RetryPolicy{MaxAttempts: 3},
+		Logger:     slog.Default(),
+		UserAgent:  "billing-sync/1.4",
+	}
+	var logged bytes.Buffer
+	slog.New(slog.NewJSONHandler(&logged, nil)).Info("made", "config", config, "pointer", &config, "v1", config.V1, "v2", config.V2)
+	slog.New(slog.NewTextHandler(&logged, nil)).Info("made", "config", config)
+	assertHidden(t, logged.String())
+	for _, want := range []string{
+		`"config":{"v1":{"baseURL":"https://gateway.example/deepset","apiKey":"[redacted]","apiKeyFunc":false,"account":"a1"},` +
+			`"v2":{"baseURL":"https://host.example/","accessToken":"","accessTokenFunc":true,"oauth":false,"apiVersion":0,"account":"","share":0.5},` +
+			`"httpClient":true,"cancelGrace":0,"userAgent":"billing-sync/1.4","logger":true,"retry":{"maxAttempts":3,`,
+		`config.v1.apiKey=[redacted]`, `config.retry.maxAttempts=3`,
+	} {
+		assert.Contains(t, logged.String(), want)
+	}
+	assert.NotContains(t, logged.String(), "!ERROR")
+	for _, base := range []string{"https:" + marker, marker, "https://user:" + marker + "%zz@host.example"} {
+		assertHidden(t, fmt.Sprint(tokenpatch.V1Config{BaseURL: base}.LogValue()))
+	}
+}
+
+// encoding/json redacts what is known to be a credential, wherever it is.
+func TestSecretIsNotEncoded(t *testing.T) {
+	secret := tokenpatch.Secret(marker)
+	token := decodeTokenJSON(t, `{"_id":"i","token":"`+marker+`"}`)
+	for _, value := range []any{
+		secret, &secret, []tokenpatch.Secret{secret}, map[string]tokenpatch.Secret{"a": secret}, tokenpatch.Set(secret),
+		tokenpatch.Set([]tokenpatch.Secret{secret}), token, &token, []tokenpatch.Token{token}, tokenpatch.Set(token), struct{ Token tokenpatch.Token }{token},
+	} {
+		encoded, err := json.Marshal(value)
+		require.NoError(t, err)
+		assertHidden(t, string(encoded))
+		assert.Contains(t, string(encoded), `"[redacted]"`)
+	}
+}
+
 func TestUnixMillis(t *testing.T) {
+	assert.Equal(t, "2015-09-30T22:30:32.590Z", fmt.Sprint(tokenpatch.UnixMillis(1443652232590)))
+	assert.Equal(t, "1970-01-01T00:00:00.000Z", fmt.Sprint(tokenpatch.Set(tokenpatch.UnixMillis(0))))
+	assert.Equal(t, "1443652232590", fmt.Sprintf("%d", tokenpatch.UnixMillis(1443652232590)))
 	assert.Equal(t, time.Date(2015, 9, 30, 22, 30, 32, 590e6, time.UTC), tokenpatch.UnixMillis(1443652232590).Time())
 	assert.Equal(t, time.Unix(0, 0).UTC(), tokenpatch.UnixMillis(0).Time())
 	assert.Equal(t, time.Date(1969, 12, 31, 23, 59, 59, 999e6, time.UTC), tokenpatch.UnixMillis(-1).Time())
@@ -497,6 +642,14 @@ func requireNothingLost(t *testing.T, received, encoded []byte) {
 		switch name {
 		case "_member", "_links", "inlineRole", "creationDate", "lastModified", "lastUsed", "defaultApiVersion":
 			continue // what is missing inside is added, and -0 is written as 0
+		case "_id", "ownerId", "memberId":
+			if before[name] == nil {
+				before[name] = ""
+			}
+		case "token":
+			if text, ok := before[name].(string); ok {
+				before[name] = tokenpatch.Secret(text).String()
+			}
 		}
 		require.Equal(t, before[name], after[name], name)
 	}

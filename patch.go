@@ -93,7 +93,8 @@ func (p *Patch) SetName(name string) *Patch { return p.setString(PathName, name)
 func (p *Patch) SetDescription(text string) *Patch { return p.setString(PathDescription, text) }
 
 // SetRole replaces the base role. It must not be empty; any other value is
-// left to the API, which adds roles over time.
+// left to the API, which adds roles over time. The custom roles and the inline role
+// stay as they are: [Token.UseRole] removes them.
 func (p *Patch) SetRole(role Role) *Patch {
 	if role == "" {
 		return p.fail(jsonpatch.OpReplace, PathRole, errors.New("want a role, got an empty one"))
@@ -102,16 +103,21 @@ func (p *Patch) SetRole(role Role) *Patch {
 }
 
 // SetCustomRoleIDs replaces the custom roles. Without ids it sets the empty list.
-// No id may be empty.
+// No id may be empty. The base role and the inline role stay as they are:
+// [Token.UseCustomRoles] removes them.
 func (p *Patch) SetCustomRoleIDs(ids ...string) *Patch {
 	if slices.Contains(ids, "") {
 		return p.fail(jsonpatch.OpReplace, PathCustomRoleIDs, errEmptyCustomRoleID)
 	}
-	if ids == nil {
-		ids = []string{} // nil would be null
-	}
 	p = p.ready()
-	return p.set(jsonpatch.OpReplace, PathCustomRoleIDs, appendStrings(p.content.values, ids))
+	list := append(p.content.values, '[')
+	for i, id := range ids {
+		if i > 0 {
+			list = append(list, ',')
+		}
+		list = rawjson.AppendString(list, id)
+	}
+	return p.set(jsonpatch.OpReplace, PathCustomRoleIDs, append(list, ']'))
 }
 
 // AddCustomRoleID appends a custom role, which must not be empty. If it is applied
@@ -128,12 +134,10 @@ func (p *Patch) AddCustomRoleID(id string) *Patch {
 var errEmptyCustomRoleID = errors.New("want custom role ids, got an empty one")
 
 // SetInlineRole replaces the policy. Without statements it sets the empty policy.
-// Each statement must have an effect and keep the rules of [Statement].
+// Each statement must have an effect and keep the rules of [Statement]. The base role
+// and the custom roles stay as they are: [Token.UseInlineRole] removes them.
 func (p *Patch) SetInlineRole(statements ...Statement) *Patch {
-	if statements == nil {
-		statements = []Statement{} // nil would be null
-	}
-	return p.Replace(PathInlineRole, json.RawMessage(appendStatements(nil, statements)))
+	return p.Replace(PathInlineRole, json.RawMessage(statementsCodec.Append(nil, &statements)))
 }
 
 // SetDefaultAPIVersion replaces the default API version, a date as digits such
@@ -154,12 +158,38 @@ func (p *Patch) Comment(text string) *Patch {
 	return p
 }
 
+// Operation is one operation of a [Patch], as it is sent: RFC 6902 section 4.
+type Operation struct {
+	Op    string          // "add", "remove", "replace", "move", "copy" or "test"
+	Path  Pointer         // RFC 6901
+	From  Pointer         // of move and copy, else empty
+	Value json.RawMessage // of add, replace and test, else nil
+}
+
+// Operations returns a copy of the operations, so a program can hold a patch that it has read from a file against a policy. It
+// is nil for an empty patch.
+func (p *Patch) Operations() []Operation {
+	var all []Operation
+	for _, op := range p.operations() {
+		all = append(all, Operation{op.Op, Pointer(op.Path), Pointer(op.From), slices.Clone(op.Value)})
+	}
+	return all
+}
+
+// CommentText returns the comment; empty if there is none.
+func (p *Patch) CommentText() string {
+	if p == nil || p.content == nil {
+		return ""
+	}
+	return p.content.comment
+}
+
 // Len returns the number of operations.
 func (p *Patch) Len() int { return len(p.operations()) }
 
 // Err returns the first mistake as a [*PatchError], or nil. A mistake is an
 // operation that RFC 6902 or a setter refuses, after which nothing is added, or
-// one that V2 allows on no token, such as a write to /_id. A nil Patch is a mistake
+// one that V2 allows on no token, such as a write to /_id or /lastModified. A nil Patch is a mistake
 // too. That a patch is empty, or that it writes the whole document, is an error
 // only of sending it and of [Patch.MarshalJSON].
 func (p *Patch) Err() error {
@@ -210,13 +240,16 @@ func (p *Patch) operations() []jsonpatch.Operation {
 //
 //	replace /name "deployer"
 //
-// and then the mistake, if there is one; the last line has no line end. Long values
+// and then the comment and the mistake, if there is one; the last line has no line end. Long values
 // are shortened. A value is shown only if its path is in a property of the schema
 // of [Token] other than the token's own value: any other value may be a secret.
 func (p *Patch) String() string {
 	var lines []string
 	for _, op := range p.operations() {
 		lines = append(lines, describe(op))
+	}
+	if comment := p.CommentText(); comment != "" {
+		lines = append(lines, "comment "+strconv.Quote(shorten(comment, 256)))
 	}
 	if err := p.Err(); err != nil {
 		lines = append(lines, err.Error())
@@ -244,7 +277,7 @@ func describe(op jsonpatch.Operation) string {
 }
 
 func printableValue(op jsonpatch.Operation) string {
-	if _, name := memberOf(op.Path); name == "token" || !isTokenProperty(name) {
+	if _, name := memberOf(op.Path); name == "token" || !rawjson.Has(tokenProperties, name) {
 		return redacted
 	}
 	return shorten(string(op.Value), 60)
@@ -271,11 +304,14 @@ func (p *Patch) withValue(op string, path Pointer, value any) *Patch {
 	return p.with(jsonpatch.Operation{Op: op, Path: jsonpatch.Pointer(path), Value: p.keep(values)})
 }
 
-// appendValueOf appends the JSON of any value; that of a string without
-// reflection.
+// appendValueOf appends the JSON of any value; that of a string without reflection,
+// and that of a Secret as it is.
 func appendValueOf(b []byte, value any) ([]byte, error) {
-	if text, ok := value.(string); ok {
+	switch text := value.(type) {
+	case string:
 		return rawjson.AppendString(b, text), nil
+	case Secret:
+		return rawjson.AppendString(b, string(text)), nil
 	}
 	encoded, err := json.Marshal(value)
 	if err == nil && !utf8.Valid(encoded) {
@@ -370,14 +406,25 @@ func checkTokenRules(op jsonpatch.Operation) error {
 	return checkEditable(op.Path)
 }
 
-var errNotEditable = errors.New("not editable: a name in the path begins with an underscore")
+var (
+	errNotEditable = errors.New("not editable: a name in the path begins with an underscore")
+	errReadOnly    = errors.New("not editable: no client writes this member")
+	errNoName      = errors.New("not editable: a token has no member with an empty name")
+)
 
 // checkEditable refuses what is at or under a member that begins with an
-// underscore. A slash inside a reference token is escaped, so that each one in
-// path starts a token.
+// underscore, a member that the schema has and that is no setting, and one whose name
+// is empty, which some servers take for the whole token. A slash inside a reference
+// token is escaped, so that each one in path starts a token.
 func checkEditable(path jsonpatch.Pointer) error {
-	if strings.Contains(string(path), "/_") {
+	member, name := memberOf(path)
+	switch {
+	case strings.Contains(string(path), "/_"):
 		return errNotEditable
+	case rawjson.Has(tokenProperties, name) && !slices.Contains(settings, member):
+		return errReadOnly
+	case strings.HasPrefix(string(path)+"/", "//"):
+		return errNoName
 	}
 	return nil
 }
@@ -410,7 +457,7 @@ func checkStatements(list json.RawMessage) error {
 
 // checkStatement follows the descriptions in the schema Statement of V2.
 func checkStatement(value json.RawMessage) error {
-	s, err := decodeStatement(rawjson.NewReader(value))
+	s, err := statementCodec.Decode(value)
 	switch {
 	case err != nil:
 		return nil // not a statement as this package knows it
@@ -431,4 +478,263 @@ func wholePatchError(err error) *PatchError { return &PatchError{Index: -1, Err:
 
 func operationError(i int, op jsonpatch.Operation, err error) *PatchError {
 	return &PatchError{Index: i, Op: op.Op, Path: Pointer(op.Path), Err: err}
+}
+
+// MarshalJSON returns the body that is sent: an array of operations, or with a
+// comment the object {"comment": ..., "patch": [...]}. A patch that cannot be sent
+// is a [*PatchError]: see [Patch.Err].
+func (p *Patch) MarshalJSON() ([]byte, error) { return p.encode() }
+
+// encode returns the body of V2's PatchToken, whose schema is JSONPatch.
+func (p *Patch) encode() ([]byte, error) {
+	if err := p.checkSend(); err != nil {
+		return nil, err
+	}
+	b := make([]byte, 0, p.encodedLen())
+	if p.content.comment == "" {
+		return p.appendOperations(b), nil
+	}
+	b = append(b, `{"comment":`...)
+	b = rawjson.AppendString(b, p.content.comment)
+	b = append(b, `,"patch":`...)
+	b = p.appendOperations(b)
+	return append(b, '}'), nil
+}
+
+// checkSend returns why p cannot be sent. Replacing the whole document would
+// be right for RFC 6902, but a token has members that nobody can write.
+func (p *Patch) checkSend() error {
+	if err := p.Err(); err != nil {
+		return err
+	}
+	if p.Len() == 0 {
+		return wholePatchError(errors.New("no operations: there is nothing to send"))
+	}
+	for i, op := range p.operations() {
+		if op.Op != jsonpatch.OpTest && op.Path == "" || op.Op == jsonpatch.OpMove && op.From == "" {
+			return operationError(i, op, errors.New("the whole token cannot be written"))
+		}
+	}
+	return nil
+}
+
+// encodedLen returns the length of the body, or somewhat less if it has to be
+// escaped.
+func (p *Patch) encodedLen() int {
+	n := len(`[]`)
+	if p.content.comment != "" {
+		n += len(`{"comment":"","patch":}`) + len(p.content.comment)
+	}
+	for _, op := range p.operations() {
+		n += len(`{"op":"","path":"","value":},`) + len(op.Op) + len(op.Path) + len(op.Value)
+		if op.HasFrom() {
+			n += len(`,"from":""`) + len(op.From)
+		}
+	}
+	return n
+}
+
+func (p *Patch) appendOperations(b []byte) []byte {
+	b = append(b, '[')
+	for i, op := range p.operations() {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = op.Append(b)
+	}
+	return append(b, ']')
+}
+
+// UnmarshalJSON replaces p by the patch in data: an array of operations, or an
+// object with the member patch and optionally the member comment. Where RFC 6902
+// refuses what is in data, it returns a [*PatchError] and leaves p as it is. An
+// operation that V2 allows on no token is decoded; [Patch.Err] then returns the
+// mistake.
+//
+// Members of an operation that RFC 6902 does not define for it are ignored, as
+// its section 4 says. A second op, path, from or value is an error: RFC 8259
+// section 4 does not say which of them counts. So are other members beside patch
+// and comment, and null instead of a patch.
+func (p *Patch) UnmarshalJSON(data []byte) error {
+	if p == nil {
+		return wholePatchError(errNilPatch)
+	}
+	next, err := decodePatch(data)
+	if err != nil {
+		return err
+	}
+	p.content = next.content
+	return nil
+}
+
+func decodePatch(data []byte) (*Patch, error) {
+	value, err := rawjson.Check(data)
+	switch {
+	case err != nil:
+		return nil, wholePatchError(err)
+	case !utf8.Valid(value):
+		return nil, wholePatchError(errNotUTF8)
+	case value[0] == '{':
+		return decodeCommented(value)
+	}
+	return decodeOperations(value)
+}
+
+func decodeCommented(object json.RawMessage) (*Patch, error) {
+	var comment, patch json.RawMessage
+	for quoted, value := range rawjson.Members(object) {
+		member := &comment
+		switch name := string(rawjson.Unquote(quoted)); name {
+		case "comment":
+		case "patch":
+			member = &patch
+		default:
+			return nil, wholePatchError(fmt.Errorf("unknown member %q: want patch and comment", name))
+		}
+		if *member != nil {
+			return nil, wholePatchError(fmt.Errorf("two members %q, and RFC 8259 section 4 does not say which counts", rawjson.Unquote(quoted)))
+		}
+		*member = value
+	}
+	if patch == nil {
+		return nil, wholePatchError(errors.New(`no member "patch"`))
+	}
+	p, err := decodeOperations(patch)
+	if err != nil || comment == nil {
+		return p, err
+	}
+	if p.content.comment, err = rawjson.Text(comment); err != nil {
+		return nil, wholePatchError(fmt.Errorf("comment: %w", err))
+	}
+	return p, nil
+}
+
+func decodeOperations(array json.RawMessage) (*Patch, error) {
+	if array[0] != '[' {
+		return nil, wholePatchError(rawjson.WrongKind("an array of operations", array))
+	}
+	p := NewPatch().ready()
+	for element := range rawjson.Elements(array) {
+		switch op, err := jsonpatch.Decode(element); {
+		case err != nil:
+			p.fail(op.Op, Pointer(op.Path), err)
+		case op.Value != nil:
+			p.withValue(op.Op, Pointer(op.Path), op.Value)
+		default:
+			p.with(op)
+		}
+		if p.content.mistake != nil {
+			return nil, p.content.mistake
+		}
+	}
+	return p, nil
+}
+
+// A Pointer names one value inside a JSON document: a JSON Pointer in its
+// string form, RFC 6901 section 5. The empty Pointer names the whole document,
+// "/name" its member name, "/customRoleIds/0" the first element of an array,
+// and "/customRoleIds/-" the end of that array, behind its last element.
+type Pointer string
+
+// The settings of a [Token]: the members that clients change.
+const (
+	PathName              Pointer = "/name"
+	PathDescription       Pointer = "/description"
+	PathRole              Pointer = "/role"
+	PathCustomRoleIDs     Pointer = "/customRoleIds"
+	PathInlineRole        Pointer = "/inlineRole"
+	PathDefaultAPIVersion Pointer = "/defaultApiVersion"
+)
+
+// settings are all of them.
+var settings = []Pointer{PathName, PathDescription, PathRole, PathCustomRoleIDs, PathInlineRole, PathDefaultAPIVersion}
+
+// NewPointer returns the Pointer with these reference tokens, escaped as RFC 6901
+// section 3 requires: NewPointer("a/b", "0") is "/a~1b/0". Without tokens it is the
+// whole document; an empty token is a member whose name is empty.
+func NewPointer(tokens ...string) Pointer { return Pointer("").Append(tokens...) }
+
+// Append returns p extended by tokens, escaped as [NewPointer] does. It does
+// not check p.
+func (p Pointer) Append(tokens ...string) Pointer {
+	return Pointer(jsonpatch.Pointer(p).Append(tokens...))
+}
+
+// Tokens returns the reference tokens of p, unescaped: nil for the whole
+// document. The error says how p breaks RFC 6901 section 3: it is not empty and
+// does not start with a slash, a "~" is not followed by 0 or 1, or it is not UTF-8.
+func (p Pointer) Tokens() ([]string, error) { return jsonpatch.Pointer(p).Tokens() }
+
+// oneLine returns p with control characters and quotes escaped.
+func (p Pointer) oneLine() string {
+	quoted := strconv.Quote(string(p))
+	return quoted[1 : len(quoted)-1]
+}
+
+// memberOf returns the pointer to the member of a token at or under which p is,
+// and its name. Both are empty where p is the whole token.
+func memberOf(p jsonpatch.Pointer) (member Pointer, name string) {
+	if p == "" {
+		return "", ""
+	}
+	name, rest := p.Next()
+	return Pointer(p[:len(p)-len(rest)]), name
+}
+
+// Replay is what sending a request a second time can do if the first one may have
+// been applied.
+type Replay int
+
+// The three kinds of request. The zero value is the most careful one.
+const (
+	// ReplayUnsafe: a second application can change something more. The request
+	// is sent again only if it is certain that nothing was applied.
+	ReplayUnsafe Replay = iota
+
+	// ReplayGuarded: a second application right after the first one fails, or
+	// leaves everything as it is. The request may be sent again. If another writer
+	// puts the tested value back in between, it is applied again; a test of
+	// /lastModified in the patch prevents that.
+	ReplayGuarded
+
+	// ReplayIdempotent: applying it twice equals applying it once, and the second
+	// time cannot fail. The request may be sent again, which can overwrite what
+	// another writer did in between; [Patch.Guard] prevents that.
+	ReplayIdempotent
+)
+
+// String returns "unsafe", "guarded" or "idempotent".
+func (r Replay) String() string {
+	switch r {
+	case ReplayIdempotent:
+		return "idempotent"
+	case ReplayGuarded:
+		return "guarded"
+	default:
+		return "unsafe"
+	}
+}
+
+// Replay returns what sending the patch a second time can do. A member is fixed
+// once the patch has tested it, written it or removed it as a whole.
+//
+//   - [ReplayGuarded]: every member is fixed before the patch reads it or changes
+//     a part of it, or the patch tests /lastModified, which the service raises with
+//     each write.
+//   - [ReplayIdempotent]: besides, the patch only adds and replaces whole members,
+//     and its tests still hold afterwards: those of members that it does not write,
+//     or for the last value that it writes; not of lastModified or lastUsed.
+//   - [ReplayUnsafe]: everything else, a patch with a mistake, and one that writes
+//     the whole token or a member with an empty name.
+func (p *Patch) Replay() Replay {
+	if p.Err() != nil {
+		return ReplayUnsafe
+	}
+	switch jsonpatch.Analyze(p.operations(), "lastModified", "lastUsed") {
+	case jsonpatch.Idempotent:
+		return ReplayIdempotent
+	case jsonpatch.Guarded:
+		return ReplayGuarded
+	}
+	return ReplayUnsafe
 }

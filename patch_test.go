@@ -63,8 +63,8 @@ func TestPatchBody(t *testing.T) {
 		"strings":         {newPatch().SetName("é\"\\\n\x00\x7f\xff"), `[{"op":"replace","path":"/name","value":"é\"\\\n\u0000` + "\x7f" + `\ufffd"}]`},
 		"path is escaped": {newPatch().Test(tokenpatch.NewPointer(`<"é/`), 1), `[{"op":"test","path":"/\u003c\"é~1","value":1}]`},
 		"reads of what is not editable": {
-			newPatch().Test("/_id", "i").Copy("/_id", "/name"),
-			`[{"op":"test","path":"/_id","value":"i"},{"op":"copy","from":"/_id","path":"/name"}]`,
+			newPatch().Test("/_id", "i").Copy("/_id", "/name").Test("/lastModified", 1).Copy("/ownerId", "/description"),
+			`[{"op":"test","path":"/_id","value":"i"},{"op":"copy","from":"/_id","path":"/name"},{"op":"test","path":"/lastModified","value":1},{"op":"copy","from":"/ownerId","path":"/description"}]`,
 		},
 		"test of the whole": {newPatch().Test("", nil), `[{"op":"test","path":"","value":null}]`},
 		"move to itself":    {newPatch().Move("/name", "/name"), `[{"op":"move","from":"/name","path":"/name"}]`},
@@ -159,6 +159,15 @@ func TestPatchMistakes(t *testing.T) {
 		"move to underscore":       {newPatch().SetName("a").Move("/name", "/_id"), "move", "/_id", "not editable"},
 		"move from underscore":     {newPatch().SetName("a").Move("/_id", "/name"), "move", "/name", `from "/_id": not editable`},
 		"copy to underscore":       {newPatch().SetName("a").Copy("/name", "/_id"), "copy", "/_id", "not editable"},
+		"replace what is read":     {newPatch().SetName("a").Replace("/ownerId", "o"), "replace", "/ownerId", "no client writes this member"},
+		"remove what is read":      {newPatch().SetName("a").Remove("/memberId"), "remove", "/memberId", "no client writes this member"},
+		"add what is read":         {newPatch().SetName("a").Add("/creationDate", 1), "add", "/creationDate", "no client writes this member"},
+		"add under what is read":   {newPatch().SetName("a").Add("/lastModified/x", 1), "add", "/lastModified/x", "no client writes this member"},
+		"move to what is read":     {newPatch().SetName("a").Move("/name", "/lastUsed"), "move", "/lastUsed", "no client writes this member"},
+		"move from what is read":   {newPatch().SetName("a").Move("/token", "/name"), "move", "/name", `from "/token": not editable: no client writes this member`},
+		"copy to what is read":     {newPatch().SetName("a").Copy("/name", "/serviceToken"), "copy", "/serviceToken", "no client writes this member"},
+		"add to an empty name":     {newPatch().SetName("a").Add("/", 1), "add", "/", "a token has no member with an empty name"},
+		"move from an empty name":  {newPatch().SetName("a").Move("//x", "/name"), "move", "/name", "a token has no member with an empty name"},
 		"move into itself":         {newPatch().SetName("a").Move("/a", "/a/b"), "move", "/a/b", "into itself"},
 		"move of all into itself":  {newPatch().SetName("a").Move("", "/a"), "move", "/a", "into itself"},
 		"NaN":                      {newPatch().SetName("a").Add("/x", math.NaN()), "add", "/x", "NaN"},
@@ -276,9 +285,9 @@ func allow() tokenpatch.Statement {
 }
 
 func TestPatchKeepsWhatAStatementDoesNotKnow(t *testing.T) {
-	token := decodeTokenJSON(t, `{"inlineRole":[{"effect":"allow","sid":1.0,"notResources":null}]}`)
+	token := decodeTokenJSON(t, `{"inlineRole":[{"effect":"allow","sid":1.0,"notResources":[]}]}`)
 	patch := newPatch().SetInlineRole(token.InlineRole.Or(nil)...)
-	assertBody(t, `[{"op":"replace","path":"/inlineRole","value":[{"notResources":null,"effect":"allow","sid":1.0}]}]`, patch)
+	assertBody(t, `[{"op":"replace","path":"/inlineRole","value":[{"notResources":[],"effect":"allow","sid":1.0}]}]`, patch)
 }
 
 func TestPatchUnmarshal(t *testing.T) {
@@ -452,9 +461,9 @@ func TestPatchCloneDoesNotAlias(t *testing.T) {
 		left.SetName("left again")
 
 		assert.Equal(t, lines(n, `replace /name "base"`), base.String())
-		assert.Equal(t, lines(n, `replace /name "left"`, `replace /name "left again"`), left.String())
+		assert.Equal(t, lines(n, `replace /name "left"`, `replace /name "left again"`, `comment "l"`), left.String())
 		assert.Equal(t, lines(n, `add /description "right"`), right.String())
-		assert.Equal(t, lines(n, `replace /name "left"`, `replace /name "third"`), third.String())
+		assert.Equal(t, lines(n, `replace /name "left"`, `replace /name "third"`, `comment "l"`), third.String())
 	}
 }
 
@@ -475,7 +484,7 @@ func TestPatchString(t *testing.T) {
 		Copy("/b", "/c").
 		Add("/description/li\nne", "two\nlines").
 		Replace("/description", strings.Repeat("é", 100)).
-		Comment("not shown").
+		Comment("in the audit log").
 		SetRole("")
 	assert.Equal(t, strings.Join([]string{
 		`test /name null`,
@@ -485,6 +494,7 @@ func TestPatchString(t *testing.T) {
 		`copy /b /c`,
 		`add /description/li\nne "two\nlines"`,
 		`replace /description "` + strings.Repeat("é", 29) + `…`,
+		`comment "in the audit log"`,
 		`tokenpatch: patch: operation 7: replace "/role": want a role, got an empty one`,
 	}, "\n"), patch.String())
 }
@@ -606,4 +616,104 @@ func FuzzPatchUnmarshal(f *testing.F) {
 			require.Equal(t, string(body), string(marshalled))
 		}
 	})
+}
+
+// What a patch does can be read back, and read only.
+func TestPatchOperations(t *testing.T) {
+	patch := newPatch().Test("/name", "a").Move("/a", "/b").Remove("/description").Comment("why")
+	operations := patch.Operations()
+	assert.Equal(t, []tokenpatch.Operation{
+		{Op: "test", Path: "/name", Value: json.RawMessage(`"a"`)},
+		{Op: "move", Path: "/b", From: "/a"},
+		{Op: "remove", Path: "/description"},
+	}, operations)
+	operations[0].Value[1] = 'x'
+	assert.Equal(t, `test /name "a"`, strings.Split(patch.String(), "\n")[0])
+	assert.Equal(t, "why", patch.CommentText())
+
+	var none *tokenpatch.Patch
+	assert.Nil(t, none.Operations())
+	assert.Empty(t, none.CommentText())
+	assert.Empty(t, newPatch().CommentText())
+}
+
+func TestPointer(t *testing.T) {
+	p := tokenpatch.PathCustomRoleIDs.Append("a/b", "~", "")
+	assert.Equal(t, tokenpatch.Pointer("/customRoleIds/a~1b/~0/"), p)
+	assert.Equal(t, p, tokenpatch.NewPointer("customRoleIds", "a/b", "~", ""))
+	tokens, err := p.Tokens()
+	require.NoError(t, err)
+	assert.Equal(t, []string{"customRoleIds", "a/b", "~", ""}, tokens)
+	_, err = tokenpatch.Pointer("name").Tokens()
+	require.ErrorContains(t, err, "starting with a slash")
+}
+
+func ExamplePatch_Replay() {
+	patch := newPatch().SetRole(tokenpatch.RoleReader)
+	fmt.Println(patch.Replay())
+
+	// Between the two a second application would append the role again.
+	fmt.Println(patch.Clone().AddCustomRoleID("ci").Replay())
+
+	// A test of what the patch changes fails the second time.
+	fmt.Println(newPatch().Test(tokenpatch.PathCustomRoleIDs, []string{}).AddCustomRoleID("ci").Replay())
+	// Output:
+	// idempotent
+	// unsafe
+	// guarded
+}
+
+// The rule is tested in internal/jsonpatch; here are the members that the service
+// writes, and the patches that programs build.
+func TestReplay(t *testing.T) {
+	const idempotent, guarded, unsafe = tokenpatch.ReplayIdempotent, tokenpatch.ReplayGuarded, tokenpatch.ReplayUnsafe
+	tests := map[string]struct {
+		patch *tokenpatch.Patch
+		want  tokenpatch.Replay
+	}{
+		"nothing":                               {newPatch(), idempotent},
+		"every setter but the append":           {newPatch().SetName("a").SetDescription("b").SetRole("reader").SetCustomRoleIDs("c").SetInlineRole(allow()).SetDefaultAPIVersion(1).Comment("d"), idempotent},
+		"append":                                {newPatch().AddCustomRoleID("a"), unsafe},
+		"append to a list that the patch set":   {newPatch().SetCustomRoleIDs("a").AddCustomRoleID("b"), guarded},
+		"append to a list that is not tested":   {newPatch().Test("/name", "a").SetName("b").AddCustomRoleID("c"), unsafe},
+		"test of what is appended to":           {newPatch().Test("/customRoleIds", []string{"a"}).AddCustomRoleID("b"), guarded},
+		"remove":                                {newPatch().Remove("/description"), guarded},
+		"a member that is no setting":           {newPatch().Add("/x", 1), idempotent},
+		"lastModified is the service's":         {newPatch().Test("/lastModified", 1).SetName("a"), guarded},
+		"append behind a test of lastModified":  {newPatch().Test("/lastModified", 1).AddCustomRoleID("a"), guarded},
+		"lastUsed is the service's":             {newPatch().Test("/lastUsed", 1).SetName("a"), guarded},
+		"copy of lastModified":                  {newPatch().Copy("/lastModified", "/description"), unsafe},
+		"copy of what the service alone writes": {newPatch().Copy("/_id", "/name"), unsafe},
+
+		"nil":                         {nil, unsafe},
+		"a mistake":                   {newPatch().SetRole(""), unsafe},
+		"the whole document replaced": {newPatch().Replace("", 1), unsafe},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) { assert.Equal(t, tt.want, tt.patch.Replay()) })
+	}
+}
+
+// What ReplayGuarded cannot see, and what prevents it.
+func TestReplayGuardedAndAnotherWriter(t *testing.T) {
+	const before = `{"customRoleIds":[],"lastModified":1}`
+	patch := newPatch().Test("/customRoleIds", []string{}).AddCustomRoleID("a")
+	assert.Equal(t, tokenpatch.ReplayGuarded, patch.Replay())
+	once, err := patch.ApplyJSON([]byte(before))
+	require.NoError(t, err)
+	_, err = patch.ApplyJSON(once)
+	require.ErrorContains(t, err, "value differs")
+
+	putBack := []byte(`{"customRoleIds":[],"lastModified":2}`) // by another writer, in between
+	_, err = patch.ApplyJSON(putBack)
+	require.NoError(t, err, "it is applied again")
+	safe := newPatch().Test("/lastModified", 1).Test("/customRoleIds", []string{}).AddCustomRoleID("a")
+	assert.Equal(t, tokenpatch.ReplayGuarded, safe.Replay())
+	_, err = safe.ApplyJSON(putBack)
+	require.ErrorContains(t, err, `test "/lastModified": test failed: value differs`)
+}
+
+func TestReplayString(t *testing.T) {
+	assert.Equal(t, "unsafe guarded idempotent unsafe", fmt.Sprint(
+		tokenpatch.ReplayUnsafe, tokenpatch.ReplayGuarded, tokenpatch.ReplayIdempotent, tokenpatch.Replay(7)))
 }

@@ -24,7 +24,7 @@ type Quota struct {
 
 // rateLimit returns what is known now.
 func (s *service) rateLimit() RateLimit {
-	state := s.limiter.State()
+	state := s.engine.Limiter.State()
 	r := RateLimit{Global: newQuota(state.Account), Credential: newQuota(state.Credential), PausedUntil: state.PausedUntil}
 	for route, quota := range state.Routes {
 		if r.Routes == nil {

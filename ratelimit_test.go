@@ -2,6 +2,7 @@ package tokenpatch_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -380,7 +381,7 @@ func TestLimiterForgetsCancelledWaiters(t *testing.T) {
 				switch err := patchName(ctx, client); {
 				case err == nil:
 					stayed.Add(1)
-				case is[*tokenpatch.NotSentError](err):
+				case errors.As(err, new(*tokenpatch.NotSentError)):
 					unsent.Add(1)
 				default: // cancelled on its way: its permit is spent
 					assertOutcome(t, tokenpatch.OutcomeUnknown, err)
@@ -589,7 +590,7 @@ func TestHooksReportWaitsByReason(t *testing.T) {
 			c.Hooks.WaitEnd = func(_ context.Context, w tokenpatch.WaitInfo) {
 				mu.Lock()
 				defer mu.Unlock()
-				assert.Equal(t, apiV2.info(), w.CallInfo)
+				assert.Equal(t, apiV2.Info(), w.CallInfo)
 				waited[w.Reason] = max(waited[w.Reason], w.Duration)
 			}
 		})

@@ -6,19 +6,30 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
+	"fmt"
+	"iter"
+	"maps"
 	"net/http"
+	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
+	"github.com/tokenpatch/tokenpatch/internal/rawjson"
+	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
 // V2Tokens are the access tokens of LaunchDarkly's API: [Client] has them as V2.
-type V2Tokens struct{ service *service }
+type V2Tokens struct {
+	service           *service
+	cannotTestVersion atomic.Bool // whether the service has refused a test of /lastModified that must have held
+}
 
 var patchToken = newEndpoint(http.MethodPatch, "/api/v2/tokens/{id}")
 
@@ -26,47 +37,60 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 	if config.V2.APIVersion < 0 {
 		return nil, &InputError{Field: "Config.V2.APIVersion", Value: strconv.Itoa(config.V2.APIVersion), Want: "a version such as 20240415, or 0 for that one"}
 	}
-	s := &service{shared: shared, api: "V2", field: "Config.V2.AccessToken", retriesConflicts: true}
-	s.headers = s.headers.Clone()
-	s.headers["Ld-Api-Version"] = []string{strconv.Itoa(cmp.Or(config.V2.APIVersion, defaultAPIVersion))}
-	err := s.configure(cmp.Or(config.V2.BaseURL, V2BaseURL), config, "", config.V2.AccessToken, config.V2.AccessTokenFunc)
+	scheme := ""
+	if config.V2.OAuth {
+		scheme = "Bearer "
+	}
+	s, err := newService(shared, config, ownConfig{
+		api: "V2", credential: "AccessToken", baseURL: cmp.Or(config.V2.BaseURL, V2BaseURL),
+		fixed: config.V2.AccessToken, supply: config.V2.AccessTokenFunc, account: config.V2.Account, share: config.V2.Share,
+		scheme: scheme, header: http.Header{"Ld-Api-Version": {strconv.Itoa(cmp.Or(config.V2.APIVersion, defaultAPIVersion))}},
+		retryConflicts: true,
+	})
 	if err != nil {
 		return nil, err
 	}
-	if err := s.limit(config, config.V2.Account, config.V2.Share); err != nil {
-		return nil, err
-	}
-	return &V2Tokens{s}, nil
+	return &V2Tokens{service: s}, nil
 }
 
 // PatchToken changes the settings of the access token with this id, and
 // returns the token as it then is: PATCH /api/v2/tokens/{id}.
 //
-// An id that is empty, a dot segment, longer than 256 bytes or not UTF-8, or that
-// has control characters, is an [*InputError], as is a client that has no access
-// token; a patch that has a mistake or no operation is a [*PatchError]. After an
+// An id that [CheckTokenID] refuses, or that has a part of a credential that the
+// client knows, is an [*InputError], as is a client that has no access token; a patch that has a mistake or no operation is a [*PatchError]. After an
 // attempt that leaves the outcome unknown, the request is sent again only if
-// [Patch.Replay] allows it. [OutcomeOf] the error is what became of the patch; where
-// that is [OutcomeApplied], the patch was applied and only the response could not be
-// read. The patch is sent as it is when the call begins: what is added to it later
-// is not sent.
+// [Patch.Replay] allows it. [OutcomeOf] the error is the outcome of the patch; if
+// that is [OutcomeApplied], the patch was applied and only the rest of the response
+// could not be read. A response without the _id that was asked for proves nothing,
+// and neither does a token that a guarded patch would still change.
+// The patch is sent as it is when the call begins: what is added to it later is not
+// sent.
+//
+// Two things are outside of what PatchToken can see: a gateway that sends one request
+// twice, since the second copy of a guarded patch fails and the response may be that
+// one's; and a connection that is out of step, on which the refusal of another
+// request arrives. [V2Tokens.EditToken] reads the token after a 422.
 func (t *V2Tokens) PatchToken(ctx context.Context, id string, patch *Patch) (*Token, error) {
-	return t.patch(ctx, id, patch, patch.Clone().Replay)
+	return t.patch(ctx, id, patch, patch.Replay(), 0)
 }
 
-// patch sends a patch. replay says whether it may be sent again.
-func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay func() Replay) (*Token, error) {
+// patch sends a patch. replay is whether it may be sent again, and before is
+// lastModified of the token that it is for, or 0.
+func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay Replay, before UnixMillis) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade
 	}
-	if err := t.service.checkID(id); err != nil {
+	if err := checkID(id, t.service.engine.Known.Secrets()); err != nil {
 		return nil, err
 	}
 	body, err := patch.encode()
 	if err != nil {
 		return nil, err
 	}
-	var result oneToken
+	result := patchedToken{oneToken: oneToken{id: id}, before: before}
+	if replay == ReplayGuarded {
+		result.guarded = patch.Clone() // what is added to patch meanwhile is not sent
+	}
 	err = t.service.send(ctx, request{
 		endpoint: patchToken, token: id, body: body, result: &result,
 		replay: replay, guarded: patch.hasTest(),
@@ -85,47 +109,82 @@ func (t *V2Tokens) RateLimit() RateLimit {
 	return t.service.rateLimit()
 }
 
-// oneToken is the success of PatchToken: a status 200 with a token. What is not
-// a token may be a proxy's page.
-type oneToken struct{ token *Token } // made late: calls that wait hold little memory
+// oneToken decodes a status 200 with the token that was asked for. Anything else
+// may be a proxy's page, or the response to another request.
+type oneToken struct {
+	id    string // that was asked for
+	token *Token // made late: calls that wait hold little memory
+}
 
-func (t *oneToken) read(r *httpsend.Result) (Outcome, error) {
-	if r.Status != http.StatusOK {
-		return OutcomeUnknown, errUnexpectedStatus(http.StatusOK)
-	}
-	err := r.Err
-	if err == nil {
-		t.token = new(Token)
-		err = t.token.UnmarshalJSON(r.Body)
+func (t *oneToken) decode(r *httpsend.Result) error {
+	t.token = new(Token)
+	if err := decodeOK(r, t.token); err != nil {
+		return err
 	}
 	switch {
-	case err == nil && t.token.ID != "":
-		return OutcomeApplied, nil
-	case err == nil:
-		return OutcomeUnknown, errNoID
-	case isPartOfObject(r.Body) || hasID(r.Body):
+	case t.token.ID == "":
+		return errors.New("the response is not a token: it has no _id")
+	case !isSameID(t.token.ID, t.id):
+		return errors.New("the response is another token: its _id is not the one asked for")
+	}
+	return nil
+}
+
+// patchedToken is the success of PatchToken.
+type patchedToken struct {
+	oneToken
+	guarded *Patch     // that was sent; nil if a token can show nothing of it
+	before  UnixMillis // lastModified before the change, or 0
+}
+
+// read takes a token that cannot be read, or that broke off, for a success once it
+// has the _id.
+func (t *patchedToken) read(r *httpsend.Result) (Outcome, error) {
+	err := t.decode(r)
+	switch {
+	case err == nil && t.isBefore(r.Body):
+		return OutcomeUnknown, errors.New("the response is the token as it was before the change")
+	case err == nil || r.Status == http.StatusOK && isSameID(idIn(r.Body), t.id):
 		return OutcomeApplied, err
-	default:
-		return OutcomeUnknown, err
 	}
+	return OutcomeUnknown, err
 }
 
-var errNoID = errors.New("the response is not a token: it has no _id")
-
-// isPartOfObject reports whether a body is the beginning of a JSON object.
-func isPartOfObject(body []byte) bool {
-	var whole json.RawMessage
-	err := json.NewDecoder(bytes.NewReader(body)).Decode(&whole)
-	return errors.Is(err, io.ErrUnexpectedEOF) && bytes.HasPrefix(bytes.TrimLeft(body, " \t\r\n"), []byte("{"))
+// isBefore reports whether the response is the token as it was before the change:
+// a guarded patch would still change it. On a connection that is out of step, a
+// change gets the response to the read before it.
+func (t *patchedToken) isBefore(body []byte) bool {
+	if t.guarded == nil || t.before > 0 && t.token.LastModified > t.before {
+		return false
+	}
+	body = bytes.TrimSpace(body)
+	after, err := t.guarded.byRulesOfV2().apply(body)
+	return err == nil && !jsonpatch.Equal(after, body)
 }
 
-// hasID reports whether a body is an object with the id of a token.
-func hasID(body []byte) bool {
-	var members struct {
-		ID string `json:"_id"`
+// isSameID compares two ids, which are hexadecimal and may be spelled in capitals.
+func isSameID(a, b string) bool { return strings.EqualFold(a, b) }
+
+// idIn returns the _id on the top level of a body, which may have broken off.
+func idIn(body []byte) (id string) {
+	decoder := json.NewDecoder(bytes.NewReader(body))
+	if start, err := decoder.Token(); err != nil || start != json.Delim('{') {
+		return ""
 	}
-	_ = json.Unmarshal(body, &members) // another member may be wrong
-	return members.ID != ""
+	for decoder.More() {
+		name, err := decoder.Token()
+		if err != nil {
+			return id
+		}
+		var value json.RawMessage
+		if err := decoder.Decode(&value); err != nil {
+			return id
+		}
+		if name == "_id" { // of two, the last one counts
+			id, _ = rawjson.Text(value)
+		}
+	}
+	return id
 }
 
 // hasTest reports whether p has a test operation.
@@ -135,26 +194,228 @@ func (p *Patch) hasTest() bool {
 
 const maxID = 256 // bytes; the ids in use have 24
 
-// checkID refuses what cannot be an id. Whatever passes is escaped, except
-// that nothing can escape a dot segment: RFC 3986 section 5.2.4. A text that is
-// no id can be a credential, and is not shown where it has a part of one.
-func (s *service) checkID(id string) error {
-	want := ""
+// CheckTokenID returns an [*InputError] if id cannot be the id of an access token of V2: if it is empty, a dot segment, longer
+// than 256 bytes, or not UTF-8, has control characters, or looks like a credential, which is not shown then.
+func CheckTokenID(id string) error { return checkID(id, nil) }
+
+// checkID refuses what cannot be an id. Whatever passes is escaped, except that nothing can escape a dot segment: RFC 3986
+// section 5.2.4. A text with a part of one of the secrets is a credential that was passed by mistake.
+func checkID(id string, secrets *redact.Secrets) error {
+	refuse := func(value, want string) error { return &InputError{Field: "id", Value: value, Want: want} }
 	switch {
 	case id == "":
-		want = "the id of an access token"
+		return refuse(`""`, "the id of an access token")
+	case credentialShape.MatchString(id) || secrets.In(id):
+		return refuse("a credential", "the id of an access token, not its value")
 	case id == "." || id == "..":
-		want = "an id that is not a dot segment"
+		return refuse(id, "an id that is not a dot segment")
 	case len(id) > maxID:
-		want = "at most " + strconv.Itoa(maxID) + " bytes"
-	case !utf8.ValidString(id) || strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		want = "UTF-8 without control characters"
-	default:
-		return nil
+		return refuse(strconv.Itoa(len(id))+" bytes", "at most "+strconv.Itoa(maxID)+" bytes")
+	case !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl):
+		return refuse(strconv.Quote(secrets.Clean(id)), "UTF-8 without control characters")
 	}
-	value := strconv.Quote(s.known.Load().Clean(id[:min(len(id), maxID)]))
-	if len(id) > maxID {
-		value = strconv.Itoa(len(id)) + " bytes"
+	return nil
+}
+
+// credentialShape matches the credentials of both APIs: "api-" and a UUID, and "api_" and a JWT.
+var credentialShape = regexp.MustCompile(`(?i)(api|mob|sdk)-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|api_ey[a-z0-9_-]+\.[a-z0-9_-]+\.`)
+
+var (
+	getToken   = newEndpoint(http.MethodGet, "/api/v2/tokens/{id}")
+	listTokens = newEndpoint(http.MethodGet, "/api/v2/tokens")
+)
+
+// GetToken returns the access token with this id as it is now:
+// GET /api/v2/tokens/{id}. Of the token's value it has the last four characters.
+//
+// An id that [V2Tokens.PatchToken] refuses is an [*InputError], as is a client that
+// has no access token. A read changes nothing: it is sent again whenever that may
+// help, and the outcome of every error is [OutcomeNotApplied]. Where there was a
+// response, the error is of the type of its status, and an [*APIError]; where there
+// was none, it is a [*ReadError], or a [*RateLimitedError] where the rate limit kept
+// the request from being sent.
+func (t *V2Tokens) GetToken(ctx context.Context, id string) (*Token, error) {
+	return t.get(ctx, id, false)
+}
+
+// get is GetToken, if noGrace with a context that has the grace already.
+func (t *V2Tokens) get(ctx context.Context, id string, noGrace bool) (*Token, error) {
+	if t == nil || t.service == nil {
+		return nil, errNotMade
 	}
-	return &InputError{Field: "id", Value: value, Want: want}
+	if err := checkID(id, t.service.engine.Known.Secrets()); err != nil {
+		return nil, err
+	}
+	result := readToken{oneToken{id: id}}
+	err := t.service.send(ctx, request{endpoint: getToken, token: id, result: &result, replay: ReplayIdempotent, noGrace: noGrace})
+	if err != nil {
+		return nil, err
+	}
+	return result.token, nil
+}
+
+// TokensOptions are the options of [V2Tokens.Tokens]. The zero value is the default.
+type TokensOptions struct {
+	// ShowAll lists other members' personal tokens as well, where the credential
+	// may see them.
+	ShowAll bool
+
+	// PageSize is how many tokens to ask for at once. 0 means 25; no largest size is
+	// documented. A negative number is an error, and so is a page that is longer
+	// than [Config.MaxResponseBytes].
+	PageSize int
+}
+
+// Tokens returns the access tokens of the account, page by page:
+// GET /api/v2/tokens. Each page is one call, with the errors of
+// [V2Tokens.GetToken]. It is made when the loop gets there: a loop that ends
+// early sends nothing more. API versions before 20240415 have no pages.
+//
+//	for token, err := range client.V2.Tokens(ctx, tokenpatch.TokensOptions{}) {
+//		if err != nil {
+//			return err
+//		}
+//		fmt.Println(token.ID, token.Name.Or(""))
+//	}
+//
+// The list continues while a page is full, has a link to the next one, or ends
+// before the number of tokens that the service counts; if it counts none, until a
+// page is empty. Ten empty pages in a row end it,
+// because the service may count tokens that the credential may not see.
+//
+// The list may change between two pages: no token is yielded twice, but one that
+// appears, vanishes or moves may be missed. An error ends the loop, and comes with
+// a nil Token: that of a page, an [*InputError] about an option, or an [*APIError]
+// if ten pages in a row repeat earlier ones.
+func (t *V2Tokens) Tokens(ctx context.Context, options TokensOptions) iter.Seq2[*Token, error] {
+	if options.PageSize < 0 {
+		return func(yield func(*Token, error) bool) {
+			yield(nil, &InputError{Field: "TokensOptions.PageSize", Value: strconv.Itoa(options.PageSize), Want: "a number that is not negative"})
+		}
+	}
+	query := make(url.Values)
+	if options.ShowAll {
+		query.Set("showAll", "true")
+	}
+	return list(ctx, t, listTokens, cmp.Or(options.PageSize, tokenPageSize), query, func(t *Token) string { return t.ID })
+}
+
+const (
+	tokenPageSize = 25 // the API's default
+	// maxIdlePages is how many pages in a row without anything new end a list. A few
+	// are normal: items that appear push others to later pages.
+	maxIdlePages = 10
+)
+
+// list returns the items of an endpoint that has pages of this size.
+func list[T any](ctx context.Context, t *V2Tokens, e *endpoint, size int, query url.Values, id func(*T) string) iter.Seq2[*T, error] {
+	return func(yield func(*T, error) bool) {
+		seen := make(map[string]bool)
+		offset, empty, repeats := 0, 0, 0 // empty pages, and repetitions, in a row
+		for more := true; more && empty < maxIdlePages; {
+			p := page[T]{id: id}
+			if err := t.readPage(ctx, e, query, size, offset, &p); err != nil {
+				yield(nil, err)
+				return
+			}
+			known, items := len(seen), p.Items.Or(nil)
+			for i := range items {
+				if item := &items[i]; !seen[id(item)] {
+					seen[id(item)] = true
+					if !yield(item, nil) {
+						return
+					}
+				}
+			}
+			switch {
+			case len(items) == 0:
+				offset, empty = offset+size, empty+1
+			case len(seen) > known:
+				offset, empty, repeats = offset+len(items), 0, 0
+			default:
+				offset, empty, repeats = offset+len(items), 0, repeats+1
+			}
+			total := p.TotalCount.Or(offset + len(items)) // without a count, an empty page is the last one
+			more = len(items) >= size || p.Links.Next.IsSet() || offset < total
+			if more && repeats == maxIdlePages { // or a server could keep the loop going for ever
+				yield(nil, t.errRepeats(e))
+				return
+			}
+		}
+	}
+}
+
+func (t *V2Tokens) errRepeats(e *endpoint) error {
+	return &APIError{
+		CallInfo: t.service.info(e, ""), StatusCode: http.StatusOK, Code: statusName(http.StatusOK), Attempts: 1,
+		Message: fmt.Sprintf("%d pages in a row have only items that were on earlier pages", maxIdlePages),
+	}
+}
+
+// readPage reads one page of a list into result.
+func (t *V2Tokens) readPage(ctx context.Context, e *endpoint, query url.Values, size, offset int, result success) error {
+	if t == nil || t.service == nil {
+		return errNotMade
+	}
+	values := url.Values{"limit": {strconv.Itoa(size)}}
+	maps.Copy(values, query)
+	if offset > 0 {
+		values.Set("offset", strconv.Itoa(offset))
+	}
+	return t.service.send(ctx, request{endpoint: e, query: values.Encode(), result: result, replay: ReplayIdempotent})
+}
+
+// readToken is the success of GetToken.
+type readToken struct{ oneToken }
+
+func (t *readToken) read(r *httpsend.Result) (Outcome, error) { return outcomeOfRead(t.decode(r)) }
+
+// decodeOK decodes a response with the only status that V2 documents for a success.
+func decodeOK(r *httpsend.Result, result any) error {
+	switch {
+	case r.Status != http.StatusOK:
+		return errUnexpectedStatus(http.StatusOK)
+	case r.Err != nil:
+		return r.Err
+	}
+	if token, ok := result.(*Token); ok {
+		return token.UnmarshalJSON(r.Body) // in one pass
+	}
+	return json.Unmarshal(r.Body, result)
+}
+
+// outcomeOfRead is that of a read with a status 2xx. What is not what was asked for
+// may be a proxy's page, and another one when it is read again.
+func outcomeOfRead(err error) (Outcome, error) {
+	if err != nil {
+		return OutcomeNotApplied, err
+	}
+	return OutcomeApplied, nil
+}
+
+// page is the success of a page of a list: a status 200 with the items.
+type page[T any] struct {
+	Items      Field[[]T]
+	TotalCount Field[int]
+	Links      struct{ Next Field[json.RawMessage] } `json:"_links"`
+
+	id func(*T) string
+}
+
+func (p *page[T]) read(r *httpsend.Result) (Outcome, error) { return outcomeOfRead(p.decode(r)) }
+
+func (p *page[T]) decode(r *httpsend.Result) error {
+	*p = page[T]{id: p.id}
+	if err := decodeOK(r, p); err != nil {
+		return err
+	}
+	if p.Items.IsZero() {
+		return errors.New("the response is not a list: it has no items")
+	}
+	for i, item := range p.Items.Or(nil) {
+		if p.id(&item) == "" {
+			return fmt.Errorf("item %d has no _id", i)
+		}
+	}
+	return nil
 }

@@ -16,6 +16,7 @@ services_for() {
 	local gomod=$1/go.mod
 	if grep -q 'github.com/redis/go-redis/' "$gomod"; then need_redis; fi
 	if grep -q 'github.com/jackc/pgx/' "$gomod"; then need_postgres; fi
+	if grep -q '/fleet$' "$gomod"; then need_pgbouncer; fi
 	if grep -q 'github.com/chromedp/' "$gomod"; then need_chromium; fi
 	if grep -q '/cmd/tokenpatch$' "$gomod"; then need_jq; fi
 }
@@ -58,6 +59,8 @@ postgres_as=() postgres_bin=''
 postgres() { (cd "$tmp/postgres" && ${postgres_as[@]+"${postgres_as[@]}"} "$postgres_bin/$@"); }
 
 stop_postgres() { postgres pg_ctl -D "$tmp/postgres/data" -m immediate stop >/dev/null; }
+
+need_pgbouncer() { command -v pgbouncer >/dev/null || install pgbouncer; }
 
 need_jq() { command -v jq >/dev/null || install jq; }
 

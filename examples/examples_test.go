@@ -13,16 +13,26 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
+// The ids of the custom roles, which tokens hold. Their keys are their names here.
+const (
+	ci  = "5f0c1f2e3d4b5a6978879601"
+	ops = "5f0c1f2e3d4b5a6978879602"
+	qa  = "5f0c1f2e3d4b5a6978879603"
+)
+
 // newService has three tokens, the first two of them service tokens, and what a program needs in its environment to reach it.
 func newService(t *testing.T) (*tokenpatchtest.Service, []string) {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
 	for _, token := range []string{
-		`{"_id": "a1", "serviceToken": true, "customRoleIds": ["ci"]}`,
-		`{"_id": "a2", "serviceToken": true, "customRoleIds": ["ops", "ci"]}`,
-		`{"_id": "a3", "serviceToken": false, "customRoleIds": ["qa"]}`,
+		`{"_id": "a1", "serviceToken": true, "customRoleIds": ["` + ci + `"]}`,
+		`{"_id": "a2", "serviceToken": true, "customRoleIds": ["` + ops + `", "` + ci + `"]}`,
+		`{"_id": "a3", "serviceToken": false, "customRoleIds": ["` + qa + `"]}`,
 	} {
 		require.NoError(t, service.AddV2(token))
+	}
+	for key, id := range map[string]string{"ci": ci, "ops": ops, "qa": qa} {
+		require.NoError(t, service.AddRole(`{"_id": "`+id+`", "key": "`+key+`"}`))
 	}
 	base, err := service.Listen()
 	require.NoError(t, err)
@@ -40,26 +50,26 @@ func goRun(t *testing.T, environment []string, arguments ...string) string {
 func TestAddRole(t *testing.T) {
 	service, environment := newService(t)
 	assert.Equal(t, "a1: applied\na2: applied\n", goRun(t, environment, "./addrole", "ops"))
-	assertRoles(t, service, "a1", `["ci","ops"]`, 1)
-	assertRoles(t, service, "a2", `["ops","ci"]`, 0)
-	assertRoles(t, service, "a3", `["qa"]`, 0)
+	assertRoles(t, service, "a1", 1, ci, ops)
+	assertRoles(t, service, "a2", 0, ops, ci)
+	assertRoles(t, service, "a3", 0, qa)
 }
 
 func TestTakeRole(t *testing.T) {
 	service, environment := newService(t)
 	assert.Equal(t, "a1: applied\na2: applied\n", goRun(t, environment, "./takerole", "ci"))
-	assertRoles(t, service, "a1", `[]`, 1)
-	assertRoles(t, service, "a2", `["ops"]`, 1)
-	assertRoles(t, service, "a3", `["qa"]`, 0)
+	assertRoles(t, service, "a1", 1)
+	assertRoles(t, service, "a2", 1, ops)
+	assertRoles(t, service, "a3", 0, qa)
 }
 
-func assertRoles(t *testing.T, service *tokenpatchtest.Service, id, roles string, changes int) {
+func assertRoles(t *testing.T, service *tokenpatchtest.Service, id string, changes int, roles ...string) {
 	t.Helper()
 	document, _ := service.V2(id)
 	var token struct {
-		CustomRoleIDs json.RawMessage `json:"customRoleIds"`
+		CustomRoleIDs []string `json:"customRoleIds"`
 	}
 	require.NoError(t, json.Unmarshal(document, &token))
-	assert.JSONEq(t, roles, string(token.CustomRoleIDs), id)
+	assert.ElementsMatch(t, roles, token.CustomRoleIDs, id)
 	assert.Equal(t, changes, service.Changes(id), "changes of %s", id)
 }

@@ -8,7 +8,33 @@ import (
 	"strings"
 )
 
-const chunk = 1000 // changes that are added in one statement
+// What is added in one statement.
+const (
+	chunkRows  = 1000
+	chunkBytes = 1 << 20
+)
+
+// AddOptions are what [Store.Add] can be told beside the changes.
+type AddOptions struct {
+	// Digest identifies what the changes were made from, such as a file by its
+	// SHA-256. The run remembers it: adding the same digest again reads no change and
+	// adds nothing. If the run has changes, and none with this digest, Add returns an
+	// [*OtherChangesError] unless More is set. Empty is not looked at.
+	Digest string
+
+	// More adds to what the run has, whatever its digests are.
+	More bool
+}
+
+// OtherChangesError is the error for a run that was made from something else.
+type OtherChangesError struct {
+	Run    string
+	Digest string // that was to be added
+}
+
+func (e *OtherChangesError) Error() string {
+	return fmt.Sprintf("fleet: run %q has other changes than those of digest %s: want another name, or AddOptions.More", e.Run, e.Digest)
+}
 
 // DuplicateError is the error for two different changes of one token in one run.
 type DuplicateError struct {
@@ -22,23 +48,24 @@ func (e *DuplicateError) Error() string {
 	return fmt.Sprintf("fleet: run %q: token %s: want one change, not both %s and %s", e.Run, e.ID, e.Have, e.New)
 }
 
-// Add adds changes to the run of this name, and makes the run where there is
-// none. It adds all of them or, with an error, none. What the run has already, it
-// leaves as it is, so that adding the same again adds nothing. added is how many
-// were new.
+// Add adds changes to the run of this name, and makes the run if there is none. It
+// adds all of them or, with an error, none, and returns how many were new. What the
+// run has already it leaves as it is, so adding the same again adds nothing.
 //
-// The error is one that changes yields, a [*DuplicateError] for a second, different
-// change of one token, or tells what is wrong with a change, often as a
-// [*tokenpatch.InputError] or a [*tokenpatch.PatchError].
+// The error is one that changes yields, an [*OtherChangesError] by o, a
+// [*DuplicateError] for a second, different change of one token, or describes what is
+// wrong with a change, often as a [*tokenpatch.InputError] or a
+// [*tokenpatch.PatchError].
 //
 // Add is one transaction: on SQLite nothing else can be written meanwhile.
-func (s *Store) Add(ctx context.Context, run string, changes iter.Seq2[Change, error]) (added int, err error) {
-	err = s.tx(ctx, func(tx *sql.Tx) error {
-		if run == "" {
-			return errNoName
-		}
+func (s *Store) Add(ctx context.Context, run string, changes iter.Seq2[Change, error], o AddOptions) (added int, err error) {
+	if run == "" {
+		return 0, failed("add to run", run, errNoName)
+	}
+	err = s.longTx(ctx, "add", func(ctx context.Context, tx *sql.Tx) error {
 		a := adding{store: s, tx: tx, name: run}
-		if err := a.begin(ctx); err != nil {
+		known, err := a.begin(ctx, o)
+		if err != nil || known {
 			return err
 		}
 		for change, err := range changes {
@@ -49,10 +76,13 @@ func (s *Store) Add(ctx context.Context, run string, changes iter.Seq2[Change, e
 				return err
 			}
 		}
-		err := a.flush(ctx)
+		err = a.flush(ctx)
 		added = a.added
 		return err
 	})
+	if err == nil {
+		err = s.checkpoint(ctx)
+	}
 	if err != nil {
 		return 0, failed("add to run", run, err)
 	}
@@ -66,9 +96,10 @@ type adding struct {
 	name  string
 	run   int64
 	seq   int64 // of the last change
-	seen  int   // changes that came in
+	seen  int   // changes that were read
 	added int
 	rows  []newRow
+	bytes int // of rows
 }
 
 type newRow struct {
@@ -77,19 +108,31 @@ type newRow struct {
 	body string
 }
 
-// begin makes the run, and keeps others from adding to it.
-func (a *adding) begin(ctx context.Context) error {
+// begin makes the run, keeps others from adding to it until the transaction ends,
+// and decides by its digests whether to add. known is true if there is nothing to
+// add.
+func (a *adding) begin(ctx context.Context, o AddOptions) (known bool, err error) {
 	s := a.store
-	_, err := a.tx.ExecContext(ctx, s.sql("INSERT INTO fleet_run (name, created) VALUES ($1, {now}) ON CONFLICT (name) DO NOTHING"), a.name)
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	_, err = a.tx.ExecContext(ctx, s.sql("INSERT INTO fleet_run (name, created) VALUES ($1, {now}) ON CONFLICT (name) DO NOTHING"), a.name)
 	if err != nil {
-		return err
+		return false, err
 	}
 	row := a.tx.QueryRowContext(ctx, s.sql("UPDATE fleet_run SET fed = fed + 1 WHERE name = $1 RETURNING id"), a.name)
 	if err := row.Scan(&a.run); err != nil {
-		return err
+		return false, err
 	}
-	row = a.tx.QueryRowContext(ctx, s.sql("SELECT coalesce(max(seq), 0) FROM fleet_change WHERE run = $1"), a.run)
-	return row.Scan(&a.seq)
+	row = a.tx.QueryRowContext(ctx, s.sql(`SELECT coalesce(max(seq), 0), EXISTS (SELECT 1 FROM fleet_source WHERE run = $1 AND digest = $2)
+		FROM fleet_change WHERE run = $1`), a.run, o.Digest)
+	if err := row.Scan(&a.seq, &known); err != nil || known || o.Digest == "" {
+		return known, err
+	}
+	if a.seq > 0 && !o.More {
+		return false, &OtherChangesError{Run: a.name, Digest: shorten(o.Digest, 100)}
+	}
+	_, err = a.tx.ExecContext(ctx, s.sql("INSERT INTO fleet_source (run, digest) VALUES ($1, $2)"), a.run, o.Digest)
+	return false, err
 }
 
 func (a *adding) add(ctx context.Context, change Change) error {
@@ -98,22 +141,25 @@ func (a *adding) add(ctx context.Context, change Change) error {
 	if err != nil {
 		return fmt.Errorf("change %d: %w", a.seen, err)
 	}
-	body, err := change.MarshalJSON()
+	body, err := change.encode()
 	if err != nil {
 		return fmt.Errorf("change %d: %w", a.seen, err)
 	}
 	a.rows = append(a.rows, newRow{change.api(), change.ID, string(body)})
-	if len(a.rows) < chunk {
+	a.bytes += len(body)
+	if len(a.rows) < chunkRows && a.bytes < chunkBytes {
 		return nil
 	}
 	return a.flush(ctx)
 }
 
-// flush writes what has come in.
+// flush writes the changes that were read.
 func (a *adding) flush(ctx context.Context) error {
 	if len(a.rows) == 0 {
 		return nil
 	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	var statement strings.Builder
 	statement.WriteString("INSERT INTO fleet_change (run, seq, api, token, body) VALUES ")
 	args := []any{a.run}
@@ -139,7 +185,8 @@ func (a *adding) flush(ctx context.Context) error {
 	if int(added) < len(a.rows) {
 		err = a.compare(ctx)
 	}
-	a.rows = a.rows[:0]
+	clear(a.rows) // a long change must not stay in memory
+	a.rows, a.bytes = a.rows[:0], 0
 	return err
 }
 

@@ -37,15 +37,15 @@ func TestAddAgainAddsNothing(t *testing.T) {
 		store, ctx := open(t, source), context.Background()
 		changes := all(rename("a", "new"), rename("b", "new"), renameV1(uuidV1, "new"))
 		for _, want := range []int{3, 0} {
-			added, err := store.Add(ctx, "run", changes)
+			added, err := store.Add(ctx, "run", changes, fleet.AddOptions{})
 			require.NoError(t, err)
 			assert.Equal(t, want, added)
 		}
-		added, err := store.Add(ctx, "run", all(rename("a", "new"), rename("c", "new")))
+		added, err := store.Add(ctx, "run", all(rename("a", "new"), rename("c", "new")), fleet.AddOptions{})
 		require.NoError(t, err)
 		assert.Equal(t, 1, added)
 		assert.Equal(t, 4, total(t, store, "run"))
-		added, err = store.Add(ctx, "another", changes)
+		added, err = store.Add(ctx, "another", changes, fleet.AddOptions{})
 		require.NoError(t, err)
 		assert.Equal(t, 3, added, "a run of another name has changes of its own")
 	})
@@ -59,10 +59,10 @@ func TestAddRefusesASecondChangeForAToken(t *testing.T) {
 	}
 	onEach(t, func(t *testing.T, source string) {
 		store, ctx := open(t, source), context.Background()
-		_, err := store.Add(ctx, "run", all(rename("a", "new"), renameV1(uuidV1, "new")))
+		_, err := store.Add(ctx, "run", all(rename("a", "new"), renameV1(uuidV1, "new")), fleet.AddOptions{})
 		require.NoError(t, err)
 		for name, change := range cases {
-			_, err := store.Add(ctx, "run", all(rename("b", "new"), change))
+			_, err := store.Add(ctx, "run", all(rename("b", "new"), change), fleet.AddOptions{})
 			var duplicate *fleet.DuplicateError
 			require.ErrorAs(t, err, &duplicate, name)
 			assert.EqualError(t, err, duplicate.Error(), "each thing once")
@@ -74,7 +74,7 @@ func TestAddRefusesASecondChangeForAToken(t *testing.T) {
 			assert.Equal(t, "run", duplicate.Run)
 			assert.Equal(t, 2, total(t, store, "run"), "%s: all or nothing", name)
 		}
-		_, err = store.Add(ctx, "both in one", all(rename("a", "new"), rename("a", "other")))
+		_, err = store.Add(ctx, "both in one", all(rename("a", "new"), rename("a", "other")), fleet.AddOptions{})
 		require.ErrorAs(t, err, new(*fleet.DuplicateError))
 		_, err = store.Progress(ctx, "both in one")
 		require.ErrorAs(t, err, new(*fleet.UnknownRunError), "a run that nothing was added to is none")
@@ -92,7 +92,7 @@ func TestAddIsAllOrNothing(t *testing.T) {
 				}
 			}
 			yield(fleet.Change{}, broken)
-		})
+		}, fleet.AddOptions{})
 		require.ErrorIs(t, err, broken)
 		_, err = store.Progress(ctx, "run")
 		require.ErrorAs(t, err, new(*fleet.UnknownRunError))
@@ -101,7 +101,7 @@ func TestAddIsAllOrNothing(t *testing.T) {
 		_, err = store.Add(ended, "run", func(yield func(fleet.Change, error) bool) {
 			cancel()
 			yield(rename("a", "new"), nil)
-		})
+		}, fleet.AddOptions{})
 		require.ErrorIs(t, err, context.Canceled)
 		_, err = store.Progress(ctx, "run")
 		require.ErrorAs(t, err, new(*fleet.UnknownRunError))
@@ -138,7 +138,7 @@ func TestAddSaysWhatIsWrong(t *testing.T) {
 		if strings.HasPrefix(name, "a run") {
 			run = ""
 		}
-		_, err := store.Add(context.Background(), run, all(rename("first", "new"), c.change))
+		_, err := store.Add(context.Background(), run, all(rename("first", "new"), c.change), fleet.AddOptions{})
 		require.ErrorContains(t, err, c.want, name)
 		if run != "" {
 			require.ErrorContains(t, err, "change 2", name)

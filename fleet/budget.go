@@ -18,7 +18,7 @@ var _ tokenpatch.Budget = (*Store)(nil)
 // clock. f may be called more than once. An error of f leaves the state as it was,
 // and is wrapped in the one that Update returns.
 func (s *Store) Update(ctx context.Context, key string, f func(state []byte, now time.Time) (next []byte, ttl time.Duration, err error)) error {
-	err := s.tx(ctx, func(tx *sql.Tx) error {
+	err := s.tx(ctx, "budget", func(ctx context.Context, tx *sql.Tx) error {
 		state, now, err := s.budget(ctx, tx, key)
 		if errors.Is(err, sql.ErrNoRows) {
 			if err = s.newBudget(ctx, tx, key); err == nil {

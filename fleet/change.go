@@ -62,6 +62,11 @@ func (c Change) MarshalJSON() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	return c.encode()
+}
+
+// encode is MarshalJSON for a change that was checked.
+func (c Change) encode() (data []byte, err error) {
 	wire := wireChange{API: c.api(), ID: c.ID, Want: c.Want, Update: c.Update}
 	switch {
 	case c.Want != nil:

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -37,6 +38,9 @@ type child struct {
 	Account  string        // whose rate limit is shared through the store; empty is none
 	Add      int           // changes that it adds to the run before
 	For      time.Duration // after which it stops by itself; 0 is never
+	Call     string        // what it does instead of working on the run: add, retry, again or delete
+	Fail     string        // failpoint at which it kills itself; empty is none
+	FailAt   int           // which time it comes there, from 1
 	Memory   string        // file that gets how long the adding took, and the process's peak of memory
 }
 
@@ -68,6 +72,14 @@ func (c child) work() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	fleet.SetTimes(c.Wait, c.Record)
+	if c.Fail != "" {
+		var times atomic.Int64
+		fleet.SetFailpoint(func(name string) {
+			if name == c.Fail && times.Add(1) == int64(c.FailAt) {
+				killSelf()
+			}
+		})
+	}
 	var err error
 	for range 100 {
 		if err = c.run(ctx); err == nil || ctx.Err() != nil || errors.As(err, new(*fleet.StoppedError)) {
@@ -78,15 +90,30 @@ func (c child) work() error {
 	return err
 }
 
+// killSelf ends the process as kill -9 does.
+func killSelf() {
+	self, err := os.FindProcess(os.Getpid())
+	if err == nil {
+		err = self.Kill()
+	}
+	if err != nil {
+		panic(err)
+	}
+	select {}
+}
+
 func (c child) run(ctx context.Context) error {
 	store, err := fleet.Open(ctx, c.Source)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
+	if c.Call != "" {
+		return c.call(ctx, store)
+	}
 	began := time.Now()
 	if c.Add > 0 {
-		if _, err := store.Add(ctx, c.Run, renames(c.Add)); err != nil {
+		if _, err := store.Add(ctx, c.Run, renames(c.Add), fleet.AddOptions{}); err != nil {
 			return err
 		}
 	}
@@ -102,6 +129,21 @@ func (c child) run(ctx context.Context) error {
 		_, peak, _ := strings.Cut(string(status), "VmHWM:")
 		peak, _, _ = strings.Cut(peak, "\n")
 		return os.WriteFile(c.Memory, fmt.Appendf(nil, "added %d in %v; peak memory %s; ended with %v", c.Add, adding, strings.TrimSpace(peak), err), 0o600)
+	}
+	return err
+}
+
+// call makes one call beside Run.
+func (c child) call(ctx context.Context, store *fleet.Store) (err error) {
+	switch c.Call {
+	case "add":
+		_, err = store.Add(ctx, c.Run, renames(3), fleet.AddOptions{})
+	case "retry":
+		_, err = store.Retry(ctx, c.Run, fleet.StateNotApplied)
+	case "again":
+		_, err = store.Again(ctx, c.Run)
+	case "delete":
+		err = store.Delete(ctx, c.Run)
 	}
 	return err
 }
@@ -162,6 +204,21 @@ func (p *process) killAfter(t testing.TB, d time.Duration) bool {
 		require.NoError(t, p.cmd.Process.Kill())
 		<-p.ended
 		return true
+	}
+}
+
+// killed waits until the process has been killed, and reports false if it ended by
+// itself.
+func (p *process) killed(t testing.TB) bool {
+	t.Helper()
+	select {
+	case <-p.ended:
+		var exit *exec.ExitError
+		return errors.As(p.err, &exit) && exit.ExitCode() == -1
+	case <-time.After(time.Minute):
+		_ = p.cmd.Process.Kill()
+		require.FailNow(t, "the process did not end")
+		return false
 	}
 }
 

@@ -3,41 +3,55 @@ package fleet
 import (
 	"context"
 	"database/sql"
-	"errors"
-	"time"
+	"sync"
 )
 
-const (
-	maxGroup      = 64               // writes in one transaction
-	commitTimeout = 10 * time.Second // of one transaction; a longer one has failed
-)
+const maxGroup = 64 // writes in one transaction
 
 // commits gathers the writes of many workers into few transactions, since each
 // transaction waits for the disk.
 type commits struct {
 	store *Store
 	queue chan write
-	ended chan struct{}
+	ended context.Context // done when the run has ended
 }
 
-// errEnded is the error of a write after the run's end: of a worker that the drain
-// did not wait for any longer.
-var errEnded = errors.New("the run has ended")
-
 type write struct {
-	do   func(*sql.Tx) error
+	do   func(context.Context, *sql.Tx) error
 	done chan error
 }
 
+// start starts the committers of a run. end ends them.
+func (c *commits) start() (end func()) {
+	var cancel context.CancelFunc
+	c.ended, cancel = context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	for range c.store.committers {
+		running.Go(c.run)
+	}
+	return func() {
+		cancel()
+		running.Wait()
+	}
+}
+
 // write calls do in a transaction, maybe one that it shares with other writes, and
-// returns once that is durable. do is called again where the shared one failed.
-func (c *commits) write(do func(*sql.Tx) error) error {
+// returns once that is durable. do is called again if the shared one failed. If ctx
+// ends first, write does not wait to see whether do is committed.
+func (c *commits) write(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
 	w := write{do: do, done: make(chan error, 1)}
 	select {
 	case c.queue <- w:
-		return <-w.done
-	case <-c.ended:
-		return errEnded
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-c.ended.Done():
+		return c.ended.Err()
+	}
+	select {
+	case err := <-w.done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -47,7 +61,7 @@ func (c *commits) run() {
 		var first write
 		select {
 		case first = <-c.queue:
-		case <-c.ended:
+		case <-c.ended.Done():
 			return
 		}
 		group := c.gather(first)
@@ -77,11 +91,9 @@ func (c *commits) gather(first write) []write {
 }
 
 func (c *commits) commit(group ...write) error {
-	ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
-	defer cancel()
-	return c.store.tx(ctx, func(tx *sql.Tx) error {
+	return c.store.tx(c.ended, "work", func(ctx context.Context, tx *sql.Tx) error {
 		for _, w := range group {
-			if err := w.do(tx); err != nil {
+			if err := w.do(ctx, tx); err != nil {
 				return err
 			}
 		}

@@ -53,7 +53,7 @@ func Example() {
 	ctx := context.Background()
 	store, client, done := exampleStore()
 	defer done()
-	added, err := store.Add(ctx, "review", readersOnly)
+	added, err := store.Add(ctx, "review", readersOnly, fleet.AddOptions{})
 	fmt.Println(added, err)
 	fmt.Println(store.Run(ctx, "review", fleet.Options{Client: client}))
 	for result, err := range store.Results(ctx, "review") {
@@ -99,7 +99,7 @@ func ExampleStore_Progress() {
 	ctx := context.Background()
 	store, client, done := exampleStore()
 	defer done()
-	if _, err := store.Add(ctx, "review", readersOnly); err != nil {
+	if _, err := store.Add(ctx, "review", readersOnly, fleet.AddOptions{}); err != nil {
 		panic(err)
 	}
 	before, _ := store.Progress(ctx, "review")
@@ -117,7 +117,7 @@ func ExampleStore_Retry() {
 	ctx := context.Background()
 	store, client, done := exampleStore()
 	defer done()
-	if _, err := store.Add(ctx, "review", readersOnly); err != nil {
+	if _, err := store.Add(ctx, "review", readersOnly, fleet.AddOptions{}); err != nil {
 		panic(err)
 	}
 	_ = store.Run(ctx, "review", fleet.Options{Client: client})

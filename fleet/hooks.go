@@ -116,17 +116,17 @@ func (r *runner) tellProgress(ctx context.Context) error {
 	return nil
 }
 
-// tellLast tells how far the run is once nothing is worked on any more.
+// tellLast calls the hook with the progress once nothing is worked on any more.
 func (r *runner) tellLast(ctx context.Context) {
 	if r.hooks.Progress == nil {
 		return
 	}
 	ctx = context.WithoutCancel(ctx)
-	asking, cancel := context.WithTimeout(ctx, 5*time.Second)
+	asking, cancel := context.WithTimeout(ctx, endTime/2)
 	defer cancel()
 	p, err := r.store.progress(asking, r.run.name)
 	if err != nil {
-		r.log.WarnContext(ctx, "fleet: how far the run is could not be told in the end", "run", r.run.name, "error", err)
+		r.log.WarnContext(ctx, "fleet: the last progress could not be read", "run", r.run.name, "error", err)
 		return
 	}
 	r.hooks.Progress(ctx, p)

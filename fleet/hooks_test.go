@@ -63,7 +63,7 @@ func (b *bench) watch() *watched {
 	}
 	b.options.Client.Hooks.CallStart = func(ctx context.Context, call tokenpatch.CallInfo) context.Context {
 		change, _ := ctx.Value(ofChange{}).(fleet.ChangeInfo)
-		assert.Equal(b, call.Token, change.Token)
+		assert.Equal(b, call.TokenID, change.Token)
 		assert.Equal(b, call.API, change.API)
 		w.mu.Lock()
 		defer w.mu.Unlock()

@@ -64,7 +64,7 @@ func newScene(t *testing.T, source string, n int, kinds ...string) *scene {
 	for i := range changes {
 		changes[i] = s.change(t, kinds[i%len(kinds)], i)
 	}
-	added, err := s.store.Add(context.Background(), "kill", all(changes...))
+	added, err := s.store.Add(context.Background(), "kill", all(changes...), fleet.AddOptions{})
 	require.NoError(t, err)
 	require.Equal(t, n, added)
 	return s
@@ -86,7 +86,8 @@ func (s *scene) change(t *testing.T, kind string, n int) fleet.Change {
 	case "want":
 		c.Want = &fleet.Want{Name: tokenpatch.Set("new"), AddCustomRoleIDs: []string{"added"}}
 	case "guarded":
-		c.Patch = tokenpatch.NewPatch().Test(tokenpatch.PathName, "old").SetName("new").AddCustomRoleID("added")
+		c.Patch = tokenpatch.NewPatch().Test(tokenpatch.PathName, "old").Test(tokenpatch.PathCustomRoleIDs, []string{"first"}).SetName("new").AddCustomRoleID("added")
+		require.Equal(t, tokenpatch.ReplayGuarded, c.Patch.Replay())
 	case "idempotent":
 		c.Patch = tokenpatch.NewPatch().SetName("new").SetCustomRoleIDs("first", "added")
 	case "append":

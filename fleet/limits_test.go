@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/fleet"
 	"github.com/tokenpatch/tokenpatch/fleet/internal/postgrestest"
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
@@ -62,32 +60,36 @@ func TestMeasureSharedLimit(t *testing.T) {
 }
 
 // Four programs share a limit through the Postgres that has their run: in one window
-// they send what it admits, and nothing more. It is longer than the test, so that no
-// machine is too slow for it.
+// they send what it admits, and nothing more. All of them begin together, and the test
+// ends when each change had its try, so no machine is too slow for it.
 func TestProgramsShareALimit(t *testing.T) {
+	const changes = 200
 	source := postgrestest.URL(t)
 	b := newBench(t, source)
-	b.limit(tokenpatchtest.Limits{Window: time.Hour, Global: 100, Floating: true}, 200)
+	b.limit(tokenpatchtest.Limits{Window: time.Hour, Global: 100, Floating: true}, changes)
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	var programs sync.WaitGroup
-	waits := make([]atomic.Int64, 4)
-	for i := range waits {
-		program := open(t, source)
-		options := b.options
+	var programs, begun, tried sync.WaitGroup
+	begun.Add(4)
+	tried.Add(changes)
+	var seen sync.Map // what had a try
+	for range 4 {
+		program, options := open(t, source), b.options
 		options.Client.Budget, options.Client.V1.Account, options.Client.V2.Account = program, "shared", "shared"
-		options.Client.Hooks.WaitStart = func(context.Context, tokenpatch.WaitInfo) { waits[i].Add(1) }
-		programs.Go(func() { assert.ErrorIs(t, program.Run(ctx, "run", options), context.Canceled) })
-	}
-	assert.Eventually(t, func() bool {
-		admitted, _ := b.requests()
-		for i := range waits {
-			if waits[i].Load() == 0 {
-				return false
+		first := sync.OnceFunc(begun.Done)
+		options.Hooks.ChangeStart = func(ctx context.Context, _ fleet.ChangeInfo) context.Context {
+			first()
+			begun.Wait()
+			return ctx
+		}
+		options.Hooks.ChangeEnd = func(_ context.Context, change fleet.ChangeResult) {
+			if _, again := seen.LoadOrStore(change.Token, true); !again {
+				tried.Done()
 			}
 		}
-		return admitted == 100
-	}, time.Minute, 10*time.Millisecond)
+		programs.Go(func() { assert.ErrorIs(t, program.Run(ctx, "run", options), context.Canceled) })
+	}
+	tried.Wait()
 	cancel()
 	programs.Wait()
 	admitted, refused := b.requests()

@@ -14,7 +14,7 @@ type jobs struct {
 	looked time.Time      // when that was
 }
 
-// begin says that a worker has taken a job. end must be called when it is done.
+// begin records that a worker has taken a job. end must be called when it is done.
 func (j *jobs) begin(id int64) (end func()) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -45,25 +45,38 @@ func (j *jobs) lost(running []int64) (lost []int64) {
 	return lost
 }
 
+// whenIdle calls do once no worker has a job, unless ctx ends before.
+func (j *jobs) whenIdle(ctx context.Context, do func()) {
+	for {
+		j.mu.Lock()
+		busy := len(j.active)
+		j.mu.Unlock()
+		if busy == 0 {
+			do()
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
 // disown gives up jobs of this process that River takes for running although no
-// worker has them. River loses a job's end where the store is away for some
-// seconds, and rescues the job only minutes later.
+// worker has them. River loses a job's end if the store is away for some seconds.
 func (r *runner) disown(ctx context.Context) error {
 	if time.Since(r.jobs.looked) < deadAfter {
 		return nil
 	}
 	r.jobs.looked = time.Now()
-	rows, err := r.store.reads.QueryContext(ctx, r.store.sql(`SELECT j.id FROM fleet_change c JOIN river_job j ON j.id = c.job
-		WHERE c.run = $1 AND c.outcome = 'pending' AND j.state = 'running' AND {worker} = $2`), r.run.id, r.river.ID())
-	if err != nil {
-		return err
-	}
-	running, err := column[int64](rows)
+	running, err := column[int64](ctx, r.store, r.store.reads, `SELECT j.id FROM fleet_change c JOIN river_job j ON j.id = c.job
+		WHERE c.run = $1 AND c.outcome = 'pending' AND j.state = 'running' AND {worker} = $2`, r.run.id, r.river.ID())
 	if err != nil {
 		return err
 	}
 	for _, id := range r.jobs.lost(running) {
-		_, err := r.store.db.ExecContext(ctx, r.store.sql("UPDATE fleet_change SET job = NULL WHERE run = $1 AND job = $2 AND outcome = 'pending'"), r.run.id, id)
+		err := r.store.exec(ctx, "disown", "UPDATE fleet_change SET job = NULL WHERE run = $1 AND job = $2 AND outcome = 'pending'", r.run.id, id)
 		if err != nil {
 			return err
 		}

@@ -75,7 +75,7 @@ func TestMeasureSpeed(t *testing.T) {
 		plain := timed(func() { loop(t, client, n, false) })
 		reading := timed(func() { loop(t, client, n, true) })
 		adding := timed(func() {
-			_, err = b.store.Add(context.Background(), "speed", renames(n))
+			_, err = b.store.Add(context.Background(), "speed", renames(n), fleet.AddOptions{})
 			require.NoError(t, err)
 		})
 		before := cpuTime(t)

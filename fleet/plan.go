@@ -13,42 +13,48 @@ type Planned struct {
 	Change Change
 
 	// Before and After are the token as it is and as it would be, without its value.
-	// Patch is what would be sent: for a Want it has a guard, and no operations where
-	// the token is as wanted. All three are nil for V1, which cannot be read, and
-	// where Err is not.
+	// Patch is what would be sent: for a Want it has a guard, and no operations if
+	// the token is as wanted. All three are nil for V1, which cannot be read, and if
+	// Err is not nil.
 	Before, After *tokenpatch.Token
 	Patch         *tokenpatch.Patch
 
 	Err error // why the token could not be read, or could not be changed like this
 }
 
-const readAhead = 16 // tokens that a plan reads at once
-
 // Plan reads the token of each change, up to 16 at once, and yields what the change
 // would do to it, in the order of the changes. It sends no change, and needs no
 // store. It ends with an error that changes yields; what is wrong with one change is
 // in its [Planned].
 func Plan(ctx context.Context, client *tokenpatch.Client, changes iter.Seq2[Change, error]) iter.Seq2[Planned, error] {
+	return ahead(ctx, changes, func(ctx context.Context, change Change) Planned { return plan(ctx, client, change) })
+}
+
+const readAhead = 16 // tokens that a plan reads at once
+
+// ahead yields what do returns for each item, in their order, and calls it for
+// readAhead of them at once.
+func ahead[T any](ctx context.Context, items iter.Seq2[T, error], do func(context.Context, T) Planned) iter.Seq2[Planned, error] {
 	return func(yield func(Planned, error) bool) {
 		var readers sync.WaitGroup
 		defer readers.Wait()
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
-		next, stop := iter.Pull2(changes)
+		next, stop := iter.Pull2(items)
 		defer stop()
 
 		var ahead []chan Planned // what is being read, in order
 		var last error
 		for more := true; more || len(ahead) > 0; {
 			for more && len(ahead) < readAhead {
-				change, err, ok := next()
+				item, err, ok := next()
 				if more = ok && err == nil; !more {
 					last = err
 					break
 				}
 				result := make(chan Planned, 1)
 				ahead = append(ahead, result)
-				readers.Go(func() { result <- plan(ctx, client, change) })
+				readers.Go(func() { result <- do(ctx, item) })
 			}
 			if len(ahead) > 0 {
 				if !yield(<-ahead[0], nil) {
@@ -76,14 +82,18 @@ func plan(ctx context.Context, client *tokenpatch.Client, change Change) Planned
 		p.Err = err
 		return p
 	}
-	patch := change.patchOf(*before)
-	after, err := patch.Apply(*before)
+	p.show(*before, change.patchOf(*before))
+	return p
+}
+
+// show fills in what a patch would do to a token.
+func (p *Planned) show(before tokenpatch.Token, patch *tokenpatch.Patch) {
+	after, err := patch.Apply(before)
 	if err != nil {
 		p.Err = err
-		return p
+		return
 	}
-	p.Before, p.After, p.Patch = withoutValue(before), withoutValue(&after), patch
-	return p
+	p.Before, p.After, p.Patch = withoutValue(&before), withoutValue(&after), patch
 }
 
 // patchOf is the patch that makes the change to a token of V2.

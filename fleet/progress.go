@@ -11,13 +11,14 @@ import (
 // Progress is how far a run is.
 type Progress struct {
 	Run        string
-	Created    time.Time // by the store's clock
+	Created    time.Time // by the store's clock, as is Ended
+	Ended      time.Time // when the last of its changes was decided; zero while some are pending
 	Pending    int       // not yet decided
 	Applied    int
 	NotApplied int
 	Unknown    int
 	Label      string // as set by [Store.SetLabel]
-	Stopped    string // why it last stopped by itself, even if it went on since; empty where it never did
+	Stopped    string // why it last stopped by itself, even if it was resumed since; empty if it never did
 }
 
 // Total is how many changes the run has.
@@ -30,38 +31,35 @@ func (e *UnknownRunError) Error() string { return fmt.Sprintf("fleet: there is n
 
 var errNoName = errors.New("want a name")
 
-// failed adds to an error what failed of which run, unless the error says so itself.
+// failed adds to an error what failed of which run, unless the error has that.
 func failed(what, run string, err error) error {
-	if err == nil || errors.As(err, new(*UnknownRunError)) || errors.As(err, new(*DuplicateError)) || errors.As(err, new(*StoppedError)) {
+	if err == nil || errors.As(err, new(*UnknownRunError)) || errors.As(err, new(*DuplicateError)) ||
+		errors.As(err, new(*OtherChangesError)) || errors.As(err, new(*StoppedError)) {
 		return err
 	}
 	return fmt.Errorf("fleet: %s %q: %w", what, run, err)
 }
 
-// Progress counts what became of the changes of a run so far, also while another
-// process works on it. Without such a run it is an [*UnknownRunError].
+// Progress counts the changes of a run by their state, also while another process
+// works on it. Without such a run it returns an [*UnknownRunError].
 func (s *Store) Progress(ctx context.Context, run string) (Progress, error) {
 	p, err := s.progress(ctx, run)
 	return p, failed("progress of run", run, err)
 }
 
 // SetLabel keeps a text with a run, in place of the one before, for the caller's
-// own use: a digest of what it was made from, say.
+// own use.
 func (s *Store) SetLabel(ctx context.Context, run, label string) error {
 	r, err := s.find(ctx, run)
 	if err == nil {
-		_, err = s.db.ExecContext(ctx, s.sql("UPDATE fleet_run SET label = $2 WHERE id = $1"), r.id, label)
+		err = s.exec(ctx, "label", "UPDATE fleet_run SET label = $2 WHERE id = $1", r.id, label)
 	}
 	return failed("label of run", run, err)
 }
 
 // Runs returns the progress of every run, the oldest first.
 func (s *Store) Runs(ctx context.Context) ([]Progress, error) {
-	rows, err := s.reads.QueryContext(ctx, "SELECT name FROM fleet_run ORDER BY id")
-	if err != nil {
-		return nil, fmt.Errorf("fleet: runs: %w", err)
-	}
-	names, err := column[string](rows)
+	names, err := column[string](ctx, s, s.reads, "SELECT name FROM fleet_run ORDER BY id")
 	if err != nil {
 		return nil, fmt.Errorf("fleet: runs: %w", err)
 	}
@@ -95,8 +93,8 @@ func (s *Store) find(ctx context.Context, name string) (run, error) {
 	}
 	r := run{name: name}
 	var created int64
-	err := s.reads.QueryRowContext(ctx, s.sql("SELECT id, created, stops, stop_reason, label FROM fleet_run WHERE name = $1"), name).
-		Scan(&r.id, &created, &r.stops, &r.reason, &r.label)
+	err := s.one(ctx, "SELECT id, created, stops, stop_reason, label FROM fleet_run WHERE name = $1", []any{name},
+		&r.id, &created, &r.stops, &r.reason, &r.label)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = &UnknownRunError{name}
 	}
@@ -110,27 +108,21 @@ func (s *Store) progress(ctx context.Context, name string) (Progress, error) {
 		return Progress{}, err
 	}
 	p := Progress{Run: r.name, Created: r.created, Label: r.label, Stopped: r.reason}
-	rows, err := s.reads.QueryContext(ctx, s.sql("SELECT outcome, count(*) FROM fleet_change WHERE run = $1 GROUP BY outcome"), r.id)
-	if err != nil {
-		return Progress{}, err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	counts := map[State]*int{StatePending: &p.Pending, StateApplied: &p.Applied, StateNotApplied: &p.NotApplied, StateUnknown: &p.Unknown}
+	var ended int64
+	err = s.query(ctx, s.reads, func(rows *sql.Rows) (bool, error) {
 		var state State
 		var n int
-		if err := rows.Scan(&state, &n); err != nil {
-			return Progress{}, err
+		var last int64
+		err := rows.Scan(&state, &n, &last)
+		if count := counts[state]; count != nil {
+			*count = n
 		}
-		switch state {
-		case StatePending:
-			p.Pending = n
-		case StateApplied:
-			p.Applied = n
-		case StateNotApplied:
-			p.NotApplied = n
-		case StateUnknown:
-			p.Unknown = n
-		}
+		ended = max(ended, last)
+		return true, err
+	}, "SELECT outcome, count(*), coalesce(max(ended), 0) FROM fleet_change WHERE run = $1 GROUP BY outcome", r.id)
+	if p.Pending == 0 {
+		p.Ended = micros(ended)
 	}
-	return p, rows.Err()
+	return p, err
 }

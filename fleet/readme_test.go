@@ -30,7 +30,7 @@ func readme() {
 	changes := func(yield func(fleet.Change, error) bool) { // from a file, a query, a list of tokens
 		yield(fleet.Change{ID: "61095542756dba551110ae21", Want: &fleet.Want{Role: tokenpatch.Set(tokenpatch.RoleReader)}}, nil)
 	}
-	if _, err := store.Add(ctx, "review", changes); err != nil { // all of them, or none
+	if _, err := store.Add(ctx, "review", changes, fleet.AddOptions{}); err != nil { // all of them, or none
 		log.Fatal(err)
 	}
 	if err := store.Run(ctx, "review", fleet.Options{Client: tokenpatch.ConfigFromEnv()}); err != nil {

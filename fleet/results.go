@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -30,12 +31,16 @@ type Result struct {
 	Ended   time.Time // when it was decided; zero while it is pending. Both are by the store's clock
 }
 
-const page = 500 // results that are read at once
+// What is read at once: so many results, or fewer if they are long.
+const (
+	pageRows  = 500
+	pageBytes = 4 << 20
+)
 
 // Results iterates over the changes of a run in the order in which they were
-// added, with what became of them so far: those in one of the states, or all of them
-// where none is given. What is written meanwhile may or may not be seen. An error,
-// such as an [*UnknownRunError], is the last that it yields.
+// added: those in one of the states, or all of them if none is given. What is
+// written meanwhile may or may not be seen. An error, such as an [*UnknownRunError],
+// is the last that it yields.
 func (s *Store) Results(ctx context.Context, run string, states ...State) iter.Seq2[Result, error] {
 	return func(yield func(Result, error) bool) {
 		r, err := s.find(ctx, run)
@@ -43,10 +48,10 @@ func (s *Store) Results(ctx context.Context, run string, states ...State) iter.S
 			yield(Result{}, failed("results of run", run, err))
 			return
 		}
-		var after int64
-		for {
-			results, last, err := s.results(ctx, r.id, after, states)
-			for _, result := range results {
+		p := page{run: r.id, states: states, rows: pageRows}
+		for more := true; more; {
+			more, err = s.next(ctx, &p)
+			for _, result := range p.results {
 				if !yield(result, nil) {
 					return
 				}
@@ -55,10 +60,6 @@ func (s *Store) Results(ctx context.Context, run string, states ...State) iter.S
 				yield(Result{}, failed("results of run", run, err))
 				return
 			}
-			if len(results) < page {
-				return
-			}
-			after = last
 		}
 	}
 }
@@ -70,54 +71,69 @@ func (s *Store) Slowest(ctx context.Context, run string, n int) ([]Result, error
 	if err != nil {
 		return nil, failed("slowest of run", run, err)
 	}
-	results, _, err := s.query(ctx, "run = $1 AND ended IS NOT NULL ORDER BY ended - started DESC, seq LIMIT $2", r.id, max(n, 0))
+	var p page
+	err = s.read(ctx, &p, "run = $1 AND ended IS NOT NULL ORDER BY ended - started DESC, seq LIMIT $2", r.id, max(n, 0))
 	if err != nil {
 		return nil, failed("slowest of run", run, err)
 	}
-	return results, nil
+	return p.results, nil
 }
 
-// results reads the page of results that begins behind seq after.
-func (s *Store) results(ctx context.Context, run, after int64, states []State) (results []Result, last int64, err error) {
-	condition, args := "run = $1 AND seq > $2", []any{run, after, page}
-	if len(states) > 0 {
-		given := make([]string, len(states))
-		for i, state := range states {
+// page is a part of the results of a run.
+type page struct {
+	run     int64
+	states  []State
+	rows    int   // at most
+	last    int64 // seq of the last result so far
+	results []Result
+	full    bool // reading stopped because of pageBytes
+}
+
+// next reads the next page, and reports whether there may be another.
+func (s *Store) next(ctx context.Context, p *page) (more bool, err error) {
+	condition, args := "run = $1 AND seq > $2", []any{p.run, p.last, p.rows}
+	if len(p.states) > 0 {
+		given := make([]string, len(p.states))
+		for i, state := range p.states {
 			args = append(args, state)
 			given[i] = fmt.Sprintf("$%d", len(args))
 		}
 		condition += " AND outcome IN (" + strings.Join(given, ", ") + ")"
 	}
-	return s.query(ctx, condition+" ORDER BY seq LIMIT $3", args...)
+	err = s.read(ctx, p, condition+" ORDER BY seq LIMIT $3", args...)
+	more = p.full || len(p.results) == p.rows
+	if p.full {
+		p.rows = len(p.results) // what is not read still has to be sent by the database
+	}
+	return more, err
 }
 
-// query reads the changes that a condition names, and the seq of the last.
-func (s *Store) query(ctx context.Context, where string, args ...any) (results []Result, last int64, err error) {
-	rows, err := s.reads.QueryContext(ctx, s.sql(`SELECT seq, body, outcome, coalesce(before, ''), coalesce(after, ''), error, error_type, code, status,
-		coalesce(started, 0), coalesce(ended, 0), (SELECT count(*) FROM fleet_attempt a WHERE a.run = c.run AND a.seq = c.seq)
-		FROM fleet_change c WHERE `+where), args...)
-	if err != nil {
-		return nil, 0, err
-	}
-	defer rows.Close()
-	for rows.Next() {
+// read reads the changes that a condition names, up to pageBytes.
+func (s *Store) read(ctx context.Context, p *page, where string, args ...any) error {
+	p.results, p.full = nil, false
+	size := 0
+	return s.query(ctx, s.reads, func(rows *sql.Rows) (bool, error) {
 		var r Result
 		var body, before, after string
 		var started, ended int64
-		err := rows.Scan(&last, &body, &r.State, &before, &after, &r.Err, &r.ErrType, &r.Code, &r.Status, &started, &ended, &r.Attempts)
+		err := rows.Scan(&p.last, &body, &r.State, &before, &after, &r.Err, &r.ErrType, &r.Code, &r.Status, &started, &ended, &r.Attempts)
 		if err == nil {
 			err = cmp.Or(json.Unmarshal([]byte(body), &r.Change), decode(before, &r.Before), decode(after, &r.After))
 		}
 		if err != nil {
-			return results, last, err
+			return false, err
 		}
 		r.Started, r.Ended = micros(started), micros(ended)
-		results = append(results, r)
-	}
-	return results, last, rows.Err()
+		p.results = append(p.results, r)
+		size += len(body) + len(before) + len(after)
+		p.full = size >= pageBytes
+		return !p.full, nil
+	}, `SELECT seq, body, outcome, coalesce(before, ''), coalesce(after, ''), error, error_type, code, status,
+		coalesce(started, 0), coalesce(ended, 0), (SELECT count(*) FROM fleet_attempt a WHERE a.run = c.run AND a.seq = c.seq)
+		FROM fleet_change c WHERE `+where, args...)
 }
 
-// micros is a time of the store; zero where there is none.
+// micros converts a time of the store; zero stays zero.
 func micros(t int64) time.Time {
 	if t == 0 {
 		return time.Time{}

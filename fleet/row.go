@@ -12,7 +12,7 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// State is what became of a change so far.
+// State is the outcome of a change so far.
 type State string
 
 // The states of a change. All but the first are final.
@@ -20,7 +20,7 @@ const (
 	StatePending    State = "pending"     // not yet decided
 	StateApplied    State = "applied"     // the token is as asked
 	StateNotApplied State = "not_applied" // refused, or never sent
-	StateUnknown    State = "unknown"     // sent, and nothing tells what became of it
+	StateUnknown    State = "unknown"     // sent, and it cannot be found out whether it was applied
 )
 
 // row is a change as the store has it, and the attempts that were made.
@@ -29,9 +29,11 @@ type row struct {
 	change   Change
 	job      int64
 	state    State
-	seen     string // the fence when the row was read
-	fence    string // this reader's own
-	before   *tokenpatch.Token
+	tries    int
+	seen     string            // the fence when the row was read
+	fence    string            // this reader's own
+	before   *tokenpatch.Token // before the first attempt that may have been applied
+	base     *tokenpatch.Token // that sent was made for
 	sent     *tokenpatch.Patch
 	attempts []attempt
 }
@@ -40,17 +42,21 @@ type row struct {
 type attempt struct {
 	number  int64
 	age     time.Duration // since it was written down, by the store's clock
-	outcome State         // empty where nothing is known
-	status  int           // 0 where there was no response
+	outcome State         // empty if nothing is known
+	status  int           // 0 if there was no response
 	unsent  bool          // it was written down and, for certain, not sent
 }
 
-// load reads a change with its attempts; nil where there is none.
+// overtaken is the outcome of an attempt that can no longer be applied, and may
+// have been.
+const overtaken State = "overtaken"
+
+// load reads a change with its attempts; nil if there is none.
 func (s *Store) load(ctx context.Context, run, seq int64) (*row, error) {
 	r := &row{run: run, seq: seq, fence: newFence()}
-	var body, before, sent string
-	err := s.reads.QueryRowContext(ctx, s.sql(`SELECT body, coalesce(job, 0), fence, outcome, coalesce(before, ''), coalesce(sent, '')
-		FROM fleet_change WHERE run = $1 AND seq = $2`), run, seq).Scan(&body, &r.job, &r.seen, &r.state, &before, &sent)
+	var body, before, base, sent string
+	err := s.one(ctx, `SELECT body, coalesce(job, 0), fence, outcome, tries, coalesce(before, ''), coalesce(base, before, ''), coalesce(sent, '')
+		FROM fleet_change WHERE run = $1 AND seq = $2`, []any{run, seq}, &body, &r.job, &r.seen, &r.state, &r.tries, &before, &base, &sent)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
@@ -58,30 +64,22 @@ func (s *Store) load(ctx context.Context, run, seq int64) (*row, error) {
 		return nil, err
 	}
 	r.attempts, err = s.attempts(ctx, run, seq)
-	return r, cmp.Or(err, json.Unmarshal([]byte(body), &r.change), decode(before, &r.before), decode(sent, &r.sent))
+	return r, cmp.Or(err, json.Unmarshal([]byte(body), &r.change), decode(before, &r.before), decode(base, &r.base), decode(sent, &r.sent))
 }
 
-func (s *Store) attempts(ctx context.Context, run, seq int64) ([]attempt, error) {
-	rows, err := s.reads.QueryContext(ctx, s.sql(`SELECT number, {now} - started, outcome, status
-		FROM fleet_attempt WHERE run = $1 AND seq = $2 ORDER BY number`), run, seq)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var attempts []attempt
-	for rows.Next() {
+func (s *Store) attempts(ctx context.Context, run, seq int64) (attempts []attempt, err error) {
+	err = s.query(ctx, s.reads, func(rows *sql.Rows) (bool, error) {
 		var a attempt
 		var age int64
-		if err := rows.Scan(&a.number, &age, &a.outcome, &a.status); err != nil {
-			return nil, err
-		}
+		err := rows.Scan(&a.number, &age, &a.outcome, &a.status)
 		a.age = time.Duration(age) * time.Microsecond
 		attempts = append(attempts, a)
-	}
-	return attempts, rows.Err()
+		return true, err
+	}, "SELECT number, {now} - started, outcome, status FROM fleet_attempt WHERE run = $1 AND seq = $2 ORDER BY number", run, seq)
+	return attempts, err
 }
 
-// decode decodes JSON into a new value, and leaves into nil where text is empty.
+// decode decodes JSON into a new value, and leaves into nil if text is empty.
 func decode[T any](text string, into **T) error {
 	if text == "" {
 		return nil
@@ -99,11 +97,11 @@ func encode[T any](value *T) (text sql.NullString, err error) {
 	return sql.NullString{String: string(data), Valid: true}, err
 }
 
-// unsettled reports whether some attempt has no outcome yet that rules out that it
-// was applied, and how long ago the latest of those was written down.
+// unsettled reports whether some attempt has no outcome that is certain, and how
+// long ago the latest of those was written down.
 func (r *row) unsettled() (age time.Duration, found bool) {
 	for _, a := range r.attempts {
-		if a.outcome == StateNotApplied || a.outcome == overtaken {
+		if a.outcome != "" && a.outcome != StateUnknown {
 			continue
 		}
 		if !found || a.age < age {
@@ -113,10 +111,6 @@ func (r *row) unsettled() (age time.Duration, found bool) {
 	}
 	return age, found
 }
-
-// overtaken is the outcome of an attempt that can be applied no more, since
-// somebody else has changed what it is guarded by.
-const overtaken State = "overtaken"
 
 func (r *row) wasOvertaken() bool {
 	return slices.ContainsFunc(r.attempts, func(a attempt) bool { return a.outcome == overtaken })
@@ -128,8 +122,8 @@ const fenced = "run = $1 AND seq = $2 AND fence IN ($3, $4)"
 
 func (r *row) fencing() []any { return []any{r.run, r.seq, r.seen, r.fence} }
 
-// writeAttempts writes what became of attempts. Those that were never sent are
-// forgotten.
+// writeAttempts writes the outcomes of attempts. Those that were never sent are
+// deleted.
 func writeAttempts(ctx context.Context, tx *sql.Tx, s *Store, r *row, attempts []attempt) error {
 	for _, a := range attempts {
 		var err error

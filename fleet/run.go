@@ -9,15 +9,15 @@ import (
 	"log/slog"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/rivertype"
 
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// Options say how a run is worked on. Client is all that must be set.
+// Options are the settings of [Store.Run]. Client is all that must be set.
 type Options struct {
 	// Client configures the client that Run makes. The timeout of its HTTPClient,
 	// or 30 s, is what an attempt may take. Its hooks are called as for any client.
@@ -30,39 +30,33 @@ type Options struct {
 	Workers int
 
 	// StopAfter is the share of changes that may fail, from 0 to less than 1. The
-	// run stops by itself where more of those that this call has finished are not
+	// run stops by itself if more of those that this call has finished are not
 	// applied or unknown, once 20 have finished. 0 never stops it.
 	StopAfter float64
 
 	// ServiceTime is how long a service may still apply a request after the client
-	// has given it up. Run asks no sooner what became of such a request. 0 means
+	// has given it up. Run asks no sooner whether such a request was applied. 0 means
 	// 30 s.
 	ServiceTime time.Duration
 
-	// Logger is told of trouble with the store, and of what River says. nil is
-	// silent.
+	// Logger gets failures of the store, one line a minute at most. nil is silent.
 	Logger *slog.Logger
 }
 
-// Run works on a run until every change is decided, and returns nil then: what
-// became of each of them is in [Store.Results], and nil does not mean that they
-// were applied. Started again it goes on, and several processes may work on one
-// run at once.
+// Run works on a run until every change is decided, and returns nil then, even if
+// some were not applied: [Store.Results] has the outcome of each. Called again it
+// resumes, and several processes may work on one run at once.
 //
 // When ctx ends, Run begins nothing new, waits for what was sent, as long as an
-// attempt may take, and returns the context's error. It returns a [*StoppedError]
-// where going on would do harm, an [*UnknownRunError] where there is no such run,
-// and a [*tokenpatch.InputError] where o is wrong. It waits for a store that cannot
-// be reached.
+// attempt may take and a few seconds more, and returns the context's error. It
+// returns a [*StoppedError] if to continue would do harm, an [*UnknownRunError] if
+// there is no such run, and a [*tokenpatch.InputError] if o is wrong. It waits for a
+// store that cannot be reached.
 func (s *Store) Run(ctx context.Context, name string, o Options) error {
 	r, err := s.newRunner(ctx, name, o)
 	if err != nil {
 		return err
 	}
-	for range s.committers {
-		go r.commits.run()
-	}
-	defer close(r.commits.ended)
 	err = r.work(ctx)
 	r.tellLast(ctx)
 	return failed("run", name, err)
@@ -78,15 +72,20 @@ type runner struct {
 	timing      timing
 	hooks       Hooks
 	log         *slog.Logger
+	trouble     *trouble
 	river       *river.Client[*sql.Tx]
 	started     bool      // the river client
-	beaten      time.Time // when the store was last told that this process lives
-	told        time.Time // when the hook was last told how far the run is
+	beaten      time.Time // when it was last recorded that this process is alive
+	told        time.Time // when the hook was last called with the progress
+	checked     time.Time // when the log was last moved to the database file
 	jobs        jobs
 	commits     *commits
-	stopping    stopping
+	stopping    context.Context // done when nothing more may begin
+	stop        context.CancelCauseFunc
 	refusals    map[api]*refusals
 	failures    failures
+
+	cannotTestVersion atomic.Bool // the service has refused a test of lastModified that must have held
 }
 
 func (s *Store) newRunner(ctx context.Context, name string, o Options) (*runner, error) {
@@ -98,6 +97,9 @@ func (s *Store) newRunner(ctx context.Context, name string, o Options) (*runner,
 	case o.ServiceTime < 0:
 		return nil, &tokenpatch.InputError{Field: "Options.ServiceTime", Value: o.ServiceTime.String(), Want: "0 or more"}
 	}
+	if s.db == nil {
+		return nil, failed("run", name, errReadOnly)
+	}
 	found, err := s.find(ctx, name)
 	if err != nil {
 		return nil, failed("run", name, err)
@@ -106,16 +108,18 @@ func (s *Store) newRunner(ctx context.Context, name string, o Options) (*runner,
 	if err != nil {
 		return nil, err
 	}
+	log := cmp.Or(o.Logger, slog.New(slog.DiscardHandler))
 	r := &runner{
 		store: s, run: found, client: client, workers: cmp.Or(o.Workers, 32), timing: newTiming(o), hooks: o.Hooks,
 		credentials: credentialsOf(o.Client),
-		log:         cmp.Or(o.Logger, slog.New(slog.DiscardHandler)),
+		log:         log,
+		trouble:     &trouble{log: log, run: name},
 		jobs:        jobs{active: make(map[int64]bool)},
-		commits:     &commits{store: s, queue: make(chan write), ended: make(chan struct{})},
-		stopping:    stopping{done: make(chan struct{})},
+		commits:     &commits{store: s, queue: make(chan write)},
 		refusals:    map[api]*refusals{v1: {turn: make(chan struct{}, 1)}, v2: {turn: make(chan struct{}, 1)}},
 		failures:    failures{limit: o.StopAfter},
 	}
+	r.stopping, r.stop = context.WithCancelCause(context.Background())
 	r.river, err = river.NewClient(s.driver, r.riverConfig())
 	return r, err
 }
@@ -127,10 +131,13 @@ func credentialsOf(c tokenpatch.Config) []string {
 }
 
 // work works on the run until it is over or has to stop, and waits for what was
-// sent, also where a hook panics.
+// sent, also if a hook panics.
 func (r *runner) work(ctx context.Context) (err error) {
-	defer r.drain()
-	defer func() { r.stopping.stop(err) }()
+	defer r.commits.start()()
+	defer func() {
+		r.stop(err)
+		r.drain(ctx)
+	}()
 	return r.supervise(ctx)
 }
 
@@ -139,12 +146,16 @@ type timing struct {
 	attempt time.Duration // one attempt
 	send    time.Duration // from writing an attempt down to sending it
 	begin   time.Duration // from taking a change to its last attempt's beginning
-	lease   time.Duration // from taking a change to having recorded what became of it
+	lease   time.Duration // from taking a change to having recorded its outcome
 	quiet   time.Duration // until nothing of an attempt can still be on its way
 }
 
-// recordTime is how long a worker may take to write down what became of a change.
+// recordTime is how long a worker may take to write down the outcome of a change.
 var recordTime = 15 * time.Second
+
+// endTime is how long the end of a run waits for the store, once what was sent has
+// its outcome.
+const endTime = 3 * time.Second
 
 // waitTime is how long a worker may wait for the rate limit with one change.
 var waitTime = 30 * time.Second
@@ -161,8 +172,9 @@ func newTiming(o Options) timing {
 	return t
 }
 
-const maxJobAttempts = 10_000 // a job at its last attempt would be discarded, and had to be made again
-
+// riverConfig has River do no more than hand out jobs, each once. What its clients
+// do by their own clocks, such as rescuing jobs, must not happen in the life of a
+// run: the clocks of two machines may differ.
 func (r *runner) riverConfig() *river.Config {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &worker{runner: r})
@@ -170,21 +182,14 @@ func (r *runner) riverConfig() *river.Config {
 		Queues:               map[string]river.QueueConfig{r.run.queue(): {MaxWorkers: r.workers}},
 		Workers:              workers,
 		JobTimeout:           r.timing.lease,
-		RescueStuckJobsAfter: r.timing.lease + 5*time.Second,
-		RetryPolicy:          retryPolicy{},
+		RescueStuckJobsAfter: 30 * 24 * time.Hour,
 		FetchCooldown:        5 * time.Millisecond,
 		FetchPollInterval:    100 * time.Millisecond,
 		PollOnly:             true,
-		SoftStopTimeout:      r.timing.attempt + recordTime,
-		Logger:               r.log,
+		SoftStopTimeout:      r.timing.attempt + endTime,
+		Logger:               slog.New(slog.DiscardHandler), // several lines a second while the store is away
 	}
 }
-
-// retryPolicy says when a job is tried again whose worker died, or could not
-// reach the store.
-type retryPolicy struct{}
-
-func (retryPolicy) NextRetry(*rivertype.JobRow) time.Time { return time.Now().Add(time.Second) }
 
 const interval = 200 * time.Millisecond // of looking after a run
 
@@ -199,25 +204,25 @@ func (r *runner) supervise(ctx context.Context) error {
 			return nil
 		case ctx.Err() != nil:
 			return ctx.Err()
-		case errors.Is(err, errFileReplaced), errors.As(err, new(*StoppedError)), errors.As(err, new(*UnknownRunError)):
+		case errors.Is(err, errFileReplaced), errors.Is(err, errPooled), errors.As(err, new(*StoppedError)), errors.As(err, new(*UnknownRunError)):
 			return err
 		case err != nil:
-			r.log.WarnContext(ctx, "fleet: the store does not do as it is asked", "run", r.run.name, "error", err)
+			r.trouble.report(ctx, err)
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-r.stopping.done:
-			return r.stopping.reason
+		case <-r.stopping.Done():
+			return context.Cause(r.stopping)
 		case <-ticker.C:
 		}
 	}
 }
 
-// lookAfter starts River where it is not running, sees to it that it has jobs,
-// and reports whether every change is decided.
+// lookAfter makes sure that River is running and has jobs, and reports whether every
+// change is decided.
 func (r *runner) lookAfter(ctx context.Context) (over bool, err error) {
-	if err := errors.Join(r.store.intact(), r.beat(ctx)); err != nil {
+	if err := r.beat(ctx); err != nil {
 		return false, err
 	}
 	now, err := r.store.find(ctx, r.run.name)
@@ -233,34 +238,60 @@ func (r *runner) lookAfter(ctx context.Context) (over bool, err error) {
 		return false, err
 	}
 	var pending bool
-	query := "SELECT EXISTS (SELECT 1 FROM fleet_change WHERE run = $1 AND outcome = 'pending')"
-	if err := r.store.reads.QueryRowContext(ctx, r.store.sql(query), r.run.id).Scan(&pending); err != nil || !pending {
+	err = r.store.one(ctx, "SELECT EXISTS (SELECT 1 FROM fleet_change WHERE run = $1 AND outcome = 'pending')", []any{r.run.id}, &pending)
+	if err != nil || !pending {
 		return err == nil, err
 	}
-	if err := errors.Join(r.disown(ctx), r.feed(ctx)); err != nil {
+	if err := errors.Join(r.checkpoint(ctx), r.disown(ctx), r.feed(ctx)); err != nil {
 		return false, err
 	}
-	if !r.started {
-		// The context of a start would end the workers; Stop lets them finish.
-		if err := r.river.Start(context.WithoutCancel(ctx)); err != nil {
-			return false, err
-		}
-		r.started = true
-	}
-	return false, nil
+	return false, r.start(ctx)
 }
 
-// drain waits for the workers to finish what they have sent.
-func (r *runner) drain() {
-	if !r.started {
-		return
+// start starts River, unless it is running. It gives up if the store does not
+// respond; afterwards the end of ctx must not end River, since its Stop lets the
+// workers finish.
+func (r *runner) start(ctx context.Context) error {
+	if r.started {
+		return nil
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), r.timing.attempt+2*recordTime)
+	starting, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	limit := time.AfterFunc(storeTimeout, func() { cancel(errNoResponse) })
+	defer limit.Stop()
+	defer context.AfterFunc(ctx, func() { cancel(ctx.Err()) })()
+	if err := r.river.Start(starting); err != nil {
+		cancel(nil)
+		return orCause(starting, err)
+	}
+	r.started = true
+	return nil
+}
+
+// checkpoint has what was committed moved to the database file, once a second, for
+// whoever moves that file without the log beside it.
+func (r *runner) checkpoint(ctx context.Context) error {
+	if time.Since(r.checked) < time.Second {
+		return nil
+	}
+	r.checked = time.Now()
+	return r.store.checkpoint(ctx)
+}
+
+// drain waits for the workers to finish what they have sent, and then a few
+// seconds at most for the store.
+func (r *runner) drain(ctx context.Context) {
+	ctx = context.WithoutCancel(ctx)
+	if r.started {
+		stopping, cancel := context.WithTimeout(ctx, r.timing.attempt+2*endTime)
+		go r.jobs.whenIdle(stopping, func() { time.AfterFunc(endTime/2, cancel) })
+		if err := r.river.Stop(stopping); err != nil {
+			r.log.Warn("fleet: workers did not end in time", "run", r.run.name, "error", err)
+		}
+		cancel()
+	}
+	ctx, cancel := context.WithTimeout(ctx, endTime/2)
 	defer cancel()
-	if err := r.river.Stop(ctx); err != nil {
-		r.log.Warn("fleet: workers did not end in time", "run", r.run.name, "error", err)
-	}
 	if err := r.endBeat(ctx); err != nil {
-		r.log.Warn("fleet: other processes could not be told that this one has ended", "run", r.run.name, "error", err)
+		r.log.Warn("fleet: other processes were not told that this one has ended", "run", r.run.name, "error", err)
 	}
 }

@@ -24,6 +24,7 @@ import (
 type bench struct {
 	*testing.T
 	service *tokenpatchtest.Service
+	source  string
 	store   *fleet.Store
 	options fleet.Options
 }
@@ -31,7 +32,7 @@ type bench struct {
 func newBench(t *testing.T, source string) *bench {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
-	return &bench{T: t, service: service, store: open(t, source), options: fleet.Options{
+	return &bench{T: t, service: service, source: source, store: open(t, source), options: fleet.Options{
 		ServiceTime: time.Second,
 		Client: tokenpatch.Config{
 			HTTPClient: service.Client(),
@@ -49,7 +50,7 @@ func (b *bench) token(id string) string {
 
 func (b *bench) add(run string, changes ...fleet.Change) {
 	b.Helper()
-	_, err := b.store.Add(context.Background(), run, all(changes...))
+	_, err := b.store.Add(context.Background(), run, all(changes...), fleet.AddOptions{})
 	require.NoError(b, err)
 }
 
@@ -146,7 +147,8 @@ func TestSomeResults(t *testing.T) {
 		b, ctx := newBench(t, source), context.Background()
 		b.oneOfEach()
 		p := b.progress("run")
-		p.Created = time.Time{}
+		assert.WithinDuration(t, time.Now(), p.Ended, time.Minute)
+		p.Created, p.Ended = time.Time{}, time.Time{}
 		assert.Equal(t, fleet.Progress{Run: "run", Applied: 4, NotApplied: 2}, p)
 		var failed []string
 		for result, err := range b.store.Results(ctx, "run", fleet.StateNotApplied, fleet.StateUnknown) {

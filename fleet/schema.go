@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	_ "embed"
+	"errors"
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
@@ -14,23 +15,27 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 )
 
-//go:embed schema.sql
-var schemaV1 string
+var (
+	//go:embed schema.sql
+	schemaV1 string
+	//go:embed schema2.sql
+	schemaV2 string
+)
 
 // schemas are the steps from an empty database to today's tables. What has been
 // released is never changed: a change is a step of its own.
-var schemas = []string{schemaV1}
+var schemas = []string{schemaV1, schemaV2}
 
 // migrate brings the tables up to date. Of two processes that do so at once, one
 // fails, and then finds that the other one has done it.
 func (s *Store) migrate(ctx context.Context) error {
 	var err error
 	for range 5 {
-		if err = s.migrateRiver(ctx); err == nil {
-			err = s.migrateFleet(ctx)
+		if err = s.migrateFleet(ctx); err == nil {
+			err = s.migrateRiver(ctx)
 		}
-		if err == nil {
-			return nil
+		if err == nil || errors.As(err, new(*versionError)) {
+			return err
 		}
 		select {
 		case <-ctx.Done():
@@ -46,22 +51,21 @@ func (s *Store) migrateRiver(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	_, err = migrator.Migrate(ctx, rivermigrate.DirectionUp, nil)
 	return err
 }
 
 func (s *Store) migrateFleet(ctx context.Context) error {
-	return s.tx(ctx, func(tx *sql.Tx) error {
+	return s.tx(ctx, "migrate", func(ctx context.Context, tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, "CREATE TABLE IF NOT EXISTS fleet_schema (version BIGINT PRIMARY KEY)")
 		if err != nil {
 			return err
 		}
-		var version int
-		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM fleet_schema").Scan(&version); err != nil {
+		version, err := s.version(ctx, tx)
+		if err != nil {
 			return err
-		}
-		if version > len(schemas) {
-			return fmt.Errorf("the tables are of version %d, and this program knows %d: want a newer program", version, len(schemas))
 		}
 		for ; version < len(schemas); version++ {
 			if err := s.step(ctx, tx, version); err != nil {
@@ -72,8 +76,47 @@ func (s *Store) migrateFleet(ctx context.Context) error {
 	})
 }
 
-// step makes the tables of one version.
+// versionError is an error about tables of another version.
+type versionError struct{ text string }
+
+func (e *versionError) Error() string { return e.text }
+
+// version is the version of the tables, at most this program's.
+func (s *Store) version(ctx context.Context, db queryer) (int, error) {
+	versions, err := column[int](ctx, s, db, "SELECT coalesce(max(version), 0) FROM fleet_schema")
+	if err != nil {
+		return 0, err
+	}
+	if versions[0] > len(schemas) {
+		return 0, &versionError{fmt.Sprintf("the tables are of version %d, and this program knows %d: want a newer program", versions[0], len(schemas))}
+	}
+	return versions[0], nil
+}
+
+// checkVersion returns an error if the tables are not those of this program.
+func (s *Store) checkVersion(ctx context.Context) error {
+	version, err := s.version(ctx, s.reads)
+	switch {
+	case err != nil:
+		return fmt.Errorf("want a database with runs: %w", err)
+	case version < len(schemas):
+		return &versionError{fmt.Sprintf("the tables are of version %d, and this program reads version %d: want a program of that age, or a run with this one first", version, len(schemas))}
+	}
+	return nil
+}
+
+// step makes the tables of one version. Rows of before version 2 do not hold what
+// is needed to resume an open change.
 func (s *Store) step(ctx context.Context, tx *sql.Tx, version int) error {
+	if version == 1 {
+		open, err := column[int](ctx, s, tx, "SELECT count(*) FROM fleet_change WHERE outcome = 'pending'")
+		if err != nil {
+			return err
+		}
+		if open[0] > 0 {
+			return &versionError{fmt.Sprintf("%d changes are pending in tables of an older format: finish them with the program that made them, or want another database", open[0])}
+		}
+	}
 	id, bytes := "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY", "BYTEA"
 	if s.driver.DatabaseName() == riverdriver.DatabaseNameSQLite {
 		id, bytes = "INTEGER PRIMARY KEY AUTOINCREMENT", "BLOB"

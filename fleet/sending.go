@@ -11,7 +11,7 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// Why an attempt was not sent, although its call was ready to.
+// Why an attempt was not sent, although its call was ready to send it.
 var (
 	errTakenOver = errors.New("another worker has taken the change over")
 	errLate      = errors.New("the worker was held up for too long between writing the attempt down and sending it")
@@ -19,23 +19,23 @@ var (
 )
 
 // sending is one call of the client that may change a token. Each of its
-// attempts is written down before it is sent, and is not sent where that fails.
+// attempts is written down before it is sent, and is not sent if that fails.
 type sending struct {
 	runner    *runner
 	row       *row
-	before    sql.NullString // the token as it was read
+	before    sql.NullString // the token before the first attempt that may be applied; NULL leaves what is there
+	base      sql.NullString // the token as it was read, if that is another one
 	sent      sql.NullString // the patch
 	overtaken bool           // as of the task: no attempt of an earlier worker can be applied any more
 	earlier   []attempt      // of the same worker, in calls before
 	until     time.Time      // when the last attempt may begin
 	cancel    context.CancelCauseFunc
+	last      int64     // number of the latest attempt
+	attempts  []attempt // of this call
 
 	mu       sync.Mutex
 	inFlight bool
-	over     bool      // whether the call has returned: then it is too late to refuse
-	last     int64     // number of the latest attempt
-	attempts []attempt // of this call
-	refused  error     // why no other attempt may begin; nil where one may
+	refused  error // why no other attempt may begin; nil if one may
 }
 
 // sendingKey is where a call's context has its sending: the client's hooks are
@@ -66,23 +66,15 @@ func withHooks(config tokenpatch.Config) tokenpatch.Config {
 	return config
 }
 
-// call calls the client, with a context that ends where no other attempt may
-// begin and none is in flight.
+// call calls the client, with a context that ends if no other attempt may begin
+// and none is in flight.
 func (s *sending) call(ctx context.Context, call func(context.Context) error) error {
 	ctx, s.cancel = context.WithCancelCause(context.WithValue(ctx, sendingKey{}, s))
 	defer s.cancel(nil)
-	late := time.AfterFunc(time.Until(s.until), func() { s.refuse(errLate) })
+	late := time.AfterFunc(time.Until(s.until), func() { s.refuse(errNoTime) })
 	defer late.Stop()
-	defer s.runner.stopping.whenDraining(func() { s.refuse(errDraining) })()
-	defer s.finish()
+	defer context.AfterFunc(s.runner.stopping, func() { s.refuse(errDraining) })()
 	return call(ctx)
-}
-
-// finish lets what is known of the call be read without a lock.
-func (s *sending) finish() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.over = true
 }
 
 // refuse lets no other attempt of the call begin, and ends the call unless one is
@@ -90,9 +82,6 @@ func (s *sending) finish() {
 func (s *sending) refuse(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.over {
-		return
-	}
 	if s.refused == nil {
 		s.refused = why
 	}
@@ -101,16 +90,29 @@ func (s *sending) refuse(why error) {
 	}
 }
 
-// start is called right before an attempt is sent. The context that it returns
-// has ended where it must not be.
-func (s *sending) start(ctx context.Context) context.Context {
+// whyRefused is why no other attempt may begin.
+func (s *sending) whyRefused() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.refused == nil {
-		s.refused = s.begin(ctx)
+	return s.refused
+}
+
+// start is called right before an attempt is sent. The context that it returns
+// has ended if it must not be.
+func (s *sending) start(ctx context.Context) context.Context {
+	err := s.whyRefused()
+	if err == nil {
+		err = s.begin(ctx)
 	}
+	if err != nil {
+		s.refuse(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.refused != nil {
-		s.cancel(s.refused)
+		if n := len(s.attempts); n > 0 && err == nil {
+			s.attempts[n-1].unsent = true // it was refused while it was written down
+		}
 		ctx, cancel := context.WithCancelCause(ctx)
 		cancel(s.refused)
 		return ctx
@@ -119,22 +121,25 @@ func (s *sending) start(ctx context.Context) context.Context {
 	return ctx
 }
 
+// wallClock is the clock that counts while a machine sleeps.
+var wallClock = func() time.Time { return time.Now().Round(0) }
+
 // begin writes an attempt down, and looks at the clocks: the monotonic one, which
 // counts while a process is stopped, and the other one, which counts while a
 // machine sleeps.
 func (s *sending) begin(ctx context.Context) error {
-	began := time.Now()
+	began, wall := time.Now(), wallClock()
 	if began.After(s.until) {
-		return errLate
+		return errNoTime
 	}
 	s.last++
-	if err := s.runner.commits.write(func(tx *sql.Tx) error { return s.write(ctx, tx) }); err != nil {
+	if err := s.runner.commits.write(ctx, s.write); err != nil {
 		s.attempts = append(s.attempts, attempt{number: s.last, unsent: true})
 		return err
 	}
+	failpoint("before sending")
 	s.attempts = append(s.attempts, attempt{number: s.last})
-	limit := s.runner.timing.send
-	if time.Since(began) > limit || time.Since(began.Round(0)) > limit || time.Now().Round(0).After(s.until.Round(0)) {
+	if limit := s.runner.timing.send; time.Since(began) > limit || wallClock().Sub(wall) > limit {
 		s.attempts[len(s.attempts)-1].unsent = true
 		return errLate
 	}
@@ -144,16 +149,15 @@ func (s *sending) begin(ctx context.Context) error {
 // write is what is written before an attempt is sent. Whoever has read an older
 // fence can write nothing after it.
 func (s *sending) write(ctx context.Context, tx *sql.Tx) error {
-	ctx = context.WithoutCancel(ctx)
 	store := s.runner.store
-	result, err := tx.ExecContext(ctx, store.sql(`UPDATE fleet_change SET fence = $4, before = $5, sent = $6, started = coalesce(started, {now})
-		WHERE `+fenced+` AND outcome = 'pending'`), append(s.row.fencing(), s.before, s.sent)...)
+	result, err := tx.ExecContext(ctx, store.sql(`UPDATE fleet_change SET fence = $4, before = coalesce($5, before), base = $6, sent = $7,
+		started = coalesce(started, {now}) WHERE `+fenced+` AND outcome = 'pending'`), append(s.row.fencing(), s.before, s.base, s.sent)...)
 	if err := oneRow(result, err); err != nil {
 		return err
 	}
 	if s.overtaken {
 		_, err := tx.ExecContext(ctx, store.sql(`UPDATE fleet_attempt SET outcome = 'overtaken'
-			WHERE run = $1 AND seq = $2 AND number < $3 AND outcome <> 'not_applied'`), s.row.run, s.row.seq, s.first())
+			WHERE run = $1 AND seq = $2 AND number < $3 AND outcome NOT IN ('applied', 'not_applied')`), s.row.run, s.row.seq, s.first())
 		if err != nil {
 			return err
 		}
@@ -162,6 +166,7 @@ func (s *sending) write(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	_, err = tx.ExecContext(ctx, store.sql("INSERT INTO fleet_attempt (run, seq, number, started) VALUES ($1, $2, $3, {now})"), s.row.run, s.row.seq, s.last)
+	failpoint("writing down")
 	return err
 }
 
@@ -170,6 +175,7 @@ func (s *sending) first() int64 { return s.last - int64(len(s.attempts)) }
 
 // end is called when an attempt has ended.
 func (s *sending) end(info tokenpatch.AttemptResult) {
+	failpoint("after sending")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.inFlight {
@@ -183,7 +189,7 @@ func (s *sending) end(info tokenpatch.AttemptResult) {
 	}
 }
 
-// oneRow is errTakenOver where a statement changed nothing.
+// oneRow is errTakenOver if a statement changed nothing.
 func oneRow(result sql.Result, err error) error {
 	if err != nil {
 		return err

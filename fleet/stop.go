@@ -15,7 +15,8 @@ const (
 )
 
 // StoppedError is why a run ended by itself although changes are pending: too many
-// failed, or the credential was refused too often. Another [Store.Run] goes on.
+// failed, or the credential was refused too often. Another [Store.Run] resumes it.
+// [Store.Retry] puts back those that were refused.
 type StoppedError struct {
 	Run    string
 	Reason string // for people
@@ -23,34 +24,6 @@ type StoppedError struct {
 
 func (e *StoppedError) Error() string {
 	return fmt.Sprintf("fleet: run %q stopped: %s", e.Run, e.Reason)
-}
-
-// stopping tells the workers of a run to end, once.
-type stopping struct {
-	once   sync.Once
-	done   chan struct{}
-	reason error // may be read once done is closed
-}
-
-func (s *stopping) stop(reason error) {
-	s.once.Do(func() {
-		s.reason = reason
-		close(s.done)
-	})
-}
-
-// whenDraining calls f once the run stops, unless the function that it returns
-// is called before.
-func (s *stopping) whenDraining(f func()) (forget func()) {
-	forgotten := make(chan struct{})
-	go func() {
-		select {
-		case <-s.done:
-			f()
-		case <-forgotten:
-		}
-	}()
-	return func() { close(forgotten) }
 }
 
 // refusals counts the responses 401 of one API in a row. After the first one,
@@ -77,8 +50,8 @@ func (f *refusals) enter(ctx context.Context) (leave func(), err error) {
 	}
 }
 
-// observe counts how a call ended, and reports whether that was the last refusal
-// in a row that is borne.
+// observe counts how a call ended, and reports whether the limit of consecutive
+// 401s was reached by it.
 func (f *refusals) observe(err error) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -102,8 +75,8 @@ type failures struct {
 	last             string // why the latest of them failed
 }
 
-// observe counts a change that finished, and says why the run is to stop; empty
-// where it is not.
+// observe counts a change that finished, and returns why the run is to stop; empty
+// if it is not.
 func (f *failures) observe(state State, why string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -118,12 +91,13 @@ func (f *failures) observe(state State, why string) string {
 	return fmt.Sprintf("%d of %d changes failed, the last with: %s", f.failed, f.finished, f.last)
 }
 
-// halt writes down that the run stops by itself, so that other processes stop as
-// well, and stops it.
+// halt stops the run, after it has recorded that for other processes.
 func (r *runner) halt(ctx context.Context, reason string) {
-	_, err := r.store.db.ExecContext(context.WithoutCancel(ctx), r.store.sql("UPDATE fleet_run SET stops = stops + 1, stop_reason = $2 WHERE id = $1"), r.run.id, reason)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+	defer cancel()
+	err := r.store.exec(ctx, "halt", "UPDATE fleet_run SET stops = stops + 1, stop_reason = $2 WHERE id = $1", r.run.id, reason)
 	if err != nil {
-		r.log.WarnContext(ctx, "fleet: other processes could not be told that the run stops", "run", r.run.name, "error", err)
+		r.log.WarnContext(ctx, "fleet: other processes were not told that the run stops", "run", r.run.name, "error", err)
 	}
-	r.stopping.stop(&StoppedError{Run: r.run.name, Reason: reason})
+	r.stop(&StoppedError{Run: r.run.name, Reason: reason})
 }

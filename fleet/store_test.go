@@ -47,7 +47,7 @@ func all(changes ...fleet.Change) iter.Seq2[fleet.Change, error] {
 func TestTheFileIsReadableByItsOwnerOnly(t *testing.T) {
 	source := filepath.Join(t.TempDir(), "a name with % and ?.db")
 	store := open(t, source)
-	_, err := store.Add(context.Background(), "run", all(rename("a", "new")))
+	_, err := store.Add(context.Background(), "run", all(rename("a", "new")), fleet.AddOptions{})
 	require.NoError(t, err)
 	files, err := filepath.Glob(filepath.Join(filepath.Dir(source), "*"))
 	require.NoError(t, err)
@@ -117,7 +117,7 @@ func TestRunsAreListedAndDeleted(t *testing.T) {
 	onEach(t, func(t *testing.T, source string) {
 		store, ctx := open(t, source), context.Background()
 		for _, run := range []string{"first", "second"} {
-			_, err := store.Add(ctx, run, all(rename("a", "new"), rename("b", "new")))
+			_, err := store.Add(ctx, run, all(rename("a", "new"), rename("b", "new")), fleet.AddOptions{})
 			require.NoError(t, err)
 		}
 		require.NoError(t, store.SetLabel(ctx, "second", "sha256:..."))
@@ -135,7 +135,7 @@ func TestRunsAreListedAndDeleted(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, runs, 1)
 		assert.Equal(t, 2, total(t, store, "second"))
-		_, err = store.Add(ctx, "first", all(rename("a", "other")))
+		_, err = store.Add(ctx, "first", all(rename("a", "other")), fleet.AddOptions{})
 		require.NoError(t, err, "its name is free again")
 		assert.Equal(t, 1, total(t, store, "first"))
 	})

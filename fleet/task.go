@@ -20,19 +20,21 @@ import (
 type task struct {
 	*runner
 	row       *row
-	unsettled bool      // whether an earlier attempt may have been applied, or may be yet
-	overtaken bool      // whether a read has shown that no earlier attempt can be applied any more
-	began     time.Time // when the worker took the change
-	until     time.Time // when the last attempt may begin
-	attempts  []attempt // that this worker made
+	unsettled bool                  // an earlier attempt may have been applied, or may be yet
+	overtaken bool                  // earlier attempts may have been applied, and can no longer be
+	began     time.Time             // when the worker took the change
+	until     time.Time             // when the last attempt may begin
+	newest    tokenpatch.UnixMillis // when the token was last modified, as far as is known
+	attempts  []attempt             // that this worker made
 }
 
 // verdict is how a task ends.
 type verdict struct {
-	state State
-	later time.Duration     // where it is pending: when to look again
-	after *tokenpatch.Token // where it is applied to a token of V2
-	err   error             // where it is not applied: why
+	state  State
+	later  time.Duration     // if it is pending: when to look again
+	failed bool              // if it is pending: that counts as a try that failed
+	after  *tokenpatch.Token // if it is applied to a token of V2
+	err    error             // if it is not applied: why
 }
 
 // decide sends what has to be sent, and settles what was sent before.
@@ -41,15 +43,13 @@ func (t *task) decide(ctx context.Context) (v verdict) {
 	switch {
 	case change.Update != nil:
 		v = t.update(ctx, *change.Update)
-	case !t.unsettled:
-		v = t.readAndSend(ctx)
-	case change.Patch != nil && change.Patch.Replay() == tokenpatch.ReplayIdempotent:
-		v = t.patch(ctx, t.row.before, change.Patch)
-	default:
+	case t.unsettled:
 		v = t.settle(ctx)
+	default:
+		v = t.readAndSend(ctx)
 	}
 	if v.state == StateNotApplied && (t.overtaken || t.row.wasOvertaken()) {
-		v.state = StateUnknown // an earlier patch may have been applied, and written over since
+		v.state = StateUnknown // what was sent earlier may have been applied, and overwritten since
 	}
 	return v
 }
@@ -58,51 +58,114 @@ const maxConflicts = 5 // how often a Want is made again because somebody else w
 
 // readAndSend reads the token, and sends what changes it.
 func (t *task) readAndSend(ctx context.Context) verdict {
+	token, err := t.read(ctx, t.newest)
 	for conflicts := 0; ; conflicts++ {
-		before, err := t.read(ctx)
 		if err != nil {
 			return t.readFailed(err)
 		}
-		patch := t.row.change.patchOf(*before)
+		patch := t.patchFor(token)
 		if patch.Len() == 0 {
-			return verdict{state: StateApplied, after: before}
+			return verdict{state: StateApplied, after: token}
 		}
-		v := t.patch(ctx, before, patch)
-		conflict := t.row.change.Want != nil && v.state == StateNotApplied && errors.As(v.err, new(*tokenpatch.PatchFailedError))
-		if !conflict || conflicts == maxConflicts || t.sameAs(ctx, before) {
+		v := t.patch(ctx, token, patch)
+		if t.row.change.Want == nil || !refusedByGuard(v) || conflicts == maxConflicts {
 			return v
+		}
+		before := token
+		if token, err = t.read(ctx, before.LastModified+1); errors.Is(err, errStale) {
+			return t.sendWithoutVersion(ctx, before, patch, v) // nobody has changed the token
 		}
 	}
 }
 
-// settle finds out by a read what became of the patch that was sent last, and
-// goes on from there.
+// refusedByGuard reports whether a patch could not be applied to the token as it is.
+func refusedByGuard(v verdict) bool {
+	return v.state == StateNotApplied && errors.As(v.err, new(*tokenpatch.PatchFailedError))
+}
+
+// patchFor is the patch that makes the change to a token.
+func (t *task) patchFor(token *tokenpatch.Token) *tokenpatch.Patch {
+	patch := t.row.change.patchOf(*token)
+	if t.row.change.Want != nil && t.cannotTestVersion.Load() {
+		return patch.WithoutLastModified()
+	}
+	return patch
+}
+
+// sendWithoutVersion sends a patch without its test of lastModified, if that is all
+// that can have kept the service from applying it: maybe it cannot test that member.
+func (t *task) sendWithoutVersion(ctx context.Context, token *tokenpatch.Token, patch *tokenpatch.Patch, refused verdict) verdict {
+	shorter := patch.WithoutLastModified()
+	if _, err := shorter.Apply(*token); err != nil || shorter.Len() == patch.Len() {
+		return refused
+	}
+	v := t.patch(ctx, token, shorter)
+	if v.state == StateApplied && !t.cannotTestVersion.Swap(true) {
+		t.log.WarnContext(ctx, "fleet: the service cannot test /lastModified: a Want no longer guards members that a token does not have", "run", t.run.name)
+	}
+	return v
+}
+
+// settle finds out whether the patch that was sent last was applied: by a read, then
+// by sending it again if it may be, and then by a read that is newer.
 func (t *task) settle(ctx context.Context) verdict {
-	patch, before := t.row.sent, t.row.before
-	if patch == nil || before == nil {
+	patch, base := t.row.sent, t.row.base
+	if patch == nil || base == nil {
 		return verdict{state: StateUnknown, err: errUnsettled}
 	}
+	v, now := t.settled(ctx, 0)
+	if now == nil {
+		return v
+	}
+	wanted := t.row.change.Want != nil
+	why := errUnsettled
+	if patch.Replay() != tokenpatch.ReplayUnsafe {
+		why, t.overtaken = errOvertaken, wanted && isOvertaken(patch, base, now)
+		if !t.overtaken {
+			v = t.patch(ctx, base, patch)
+		}
+		if !t.overtaken {
+			return v
+		}
+		if wanted {
+			t.unsettled, t.newest = false, base.LastModified+1
+			return t.readAndSend(ctx)
+		}
+	}
+	if v, now = t.settled(ctx, base.LastModified+1); now == nil {
+		return v
+	}
+	return verdict{state: StateUnknown, err: why}
+}
+
+// isOvertaken reports whether somebody has changed a token since it was read, and a
+// patch for it can no longer be applied.
+func isOvertaken(patch *tokenpatch.Patch, base, now *tokenpatch.Token) bool {
+	_, err := patch.Apply(*now)
+	return now.LastModified > base.LastModified && err != nil
+}
+
+// settled is the verdict if a read shows that the patch that was sent last was
+// applied, or if the token cannot be read. Otherwise now is the token. The read is
+// repeated, for a while, as long as the token was last modified before least.
+func (t *task) settled(ctx context.Context, least tokenpatch.UnixMillis) (v verdict, now *tokenpatch.Token) {
 	var outcome tokenpatch.Outcome
-	var token *tokenpatch.Token
-	err := t.reading(ctx, func(ctx context.Context) (err error) {
-		outcome, token, err = t.client.V2.Settle(ctx, *before, patch)
-		return err
+	err := t.reading(ctx, func(ctx context.Context) error {
+		return repeat(ctx, func() (enough bool, err error) {
+			outcome, now, err = t.client.V2.Settle(ctx, *t.row.base, t.row.sent)
+			if errors.As(err, new(*tokenpatch.PatchError)) { // the patch cannot be applied to what was read before it was sent
+				now, err = t.client.V2.GetToken(ctx, t.row.change.ID)
+			}
+			return err != nil || outcome == tokenpatch.OutcomeApplied || now.LastModified >= least, err
+		})
 	})
 	switch {
-	case err != nil:
-		return t.readFailed(err)
+	case err != nil && !errors.Is(err, errStale):
+		return t.readFailed(err), nil
 	case outcome == tokenpatch.OutcomeApplied:
-		return verdict{state: StateApplied, after: token}
-	case outcome == tokenpatch.OutcomeNotApplied && t.row.change.Want != nil:
-		t.unsettled, t.overtaken = false, true
-		return t.readAndSend(ctx)
-	case outcome == tokenpatch.OutcomeNotApplied:
-		return verdict{state: StateUnknown, err: errOvertaken}
-	case patch.Replay() == tokenpatch.ReplayUnsafe:
-		return verdict{state: StateUnknown, err: errUnsettled}
-	default:
-		return t.patch(ctx, before, patch)
+		return verdict{state: StateApplied, after: now}, nil
 	}
+	return verdict{}, now
 }
 
 // Why a patch whose attempts have no outcome is left unknown after a read.
@@ -117,23 +180,55 @@ type notReadError struct{ why error }
 func (e *notReadError) Error() string { return "the token was not read: " + e.why.Error() }
 func (e *notReadError) Unwrap() error { return e.why }
 
-var errNoTime = errors.New("the try has taken too long")
+var (
+	errNoTime = errors.New("the try has taken too long")
+	errStale  = errors.New("fleet: the token was read several times as it was before a change that is known")
+)
 
-// read reads the token.
-func (t *task) read(ctx context.Context) (token *tokenpatch.Token, err error) {
-	err = t.reading(ctx, func(ctx context.Context) (err error) {
-		token, err = t.client.V2.GetToken(ctx, t.row.change.ID)
-		return err
+// staleTime is how long a read is repeated that shows an older token than one that
+// is known: a service may read from a replica.
+var staleTime = 10 * time.Second
+
+// repeat calls do until it has read enough, for staleTime at most.
+func repeat(ctx context.Context, do func() (enough bool, err error)) error {
+	began := time.Now()
+	for pause := 50 * time.Millisecond; ; pause *= 2 {
+		enough, err := do()
+		switch {
+		case enough:
+			return err
+		case time.Since(began)+pause > staleTime:
+			return errStale
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(pause):
+		}
+	}
+}
+
+// read reads the token, and reads it again, for a while, as long as it was last
+// modified before least.
+func (t *task) read(ctx context.Context, least tokenpatch.UnixMillis) (token *tokenpatch.Token, err error) {
+	err = t.reading(ctx, func(ctx context.Context) error {
+		return repeat(ctx, func() (enough bool, err error) {
+			token, err = t.client.V2.GetToken(ctx, t.row.change.ID)
+			return err != nil || token.LastModified >= least, err
+		})
 	})
+	if err == nil {
+		t.newest = max(t.newest, token.LastModified)
+	}
 	return token, err
 }
 
 // untilLate is ctx until the task may begin nothing more: because of the time,
-// of which late tells, or because the run is stopping.
+// with late as the cause, or because the run is stopping.
 func (t *task) untilLate(ctx context.Context, late error) (until context.Context, forget func()) {
 	ctx, end := context.WithDeadlineCause(ctx, t.until, late)
 	ctx, drain := context.WithCancelCause(ctx)
-	undo := t.stopping.whenDraining(func() { drain(errDraining) })
+	undo := context.AfterFunc(t.stopping, func() { drain(errDraining) })
 	return ctx, func() {
 		undo()
 		drain(nil)
@@ -153,14 +248,14 @@ func (t *task) reading(ctx context.Context, call func(context.Context) error) er
 	return err
 }
 
-// readFailed says what a change comes to whose token could not be read. A change
+// readFailed is the verdict on a change whose token could not be read. A change
 // that is to be settled cannot be then.
 func (t *task) readFailed(err error) verdict {
 	switch {
 	case errors.As(err, new(*notReadError)):
-		return verdict{state: StatePending, later: time.Second, err: err}
-	case t.retryable(err):
-		return verdict{state: StatePending, later: t.pause(err), err: err}
+		return verdict{state: StatePending, err: err}
+	case t.retryable(err) || errors.Is(err, errStale) && t.row.tries < maxTries:
+		return t.again(err)
 	case t.unsettled:
 		return verdict{state: StateUnknown, err: err}
 	default:
@@ -168,32 +263,29 @@ func (t *task) readFailed(err error) verdict {
 	}
 }
 
-// sameAs reports whether the token still has the settings that it was read with:
-// then a patch that failed would fail again.
-func (t *task) sameAs(ctx context.Context, before *tokenpatch.Token) bool {
-	now, err := t.read(ctx)
-	return err == nil && tokenpatch.Diff(*before, *now).Len() == 0
-}
-
-// update sends an update of V1, which may be sent again always.
+// update sends an update of V1, which may always be sent again.
 func (t *task) update(ctx context.Context, update tokenpatch.TokenUpdate) verdict {
 	id, err := uuid.Parse(t.row.change.ID)
 	if err != nil {
 		return verdict{state: StateNotApplied, err: err}
 	}
-	s := t.newSending(sql.NullString{}, sql.NullString{})
+	s := t.newSending()
 	err = s.call(ctx, func(ctx context.Context) error { return t.client.V1.UpdateToken(ctx, id, update) })
 	return t.judge(ctx, s, nil, err)
 }
 
 // patch sends a patch to the token that was read.
-func (t *task) patch(ctx context.Context, before *tokenpatch.Token, patch *tokenpatch.Patch) verdict {
-	read, beforeErr := encode(withoutValue(before))
-	sent, patchErr := encode(patch)
-	if err := errors.Join(beforeErr, patchErr); err != nil {
+func (t *task) patch(ctx context.Context, read *tokenpatch.Token, patch *tokenpatch.Patch) verdict {
+	s := t.newSending()
+	base, baseErr := encode(withoutValue(read))
+	sent, sentErr := encode(patch)
+	if err := errors.Join(baseErr, sentErr); err != nil {
 		return verdict{state: StateNotApplied, err: err}
 	}
-	s := t.newSending(read, sent)
+	s.before, s.sent = base, sent
+	if t.row.before != nil && t.maybeApplied() {
+		s.before, s.base = sql.NullString{}, base
+	}
 	var after *tokenpatch.Token
 	err := s.call(ctx, func(ctx context.Context) (err error) {
 		after, err = t.client.V2.PatchToken(ctx, t.row.change.ID, patch)
@@ -201,39 +293,53 @@ func (t *task) patch(ctx context.Context, before *tokenpatch.Token, patch *token
 	})
 	v := t.judge(ctx, s, after, err)
 	if v.state == StateApplied && v.after == nil { // applied, with a response that broke off
-		v.after, _ = t.read(ctx)
+		if token, err := t.read(ctx, t.newest+1); err == nil {
+			v.after = token
+		}
 	}
 	return v
 }
 
-func (t *task) newSending(before, sent sql.NullString) *sending {
-	s := &sending{runner: t.runner, row: t.row, before: before, sent: sent, overtaken: t.overtaken, earlier: t.attempts, until: t.until}
+// maybeApplied reports whether the token that is read now may be one that an
+// earlier attempt has changed.
+func (t *task) maybeApplied() bool {
+	return slices.ContainsFunc(slices.Concat(t.row.attempts, t.attempts), func(a attempt) bool {
+		return !a.unsent && a.outcome != StateNotApplied
+	})
+}
+
+func (t *task) newSending() *sending {
+	s := &sending{runner: t.runner, row: t.row, overtaken: t.overtaken, earlier: t.attempts, until: t.until}
 	for _, a := range slices.Concat(t.row.attempts, t.attempts) {
 		s.last = max(s.last, a.number)
 	}
 	return s
 }
 
-// judge takes in how a call that sends ended, and returns what the change comes to.
+// judge is the verdict on a call that sends.
 func (t *task) judge(ctx context.Context, s *sending, after *tokenpatch.Token, err error) verdict {
 	t.attempts = append(t.attempts, s.attempts...)
 	t.observe(ctx, err)
 	outcome := stateOf(tokenpatch.OutcomeOf(err))
-	guarded := errors.As(err, new(*tokenpatch.PatchFailedError))
 	switch {
 	case outcome == StateApplied:
 		return verdict{state: StateApplied, after: after}
-	case s.maybeSent(), t.unsettled && (guarded || t.retryable(err)):
+	case s.maybeSent():
 		return t.undecided(err)
 	case s.refused != nil || ctx.Err() != nil:
-		return verdict{state: StatePending, later: time.Second, err: cmp.Or(s.refused, err)}
-	case t.unsettled || outcome == StateUnknown:
-		return verdict{state: StateUnknown, err: err}
+		return verdict{state: StatePending, later: laterAfter(s.refused), err: cmp.Or(s.refused, err)}
 	case t.retryable(err):
-		return verdict{state: StatePending, later: t.pause(err), err: err}
-	default:
-		return verdict{state: StateNotApplied, err: err}
+		return t.again(err)
+	case outcome == StateUnknown:
+		return verdict{state: StateUnknown, err: err}
 	}
+	if errors.As(err, new(*tokenpatch.PatchFailedError)) && t.unsettled {
+		t.overtaken = true // by somebody who changed what the patch needs
+	}
+	if t.unsettled {
+		return verdict{state: StateUnknown, err: err}
+	}
+	return verdict{state: StateNotApplied, err: err}
 }
 
 // undecided has the change settled later, once nothing of it can be on its way;
@@ -245,7 +351,16 @@ func (t *task) undecided(err error) verdict {
 	return verdict{state: StatePending, later: t.timing.quiet, err: err}
 }
 
-// observe stops the run where the credential was refused too often.
+// laterAfter is when to look again at a change whose attempt was refused here:
+// soon, unless the store has failed.
+func laterAfter(refused error) time.Duration {
+	if errors.Is(refused, errLate) || errors.Is(refused, errNoTime) || errors.Is(refused, errDraining) {
+		return 0
+	}
+	return time.Second
+}
+
+// observe stops the run if the credential was refused too often.
 func (t *task) observe(ctx context.Context, err error) {
 	if t.refusals[t.row.change.api()].observe(err) {
 		t.halt(ctx, fmt.Sprintf("the credential was refused %d times in a row, the last time with: %v", maxRefusals, err))
@@ -254,40 +369,43 @@ func (t *task) observe(ctx context.Context, err error) {
 
 // maybeSent reports whether an attempt of the call may have been applied.
 func (s *sending) maybeSent() bool {
-	for _, a := range s.attempts {
-		if !a.unsent && a.outcome != StateNotApplied {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.attempts, func(a attempt) bool { return !a.unsent && a.outcome != StateNotApplied })
 }
 
-const maxAttempts = 32 // of one change: what is not decided after them will not be
+const (
+	maxAttempts = 32 // of one change: what is not decided after them will not be
+	maxTries    = 32 // that failed, likewise: they take half an hour
+)
 
 // retryable reports whether another try, later, may end otherwise.
 func (t *task) retryable(err error) bool {
+	if t.row.tries >= maxTries || len(t.row.attempts)+len(t.attempts) >= maxAttempts {
+		return false
+	}
 	var response *tokenpatch.APIError
 	switch {
-	case errors.As(err, new(*tokenpatch.RateLimitedError)):
-		return true
-	case len(t.row.attempts)+len(t.attempts) >= maxAttempts:
-		return false
-	case errors.As(err, new(*tokenpatch.NotSentError)), errors.As(err, new(*tokenpatch.ReadError)):
+	case errors.As(err, new(*tokenpatch.RateLimitedError)), errors.As(err, new(*tokenpatch.NotSentError)), errors.As(err, new(*tokenpatch.ReadError)):
 		return true
 	case errors.As(err, new(*tokenpatch.ConflictError)):
 		return t.row.change.api() == v2
+	case errors.As(err, new(*tokenpatch.UnauthorizedError)):
+		return t.unsettled // with another credential it can be settled
 	}
 	// Of a read: nothing else leaves the outcome of an attempt open that had such a response.
 	return errors.As(err, &response) && (response.StatusCode < 300 || response.StatusCode == http.StatusRequestTimeout || response.StatusCode >= 500)
 }
 
-// pause is how long to wait before another try.
-func (t *task) pause(err error) time.Duration {
+// maxPause is how long a change waits at most after a try that failed.
+var maxPause = 64 * time.Second
+
+// again puts a change off after a try that failed.
+func (t *task) again(err error) verdict {
+	v := verdict{state: StatePending, failed: true, later: min(time.Second<<min(t.row.tries, 6), maxPause), err: err}
 	var limited *tokenpatch.RateLimitedError
 	if errors.As(err, &limited) {
-		return min(max(limited.RetryAfter, time.Second), time.Hour)
+		v.later = min(max(limited.RetryAfter, time.Second), time.Hour)
 	}
-	return time.Second << min(len(t.row.attempts)/4, 6)
+	return v
 }
 
 // description is an error as the store keeps it.

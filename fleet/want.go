@@ -94,7 +94,7 @@ func (w *Want) patch(before tokenpatch.Token) *tokenpatch.Patch {
 	if patch.Len() == 0 {
 		return patch
 	}
-	guarded, _ := patch.Guard(before)
+	guarded := patch.Guard(before)
 	if w.Comment != "" {
 		guarded.Comment(w.Comment)
 	}

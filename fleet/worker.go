@@ -4,6 +4,8 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -15,88 +17,115 @@ type worker struct {
 	runner *runner
 }
 
-// Work decides what becomes of a change, or when to look at it again. It returns
-// nil where the change is decided, and that is written down.
-func (w *worker) Work(ctx context.Context, job *river.Job[jobArgs]) error {
+// Work decides the outcome of a change, or when to look at it again. A job that
+// fails is not repeated by River: feed makes another.
+func (w *worker) Work(ctx context.Context, job *river.Job[jobArgs]) (err error) {
 	r := w.runner
 	defer r.jobs.begin(job.ID)()
 	t, err := r.take(ctx, job)
 	if t == nil || err != nil {
 		return err
 	}
+	v := verdict{state: StatePending, later: time.Second, err: errPanic}
+	defer func() {
+		if panicked := recover(); panicked != nil {
+			r.log.ErrorContext(ctx, "fleet: a panic ended the try of a change", "run", r.run.name, "type", fmt.Sprintf("%T", panicked), "stack", string(debug.Stack()))
+			err = r.putOff(ctx, t, v)
+		}
+	}()
 	ctx = t.startChange(ctx)
-	v := verdict{state: StatePending, err: errPanic}
 	defer func() { t.endChange(ctx, v) }()
 	v, err = r.try(ctx, t)
 	return err
 }
 
-// try decides what becomes of a change, and returns what of that is written down.
-func (r *runner) try(ctx context.Context, t *task) (verdict, error) {
+// try decides the outcome of a change, and returns what of that was recorded.
+func (r *runner) try(ctx context.Context, t *task) (v verdict, err error) {
 	leave, err := r.enter(ctx, t)
 	if err != nil {
-		return verdict{state: StatePending, err: err}, river.JobSnooze(0)
+		v = verdict{state: StatePending, err: err}
+	} else {
+		v = func() verdict {
+			defer leave() // a panic must not keep the turn
+			return t.decide(ctx)
+		}()
 	}
-	v := func() verdict {
-		defer leave() // a panic must not keep the turn
-		return t.decide(ctx)
-	}()
 	if v.state == StatePending {
-		return v, r.postpone(ctx, t, v)
+		return v, r.putOff(ctx, t, v)
 	}
-	err = r.record(ctx, t, v)
-	switch {
-	case err == nil:
-		return v, nil
-	case errors.Is(err, errTakenOver): // whoever took it over, or had written it already, is right
-		return verdict{state: StatePending, err: err}, river.JobSnooze(time.Second)
-	default:
-		return verdict{state: StatePending, err: err}, err
+	failpoint("before recording")
+	if err := r.record(ctx, t, v); err != nil {
+		v = verdict{state: StatePending, err: err}
+		if errors.Is(err, errTakenOver) { // whoever took it over, or had written it already, is right
+			return v, nil
+		}
+		return v, err
 	}
+	failpoint("after recording")
+	return v, nil
 }
 
-// take reads the change that a job is for. There is nothing to do where it is
-// decided, was deleted, or has another job by now.
+// take reads the change that a job is for. There is nothing to do if it is decided,
+// was deleted, or has another job by now, and not yet if something of an earlier
+// attempt can still be on its way.
 func (r *runner) take(ctx context.Context, job *river.Job[jobArgs]) (*task, error) {
 	began := time.Now()
 	row, err := r.store.load(ctx, job.Args.Run, job.Args.Seq)
-	if err != nil || row == nil || row.state != StatePending || row.job != job.ID {
+	if err != nil {
+		r.trouble.report(ctx, err)
 		return nil, err
 	}
-	age, unsettled := row.unsettled()
-	if left := r.timing.quiet - age; unsettled && left > 0 {
-		return nil, river.JobSnooze(left)
+	if row == nil || row.state != StatePending || row.job != job.ID {
+		return nil, nil
 	}
-	return &task{runner: r, row: row, unsettled: unsettled, began: began, until: began.Add(r.timing.begin)}, nil
+	t := &task{runner: r, row: row, began: began, until: began.Add(r.timing.begin)}
+	if row.base != nil {
+		t.newest = row.base.LastModified
+	}
+	age, unsettled := row.unsettled()
+	if unsettled && age < r.timing.quiet {
+		return nil, r.putOff(ctx, t, verdict{state: StatePending, later: min(r.timing.quiet-age, r.timing.quiet)})
+	}
+	t.unsettled = unsettled
+	return t, nil
 }
 
-// enter waits for the turn of a change where the credential was refused lately.
+// enter waits for the turn of a change if the credential was refused lately.
 func (r *runner) enter(ctx context.Context, t *task) (leave func(), err error) {
 	ctx, forget := t.untilLate(ctx, errNoTurn)
 	defer forget()
 	return r.refusals[t.row.change.api()].enter(ctx)
 }
 
-// postpone writes down what is known of a change's attempts, and has River look
-// at it again later.
-func (r *runner) postpone(ctx context.Context, t *task, v verdict) error {
-	if len(t.attempts) > 0 {
-		err := r.persist(ctx, func(ctx context.Context, tx *sql.Tx) error {
-			held, err := tx.ExecContext(ctx, r.store.sql("UPDATE fleet_change SET fence = $4 WHERE "+fenced), t.row.fencing()...)
-			if err := oneRow(held, err); err != nil {
-				return err
-			}
-			return writeAttempts(ctx, tx, r.store, t.row, t.attempts)
-		})
-		if err != nil && !errors.Is(err, errTakenOver) {
+// putOff records when to look at a change again, and what is known of its attempts.
+// The clock was set back if some of them lie in the future: then they count as made
+// now.
+func (r *runner) putOff(ctx context.Context, t *task, v verdict) error {
+	tries := t.row.tries
+	if v.failed {
+		tries++
+	}
+	err := r.persist(ctx, func(ctx context.Context, tx *sql.Tx) error {
+		held, err := tx.ExecContext(ctx, r.store.sql(`UPDATE fleet_change SET fence = $4, job = NULL, tries = $5, put_off = {now}, due = {now} + $6
+			WHERE `+fenced+" AND outcome = 'pending'"), append(t.row.fencing(), tries, v.later.Microseconds())...)
+		if err := oneRow(held, err); err != nil {
 			return err
 		}
+		if _, err := tx.ExecContext(ctx, r.store.sql("UPDATE fleet_attempt SET started = {now} WHERE run = $1 AND seq = $2 AND started > {now}"),
+			t.row.run, t.row.seq); err != nil {
+			return err
+		}
+		failpoint("putting off")
+		return writeAttempts(ctx, tx, r.store, t.row, t.attempts)
+	})
+	if errors.Is(err, errTakenOver) {
+		return nil
 	}
-	return river.JobSnooze(v.later)
+	return err
 }
 
-// record writes down what became of a change. River completes the job after it,
-// by itself: where that fails the job comes again, and finds its change decided.
+// record writes down the outcome of a change. River completes the job after it,
+// by itself: if that fails, the job comes again and finds its change decided.
 func (r *runner) record(ctx context.Context, t *task, v verdict) error {
 	after, err := encode(withoutValue(v.after))
 	if err != nil {
@@ -110,6 +139,7 @@ func (r *runner) record(ctx context.Context, t *task, v verdict) error {
 		if err := oneRow(written, err); err != nil {
 			return err
 		}
+		failpoint("recording")
 		return writeAttempts(ctx, tx, r.store, t.row, t.attempts)
 	})
 	if err != nil {
@@ -121,14 +151,22 @@ func (r *runner) record(ctx context.Context, t *task, v verdict) error {
 	return nil
 }
 
-// persist writes to the store, and tries for as long as a worker may take.
+// persist writes to the store, and tries for as long as a worker may take, or a few
+// seconds once the run is stopping.
 func (r *runner) persist(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
-	ctx = context.WithoutCancel(ctx)
-	for end := time.Now().Add(recordTime); ; time.Sleep(100 * time.Millisecond) {
-		err := r.commits.write(func(tx *sql.Tx) error { return do(ctx, tx) })
-		if err == nil || errors.Is(err, errTakenOver) || errors.Is(err, errFileReplaced) || errors.Is(err, errEnded) || time.Now().After(end) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+	defer cancel()
+	defer context.AfterFunc(r.stopping, func() { time.AfterFunc(endTime, cancel) })()
+	for {
+		err := r.commits.write(ctx, do)
+		if err == nil || errors.Is(err, errTakenOver) || errors.Is(err, errFileReplaced) || errors.Is(err, errPooled) {
 			return err
 		}
-		r.log.WarnContext(ctx, "fleet: what became of a change could not be written down yet", "run", r.run.name, "error", err)
+		r.trouble.report(ctx, err)
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
 	}
 }

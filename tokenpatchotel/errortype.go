@@ -13,10 +13,10 @@ import (
 var ours = reflect.TypeFor[tokenpatch.APIError]().PkgPath()
 
 // errorTypeOf is the error.type of an error: one of few, whatever its text is. It is the name of the first error of
-// tokenpatch's in its chain, such as "NotFoundError"; else "timeout" or "canceled"; else the type of the last error in the
-// chain. It is empty for nil.
+// tokenpatch's in its chain, such as "NotFoundError"; else "timeout"; else the type of the last error in the
+// chain. It is empty for nil, and if the caller canceled: that is no error of the operation, as the conventions have it.
 func errorTypeOf(err error) string {
-	if err == nil {
+	if err == nil || errors.Is(err, context.Canceled) {
 		return ""
 	}
 	last := err
@@ -28,8 +28,6 @@ func errorTypeOf(err error) string {
 	}
 	var timeout interface{ Timeout() bool }
 	switch {
-	case errors.Is(err, context.Canceled):
-		return "canceled"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout"
 	}

@@ -29,7 +29,7 @@ func everything(t testing.TB, i *instrumented) {
 		tokenpatchtest.Fault{Status: http.StatusServiceUnavailable},
 		tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore},
 		tokenpatchtest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"240"}}},
-		tokenpatchtest.Fault{Status: http.StatusNotFound},
+		tokenpatchtest.Fault{Status: http.StatusNotFound, Body: `{"code":"not_found","message":"none","id":"93f6f2ae"}`},
 	)
 	assert.Error(t, i.rename(context.Background()))
 	for range 4 {
@@ -116,7 +116,7 @@ func TestReadmeListsEveryValue(t *testing.T) {
 				assert.Regexp(t, `^PATCH /api/v[12]/`, value, "the README does not list this value of %s", key)
 			}
 			assert.True(t, known || !strings.HasPrefix(key, "tokenpatch.") || slices.Contains(
-				[]string{"tokenpatch.token.id", "tokenpatch.attempts", "tokenpatch.wait.duration"}, key), "the README says nothing of %s", key)
+				[]string{"tokenpatch.token.id", "tokenpatch.code", "tokenpatch.support.id", "tokenpatch.attempts", "tokenpatch.wait.duration"}, key), "the README says nothing of %s", key)
 		}
 		for _, span := range i.spans.Ended() {
 			for key, value := range attributes(span) {

@@ -140,7 +140,7 @@ func TestSpansOfACall(t *testing.T) {
 			"http.request.method": "PATCH", "server.address": "app.launchdarkly.com", "server.port": "443",
 			"url.full": "https://app.launchdarkly.com/api/v2/tokens/" + idV2, "url.template": "/api/v2/tokens/{id}", "tokenpatch.api": "V2",
 		}
-		assert.Equal(t, with(common, "http.response.status_code", "503", "error.type", "503", "tokenpatch.outcome", "unknown"), attributes(attempts[0]))
+		assert.Equal(t, with(common, "http.response.status_code", "503", "error.type", "503", "tokenpatch.code", "service_unavailable", "tokenpatch.outcome", "unknown"), attributes(attempts[0]))
 		assert.Equal(t, codes.Error, attempts[0].Status().Code)
 		assert.Equal(t, with(common, "http.response.status_code", "200", "http.request.resend_count", "1", "tokenpatch.outcome", "applied"), attributes(attempts[1]))
 		for _, span := range append(attempts, waits...) {
@@ -203,6 +203,22 @@ func TestSpansOfFailures(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A call that its caller cancels is no error of the operation.
+func TestSpansOfACanceledCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		i := instrument(t)
+		i.service.SetLatency(time.Second)
+		ctx, cancel := context.WithCancel(context.Background())
+		time.AfterFunc(100*time.Millisecond, cancel)
+		require.ErrorIs(t, i.rename(ctx), context.Canceled)
+		for _, span := range i.spans.Ended() {
+			assert.NotContains(t, attributes(span), "error.type", span.Name())
+			assert.Equal(t, codes.Unset, span.Status().Code, span.Name())
+		}
+		assert.NotEmpty(t, i.named(attemptV2))
+	})
 }
 
 func TestMetrics(t *testing.T) {

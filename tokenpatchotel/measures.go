@@ -73,7 +73,7 @@ type (
 
 func (m *measures) attemptEnded(ctx context.Context, result tokenpatch.AttemptResult, server origin, failure string) {
 	info := result.CallInfo
-	info.Token = "" // an id has no place in a metric
+	info.TokenID = "" // an id has no place in a metric
 	m.request.Record(ctx, result.Duration.Seconds(), m.set(requestSet{info, server, result.Status, failure}))
 	m.remains(ctx, quotaSet{info.API, server.address, "global"}, result.RateLimit.Global)
 	for route, quota := range result.RateLimit.Routes {
@@ -89,7 +89,7 @@ func (m *measures) remains(ctx context.Context, set quotaSet, quota tokenpatch.Q
 
 func (m *measures) callEnded(ctx context.Context, result tokenpatch.CallResult, failure string) {
 	info := result.CallInfo
-	info.Token = ""
+	info.TokenID = ""
 	m.call.Record(ctx, result.Duration.Seconds(), m.set(callSet{info, result.Outcome, failure}))
 }
 

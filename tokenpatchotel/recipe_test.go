@@ -17,7 +17,7 @@ func TestTraceRecipe(t *testing.T) {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
 	require.NoError(t, service.AddV2(`{"_id": "a1", "role": "writer"}`))
-	service.Inject(tokenpatchtest.Fault{Status: 409})
+	service.Inject(tokenpatchtest.Fault{}, tokenpatchtest.Fault{Status: 409})
 	base, err := service.Listen()
 	require.NoError(t, err)
 	command := exec.Command("go", "run", "./examples/trace", "a1")
@@ -25,7 +25,9 @@ func TestTraceRecipe(t *testing.T) {
 	command.Stderr = os.Stderr
 	printed, err := command.Output()
 	require.NoError(t, err)
-	assert.Equal(t, `PATCH /api/v2/tokens/{id}  failed
+	assert.Equal(t, `GET /api/v2/tokens/{id}
+tokenpatch GET /api/v2/tokens/{id}
+PATCH /api/v2/tokens/{id}  failed
 tokenpatch wait
 PATCH /api/v2/tokens/{id}
 tokenpatch PATCH /api/v2/tokens/{id}

@@ -18,6 +18,8 @@ const (
 	keyAPI        = attribute.Key("tokenpatch.api")           // "V1" or "V2"
 	keyRoute      = attribute.Key("tokenpatch.route")         // method and template: "PATCH /api/v2/tokens/{id}"
 	keyToken      = attribute.Key("tokenpatch.token.id")      // the token's id, in spans only
+	keyCode       = attribute.Key("tokenpatch.code")          // the API's code for a failure, in spans only
+	keySupportID  = attribute.Key("tokenpatch.support.id")    // for the provider's support, in spans only
 	keyOutcome    = attribute.Key("tokenpatch.outcome")       // "applied", "not_applied" or "unknown"
 	keyAttempts   = attribute.Key("tokenpatch.attempts")      // of a call
 	keyWaited     = attribute.Key("tokenpatch.wait.duration") // of a call, in seconds
@@ -41,8 +43,8 @@ func route(info tokenpatch.CallInfo) string { return info.Method + " " + info.Ro
 // callStart begins the span of a call. It is no HTTP span: those are the attempts below it.
 func (o *observer) callStart(ctx context.Context, info tokenpatch.CallInfo) context.Context {
 	attributes := append(make([]attribute.KeyValue, 0, 2), keyAPI.String(info.API))
-	if info.Token != "" {
-		attributes = append(attributes, keyToken.String(info.Token))
+	if info.TokenID != "" {
+		attributes = append(attributes, keyToken.String(info.TokenID))
 	}
 	ctx, span := o.tracer.Start(ctx, "tokenpatch "+route(info), trace.WithAttributes(attributes...))
 	return context.WithValue(ctx, callKey{}, &call{span: span})
@@ -61,7 +63,7 @@ func (o *observer) callEnd(ctx context.Context, result tokenpatch.CallResult) {
 			keyAttempts.Int(result.Attempts),
 			keyWaited.Float64(result.Waited.Seconds()),
 		)
-		if result.Err != nil {
+		if failure != "" {
 			c.span.SetAttributes(semconv.ErrorTypeKey.String(failure))
 			c.span.SetStatus(codes.Error, result.Err.Error())
 		}
@@ -122,6 +124,12 @@ func (o *observer) attemptEnd(ctx context.Context, result tokenpatch.AttemptResu
 		span.SetAttributes(keyOutcome.String(outcome(result.Outcome)))
 		if result.Status != 0 {
 			span.SetAttributes(semconv.HTTPResponseStatusCode(result.Status))
+		}
+		if result.Code != "" {
+			span.SetAttributes(keyCode.String(result.Code))
+		}
+		if result.SupportID != "" {
+			span.SetAttributes(keySupportID.String(result.SupportID))
 		}
 		if failure != "" {
 			span.SetAttributes(semconv.ErrorTypeKey.String(failure))

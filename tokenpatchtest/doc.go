@@ -2,27 +2,33 @@
 // speaks, in memory: for the tests of programs that change access tokens,
 // whatever client they use.
 //
-//	service := tokenpatchtest.New()
-//	defer service.Close()
-//	err := service.AddV2(`{"_id": "61095542756dba551110ae21", "name": "ci"}`)
-//	httpClient := service.Client() // reaches the service, whatever the base URL
+//	service, config := tokenpatchtest.Start(t, `{"_id": "61095542756dba551110ae21", "name": "ci"}`)
+//	client, err := tokenpatch.NewClient(config)
 //
-// It is strict where a real service is lenient, so that a test fails where a
-// program relies on luck: a property that no document names, a missing version
-// header, an index with a leading zero are refused, each with the status and
-// the body that its API documents. In two points it is stricter than RFC 6902:
-// it refuses a member that an operation does not define, which the RFC ignores,
-// and it writes to nothing below a member whose name is empty. It really applies
-// what it accepts, so that a test can ask what became of a token ([Service.V1],
-// [Service.V2]), how often it was changed ([Service.Changes]) and by which
-// requests ([Service.History]). Both reads of V2 are there too, and the log
-// ([Service.Requests]) tells them from changes by their route.
+// [New] makes a service without a test and without tokens. [Service.Client] is an
+// http.Client for any other client of the APIs.
+//
+// It is strict where a real service is lenient, so a test fails if a program
+// relies on luck: a member or a role that no document names, a missing version
+// header, an index with a leading zero are refused, each with the status and the
+// body that its API documents. [Service.SetOptions] allows more. In one point it
+// is stricter than RFC 6902: it refuses a member that an operation does not
+// define, which the RFC ignores.
+//
+// It really applies what it accepts, by code that no client shares. A test can
+// read the token afterwards ([Service.V1], [Service.V2]), how often it was changed
+// ([Service.Changes]) and by which requests ([Service.History]). The reads of V2
+// are there too: tokens, custom roles ([Service.AddRole]) and the identity of a
+// credential ([Service.AddCredential]). The log ([Service.Requests]) has the route
+// of each request.
 //
 // What makes such programs hard to get right can be switched on and off at any
 // time: rate limits ([Service.SetLimits], [Service.Spend], [Service.RefuseFor]),
 // a clock that disagrees with the client's ([Service.SetClockOffset]), distance
-// ([Service.SetLatency]), and a script of things that go wrong
-// ([Service.Inject]), always or by chance ([Service.SetSeed]).
+// ([Service.SetLatency]), a script of things that go wrong ([Service.Inject]),
+// always or by chance ([Service.SetSeed]), and what V2 may do although no document
+// mentions it: reads that lag, values that are stored otherwise than they were
+// sent, pages that do not add up ([Options]).
 //
 // # Ways to reach it
 //

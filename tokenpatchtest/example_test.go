@@ -1,6 +1,7 @@
 package tokenpatchtest_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
@@ -46,6 +48,32 @@ func do(client *http.Client, request *http.Request) {
 	defer response.Body.Close()
 	_, _ = io.Copy(io.Discard, response.Body)
 	fmt.Println(response.Status)
+}
+
+// readRequest is a GET of V2.
+func readRequest(path string) *http.Request {
+	request, err := http.NewRequest(http.MethodGet, "http://localhost"+path, nil)
+	if err != nil {
+		panic(err) // the path is right
+	}
+	request.Header.Set("Authorization", tokenpatchtest.AccessToken)
+	request.Header.Set("LD-API-Version", "20240415")
+	return request
+}
+
+// show sends a request and prints the status, and the body of a success.
+func show(client *http.Client, request *http.Request) {
+	response, err := client.Do(request)
+	if err != nil {
+		fmt.Println("error:", err)
+		return
+	}
+	defer response.Body.Close()
+	body, _ := io.ReadAll(response.Body)
+	if response.StatusCode != http.StatusOK {
+		body = nil
+	}
+	fmt.Println(strings.TrimSpace(fmt.Sprintf("%d %s", response.StatusCode, body)))
 }
 
 // A program sends an update, and the connection breaks after the service has
@@ -258,12 +286,67 @@ func ExampleService_SetSeed() {
 	// 502 Bad Gateway
 }
 
+// A member that the schema does not name is refused, unless a test allows it.
+func ExampleService_SetOptions() {
+	service, config := tokenpatchtest.Start(example{}, `{"_id": "61095542756dba551110ae21"}`)
+	client, err := tokenpatch.NewClient(config)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, members := range [][]string{nil, {"expiry"}} {
+		service.SetOptions(tokenpatchtest.Options{Members: members})
+		_, err = client.V2.PatchToken(context.Background(), exampleID, tokenpatch.NewPatch().Add("/expiry", 1798761600000))
+		fmt.Println(members, tokenpatch.OutcomeOf(err))
+	}
+	// Output:
+	// [] not applied
+	// [expiry] applied
+}
+
 func ExampleService_SetCredentials() {
 	service := exampleService()
 	defer service.Close()
 	service.SetCredentials("rotated key", "rotated token")
 	do(service.Client(), renameRequest("http://localhost", "deployer"))
 	// Output: 401 Unauthorized
+}
+
+// A second credential, which may not read custom roles.
+func ExampleService_AddCredential() {
+	service := exampleService()
+	defer service.Close()
+	service.AddCredential(tokenpatchtest.Credential{AccessToken: "second", TokenID: exampleID, NoRoles: true})
+	for _, path := range []string{"/api/v2/caller-identity", "/api/v2/roles"} {
+		request := readRequest(path)
+		request.Header.Set("Authorization", "second")
+		show(service.Client(), request)
+	}
+	// Output:
+	// 200 {"accountId":"569f183514f4432160000001","authKind":"token","memberId":"569f183514f4432160000007","serviceToken":false,"tokenId":"61095542756dba551110ae21","tokenKind":"auth","tokenName":"ci"}
+	// 403
+}
+
+// A custom role that a token can have by its id. Its key is refused.
+func ExampleService_AddRole() {
+	service, config := tokenpatchtest.Start(example{}, `{"_id": "61095542756dba551110ae21"}`)
+	fmt.Println(service.AddRole(`{"_id": "5f0c1f2e3d4b5a6978879601", "key": "ops"}`))
+	show(config.HTTPClient, readRequest("/api/v2/roles/ops"))
+
+	client, err := tokenpatch.NewClient(config)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for _, role := range []string{"ops", "5f0c1f2e3d4b5a6978879601"} {
+		_, err = client.V2.PatchToken(context.Background(), exampleID, tokenpatch.NewPatch().SetCustomRoleIDs(role))
+		fmt.Println(role, tokenpatch.OutcomeOf(err))
+	}
+	// Output:
+	// <nil>
+	// 200 {"_id":"5f0c1f2e3d4b5a6978879601","key":"ops","_links":{},"name":"ops","policy":[]}
+	// ops not applied
+	// 5f0c1f2e3d4b5a6978879601 applied
 }
 
 func ExampleService_SetLatency() {

@@ -17,10 +17,11 @@ import (
 type Cut int
 
 const (
-	NoCut     Cut = iota // the response arrives
-	CutBefore            // the request is never handled
-	CutAfter             // the request is handled, and no byte of the response is sent
-	CutMiddle            // the response's status, headers and half its body are sent; one without a body is cut as by CutAfter
+	NoCut       Cut = iota // the response arrives
+	CutBefore              // the request is never handled
+	CutAfter               // the request is handled, and no byte of the response is sent
+	CutMiddle              // the response's status, headers and half its body are sent, or as much as CutAt gives; one without a body is cut as by CutAfter
+	CutAnywhere            // as CutMiddle, but so much of its body as is drawn by chance
 )
 
 // Fault is something that goes wrong with one request, or with several. Its
@@ -57,6 +58,15 @@ type Fault struct {
 	Duplicate bool
 
 	Cut Cut // where the connection breaks; the zero value is [NoCut]
+	// CutAt is how many bytes of the body CutMiddle lets through; zero is half of
+	// them, and of a negative number all but so many. At least one is missing.
+	CutAt int
+
+	// OutOfStep sends the response to the request before it on the same
+	// connection, as a proxy does that has lost count. The first request of a
+	// connection gets its own. With Times: -1, each gets the one before. A request
+	// that reaches [Service.ServeHTTP] without a connection gets its own too.
+	OutOfStep bool
 }
 
 // Inject appends to the script of faults. Each request meets at most one: the
@@ -78,9 +88,9 @@ func (s *Service) Inject(faults ...Fault) {
 // the fault that they have met.
 func (s *Service) ClearFaults() { s.script.clear() }
 
-// SetSeed starts the random numbers of [Fault.Chance] from this seed. A new
-// service starts from 0. Requests that arrive in the same order meet the same
-// faults again.
+// SetSeed starts the random numbers of [Fault.Chance], [CutAnywhere] and
+// [Options.ReplicaLag] from this seed. A new service starts from 0. Requests that
+// arrive in the same order meet the same faults again.
 func (s *Service) SetSeed(seed uint64) { s.script.seed(seed) }
 
 // script is the faults to come.
@@ -132,6 +142,35 @@ func (s *script) draw(chance float64) bool {
 	return chance == 0 || s.random.Float64() < chance
 }
 
+// lag draws a duration from zero to longest.
+func (s *script) lag(longest time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Duration(s.random.Int64N(int64(longest) + 1))
+}
+
+// part returns how many bytes of a body a fault lets through.
+func (s *script) part(f Fault, length int) int {
+	if !f.cutsBody() || length == 0 {
+		return length
+	}
+	if f.Cut == CutAnywhere {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		return s.random.IntN(length)
+	}
+	part := f.CutAt
+	if part == 0 {
+		part = length / 2
+	}
+	if part < 0 {
+		part += length
+	}
+	return min(max(part, 0), length-1)
+}
+
+func (f Fault) cutsBody() bool { return f.Cut == CutMiddle || f.Cut == CutAnywhere }
+
 func (f Fault) isFor(c *call) bool {
 	if f.API != AnyAPI && f.API != c.api {
 		return false
@@ -145,7 +184,7 @@ func (f Fault) isFor(c *call) bool {
 
 // silences reports whether no byte of the response is to be sent.
 func (f Fault) silences(r response) bool {
-	return r.status == 0 || f.Cut == CutAfter || f.Cut == CutMiddle && len(r.body) == 0
+	return r.status == 0 || f.Cut == CutAfter || f.cutsBody() && len(r.body) == 0
 }
 
 // alter returns what the fault makes of a response, which is the zero response

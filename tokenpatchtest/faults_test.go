@@ -42,6 +42,63 @@ func eachWay(t *testing.T, test func(t *testing.T, service *tokenpatchtest.Servi
 	})
 }
 
+// A body can be cut behind every one of its bytes.
+func TestBodiesAreCutAnywhere(t *testing.T) {
+	const body = `{"_id": "61095542756dba551110ae21"}`
+	eachWay(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
+		received := func(fault tokenpatchtest.Fault) string {
+			fault.Status, fault.Body = 200, body
+			service.Inject(fault)
+			r, err := attempt(client, baseURL+v2Path, rename(v2Path, "after"))
+			require.Error(t, err, "%+v", fault)
+			require.Equal(t, 200, r.status)
+			require.True(t, strings.HasPrefix(body, r.body))
+			return r.body
+		}
+		for at := 1; at < len(body); at++ {
+			assert.Equal(t, body[:at], received(tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle, CutAt: at}))
+			assert.Equal(t, body[:len(body)-at], received(tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle, CutAt: -at}))
+		}
+		assert.Equal(t, body[:len(body)/2], received(tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle}))
+		assert.Equal(t, body[:len(body)-1], received(tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle, CutAt: 1000}))
+		assert.Empty(t, received(tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle, CutAt: -1000}))
+
+		lengths := make(map[int]bool)
+		for range 300 {
+			lengths[len(received(tokenpatchtest.Fault{Cut: tokenpatchtest.CutAnywhere}))] = true
+		}
+		assert.Greater(t, len(lengths), len(body)*3/4)
+	})
+}
+
+// Out of step, each request on a connection gets the response to the one before.
+func TestConnectionsOutOfStep(t *testing.T) {
+	eachWay(t, func(t *testing.T, service *tokenpatchtest.Service, client *http.Client, baseURL string) {
+		require.NoError(t, service.AddV2(strings.ReplaceAll(document, tokenID, "another")))
+		patch := func(id, name string) string {
+			return send(t, client, baseURL+"/api/v2/tokens/"+id, rename(v2Path, name)).body
+		}
+		service.Inject(tokenpatchtest.Fault{OutOfStep: true, Times: 3})
+		assert.Contains(t, patch(tokenID, "first"), `"name":"first"`, "there is none before")
+		assert.Contains(t, patch("another", "second"), `"name":"first"`)
+		got := patch(tokenID, "third")
+		assert.Contains(t, got, `"_id":"another"`)
+		assert.Contains(t, got, `"name":"second"`)
+		assert.Contains(t, patch("another", "fourth"), `"name":"fourth"`, "in step again")
+		assert.Equal(t, 4, service.Changes(tokenID)+service.Changes("another"))
+	})
+
+	service, _ := newService(t)
+	service.Inject(tokenpatchtest.Fault{OutOfStep: true, Times: -1})
+	for _, client := range []*http.Client{service.Client(), service.Client()} {
+		r := send(t, client, "http://a"+v2Path, rename(v2Path, "x"), header("LD-API-Version"))
+		assert.Equal(t, 400, r.status, "each connection begins with its own")
+		service.SetCredentials("", "")
+		assert.Equal(t, 400, send(t, client, "http://a"+v2Path, rename(v2Path, "x")).status)
+		service.SetCredentials(tokenpatchtest.APIKey, tokenpatchtest.AccessToken)
+	}
+}
+
 func TestCutsBreakTheConnection(t *testing.T) {
 	tests := []struct {
 		name    string

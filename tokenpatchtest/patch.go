@@ -10,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	jsonpatch "github.com/evanphx/json-patch/v5"
 )
 
 // operation is one operation of a JSON Patch, RFC 6902 section 4.
@@ -130,47 +128,26 @@ func (op operation) writes() []pointer {
 	}
 }
 
-// document is a JSON document, and what decode makes of it.
-type document struct {
-	text json.RawMessage
-	root any
-}
-
-func newDocument(text json.RawMessage) (document, error) {
-	root, err := decode(text)
-	return document{text, root}, err
-}
-
-// apply returns what the operation makes of a document. jsonpatch does the
-// work. What RFC 6902 and jsonpatch see differently is settled first: here test
-// compares numbers by their value and knows null from nothing, and what must
-// exist does. A move is a removal and an addition, a copy an addition, as the
-// RFC defines them.
-func (op operation) apply(d document) (document, error) {
-	var err error
+// apply returns the document that the operation makes of this one. A move is a
+// removal and an addition, a copy an addition, as RFC 6902 defines them.
+func (op operation) apply(document json.RawMessage) (json.RawMessage, error) {
 	switch op.kind {
 	case "test":
-		return d, op.holds(d.root)
+		return document, op.holds(document)
 	case "copy", "move":
-		return op.transfer(d)
-	case "add":
-		err = op.path.addable(d.root)
+		return op.transfer(document)
 	default:
-		_, err = op.path.find(d.root)
+		return op.write(document, op.path)
 	}
-	if err != nil {
-		return d, err
-	}
-	text, err := op.applyOne(d.text)
-	if err != nil {
-		return d, err
-	}
-	return newDocument(text)
 }
 
 // holds is the test operation.
-func (op operation) holds(root any) error {
-	got, err := op.path.find(root)
+func (op operation) holds(document json.RawMessage) error {
+	text, err := op.path.find(document)
+	if err != nil {
+		return err
+	}
+	got, err := decode(text)
 	if err != nil {
 		return err
 	}
@@ -185,41 +162,52 @@ func (op operation) holds(root any) error {
 }
 
 // transfer is copy and move.
-func (op operation) transfer(d document) (document, error) {
-	value, err := op.from.find(d.root)
+func (op operation) transfer(document json.RawMessage) (json.RawMessage, error) {
+	value, err := op.from.find(document)
 	if err != nil {
-		return d, fmt.Errorf("from %q: %w", op.from.String(), err)
+		return nil, fmt.Errorf("from %q: %w", op.from.String(), err)
 	}
 	if op.kind == "move" {
-		if len(op.from) < len(op.path) && slices.Equal(op.from, op.path[:len(op.from)]) {
-			return d, errors.New("a value cannot be moved into itself")
+		if slices.Equal(op.from, op.path) {
+			return document, nil
 		}
-		if d, err = (operation{kind: "remove", path: op.from}).apply(d); err != nil {
-			return d, err
+		if len(op.from) < len(op.path) && slices.Equal(op.from, op.path[:len(op.from)]) {
+			return nil, errors.New("a value cannot be moved into itself")
+		}
+		if document, err = (operation{kind: "remove"}).write(document, op.from); err != nil {
+			return nil, err
 		}
 	}
-	return operation{kind: "add", path: op.path, value: encode(value)}.apply(d)
+	return operation{kind: "add", value: value}.write(document, op.path)
 }
 
-// applyOne has jsonpatch do an operation that is known to be possible.
-func (op operation) applyOne(text json.RawMessage) (json.RawMessage, error) {
-	if slices.Contains(op.path[:max(len(op.path)-1, 0)], "") {
-		return nil, errors.New("jsonpatch cannot reach into a member whose name is empty")
+// write does add, remove or replace at path within a document. The text of what
+// the path does not pass stays as it is.
+func (op operation) write(document json.RawMessage, path pointer) (json.RawMessage, error) {
+	if len(path) == 0 {
+		if op.kind == "remove" {
+			return nil, errors.New("the whole document cannot be removed")
+		}
+		return op.value, nil
 	}
-	members := map[string]any{"op": op.kind, "path": op.path.String()}
-	if op.value != nil {
-		members["value"] = op.value
-	}
-	patch, err := jsonpatch.DecodePatch(encode([]any{members}))
+	c, err := newContainer(document)
 	if err != nil {
 		return nil, err
 	}
-	options := jsonpatch.NewApplyOptions()
-	options.SupportNegativeIndices = false
-	options.AllowMissingPathOnRemove = false
-	options.EnsurePathExistsOnAdd = false
-	options.EscapeHTML = false
-	return patch.ApplyWithOptions(text, options)
+	if len(path) == 1 && op.kind == "add" {
+		err = c.add(path[0], op.value)
+		return c.text(), err
+	}
+	i, err := c.find(path[0])
+	if err != nil {
+		return nil, err
+	}
+	if len(path) == 1 && op.kind == "remove" {
+		c.remove(i)
+		return c.text(), nil
+	}
+	c.values[i], err = op.write(c.values[i], path[1:])
+	return c.text(), err
 }
 
 // pointer is a JSON Pointer, RFC 6901: its tokens, unescaped.
@@ -252,47 +240,20 @@ func (p pointer) String() string {
 	return b.String()
 }
 
-// find returns the value that the pointer names.
-func (p pointer) find(root any) (any, error) {
-	at := root
-	for i, token := range p {
-		var found bool
-		switch v := at.(type) {
-		case map[string]any:
-			at, found = v[token]
-		case []any:
-			if n, ok := index(token); ok && n < len(v) {
-				at, found = v[n], true
-			}
+// find returns the text of the value that the pointer names in a document.
+func (p pointer) find(document json.RawMessage) (json.RawMessage, error) {
+	for _, token := range p {
+		c, err := newContainer(document)
+		if err != nil {
+			return nil, err
 		}
-		if !found {
-			return nil, fmt.Errorf("no value at %q", p[:i+1].String())
+		i, err := c.find(token)
+		if err != nil {
+			return nil, err
 		}
+		document = c.values[i]
 	}
-	return at, nil
-}
-
-// addable says why a value cannot be added at the pointer, if it cannot.
-func (p pointer) addable(root any) error {
-	if len(p) == 0 {
-		return nil
-	}
-	parent, last := p[:len(p)-1], p[len(p)-1]
-	container, err := parent.find(root)
-	if err != nil {
-		return err
-	}
-	switch v := container.(type) {
-	case map[string]any:
-		return nil
-	case []any:
-		if n, ok := index(last); last == "-" || ok && n <= len(v) {
-			return nil
-		}
-		return fmt.Errorf("%q is no index of an array of %d", last, len(v))
-	default:
-		return fmt.Errorf("%q has no members", parent.String())
-	}
+	return document, nil
 }
 
 // index reads an array index: digits without a leading zero.

@@ -41,12 +41,13 @@ func (s *Service) RequestCount() int {
 
 // call is one request on its way through the service.
 type call struct {
-	api      API
-	resource *resource // nil where the path has none
-	id       string    // of the token, decoded; empty where the path is not a token's
-	request  *http.Request
-	body     []byte
-	index    int // of the request in the log
+	api        API
+	resource   *resource // nil where the path has none
+	id         string    // the last element of the path, decoded; empty if the path has none that is an id
+	request    *http.Request
+	body       []byte
+	index      int        // of the request in the log
+	credential Credential // of V2
 }
 
 // route is what the log and the rate limits know a request by.

@@ -26,10 +26,20 @@ var (
 	tokensOfV2 = &resource{V2, "/api/v2/tokens", map[string]func(*Service, *call) response{
 		http.MethodGet: (*Service).listV2,
 	}}
+	rolesOfV2 = &resource{V2, "/api/v2/roles", map[string]func(*Service, *call) response{
+		http.MethodGet: (*Service).listRoles,
+	}}
+	roleOfV2 = &resource{V2, "/api/v2/roles/{customRoleKey}", map[string]func(*Service, *call) response{
+		http.MethodGet: (*Service).readRole,
+	}}
+	callerOfV2 = &resource{V2, "/api/v2/caller-identity", map[string]func(*Service, *call) response{
+		http.MethodGet: (*Service).identify,
+	}}
+	resources = []*resource{tokenOfV1, tokenOfV2, tokensOfV2, rolesOfV2, roleOfV2, callerOfV2}
 )
 
-// find returns the API and the resource that an escaped path names, and the
-// token's id, decoded. The resource is nil where there is none.
+// find returns the API and the resource that an escaped path names, and the id in
+// it, decoded. The resource is nil if there is none.
 func find(path string) (api API, r *resource, id string) {
 	switch {
 	case strings.HasPrefix(path, "/api/v1/"):
@@ -37,13 +47,10 @@ func find(path string) (api API, r *resource, id string) {
 	case strings.HasPrefix(path, "/api/v2/"):
 		api = V2
 	}
-	if path == tokensOfV2.template {
-		return api, tokensOfV2, ""
-	}
-	for _, r := range []*resource{tokenOfV1, tokenOfV2} {
-		folder, _, _ := strings.Cut(r.template, "{")
+	for _, r := range resources {
+		folder, _, hasID := strings.Cut(r.template, "{")
 		escaped, within := strings.CutPrefix(path, folder)
-		if !within || escaped == "" || strings.Contains(escaped, "/") {
+		if !within || hasID == (escaped == "") || strings.Contains(escaped, "/") {
 			continue
 		}
 		if id, err := url.PathUnescape(escaped); err == nil {

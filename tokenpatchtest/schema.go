@@ -29,7 +29,7 @@ var isToken = isObject(
 		"role":              isString,
 		"token":             isString,
 		"serviceToken":      isBool,
-		"_links":            isMap(isLink),
+		"_links":            isLinks,
 		"defaultApiVersion": isInteger,
 		"lastUsed":          isInteger,
 	})
@@ -37,7 +37,7 @@ var isToken = isObject(
 var isMember = isObject(
 	[]string{"_links", "_id", "role", "email"},
 	map[string]schema{
-		"_links":    isMap(isLink),
+		"_links":    isLinks,
 		"_id":       isString,
 		"firstName": isString,
 		"lastName":  isString,
@@ -45,7 +45,9 @@ var isMember = isObject(
 		"email":     isString,
 	})
 
-var isLink = isObject(nil, map[string]schema{"href": isString, "type": isString})
+// isLinks accepts a link that is null, and null instead of all of them: a service
+// may write that, and no client writes links.
+var isLinks = orNull(isMap(orNull(isObject(nil, map[string]schema{"href": isString, "type": isString}))))
 
 var isStatementObject = isObject(
 	[]string{"effect"},
@@ -75,6 +77,15 @@ func isStatement(value any) error {
 		return errors.New("notActions: actions and notResources must be empty")
 	}
 	return nil
+}
+
+func orNull(is schema) schema {
+	return func(value any) error {
+		if value == nil {
+			return nil
+		}
+		return is(value)
+	}
 }
 
 func isString(value any) error {

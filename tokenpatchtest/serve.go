@@ -136,7 +136,36 @@ func (s *Service) server() *http.Server {
 		Handler:   s.conns.watch(s),
 		ErrorLog:  log.New(io.Discard, "", 0),
 		ConnState: s.conns.changed,
+		ConnContext: func(ctx context.Context, _ net.Conn) context.Context {
+			return context.WithValue(ctx, exchangeKey{}, new(exchange))
+		},
 	}
+}
+
+// exchange is the latest response on one connection.
+type exchange struct {
+	mu   sync.Mutex
+	last response
+}
+
+type exchangeKey struct{}
+
+// exchangeOf returns that of a request's connection. A request without one has
+// its own.
+func exchangeOf(r *http.Request) *exchange {
+	if e, found := r.Context().Value(exchangeKey{}).(*exchange); found {
+		return e
+	}
+	return new(exchange)
+}
+
+// swap keeps a response, and returns the one before it or the zero response.
+func (e *exchange) swap(r response) response {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	before := e.last
+	e.last = r
+	return before
 }
 
 // selfSigned makes a certificate for the loopback address.

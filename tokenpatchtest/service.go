@@ -7,21 +7,12 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/google/uuid"
-)
-
-// Credentials that a new [Service] accepts. They stand for secrets: each is a
-// random string that shares no word with any other text, so that a test can
-// search a log for it.
-const (
-	APIKey      = "QL48xdvMzSbi3bzzQEp3XUP4fWaidITRxmLqoThx" // of V1: "Authorization: Bearer " before it
-	AccessToken = "fbfYVu9D4ErLYr2wM14ss5IzaWY7m7MhvgkxUYPR" // of V2: bare in the Authorization header
 )
 
 // maxBody is the longest request body that the service reads, in bytes. A
@@ -35,7 +26,7 @@ type API int
 const (
 	AnyAPI API = iota // in a [Fault], every request; in a [Request], a path of neither API
 	V1                // deepset, PATCH /api/v1/token/{api_token_id}
-	V2                // LaunchDarkly, GET and PATCH /api/v2/tokens/{id}, GET /api/v2/tokens
+	V2                // LaunchDarkly: tokens, which it reads and patches, custom roles, the caller's identity
 )
 
 // Service implements both APIs in memory. Make one with [New], and [Service.Close]
@@ -46,13 +37,16 @@ type Service struct {
 	conns    *connections
 	home     string // the bubble that it was made in
 
-	mu       sync.Mutex // guards what follows
-	keys     [V2 + 1]string
-	latency  time.Duration
-	offset   time.Duration
-	tokens   map[string]*token // by id
-	added    []*token          // in order
-	requests []*Request
+	mu          sync.Mutex // guards what follows
+	apiKey      string
+	credentials []Credential // of V2
+	latency     time.Duration
+	offset      time.Duration
+	options     Options
+	tokens      map[string]*token // by id
+	added       []*token          // in order
+	roles       []role            // in order
+	requests    []*Request
 }
 
 // New returns a service without tokens, limits or faults, which accepts
@@ -62,15 +56,6 @@ func New() *Service {
 	s.SetCredentials(APIKey, AccessToken)
 	s.SetSeed(0)
 	return s
-}
-
-// SetCredentials replaces the credentials that the service accepts, from the
-// next request on: an API key of V1, an access token of V2. An empty one
-// accepts nobody.
-func (s *Service) SetCredentials(apiKey, accessToken string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.keys[V1], s.keys[V2] = apiKey, accessToken
 }
 
 // SetLatency makes every request take a round trip of d longer: half of it
@@ -129,11 +114,15 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if _, set := altered.header["Date"]; !set {
 		altered.header.Set("Date", s.now().Format(http.TimeFormat))
 	}
+	before := exchangeOf(r).swap(altered)
+	if fault.OutOfStep && before.status != 0 {
+		altered = before
+	}
 	if !wait(r.Context(), s.halfway()) || fault.silences(altered) {
 		panic(http.ErrAbortHandler)
 	}
 	s.note(c, func(r *Request) { r.Status = altered.status })
-	altered.write(w, fault.Cut)
+	altered.write(w, s.script.part(fault, len(altered.body)))
 }
 
 // read reads a body as far as the service cares.
@@ -220,29 +209,6 @@ func (s *Service) handle(c *call) response {
 	return r
 }
 
-// authorized reports whether the request has the one credential of its API.
-func (s *Service) authorized(c *call) bool {
-	s.mu.Lock()
-	want := s.keys[c.api]
-	s.mu.Unlock()
-	if want == "" {
-		return false
-	}
-	if c.api == V1 {
-		want = "Bearer " + want
-	}
-	return slices.Equal(c.request.Header.Values("Authorization"), []string{want})
-}
-
-func unauthorized(api API) response {
-	if api == V2 {
-		return refusal(V2, http.StatusUnauthorized, "invalid access token")
-	}
-	r := refusal(V1, http.StatusUnauthorized, "Not authenticated")
-	r.header.Set("WWW-Authenticate", "Bearer")
-	return r
-}
-
 // errNoToken is the error for an id that no token has.
 var errNoToken = errors.New("no token with this id")
 
@@ -267,6 +233,7 @@ func respond(status int, v any) response {
 var codes = map[int]string{
 	http.StatusBadRequest:            "invalid_request",
 	http.StatusUnauthorized:          "unauthorized",
+	http.StatusForbidden:             "forbidden",
 	http.StatusNotFound:              "not_found",
 	http.StatusMethodNotAllowed:      "method_not_allowed",
 	http.StatusRequestEntityTooLarge: "request_too_large",
@@ -285,20 +252,19 @@ func refusal(api API, status int, message string) response {
 	})
 }
 
-// write sends the response, or half of its body where cut says so.
-func (r response) write(w http.ResponseWriter, cut Cut) {
+// write sends the response with so many bytes of its body, and breaks the
+// connection if these are not all.
+func (r response) write(w http.ResponseWriter, part int) {
 	maps.Copy(w.Header(), r.header)
 	if _, set := r.header["Content-Length"]; !set && len(r.body) > 0 {
 		w.Header().Set("Content-Length", strconv.Itoa(len(r.body)))
 	}
 	w.WriteHeader(r.status)
-	if cut != CutMiddle {
-		_, _ = w.Write(r.body) // a client that has gone cannot be told
-		return
+	_, _ = w.Write(r.body[:part]) // a client that has gone cannot be told
+	if part < len(r.body) {
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
 	}
-	_, _ = w.Write(r.body[:len(r.body)/2])
-	_ = http.NewResponseController(w).Flush()
-	panic(http.ErrAbortHandler)
 }
 
 // encode returns v as JSON, without the escapes that only HTML needs.

@@ -102,6 +102,7 @@ func newService(t *testing.T) (*tokenpatchtest.Service, *http.Client) {
 	t.Helper()
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
+	service.SetOptions(tokenpatchtest.Options{Members: []string{"future"}})
 	require.NoError(t, service.AddV2(document))
 	require.NoError(t, service.AddV1(`{"id": "`+v1ID+`", "name": "before", "organization_role": "MEMBER"}`))
 	return service, service.Client()

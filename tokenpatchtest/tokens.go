@@ -21,34 +21,63 @@ type Change struct {
 type token struct {
 	api      API
 	private  bool            // another member's personal token of V2
-	document json.RawMessage // never changed in place, so that a Change can keep it; nil where it was removed
+	document json.RawMessage // never changed in place, so a Change can keep it; nil if it was removed
+	states   []state         // what document has been, the present one last
 	history  []Change
 }
 
+// state is what a token has been since a moment.
+type state struct {
+	since    time.Time
+	document json.RawMessage
+}
+
+func (t *token) set(document json.RawMessage) {
+	t.document = document
+	t.states = append(t.states, state{time.Now(), document})
+}
+
+// at returns the token as it was at a moment; zero is now. The first state counts
+// for all the time before.
+func (t *token) at(when time.Time) json.RawMessage {
+	if when.IsZero() {
+		return t.document
+	}
+	for _, past := range slices.Backward(t.states) {
+		if !past.since.After(when) {
+			return past.document
+		}
+	}
+	return t.states[0].document
+}
+
 // put seeds a token, or gives the one with its id what is new.
-func (s *Service) put(id string, added token) error {
+func (s *Service) put(api API, id string, document json.RawMessage, private bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t, found := s.tokens[id]
 	if !found {
-		s.tokens[id] = &added
-		s.added = append(s.added, &added)
-		return nil
+		t = &token{api: api}
+		s.tokens[id] = t
+		s.added = append(s.added, t)
 	}
-	if t.api != added.api {
+	if t.api != api {
 		return fmt.Errorf("tokenpatchtest: %q is the id of a token of the other API", id)
 	}
-	t.document, t.private = added.document, added.private
+	t.private = private
+	t.set(document)
 	return nil
 }
 
-// Remove takes the token with this id, of either API, away, as another program
-// would that deletes it: its history stays. See [Service.Changes] for the id.
+// Remove takes away the token of either API, or the custom role, that has this id,
+// as another program would that deletes it. A token's history stays, and so do the
+// ids of custom roles that tokens have. See [Service.Changes] for the id.
 func (s *Service) Remove(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.roles = slices.DeleteFunc(s.roles, byID(id))
 	if t, found := s.tokens[id]; found {
-		t.document = nil
+		t.set(nil)
 	}
 }
 
@@ -78,7 +107,7 @@ func (s *Service) change(c *call, id string, edit func(json.RawMessage) (json.Ra
 		return nil, err
 	}
 	t.history = append(t.history, Change{Time: now, Request: c.index, Body: c.body, Before: t.document, After: after})
-	t.document = after
+	t.set(after)
 	s.requests[c.index].Applied = true
 	return after, nil
 }

@@ -39,7 +39,7 @@ func (s *Service) AddV1(document string) error {
 	if err != nil {
 		return fmt.Errorf("tokenpatchtest: token: %w", err)
 	}
-	return s.put(t.ID.String(), token{api: V1, document: encode(t)})
+	return s.put(V1, t.ID.String(), encode(t), false)
 }
 
 // isTokenV1 says what is wrong with a token of V1, if anything is.

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -46,7 +45,14 @@ func (s *Service) AddV2(document string) error {
 	if id == "" {
 		return errors.New("tokenpatchtest: token: _id: want a string that is not empty")
 	}
-	text := fill(bytes.TrimSpace([]byte(document)), members, s.now())
+	created := members["creationDate"]
+	if created == nil {
+		created = s.now().UnixMilli()
+	}
+	text := fill(bytes.TrimSpace([]byte(document)), members, []required{
+		{"_links", struct{}{}}, {"ownerId", MemberID}, {"memberId", MemberID},
+		{"creationDate", created}, {"lastModified", created},
+	})
 	if value, err = decode(text); err == nil {
 		err = isToken(value)
 	}
@@ -57,7 +63,7 @@ func (s *Service) AddV2(document string) error {
 		return fmt.Errorf("tokenpatchtest: token: %w", err)
 	}
 	private := members["serviceToken"] != true && members["memberId"] != nil && members["memberId"] != MemberID
-	return s.put(id, token{api: V2, document: text, private: private})
+	return s.put(V2, id, text, private)
 }
 
 // cutValue cuts a token's value to its last four characters.
@@ -67,29 +73,20 @@ func cutValue(text json.RawMessage, members map[string]any) (json.RawMessage, er
 	if len(value) <= 4 {
 		return text, nil
 	}
-	last := encode(string(value[len(value)-4:]))
-	return operation{kind: "replace", path: pointer{"token"}, value: last}.applyOne(text)
+	return setMember(text, "token", string(value[len(value)-4:]))
 }
 
-// fill appends what the schema requires and members lack to the text of an
-// object, which stays as it is.
-func fill(text json.RawMessage, members map[string]any, now time.Time) json.RawMessage {
-	created := members["creationDate"]
-	if created == nil {
-		created = now.UnixMilli()
-	}
-	for _, required := range []struct {
-		name  string
-		value any
-	}{
-		{"_links", struct{}{}},
-		{"ownerId", MemberID},
-		{"memberId", MemberID},
-		{"creationDate", created},
-		{"lastModified", created},
-	} {
-		if _, found := members[required.name]; !found {
-			text = fmt.Appendf(text[:len(text)-1:len(text)-1], ",%q:%s}", required.name, encode(required.value))
+// required is a member that a schema requires, and its value if it is missing.
+type required struct {
+	name  string
+	value any
+}
+
+// fill appends what members lack to the text of an object, which stays as it is.
+func fill(text json.RawMessage, members map[string]any, all []required) json.RawMessage {
+	for _, one := range all {
+		if _, found := members[one.name]; !found {
+			text = fmt.Appendf(text[:len(text)-1:len(text)-1], ",%q:%s}", one.name, encode(one.value))
 		}
 	}
 	return text
@@ -112,63 +109,102 @@ func (s *Service) updateV2(c *call) response {
 	}
 	now := s.now()
 	after, err := s.change(c, c.id, func(before json.RawMessage) (json.RawMessage, error) {
-		return patchToken(before, patch, now)
+		return s.patch(before, patch, now)
 	})
 	switch {
 	case errors.Is(err, errNoToken):
 		return refusal(V2, http.StatusNotFound, err.Error())
+	case errors.As(err, new(refusedRole)):
+		return refusal(V2, http.StatusBadRequest, err.Error())
 	case err != nil:
 		return refusal(V2, http.StatusUnprocessableEntity, err.Error())
 	}
 	return respond(http.StatusOK, after)
 }
 
-// patchToken applies a patch as the API does: only to members that may be
-// edited, and only if a token comes of it.
-func patchToken(before json.RawMessage, patch []operation, now time.Time) (json.RawMessage, error) {
-	d, err := newDocument(before)
+// maxToken is the longest token that a patch may make, in bytes: copies double
+// what they copy.
+const maxToken = 4 << 20
+
+// patch applies a patch as the API does: only to members that may be edited, and
+// only if the result is a token. The caller holds the lock.
+func (s *Service) patch(before json.RawMessage, patch []operation, now time.Time) (json.RawMessage, error) {
+	after := before
 	for i, op := range patch {
+		err := s.options.editable(op)
 		if err == nil {
-			err = editable(op)
+			after, err = s.options.lenient(op).apply(after)
 		}
-		if err == nil {
-			d, err = lenient(op).apply(d)
+		if err == nil && len(after) > maxToken {
+			err = errors.New("the token is too large")
 		}
 		if err != nil {
 			return nil, fmt.Errorf("operation %d: %s %q: %w", i, op.kind, op.path.String(), err)
 		}
 	}
-	if err := isToken(d.root); err != nil {
+	if err := s.options.check(before, after); err != nil {
 		return nil, err
 	}
-	return touch(d.text, now)
+	after, err := s.resolveRoles(before, after)
+	if err == nil {
+		after, err = s.options.normalize(after)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return touch(after, now)
 }
 
-// owned are the members that only the service writes, besides those whose name
-// begins with an underscore.
-var owned = []string{"creationDate", "lastModified", "lastUsed", "memberId", "ownerId", "serviceToken", "token"}
+// check returns how a patched token differs from the schema, or what the patch
+// has written that the API does not know.
+func (o Options) check(before, after json.RawMessage) error {
+	was, err := decode(before)
+	if err != nil {
+		return err
+	}
+	is, err := decode(after)
+	if err == nil {
+		err = isToken(is)
+	}
+	if err != nil {
+		return err
+	}
+	role, set := is.(map[string]any)["role"].(string)
+	written := set && role != was.(map[string]any)["role"]
+	if written && !slices.Contains(baseRoles, role) && !slices.Contains(o.Roles, role) {
+		return fmt.Errorf("role: %q is no base role", role)
+	}
+	return nil
+}
 
-// editable says why an operation is not for clients to do, if it is not.
-func editable(op operation) error {
+// settable are the members of the schema that clients write.
+var settable = []string{"customRoleIds", "defaultApiVersion", "description", "inlineRole", "name", "role"}
+
+// settable reports whether clients write the member with this name.
+func (o Options) settable(name string) bool {
+	return slices.Contains(settable, name) || slices.Contains(o.Members, name)
+}
+
+// editable returns why an operation is not for clients to do, or nil.
+func (o Options) editable(op operation) error {
+	if o.RefuseLastModifiedTest && op.kind == "test" && len(op.path) > 0 && op.path[0] == "lastModified" {
+		return errors.New("lastModified cannot be tested")
+	}
 	for _, target := range op.writes() {
 		if len(target) == 0 {
 			return errors.New("a token cannot be written as a whole")
 		}
-		if name := target[0]; name != "" && name[0] == '_' || slices.Contains(owned, name) {
-			return fmt.Errorf("%q is not editable", name)
+		if !o.settable(target[0]) {
+			return fmt.Errorf("%q is not a member that can be written", target[0])
 		}
 	}
 	return nil
 }
 
-// settable are the members that a token may lack, and that can be replaced all
-// the same.
-var settable = []string{"customRoleIds", "defaultApiVersion", "description", "inlineRole", "name", "role"}
-
-// lenient is the one way in which the API is more lenient than RFC 6902: to add
-// a member of an object is to replace it, if it is there.
-func lenient(op operation) operation {
-	if op.kind == "replace" && len(op.path) == 1 && slices.Contains(settable, op.path[0]) {
+// lenient is the one way in which the API is more lenient than RFC 6902: it
+// replaces a member that the token lacks. Adding a member of an object does that.
+func (o Options) lenient(op operation) operation {
+	if op.kind == "replace" && len(op.path) == 1 && o.settable(op.path[0]) {
 		op.kind = "add"
 	}
 	return op
@@ -184,9 +220,10 @@ func touch(token json.RawMessage, now time.Time) (json.RawMessage, error) {
 		return nil, err
 	}
 	modified := max(now.UnixMilli(), t.LastModified+1)
-	return operation{
-		kind:  "replace",
-		path:  pointer{"lastModified"},
-		value: json.RawMessage(strconv.FormatInt(modified, 10)),
-	}.applyOne(token)
+	return setMember(token, "lastModified", modified)
+}
+
+// setMember returns an object with a member set to a value.
+func setMember(object json.RawMessage, name string, value any) (json.RawMessage, error) {
+	return operation{kind: "add", value: encode(value)}.write(object, pointer{name})
 }

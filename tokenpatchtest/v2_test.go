@@ -1,6 +1,7 @@
 package tokenpatchtest_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -35,6 +36,8 @@ func TestV2AppliesPatches(t *testing.T) {
 		{"copy from an empty name", `[{"op": "copy", "from": "/future//x", "path": "/future"}]`, "future", `1`},
 		{"add a null", `[{"op": "add", "path": "/future", "value": null}]`, "future", `null`},
 		{"add an empty name", `[{"op": "add", "path": "/future", "value": {}}, {"op": "add", "path": "/future/", "value": 1}]`, "future", `{"": 1}`},
+		{"into a member without a name", `[{"op": "add", "path": "/future//y", "value": 1}, {"op": "copy", "from": "/future/", "path": "/future"}]`, "future", `{"x": 1, "y": 1}`},
+		{"remove from a member without a name", `[{"op": "remove", "path": "/future//x"}, {"op": "copy", "from": "/future/", "path": "/future"}]`, "future", `{}`},
 		{"test an owned member", `[{"op": "test", "path": "/_id", "value": "` + tokenID + `"}, {"op": "remove", "path": "/future"}]`, "future", ``},
 		{"test the whole", `[{"op": "test", "path": "", "value": ` + document + `}, {"op": "remove", "path": "/future"}]`, "future", ``},
 		{"test a number by value", `[{"op": "test", "path": "/future/exact", "value": 15e-1}, {"op": "remove", "path": "/future"}]`, "future", ``},
@@ -71,6 +74,7 @@ func TestV2KeepsDigits(t *testing.T) {
 	for _, exact := range []string{`"exact":1.50`, `"big":12345678901234567890`, `"copied":12345678901234567890`, `"added":1.00`} {
 		assert.Contains(t, future, exact)
 	}
+	assert.Regexp(t, `^{"exact".*"big".*"null".*"nulls".*"".*"a/b~c".*"copied".*"added"`, future, "and the order")
 	assert.Contains(t, r.body, `"exact":1.50`)
 }
 
@@ -192,7 +196,7 @@ func TestV2RefusesPatchesThatFail(t *testing.T) {
 		"statement with both resources": `{"op": "replace", "path": "/inlineRole", "value": [{"effect": "deny", "notResources": ["a"], "resources": ["b"]}]}`,
 		"statement with both actions":   `{"op": "replace", "path": "/inlineRole", "value": [{"effect": "deny", "notActions": ["a"], "actions": ["b"]}]}`,
 		"statement with both negations": `{"op": "replace", "path": "/inlineRole", "value": [{"effect": "deny", "notActions": ["a"], "notResources": ["b"]}]}`,
-		"into a member without a name":  `{"op": "add", "path": "/future//y", "value": 1}`,
+		"a token that doubles":          doubled("/future", 16),
 		"from a child that moved away":  `{"op": "move", "from": "/customRoleIds/0", "path": "/customRoleIds/0/x"}`,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -205,6 +209,55 @@ func TestV2RefusesPatchesThatFail(t *testing.T) {
 		})
 	}
 	assert.Zero(t, service.Changes(tokenID))
+}
+
+// A patch writes what the schema names, and base roles that exist, unless a test
+// allows more.
+func TestV2KnowsMembersAndRoles(t *testing.T) {
+	service, client := newService(t)
+	unknown := map[string]string{
+		"a typo":               `{"op": "add", "path": "/nme", "value": "x"}`,
+		"another case":         `{"op": "add", "path": "/Name", "value": "x"}`,
+		"replace":              `{"op": "replace", "path": "/expiry", "value": 1}`,
+		"below":                `{"op": "add", "path": "/expiry/date", "value": 1}`,
+		"remove what is there": `{"op": "remove", "path": "/future"}`,
+		"copy":                 `{"op": "copy", "from": "/name", "path": "/nme"}`,
+		"move away":            `{"op": "move", "from": "/future", "path": "/name"}`,
+		"a role":               `{"op": "replace", "path": "/role", "value": "redaer"}`,
+		"a role's case":        `{"op": "replace", "path": "/role", "value": "Reader"}`,
+		"an empty role":        `{"op": "add", "path": "/role", "value": ""}`,
+	}
+	service.SetOptions(tokenpatchtest.Options{})
+	for name, operation := range unknown {
+		t.Run(name, func(t *testing.T) {
+			r := send(t, client, "http://a"+v2Path, "["+operation+"]")
+			assert.Equal(t, 422, r.status, r.body)
+			assert.Contains(t, r.body, `"code":"patch_failed"`)
+		})
+	}
+	assert.Zero(t, service.Changes(tokenID))
+	for _, role := range []string{"reader", "writer", "admin", "owner"} {
+		r := send(t, client, "http://a"+v2Path, `[{"op": "replace", "path": "/role", "value": "`+role+`"}]`)
+		assert.Equal(t, 200, r.status, r.body)
+	}
+
+	service.SetOptions(tokenpatchtest.Options{Members: []string{"expiry", "future"}, Roles: []string{"redaer"}})
+	r := send(t, client, "http://a"+v2Path, `[{"op": "replace", "path": "/expiry", "value": 1}, {"op": "replace", "path": "/role", "value": "redaer"}, {"op": "remove", "path": "/future"}]`)
+	require.Equal(t, 200, r.status, r.body)
+	assert.Equal(t, `1`, member(t, service, "expiry"))
+	assert.Equal(t, `"redaer"`, member(t, service, "role"))
+
+	service.SetOptions(tokenpatchtest.Options{})
+	assert.Equal(t, 200, send(t, client, "http://a"+v2Path, rename(v2Path, "after")).status, "a role that the patch does not write stays")
+}
+
+// doubled returns operations that double what is at path n times.
+func doubled(path string, n int) string {
+	operations := make([]string, n)
+	for i := range operations {
+		operations[i] = fmt.Sprintf(`{"op": "copy", "from": "%s", "path": "%s/%d"}`, path, path, i)
+	}
+	return strings.Join(operations, ", ")
 }
 
 // What the schema requires is filled in, and the rest stays as it was written.

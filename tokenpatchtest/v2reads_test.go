@@ -132,10 +132,16 @@ func TestReadsSayWhichParameterIsWrong(t *testing.T) {
 	}
 }
 
-// list reads a page and returns the ids on it, and how many tokens there are.
+// list reads a page of tokens.
 func list(t *testing.T, client *http.Client, query string, edits ...edit) (ids []string, total int) {
 	t.Helper()
-	r := read(t, client, "/api/v2/tokens"+query, edits...)
+	return listAt(t, client, "/api/v2/tokens"+query, edits...)
+}
+
+// listAt reads a page and returns the ids on it, and how many items there are.
+func listAt(t *testing.T, client *http.Client, path string, edits ...edit) (ids []string, total int) {
+	t.Helper()
+	r := read(t, client, path, edits...)
 	require.Equal(t, 200, r.status, r.body)
 	var page struct {
 		Items []struct {

@@ -5,10 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"iter"
 	"path/filepath"
-	"slices"
 
 	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/changefile"
@@ -31,7 +28,11 @@ func apply(ctx context.Context, a *app) error {
 	defer file.Close()
 	a.runName = cmp.Or(a.runName, filepath.Base(file.Name))
 	config := a.config()
-	if _, err := a.clientFor(config, file); err != nil {
+	v1, v2 := needs(file)
+	if err := credentials(config, v1, v2); err != nil {
+		return err
+	}
+	if _, err := a.client(config); err != nil {
 		return err
 	}
 	store, err := fleet.Open(ctx, a.db)
@@ -73,30 +74,22 @@ func (a *app) goOn(ctx context.Context) error {
 	return a.work(ctx, store, config)
 }
 
-// addFile adds the changes of a file to the run. It first writes down that the run is this file's, for a process that begins
-// at the same time, or after a crash.
+// addFile adds the changes of a file to the run.
 func (a *app) addFile(ctx context.Context, store *fleet.Store, file *changefile.File) error {
 	p, err := store.Progress(ctx, a.runName)
 	if err != nil && !errors.As(err, new(*fleet.UnknownRunError)) {
 		return err
 	}
-	err = updateKept(ctx, store, a.runName, func(k *kept) error {
-		if p.Total() == 0 { // a new run, or one that was deleted and is made again
-			*k = newKept()
+	if p.Total() == 0 { // a new run, or one that was deleted and is made again
+		err := updateKept(ctx, store, a.runName, func(k *kept) error { *k = newKept(); return nil })
+		if err != nil {
+			return err
 		}
-		switch {
-		case slices.Contains(k.Files, file.Digest):
-			return nil
-		case p.Total() > 0 && !a.add:
-			return fmt.Errorf("run %q holds other changes than those of %s as it is now: want another -run, or -add", a.runName, file.Name)
-		}
-		k.Files = append(k.Files, file.Digest)
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	added, err := store.Add(ctx, a.runName, iter.Seq2[fleet.Change, error](file.All()))
+	added, err := store.Add(ctx, a.runName, file.Edits(), fleet.AddOptions{Digest: file.Digest, More: a.add})
+	if errors.As(err, new(*fleet.OtherChangesError)) {
+		return fmt.Errorf("run %q holds other changes than those of %s as it is now: want another -run, or -add", a.runName, file.Name)
+	}
 	if err == nil && added == 0 && p.Total() > 0 {
 		fmt.Fprintf(a.stderr, "%s: going on, %d of %d are decided\n", printable(a.runName), p.Total()-p.Pending, p.Total())
 	}
@@ -113,20 +106,17 @@ func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Co
 	if isPostgres(a.db) { // other machines may work on this run, and on others
 		config.Budget, config.V1.Account, config.V2.Account = store, account, account
 	}
-	w := &watcher{store: store, run: a.runName, traffic: seen, views: []view{shown}}
+	w := &watcher{store: store, run: a.runName, traffic: seen, view: shown}
 	if a.http != "" {
 		if err := a.serve(ctx, w); err != nil {
 			return err
 		}
 	}
 	options, err := a.telemetry.Run(fleet.Options{
-		Client: config, Workers: a.workers, StopAfter: a.stopAfter, ServiceTime: a.timeout, Logger: a.logger(),
+		Client: config, Workers: a.workers, StopAfter: float64(a.stopAfter), ServiceTime: a.timeout, Logger: a.logger(),
 	})
 	if err != nil {
 		return err
-	}
-	if above, ok := shown.(io.Writer); ok {
-		a.log.show(above)
 	}
 	done := w.watch(ctx)
 	err = store.Run(ctx, a.runName, options)
@@ -134,7 +124,7 @@ func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Co
 	if err != nil {
 		return err
 	}
-	return a.summary(context.WithoutCancel(ctx), store)
+	return a.summary(ctx, store)
 }
 
 // serve has the run shown on a page.
@@ -162,7 +152,7 @@ func unexpected(ctx context.Context, err error) error {
 
 // summary says how the run stands, and returns the exit status by it.
 func (a *app) summary(ctx context.Context, store *fleet.Store) error {
-	p, err := store.Progress(ctx, a.runName)
+	p, err := store.Progress(context.WithoutCancel(ctx), a.runName)
 	if err != nil {
 		return err
 	}
@@ -172,6 +162,9 @@ func (a *app) summary(ctx context.Context, store *fleet.Store) error {
 	}
 	if p.Pending > 0 {
 		fmt.Fprintln(a.stdout, "the same command goes on with what is pending")
+	}
+	if p.Pending > 0 && context.Cause(ctx) == errInterrupted {
+		return exitStatus(exitInterrupted)
 	}
 	return exitOf(p)
 }

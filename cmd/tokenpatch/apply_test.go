@@ -107,10 +107,10 @@ func TestStandardInputNeedsARun(t *testing.T) {
 // What is wrong with a file is told before anything is sent, stored or made.
 func TestMistakesInAFile(t *testing.T) {
 	s := newShell(t)
-	s.file("wrong.csv", "id,role\na,x\na,y\nb,\n")
+	s.file("wrong.csv", "id,name\na,x\na,y\nb,\n")
 	e := s.run(1, "apply", "wrong.csv")
 	assert.Equal(t, `tokenpatch apply: wrong.csv: line 3: id: "a": want each token once: line 2 has it too
-tokenpatch apply: wrong.csv: line 4: want: empty: want at least one field that is set or null, or a custom role
+tokenpatch apply: wrong.csv: line 4: no setting in this row: want a value in at least one column, or null to remove what is there
 `, e.stderr)
 	assert.Zero(t, s.service.RequestCount())
 	assert.NoFileExists(t, filepath.Join(s.dir, "tokenpatch.db"))
@@ -189,19 +189,23 @@ func TestCredentials(t *testing.T) {
 func TestUsage(t *testing.T) {
 	s := newShell(t)
 	for want, args := range map[string][]string{
-		"there is no such command: want one of plan, apply": {"aply"},
+		"no such command; did you mean apply?":             {"aply"},
+		"no such command: want one of plan, apply, status": {"delete"},
+		"no such flag: -worker; did you mean -workers?":    {"apply", "-worker", "3", "a"},
+		`-format "cvs"; did you mean csv?`:                 {"report", "-format", "cvs"},
+		"-stop-after: want a part of the whole, such as":   {"apply", "-stop-after", "110%", "a"},
 		"want a FILE":                                               {"apply"},
 		"want either a FILE or -revert":                             {"plan"},
-		`"b": want one FILE after the flags`:                        {"apply", "a", "b"},
+		`"b": want FILE after the flags`:                            {"apply", "a", "b"},
 		`"a": want nothing after the flags`:                         {"status", "a"},
-		"flag provided but not defined: -x: tokenpatch apply -h":    {"apply", "-x"},
+		"no such flag: -x; tokenpatch apply -h lists them":          {"apply", "-x"},
 		"-workers 2000: want 1 to 1000":                             {"apply", "-workers", "2000", "a"},
 		"-workers 0: want 1 to 1000":                                {"apply", "-workers", "0", "a"},
 		"-timeout 0s: want a time such as 30s":                      {"plan", "-timeout", "0", "a"},
 		`-progress "fast": want one of auto, bar, plain, none`:      {"apply", "-progress", "fast", "a"},
 		`-format "xml": want one of text, csv, json, html`:          {"report", "-format", "xml"},
 		`-outcome "applied": want one of not_applied, unknown`:      {"retry", "-outcome", "applied"},
-		"-stop-after 1: want a share such as 0.1, less than 1":      {"apply", "-stop-after", "1", "a"},
+		"-stop-after 100%: want less than all, such as 10%":         {"apply", "-stop-after", "100%", "a"},
 		"-http \":8080\": want a loopback address":                  {"apply", "-http", ":8080", "a"},
 		"-http \"example.com:80\": want a loopback address":         {"apply", "-http", "example.com:80", "a"},
 		"-db mysql://...: want a file, or a URL that begins with p": {"status", "-db", "mysql://a/b"},
@@ -244,8 +248,8 @@ func TestInterrupt(t *testing.T) {
 	s.until(func() bool { return s.changed(60) > 6 })
 	require.NoError(t, p.Process.Signal(os.Interrupt))
 	e := p.end()
-	assert.Equal(t, 3, e.status, e.stderr)
-	assert.Contains(t, e.stderr, "stopping: waiting for what was sent")
+	assert.Equal(t, 130, e.status, e.stderr)
+	assert.Contains(t, e.stderr, "tokenpatch apply: stopping: waiting for requests in flight; interrupt again to stop at once")
 	assert.Contains(t, e.stdout, "the same command goes on with what is pending")
 	assert.Contains(t, e.stdout, fmt.Sprintf("%d applied, 0 not applied, 0 unknown, %d pending", s.changed(60), 60-s.changed(60)), "the report is true at once")
 	s.service.SetLatency(0)
@@ -265,7 +269,7 @@ func TestSecondInterrupt(t *testing.T) {
 	time.Sleep(300 * time.Millisecond)
 	require.NoError(t, p.Process.Signal(syscall.SIGINT))
 	began := time.Now()
-	assert.Equal(t, 3, p.end().status)
+	assert.Equal(t, 130, p.end().status)
 	assert.Less(t, time.Since(began), 5*time.Second)
 }
 

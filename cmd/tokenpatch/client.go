@@ -17,26 +17,22 @@ func (a *app) config() tokenpatch.Config {
 	return config
 }
 
-// clientFor returns a client for the tokens that a file is about.
-func (a *app) clientFor(config tokenpatch.Config, file *changefile.File) (*tokenpatch.Client, error) {
-	var v1, v2 string
+// needs is why there must be a credential for each API: the first line about a token of it.
+func needs(file *changefile.File) (v1, v2 string) {
 	if file.V1 > 0 {
 		v1 = fmt.Sprintf("%s: line %d is about a token of V1", file.Name, file.V1)
 	}
 	if file.V2 > 0 {
 		v2 = fmt.Sprintf("%s: line %d is about a token of V2", file.Name, file.V2)
 	}
-	if err := credentials(config, v1, v2); err != nil {
-		return nil, err
-	}
-	return a.client(config)
+	return v1, v2
 }
 
 // variables are the settings of a Config that come from the environment, by the names that its errors give them.
 var variables = map[string]string{"Config.V1.BaseURL": "DEEPSET_API_URL", "Config.V2.BaseURL": "LAUNCHDARKLY_API_HOST"}
 
-// client returns a client whose calls are traced and measured, where the environment asks for that, or an error that names
-// what somebody at a shell has set.
+// client returns a client whose calls are traced and measured if the environment asks for that, or an error that names the
+// variable that is wrong.
 func (a *app) client(config tokenpatch.Config) (*tokenpatch.Client, error) {
 	config, err := a.telemetry.Client(config)
 	if err != nil {
@@ -50,7 +46,7 @@ func (a *app) client(config tokenpatch.Config) (*tokenpatch.Client, error) {
 	return client, err
 }
 
-// credentials sees to it that there is one for each API that is used: v1 and v2 say why it is, and are empty where it is not.
+// credentials checks that there is one for each API that is used: v1 and v2 are why it is, or empty.
 func credentials(config tokenpatch.Config, v1, v2 string) error {
 	if v1 != "" && config.V1.APIKey == "" {
 		return fmt.Errorf("%s: want DEEPSET_API_KEY in the environment", v1)

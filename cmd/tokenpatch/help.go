@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/changefile"
 )
 
 // command is one of the program's commands.
@@ -13,100 +15,150 @@ type command struct {
 	name, args string
 	does       string // in a line
 	flags      []string
-	more       string // what else there is to say
+	formats    []string // of -format, the default first
+	more       string   // the rest of its help
 	example    string
 	run        func(context.Context, *app) error
-	calls      bool // the services
+	calls      bool   // the services
+	stopping   string // printed at the first interrupt, if the command does not end at once
+	hidden     bool   // from the help
 }
 
-var commands = []command{
-	{
-		name: "plan", args: "FILE", run: plan, calls: true,
-		does:  "show what would change; send no change",
-		flags: []string{"o", "revert", "db", "timeout"},
-		more: `It reads the tokens. With -o it writes changes that apply takes: patches that
-fail, rather than overwrite what somebody else has changed since. Tokens of V1
-cannot be read: their changes are passed on as they are.`,
-		example: "tokenpatch plan -o approved.jsonl changes.csv\ntokenpatch plan -revert changes.csv -o undo.jsonl",
-	},
-	{
-		name: "apply", args: "FILE", run: apply, calls: true,
-		does:  "make the changes; started again, go on where it was",
-		flags: []string{"db", "run", "add", "workers", "timeout", "stop-after", "progress", "http", "http-public"},
-		more: `FILE is JSON Lines, or CSV by its name, or - with -run. Without FILE, -run goes
-on. An interrupt waits for what was sent; a second one does not.`,
-		example: "tokenpatch apply -http 127.0.0.1:8080 approved.jsonl",
-	},
-	{
-		name: "status", run: status,
-		does:    "tell how far the runs are, or one of them",
-		flags:   []string{"db", "run"},
-		example: "tokenpatch status",
-	},
-	{
-		name: "report", run: writeReport,
-		does:    "tell what became of each token, in the order of FILE",
-		flags:   []string{"db", "run", "format", "o"},
-		more:    "html is one page that needs no network.",
-		example: "tokenpatch report -format html -o report.html",
-	},
-	{
-		name: "retry", run: retry,
-		does:  "put changes that failed back, for the next apply",
-		flags: []string{"db", "run", "outcome", "even-if-applied"},
-		more: `An unknown one is settled by a read before anything is sent. What may not be
-sent twice, and a read does not show, stays unknown unless -even-if-applied.`,
-		example: "tokenpatch retry -outcome unknown && tokenpatch apply -run changes.csv",
-	},
-	{
-		name: "list", run: list, calls: true,
-		more:  "They are without their values. A FILE is made from them with jq:",
-		does:  "write the tokens of V2 as JSON Lines",
-		flags: []string{"all", "timeout"},
-		example: `tokenpatch list | jq -c 'select(.role == "admin") |
+// commands are all of them. It is a function since help and completion are commands themselves.
+func commands() []command {
+	return []command{
+		{
+			name: "plan", args: "FILE", run: plan, calls: true,
+			does:    "show and save what would change; send no change",
+			flags:   []string{"o", "format", "json", "all", "revert", "max-changes", "max-percent", "detailed-exitcode", "db", "timeout", "progress"},
+			formats: []string{"text", "json"},
+			more: `It reads the tokens. With -o it saves the changes that it shows as patches for
+apply: each fails if its token has been changed since. Tokens of V1 cannot be
+read: their changes are saved as they are.`,
+			example: "tokenpatch plan -o approved.jsonl changes.csv\ntokenpatch plan -revert changes.csv -o undo.jsonl",
+		},
+		{
+			name: "apply", args: "FILE", run: apply, calls: true,
+			does:     "make the changes; run it again to resume",
+			flags:    []string{"db", "run", "add", "workers", "timeout", "stop-after", "progress", "http", "http-public"},
+			more:     "FILE is what plan saved, or a FILE of your own (tokenpatch help file).\n-run without FILE resumes a run. An interrupt waits for requests in flight.",
+			example:  "tokenpatch apply -http 127.0.0.1:8080 approved.jsonl",
+			stopping: "stopping: waiting for requests in flight; interrupt again to stop at once",
+		},
+		{
+			name: "status", run: status,
+			does:    "show the progress of all runs, or of one",
+			flags:   []string{"db", "run"},
+			example: "tokenpatch status",
+		},
+		{
+			name: "report", run: writeReport,
+			does:    "report the outcome of each token, in the order of FILE",
+			flags:   []string{"db", "run", "format", "json", "o", "detailed-exitcode"},
+			formats: []string{"text", "csv", "json", "html"},
+			more:    "html is one page that needs no network.",
+			example: "tokenpatch report -o report.html",
+		},
+		{
+			name: "retry", run: retry,
+			does:  "make changes that failed pending again, for the next apply",
+			flags: []string{"db", "run", "outcome", "even-if-applied"},
+			more: `An unknown change is settled by a read before anything is sent. If the read does
+not decide it and it may not be sent twice, it stays unknown, unless
+-even-if-applied is given.`,
+			example: "tokenpatch retry -outcome unknown && tokenpatch apply -run changes",
+		},
+		{
+			name: "list", run: list, calls: true,
+			does:  "list the tokens of V2",
+			flags: []string{"all", "timeout", "progress"},
+			more:  "They are listed without their values. With jq, a FILE is made from them:",
+			example: `tokenpatch list | jq -c 'select(.role == "admin") |
     {api: "v2", id: ._id, want: {role: "reader"}}' >readers.jsonl`,
-	},
-	{
-		name: "demo", run: demo,
-		more:    "It needs no account and no network, and takes some 20 seconds.",
-		does:    "show all of it, against a service of its own",
-		example: "tokenpatch demo",
-	},
-}
-
-func names() string {
-	var names []string
-	for _, c := range commands {
-		names = append(names, c.name)
+		},
+		{
+			name: "demo", run: demo,
+			does:    "show all of it against a service of its own",
+			more:    "It needs no account and no network, and takes some 20 seconds.",
+			example: "tokenpatch demo",
+		},
+		{
+			name: "completion", args: "SHELL", run: completion,
+			does:    "print the completion script for bash, zsh or fish",
+			example: "source <(tokenpatch completion bash)",
+		},
+		{name: "help", args: "TOPIC", run: help, hidden: true},
+		{name: "version", run: printVersion, hidden: true},
+		{name: "__complete", run: complete, hidden: true},
 	}
-	return strings.Join(names, ", ")
 }
 
-const fileHelp = `FILE has a change a line: as JSON or, where its name ends in .csv, as CSV:
+// names are the commands that the help shows.
+func names() (names []string) {
+	for _, c := range commands() {
+		if !c.hidden {
+			names = append(names, c.name)
+		}
+	}
+	return names
+}
+
+func printVersion(_ context.Context, a *app) error {
+	fmt.Fprintln(a.stdout, "tokenpatch", version())
+	return nil
+}
+
+// help is the help of the program, of one command, or of FILE.
+func help(_ context.Context, a *app) error {
+	switch {
+	case len(a.args) == 0:
+		writeHelp(a.stdout)
+		return nil
+	case a.args[0] == "file":
+		fmt.Fprint(a.stdout, fileHelp, changefile.Help())
+		return nil
+	}
+	c, err := findCommand(a.args[0])
+	if err == nil {
+		c.writeHelp(a.stdout)
+	}
+	return err
+}
+
+const fileHelp = `FILE lists the tokens to change: a spreadsheet saved as CSV, or JSON, one change
+a line. "-" is standard input.
+
+  id,role,addCustomRoleIds,personal,comment
+  61095542756dba551110ae21,reader,ops;deploy,,quarterly review
+  6c7f1e6a-4f5e-4a52-9f57-0d8f2f4b8a11,,,false,
+
   {"api": "v2", "id": "61095542756dba551110ae21", "want": {"role": "reader"}}
+  {"api": "v1", "id": "6c7f1e6a-4f5e-4a52-9f57-0d8f2f4b8a11",
+   "update": {"personal": false}}
 
-  id,role,addCustomRoleIds
-  61095542756dba551110ae21,reader,ops;deploy
 `
 
-const environment = `The environment has the credentials: LAUNCHDARKLY_ACCESS_TOKEN (and _API_HOST)
-for V2, DEEPSET_API_KEY (and DEEPSET_API_URL) for V1. Traces and metrics go
-where OTEL_* variables say, such as OTEL_EXPORTER_OTLP_ENDPOINT.
+const environment = `Credentials come from the environment: LAUNCHDARKLY_ACCESS_TOKEN for V2, and
+DEEPSET_API_KEY for V1. LAUNCHDARKLY_API_HOST and DEEPSET_API_URL name another
+host. OTEL_* variables, such as OTEL_EXPORTER_OTLP_ENDPOINT, turn on traces and
+metrics.
 `
 
-// writeHelp writes what the program does.
+// writeHelp writes the help of the program.
 func writeHelp(w io.Writer) {
-	fmt.Fprint(w, "tokenpatch changes the settings of access tokens, and tells what became of each.\n\n")
-	for _, c := range commands {
-		fmt.Fprintf(w, "  tokenpatch %-13s%s\n", c.name+" "+c.args, c.does)
+	fmt.Fprint(w, "tokenpatch changes settings of access tokens, and reports the outcome of each.\n\nCommands:\n")
+	for _, c := range commands() {
+		if !c.hidden {
+			fmt.Fprintf(w, "  %-18s%s\n", c.name+" "+c.args, c.does)
+		}
 	}
-	fmt.Fprint(w, "\ntokenpatch COMMAND -h tells more, tokenpatch version the version.\n\n", fileHelp, "\n", environment, `
-Exit status: 0 everything applied, 1 an error of the program's own, 2 usage,
-3 something was not applied or is pending, 4 something is unknown.
+	fmt.Fprint(w, "\n\"tokenpatch COMMAND -h\" shows its flags, \"tokenpatch help file\" what FILE is.\n\n", environment, `
+Exit status: 0 done, 1 the command could not do its job, 2 wrong use,
+3 something was not applied, 4 something is unknown, 130 interrupted.
 `)
 }
 
-// writeHelp writes what a command does: on one screen.
+// writeHelp writes the help of a command.
 func (c command) writeHelp(w io.Writer) {
 	usage := "tokenpatch " + c.name
 	if len(c.flags) > 0 {
@@ -126,7 +178,7 @@ func (c command) writeHelp(w io.Writer) {
 		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
 			text += " (default " + f.DefValue + ")"
 		}
-		fmt.Fprintf(w, "  -%-18s%s\n", strings.TrimSpace(name+" "+value), text)
+		fmt.Fprintf(w, "  -%-19s%s\n", strings.TrimSpace(name+" "+value), text)
 	}
 	fmt.Fprint(w, "\nExample:\n")
 	for line := range strings.SplitSeq(c.example, "\n") {

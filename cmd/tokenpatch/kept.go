@@ -11,11 +11,9 @@ import (
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// kept is what the store keeps of a run for this command: the files whose changes it holds, and what the processes that
-// worked on it saw of the rate limit, so that its page can be written when they have long ended. It outlives a run that is
+// kept is what the store keeps of a run for this command: what the processes that worked on it saw of the rate limit, so that its page can be written when they have long ended. It outlives a run that is
 // deleted; a run that is made again under its name begins anew.
 type kept struct {
-	Files   []string                 `json:"files"`   // digests
 	Windows map[string][]page.Window `json:"windows"` // by process
 	Refused map[string]int           `json:"refused"`
 }

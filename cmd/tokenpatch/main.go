@@ -1,4 +1,4 @@
-// Command tokenpatch changes the settings of access tokens, thousands of them, and tells what became of each. Its README
+// Command tokenpatch changes the settings of access tokens, thousands of them, and reports the outcome of each. Its README
 // is a tour; tokenpatch -h and -h of each of its commands are the reference.
 package main
 
@@ -14,65 +14,47 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/telemetry"
 )
 
 // Exit statuses.
 const (
-	exitError      = 1 // of the program's own: the database, the file, the credential
-	exitUsage      = 2
-	exitNotApplied = 3 // something was not applied, or is pending
-	exitUnknown    = 4
+	exitError       = 1 // the command could not do its job: the database, the file, the credential
+	exitUsage       = 2
+	exitNotApplied  = 3 // something was not applied, or is pending
+	exitUnknown     = 4
+	exitInterrupted = 130
 )
 
 func main() {
 	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
-// app is what a command has to work with.
+// app is what a command works with.
 type app struct {
 	options
-	args           []string
-	stdin          io.Reader
-	stdout, stderr io.Writer
-	log            logWriter
-	telemetry      *telemetry.Telemetry // of commands that call the services, where it is asked for
+	args       []string
+	stdin      io.Reader
+	terminal   *os.File // standard error, if it is a file
+	stdout     *checkedWriter
+	stderr     *screen
+	unfinished unfinished
+	telemetry  *telemetry.Telemetry // of commands that call the services, if the environment asks for it
 }
 
-// logWriter is where the log goes: to standard error, or above the progress bar while there is one.
-type logWriter struct {
-	stderr io.Writer
-	mu     sync.Mutex
-	above  io.Writer
-}
-
-func (l *logWriter) Write(line []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.above != nil {
-		if n, err := l.above.Write(line); err == nil {
-			return n, nil
-		}
-		l.above = nil // the bar has ended
-	}
-	return l.stderr.Write(line)
-}
-
-// show has lines go above the bar.
-func (l *logWriter) show(above io.Writer) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.above = above
+func newApp(stdin io.Reader, stdout, stderr io.Writer) *app {
+	terminal, _ := stderr.(*os.File)
+	return &app{stdin: stdin, terminal: terminal, stdout: &checkedWriter{Writer: stdout}, stderr: &screen{stderr: stderr}}
 }
 
 func (a *app) logger() *slog.Logger {
-	return slog.New(slog.NewTextHandler(&a.log, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	return slog.New(slog.NewTextHandler(a.stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
 }
 
-// exitStatus ends the program with a status; why has been said already.
+// exitStatus ends the program with a status. The reason has been printed already.
 type exitStatus int
 
 func (e exitStatus) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
@@ -82,38 +64,36 @@ type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text }
 
+// errInterrupted is the cause of a context that a signal has ended.
+var errInterrupted = errors.New("interrupted")
+
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	if len(args) > 1 && args[0] == "help" {
-		args = []string{args[1], "-h"}
+	a := newApp(stdin, stdout, stderr)
+	name := "help"
+	if len(args) > 0 {
+		name, args = strings.TrimLeft(args[0], "-"), args[1:]
 	}
-	switch {
-	case len(args) == 0 || slices.Contains([]string{"-h", "-help", "--help", "help"}, args[0]):
-		writeHelp(stdout)
-		return 0
-	case slices.Contains([]string{"-version", "--version", "version"}, args[0]):
-		fmt.Fprintln(stdout, "tokenpatch", version())
-		return 0
+	if name == "h" {
+		name = "help"
 	}
-	i := slices.IndexFunc(commands, func(c command) bool { return c.name == args[0] })
-	if i < 0 {
-		fmt.Fprintf(stderr, "tokenpatch %s: there is no such command: want one of %s\n", printable(args[0]), names())
-		return exitUsage
-	}
-	c, a := commands[i], &app{stdin: stdin, stdout: stdout, stderr: stderr, log: logWriter{stderr: stderr}}
-	err := c.parse(a, args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		c.writeHelp(stdout)
-		return 0
-	}
+	c, err := findCommand(name)
 	if err == nil {
-		ctx, stop := untilInterrupted(stderr)
-		defer stop()
-		err = c.do(ctx, a)
+		err = a.run(c, args)
 	}
-	return report(stderr, c.name, err)
+	return a.exit(c.name, err)
 }
 
-// version is that of the module which the program was built from; "(devel)" is a clone of the repository.
+// findCommand returns the command with a name, or an error with the nearest one.
+func findCommand(name string) (command, error) {
+	all := commands()
+	i := slices.IndexFunc(all, func(c command) bool { return c.name == name })
+	if i >= 0 {
+		return all[i], nil
+	}
+	return command{name: name}, usageError{"no such command" + suggest.Hint(name, names())}
+}
+
+// version is that of the module that the program was built from; "(devel)" is a clone of the repository.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -122,55 +102,86 @@ func version() string {
 	return info.Main.Version
 }
 
-// do runs a command. What calls the services is traced and measured, where the environment asks for that.
-func (c command) do(ctx context.Context, a *app) (err error) {
+// run runs a command. One that calls the services is traced and measured if the environment asks for that.
+func (a *app) run(c command, args []string) (err error) {
+	if c.name != "__complete" {
+		err = c.parse(a, args)
+	} else {
+		a.args = args
+	}
+	if errors.Is(err, flag.ErrHelp) {
+		c.writeHelp(a.stdout)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ctx, stop := a.untilInterrupted(c)
+	defer stop()
 	if c.calls {
-		if a.telemetry, err = telemetry.FromEnv(ctx, version(), &a.log, a.logger()); err != nil {
+		if a.telemetry, err = telemetry.FromEnv(ctx, version(), printableWriter{a.stderr}, a.logger()); err != nil {
 			return err
 		}
 		defer a.telemetry.Close()
 	}
-	return c.run(ctx, a)
+	err = c.run(ctx, a)
+	if err != nil && !errors.As(err, new(exitStatus)) && context.Cause(ctx) == errInterrupted {
+		return errInterrupted
+	}
+	return err
 }
 
-// report says why a command ended, and returns its exit status.
-func report(stderr io.Writer, name string, err error) int {
+// exit prints why a command ended, and returns the program's exit status.
+func (a *app) exit(name string, err error) int {
 	var status exitStatus
 	var usage usageError
+	lost := a.stdout.err
 	switch {
+	case errors.Is(lost, syscall.EPIPE), errors.Is(err, syscall.EPIPE):
+		return exitError // nobody reads any more
+	case lost != nil:
+		fmt.Fprintf(a.stderr, "tokenpatch %s: standard output: %v\n", name, lost)
+		return exitError
 	case err == nil:
 		return 0
 	case errors.As(err, &status):
 		return int(status)
 	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "tokenpatch %s: %s\n", name, printable(usage.text))
+		fmt.Fprintf(a.stderr, "tokenpatch %s: %s\n", printable(name), printable(usage.text))
 		return exitUsage
-	default:
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			fmt.Fprintf(stderr, "tokenpatch %s: %s\n", name, printable(line))
-		}
-		return exitError
 	}
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(a.stderr, "tokenpatch %s: %s\n", name, printable(line))
+	}
+	if errors.Is(err, errInterrupted) {
+		return exitInterrupted
+	}
+	return exitError
 }
 
-// untilInterrupted returns a context that ends at the first interrupt. The second ends the program at once.
-func untilInterrupted(stderr io.Writer) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancel(context.Background())
-	interrupts := make(chan os.Signal, 2)
-	signal.Notify(interrupts, os.Interrupt, syscall.SIGTERM)
+// untilInterrupted returns a context that ends at the first signal. The second one ends the program at once. A pipe that
+// nobody reads from is an error of the write, not a signal, so temporary files are removed.
+func (a *app) untilInterrupted(c command) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signal.Ignore(syscall.SIGPIPE)
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	go func() {
 		select {
-		case <-interrupts:
+		case <-signals:
 		case <-ctx.Done():
 			return
 		}
-		fmt.Fprintln(stderr, "\ntokenpatch: stopping: waiting for what was sent; interrupt again to stop at once")
-		cancel()
-		<-interrupts
-		os.Exit(exitNotApplied)
+		if c.stopping != "" {
+			fmt.Fprintf(a.stderr, "\ntokenpatch %s: %s\n", c.name, c.stopping)
+		}
+		cancel(errInterrupted)
+		<-signals
+		a.unfinished.remove()
+		os.Exit(exitInterrupted)
 	}()
 	return ctx, func() {
-		signal.Stop(interrupts)
-		cancel()
+		signal.Stop(signals)
+		cancel(nil)
 	}
 }

@@ -1,26 +1,72 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
 )
 
-// options are what the flags of all commands say.
+// options are the flags of all commands.
 type options struct {
 	db, runName             string
 	workers                 int
 	timeout                 time.Duration
 	progress, http          string
 	public                  bool
-	stopAfter               float64
+	stopAfter               share
 	add, all, evenIfApplied bool
 	out, format             string
 	revert, outcome         string
+	maxChanges              int
+	maxPercent              share
+	detailed                bool
+}
+
+// share is a part of a whole, from 0 to 1: as 0.3 or as 30%.
+type share float64
+
+func (s *share) String() string { return strconv.FormatFloat(float64(*s), 'g', -1, 64) }
+
+func (s *share) Set(text string) error {
+	number, percent := strings.CutSuffix(text, "%")
+	value, err := strconv.ParseFloat(number, 64)
+	if percent {
+		value /= 100
+	}
+	if err != nil || !(value >= 0 && value <= 1) {
+		return errors.New("want a part of the whole, such as 0.3 or 30%")
+	}
+	*s = share(value)
+	return nil
+}
+
+// age is a duration that may have days, such as 90d.
+type age time.Duration
+
+func (a *age) String() string { return time.Duration(*a).String() }
+
+func (a *age) Set(text string) error {
+	days, isDays := strings.CutSuffix(text, "d")
+	d, err := time.ParseDuration(text)
+	if isDays {
+		var n float64
+		n, err = strconv.ParseFloat(days, 64)
+		d = time.Duration(n * 24 * float64(time.Hour))
+	}
+	if err != nil || d < 0 {
+		return errors.New("want a time such as 90d, 12h or 30s")
+	}
+	*a = age(d)
+	return nil
 }
 
 // flags are all flags, by name.
@@ -47,28 +93,43 @@ var flags = map[string]func(*flag.FlagSet, *options){
 		f.BoolVar(&o.public, "http-public", false, "let ADDR be one that other machines reach")
 	},
 	"stop-after": func(f *flag.FlagSet, o *options) {
-		f.Float64Var(&o.stopAfter, "stop-after", 0, "stop where more than this `SHARE` fails, 0 to 1 (0: never)")
+		f.Var(&o.stopAfter, "stop-after", "stop if more than this `SHARE` fails, such as 10%")
 	},
 	"add": func(f *flag.FlagSet, o *options) {
 		f.BoolVar(&o.add, "add", false, "add FILE to a run that was made of another file")
 	},
 	"all": func(f *flag.FlagSet, o *options) {
-		f.BoolVar(&o.all, "all", false, "other members' personal tokens too")
+		f.BoolVar(&o.all, "all", false, map[string]string{
+			"plan": "list tokens that would not change, too", "list": "other members' personal tokens too",
+		}[f.Name()])
 	},
 	"o": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.out, "o", "", "write to `FILE`")
 	},
-	"format": func(f *flag.FlagSet, o *options) {
-		f.StringVar(&o.format, "format", "text", "`KIND` of report: text, csv, json or html")
+	"json": func(f *flag.FlagSet, o *options) {
+		f.BoolFunc("json", "the same as -format json", func(string) error {
+			o.format = "json"
+			return nil
+		})
 	},
 	"revert": func(f *flag.FlagSet, o *options) {
-		f.StringVar(&o.revert, "revert", "", "plan how to undo what `RUN` did")
+		f.StringVar(&o.revert, "revert", "", "plan how to undo `RUN`")
+	},
+	"max-changes": func(f *flag.FlagSet, o *options) {
+		f.IntVar(&o.maxChanges, "max-changes", -1, "refuse more than `N` changes")
+	},
+	"max-percent": func(f *flag.FlagSet, o *options) {
+		o.maxPercent = 1
+		f.Var(&o.maxPercent, "max-percent", "refuse changes to more than this `SHARE` of FILE's rows")
+	},
+	"detailed-exitcode": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.detailed, "detailed-exitcode", false, "exit with 3 or 4 by what was found")
 	},
 	"outcome": func(f *flag.FlagSet, o *options) {
-		f.StringVar(&o.outcome, "outcome", "not_applied,unknown", "`WHICH` to put back")
+		f.StringVar(&o.outcome, "outcome", "not_applied,unknown", "`WHICH` to make pending again")
 	},
 	"even-if-applied": func(f *flag.FlagSet, o *options) {
-		f.BoolVar(&o.evenIfApplied, "even-if-applied", false, "send unknown ones again: applied twice, maybe")
+		f.BoolVar(&o.evenIfApplied, "even-if-applied", false, "send unknown ones again: maybe applied twice")
 	},
 }
 
@@ -77,56 +138,82 @@ func (c command) parse(a *app, args []string) error {
 	set := c.flagSet(&a.options)
 	for {
 		if err := set.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return err
-			}
-			return usageError{fmt.Sprintf("%v: tokenpatch %s -h lists the flags", err, c.name)}
+			return c.flagError(err)
 		}
 		if args = set.Args(); len(args) == 0 {
 			break
 		}
 		a.args, args = append(a.args, args[0]), args[1:]
 	}
-	if most := strings.Count(c.args, "FILE"); len(a.args) > most {
-		return usageError{fmt.Sprintf("%q: want %s after the flags", a.args[most], [...]string{"nothing", "one FILE"}[most])}
+	if most := len(strings.Fields(c.args)); len(a.args) > most {
+		return usageError{fmt.Sprintf("%q: want %s after the flags", a.args[most], cmp.Or(c.args, "nothing"))}
 	}
-	return a.check(set)
+	return c.check(&a.options, set)
+}
+
+var undefined = regexp.MustCompile(`^flag provided but not defined: -(.*)$`)
+
+// flagError is what is wrong with a flag, and which one was meant.
+func (c command) flagError(err error) error {
+	if errors.Is(err, flag.ErrHelp) {
+		return err
+	}
+	if found := undefined.FindStringSubmatch(err.Error()); found != nil {
+		if nearest := suggest.Nearest(found[1], c.flags); nearest != "" {
+			return usageError{fmt.Sprintf("no such flag: -%s; did you mean -%s?", found[1], nearest)}
+		}
+		return usageError{fmt.Sprintf("no such flag: -%s; tokenpatch %s -h lists them", found[1], c.name)}
+	}
+	return usageError{fmt.Sprintf("%v; tokenpatch %s -h lists the flags", err, c.name)}
 }
 
 func (c command) flagSet(o *options) *flag.FlagSet {
 	set := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	for _, name := range c.flags {
+		if name == "format" {
+			set.StringVar(&o.format, name, c.formats[0], "`KIND` of output: "+strings.Join(c.formats, ", "))
+			continue
+		}
 		flags[name](set, o)
 	}
 	return set
 }
 
-// check refuses values that a flag may not have. A flag that the command does not have is left as it is.
-func (o *options) check(set *flag.FlagSet) error {
-	oneOf := func(name, value string, values ...string) error {
-		if value == "" || slices.Contains(values, value) {
-			return nil
+// choices are the values of flags that have a few only.
+var choices = map[string][]string{
+	"progress": {"auto", "bar", "plain", "none"},
+	"outcome":  {"not_applied", "unknown"},
+}
+
+// choices are the values of a flag that has a few only.
+func (c command) choices(name string) []string {
+	if name == "format" {
+		return c.formats
+	}
+	return choices[name]
+}
+
+// check refuses values that a flag may not have.
+func (c command) check(o *options, set *flag.FlagSet) error {
+	for _, name := range c.flags {
+		known := c.choices(name)
+		if known == nil {
+			continue
 		}
-		return usageError{fmt.Sprintf("-%s %q: want one of %s", name, value, strings.Join(values, ", "))}
+		for one := range strings.SplitSeq(set.Lookup(name).Value.String(), ",") {
+			if !slices.Contains(known, one) {
+				return usageError{fmt.Sprintf("-%s %q%s", name, one, suggest.Hint(one, known))}
+			}
+		}
 	}
 	switch {
 	case set.Lookup("workers") != nil && (o.workers < 1 || o.workers > 1000):
 		return usageError{fmt.Sprintf("-workers %d: want 1 to 1000", o.workers)}
 	case set.Lookup("timeout") != nil && o.timeout <= 0:
 		return usageError{fmt.Sprintf("-timeout %v: want a time such as 30s", o.timeout)}
-	case !(o.stopAfter >= 0 && o.stopAfter < 1):
-		return usageError{fmt.Sprintf("-stop-after %v: want a share such as 0.1, less than 1", o.stopAfter)}
+	case o.stopAfter == 1:
+		return usageError{"-stop-after 100%: want less than all, such as 10%"}
 	}
-	for _, one := range strings.Split(o.outcome, ",") {
-		if err := oneOf("outcome", one, "not_applied", "unknown"); err != nil {
-			return err
-		}
-	}
-	return errors.Join(
-		oneOf("progress", o.progress, "auto", "bar", "plain", "none"),
-		oneOf("format", o.format, "text", "csv", "json", "html"),
-		checkSource(o.db),
-		checkAddress(o.http, o.public),
-	)
+	return errors.Join(checkSource(o.db), checkAddress(o.http, o.public))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -8,190 +9,346 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
+	"sync/atomic"
 
 	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/changefile"
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// plan shows what changes would do, and sends none.
-func plan(ctx context.Context, a *app) error {
-	var planned iter.Seq2[fleet.Planned, error]
-	switch {
-	case a.revert != "" && len(a.args) > 0, a.revert == "" && len(a.args) == 0:
-		return usageError{"want either a FILE or -revert"}
-	case a.revert != "":
-		store, err := a.openStore(ctx)
-		if err != nil {
-			return err
-		}
-		defer store.Close()
-		planned = reverted(store.Results(ctx, a.revert))
-	default:
-		file, err := changefile.Open(a.args[0], a.stdin)
-		if err != nil {
-			return err
-		}
-		defer file.Close()
-		client, err := a.clientFor(a.config(), file)
-		if err != nil {
-			return err
-		}
-		planned = fleet.Plan(ctx, client, file.All())
-	}
-	p := planning{show: a.stdout}
-	if err := p.all(a, planned); err != nil {
-		return err
-	}
-	return p.summary()
+// What apply would do with a row.
+const (
+	actionChange    = "change"
+	actionUnchanged = "unchanged" // the token is as wanted
+	actionCannot    = "cannot"
+)
+
+// fileRow is a row of a plan file.
+type fileRow struct {
+	API     string            `json:"api"`
+	ID      string            `json:"id"`
+	Name    string            `json:"name,omitempty"`
+	Patch   json.RawMessage   `json:"patch,omitempty"`
+	Update  json.RawMessage   `json:"update,omitempty"`
+	Comment string            `json:"comment,omitempty"`
+	Roles   map[string]string `json:"roles,omitempty"`
+	Skip    string            `json:"skip,omitempty"`
 }
 
-// reverted is what undoes a run: for each token that it changed, a patch from what it is now to what it was. It fails where
-// somebody has changed one of those members since.
-func reverted(results iter.Seq2[fleet.Result, error]) iter.Seq2[fleet.Planned, error] {
-	return func(yield func(fleet.Planned, error) bool) {
-		for r, err := range results {
-			p := fleet.Planned{Change: r.Change}
-			switch {
-			case err != nil:
-			case r.Change.Update != nil && r.State != fleet.StateNotApplied:
-				p.Err = errors.New("V1 cannot be read, so that nobody knows what the token was like")
-			case r.State == fleet.StateUnknown, r.State == fleet.StatePending && r.Attempts > 0:
-				p.Err = errors.New("it is not known whether it was changed")
-			case r.State != fleet.StateApplied || r.Attempts == 0:
-				continue
-			case r.Before == nil || r.After == nil:
-				p.Err = errors.New("the run does not have the token as it was")
-			default:
-				p.Before, p.After = r.After, r.Before
-				p.Patch, _ = tokenpatch.Diff(*r.After, *r.Before).Guard(*r.After)
+// plannedRow is a row of FILE, and what apply would do with it.
+type plannedRow struct {
+	fileRow
+	Action      string       `json:"action"`
+	Differences []difference `json:"differences,omitempty"`
+}
+
+// planSource is what a plan is made from.
+type planSource struct {
+	rows   iter.Seq2[changefile.Row, error] // of the file
+	store  *fleet.Store                     // of the run that is reverted; nil if none is
+	name   string                           // of the file, or of the run
+	digest string                           // of the file
+	total  int                              // rows; 0 if that is not known
+	v1, v2 string                           // why there must be a credential for an API; empty if there need not
+	close  func() error
+}
+
+// plan shows what changes would do, and sends none.
+func plan(ctx context.Context, a *app) error {
+	if err := a.checkPlan(); err != nil {
+		return err
+	}
+	source, err := a.planSource(ctx)
+	if err != nil {
+		return err
+	}
+	defer source.close()
+	p, err := newPlanning(source)
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	if err := p.read(ctx, a); err != nil {
+		return err
+	}
+	tooMany := a.checkSize(p.count[actionChange], p.rows())
+	if a.out != "" && tooMany == nil {
+		if err := a.output(func(w io.Writer) error { return p.save(ctx, w) }); err != nil {
+			return err
+		}
+	}
+	if err := p.show(a); err != nil {
+		return err
+	}
+	if tooMany != nil {
+		return tooMany
+	}
+	p.next(a)
+	if a.detailed && p.count[actionChange]+p.count[actionCannot] > 0 {
+		return exitStatus(exitNotApplied)
+	}
+	return nil
+}
+
+// checkPlan refuses flags and files that do not go together.
+func (a *app) checkPlan() error {
+	if (a.revert != "") == (len(a.args) > 0) {
+		return usageError{"want either a FILE or -revert"}
+	}
+	switch strings.ToLower(filepath.Ext(a.out)) {
+	case ".html", ".csv", ".txt":
+		return usageError{fmt.Sprintf("-o %s: want a name such as approved.jsonl: it is for apply; -format html >%[1]s makes a page for people", a.out)}
+	}
+	return a.checkOutput(a.args...)
+}
+
+// planSource opens FILE, or the run to revert.
+func (a *app) planSource(ctx context.Context) (planSource, error) {
+	if a.revert != "" {
+		store, err := a.openStore(ctx)
+		if err != nil {
+			return planSource{}, err
+		}
+		return planSource{store: store, name: "undoing run " + a.revert, v2: "-revert reads tokens of V2", close: store.Close}, nil
+	}
+	file, err := changefile.Open(a.args[0], a.stdin)
+	if err != nil {
+		return planSource{}, err
+	}
+	s := planSource{rows: file.All(), name: file.Name, digest: file.Digest, total: file.Rows, close: file.Close}
+	s.v1, s.v2 = needs(file)
+	return s, nil
+}
+
+// checkSize refuses more changes than -max-changes and -max-percent allow.
+func (a *app) checkSize(changes, rows int) error {
+	switch {
+	case a.maxChanges >= 0 && changes > a.maxChanges:
+		return fmt.Errorf("%d changes are more than -max-changes %d: nothing was saved or sent", changes, a.maxChanges)
+	case float64(changes) > float64(a.maxPercent)*float64(rows):
+		return fmt.Errorf("%d changes of %d rows are more than -max-percent %g%%: nothing was saved or sent", changes, rows, 100*float64(a.maxPercent))
+	}
+	return nil
+}
+
+// planning is a plan in the making. Its rows are kept on disk until all of them are known.
+type planning struct {
+	source  planSource
+	file    *os.File // has no name any more, if the system allows that
+	writer  *bufio.Writer
+	waiting []changefile.Row // that are being read
+
+	host   string         // of V2
+	count  map[string]int // of rows, by action
+	v1     int            // changes of V1
+	kinds  map[string]int // of tokens, by what changes
+	plan   changefile.Plan
+	digest string // of the plan file that was saved
+}
+
+func newPlanning(source planSource) (*planning, error) {
+	file, err := os.CreateTemp("", "tokenpatch-*")
+	if err != nil {
+		return nil, err
+	}
+	_ = os.Remove(file.Name()) // else close does
+	return &planning{source: source, file: file, writer: bufio.NewWriter(file), count: map[string]int{}, kinds: map[string]int{}}, nil
+}
+
+func (p *planning) close() {
+	_ = p.file.Close()
+	_ = os.Remove(p.file.Name())
+}
+
+func (p *planning) rows() int {
+	return p.count[actionChange] + p.count[actionUnchanged] + p.count[actionCannot]
+}
+
+// read reads the tokens of all rows. A credential that is refused, and a service that does not respond, end it: a plan
+// without some of its tokens is nothing to approve.
+func (p *planning) read(ctx context.Context, a *app) error {
+	config := a.config()
+	if err := credentials(config, p.source.v1, p.source.v2); err != nil {
+		return err
+	}
+	seen := newTraffic()
+	config.Hooks = seen.hooks()
+	client, err := a.client(config)
+	if err != nil {
+		return err
+	}
+	p.host = config.V2.BaseURL
+	var done atomic.Int64
+	end := a.showReading(seen, &done, p.source.total)
+	defer end()
+	planned := fleet.Plan(ctx, client, p.changes())
+	if p.source.store != nil {
+		planned = p.source.store.Revert(ctx, client, a.revert)
+	}
+	for one, err := range planned {
+		if err == nil {
+			err = p.one(one)
+		}
+		if err := errors.Join(ctx.Err(), err); err != nil {
+			return err
+		}
+		done.Add(1)
+	}
+	if err := p.passSkipped(); err != nil {
+		return err
+	}
+	return p.writer.Flush()
+}
+
+// changes iterates over the changes of the source, and keeps the rows that they are from.
+func (p *planning) changes() iter.Seq2[fleet.Change, error] {
+	return func(yield func(fleet.Change, error) bool) {
+		for row, err := range p.source.rows {
+			if err == nil {
+				p.waiting = append(p.waiting, row)
 			}
-			if !yield(p, err) || err != nil {
+			if (err != nil || row.Skip == "") && !yield(row.Change, err) {
 				return
 			}
 		}
 	}
 }
 
-// planning writes what is planned, and counts it.
-type planning struct {
-	show  io.Writer // for people
-	write io.Writer // as changes that apply takes; nil is nowhere
-
-	change, same, unread, failed int
-}
-
-func (p *planning) all(a *app, planned iter.Seq2[fleet.Planned, error]) error {
-	each := func(w io.Writer) error {
-		p.write = w
-		for one, err := range planned {
-			if err != nil {
-				return err
-			}
-			if err := p.one(one, a.revert != ""); err != nil {
-				return err
-			}
+// passSkipped adds the rows that come before the next change and are not to be changed.
+func (p *planning) passSkipped() error {
+	for len(p.waiting) > 0 && p.waiting[0].Skip != "" {
+		row := p.waiting[0]
+		p.waiting = p.waiting[1:]
+		action := actionCannot
+		if row.Skip == asWanted {
+			action = actionUnchanged
 		}
-		return nil
+		err := p.add(plannedRow{Action: action, fileRow: fileRow{API: row.API, ID: row.ID, Name: row.Name, Comment: row.Comment, Skip: row.Skip}})
+		if err != nil {
+			return err
+		}
 	}
-	if a.out == "" {
-		return each(io.Discard)
-	}
-	return a.output(each)
+	return nil
 }
 
-// one writes what is planned for one token.
-func (p *planning) one(one fleet.Planned, revert bool) error {
-	id := printable(one.Change.ID)
+const asWanted = "already as wanted"
+
+// one adds what is planned for one token.
+func (p *planning) one(one fleet.Planned) error {
+	if err := p.passSkipped(); err != nil {
+		return err
+	}
+	row := changefile.Row{API: "v2", ID: one.Change.ID}
+	if p.source.store == nil {
+		row, p.waiting = p.waiting[0], p.waiting[1:]
+	} else if one.Change.Update != nil {
+		row.API = "v1"
+	}
+	planned := plannedRow{Action: actionChange, fileRow: fileRow{API: row.API, ID: row.ID, Name: row.Name, Comment: row.Comment}}
+	if one.Before != nil {
+		planned.Name = one.Before.Name.Or("")
+	}
+	var err error
 	switch {
 	case one.Err != nil:
-		p.failed++
-		_, err := fmt.Fprintf(p.show, "%s  cannot be done: %s\n", id, printable(one.Err.Error()))
-		return err
+		planned.Action = actionCannot
+		planned.Skip, err = whyNot(one.Err)
 	case one.Before == nil:
-		p.unread++
-		update, err := json.Marshal(one.Change.Update)
-		if err == nil {
-			_, err = fmt.Fprintf(p.show, "%s  V1 cannot be read; would send %s\n", id, printable(string(update)))
-		}
-		return errors.Join(err, writeJSON(p.write, one.Change))
-	case one.Patch.Len() == 0, tokenpatch.Diff(*one.Before, *one.After).Len() == 0 && revert:
-		p.same++
-		_, err := fmt.Fprintf(p.show, "%s  is as wanted\n", id)
-		return err
+		p.v1++
+		planned.Differences, err = updateDifferences(one.Change.Update)
+		planned.set(one.Change)
+	default:
+		planned.Differences, err = differences(*one.Before, *one.After)
+		planned.set(fleet.Change{ID: row.ID, Patch: approved(one)})
 	}
-	p.change++
-	differences, err := differences(*one.Before, *one.After)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(p.show, "%s  %s\n", id, printable(fmt.Sprintf("%q", one.Before.Name.Or(""))))
-	for _, difference := range differences {
-		fmt.Fprintf(p.show, "    %s\n", difference)
+	if planned.Action == actionChange && len(planned.Differences) == 0 {
+		planned.Action, planned.Skip = actionUnchanged, asWanted
+		planned.Patch = nil
 	}
-	return writeJSON(p.write, fleet.Change{ID: one.Change.ID, Patch: approved(one, revert)})
+	return p.add(planned)
 }
 
-// approved is the patch that does what was shown, or fails: each member that it touches still has to be as it was read and,
-// unless it undoes something, the token may not have been changed at all.
-func approved(one fleet.Planned, revert bool) *tokenpatch.Patch {
-	if revert {
-		return one.Patch
+// set takes over what is sent.
+func (r *plannedRow) set(change fleet.Change) {
+	encoded, err := encodeJSON(change)
+	if err == nil {
+		err = json.Unmarshal(encoded, &r.fileRow)
 	}
+	if err != nil { // what is wrong with a patch that was made here
+		r.Action, r.Skip = actionCannot, err.Error()
+	}
+}
+
+// whyNot is why a token cannot be changed, or an error if the plan cannot be made: a refused credential, or no response.
+func whyNot(err error) (reason string, fatal error) {
+	var api *tokenpatch.APIError
+	switch {
+	case errors.As(err, new(*tokenpatch.UnauthorizedError)), errors.As(err, new(*tokenpatch.RateLimitedError)):
+		return "", err
+	case errors.As(err, new(*tokenpatch.NotFoundError)):
+		return "no such token", nil
+	case errors.As(err, new(*tokenpatch.ForbiddenError)):
+		return "the credential may not read this token", nil
+	case errors.As(err, new(*tokenpatch.PatchError)):
+		return "the token is not as this patch expects: " + err.Error(), nil
+	case !errors.As(err, &api) && (errors.As(err, new(*tokenpatch.ReadError)) || errors.As(err, new(*tokenpatch.NotSentError))):
+		return "", err
+	}
+	return err.Error(), nil
+}
+
+// approved is the patch that does what was shown, or fails: each member that it touches still has to be as it was read, and
+// the token may not have been changed at all.
+func approved(one fleet.Planned) *tokenpatch.Patch {
 	patch := one.Patch
 	if one.Change.Want == nil {
-		patch, _ = patch.Guard(*one.Before)
+		patch = patch.Guard(*one.Before)
+	}
+	encoded, err := json.Marshal(patch)
+	if err == nil && bytes.Contains(encoded, []byte(`"op":"test","path":"/lastModified"`)) {
+		return patch
 	}
 	return patch.Clone().Test("/lastModified", one.Before.LastModified)
 }
 
-// differences are the members in which two tokens differ, one a line.
-func differences(before, after tokenpatch.Token) ([]string, error) {
-	was, err := settings(before)
-	if err != nil {
-		return nil, err
+func (p *planning) add(row plannedRow) error {
+	p.count[row.Action]++
+	var kinds []string
+	for _, d := range row.Differences {
+		kinds = append(kinds, d.kinds(row.Roles)...)
 	}
-	is, err := settings(after)
-	if err != nil {
-		return nil, err
-	}
-	var lines []string
-	for _, name := range slices.Sorted(maps.Keys(is)) {
-		if !bytes.Equal(was[name], is[name]) {
-			lines = append(lines, fmt.Sprintf("%s: %s -> %s", printable(name), value(was[name]), value(is[name])))
+	slices.Sort(kinds)
+	for _, kind := range slices.Compact(kinds) {
+		if _, known := p.kinds[kind]; known || len(p.kinds) < maxKinds {
+			p.kinds[kind]++
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(was)) {
-		if is[name] == nil {
-			lines = append(lines, fmt.Sprintf("%s: %s -> none", printable(name), value(was[name])))
+	return writeJSON(p.writer, row)
+}
+
+const maxKinds = 1000 // that are counted
+
+// all iterates over the rows.
+func (p *planning) all() iter.Seq2[plannedRow, error] {
+	return func(yield func(plannedRow, error) bool) {
+		if _, err := p.file.Seek(0, io.SeekStart); err != nil {
+			yield(plannedRow{}, err)
+			return
+		}
+		decoder := json.NewDecoder(bufio.NewReader(p.file))
+		for range p.rows() {
+			var row plannedRow
+			err := decoder.Decode(&row)
+			if !yield(row, err) || err != nil {
+				return
+			}
 		}
 	}
-	return lines, nil
-}
-
-func settings(t tokenpatch.Token) (members map[string]json.RawMessage, err error) {
-	encoded, err := json.Marshal(t)
-	if err != nil {
-		return nil, err
-	}
-	return members, json.Unmarshal(encoded, &members)
-}
-
-// value is JSON as it is shown to a person.
-func value(json json.RawMessage) string {
-	if json == nil {
-		return "none"
-	}
-	return shorten(printable(string(json)), 100)
-}
-
-// summary counts, and returns the exit status.
-func (p *planning) summary() error {
-	fmt.Fprintf(p.show, "%d would change, %d are as wanted, %d of V1 cannot be read, %d cannot be done\n", p.change, p.same, p.unread, p.failed)
-	if p.failed > 0 {
-		return exitStatus(exitNotApplied)
-	}
-	return nil
 }

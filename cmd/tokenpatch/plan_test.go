@@ -1,11 +1,15 @@
 package main_test
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -16,36 +20,59 @@ import (
 func TestPlanAndApprove(t *testing.T) {
 	s := newShell(t)
 	s.mixed()
-	e := s.run(3, "plan", "-o", "approved.jsonl", "mixed.jsonl")
-	assert.Equal(t, `token0  "ci 0"
-    role: "writer" -> "reader"
-token1  "ci 1"
-    name: "ci 1" -> "deployer"
-6c7f1e6a-4f5e-4a52-9f57-0d8f2f4b8a11  V1 cannot be read; would send {"name":"ci","role_id":null}
-token2  "ci 2"
-    customRoleIds: ["qa"] -> ["ops"]
-token3  is as wanted
-`, e.stdout[:strings.Index(e.stdout, "nobody")])
-	assert.Contains(t, e.stdout, "\n3 would change, 1 are as wanted, 1 of V1 cannot be read, 1 cannot be done\n")
+	e := s.run(0, "plan", "-o", "approved.jsonl", "mixed.jsonl")
+	assert.Equal(t, `mixed.jsonl: 4 of 6 tokens would change
+  at `+s.url+`
+     2  name
+     1  customRoleIds: + ops
+     1  customRoleIds: - qa
+     1  role: "writer" → "reader"
+     1  role_id: (cannot be read) → null
+     1  of V1, which cannot be read first
+     1  already as wanted
+     1  cannot be changed
+
+Cannot be changed:
+nobody  no such token
+
+Changes:
+token0  ci 0
+    role: "writer" → "reader"
+    comment: quarterly review
+token1  ci 1
+    name: "ci 1" → "deployer"
+    comment: c
+6c7f1e6a-4f5e-4a52-9f57-0d8f2f4b8a11
+    name: (cannot be read) → "ci"
+    role_id: (cannot be read) → null
+token2  ci 2
+    customRoleIds: - qa
+    customRoleIds: + ops
+`, e.stdout)
 	for _, request := range s.service.Requests() {
 		assert.Equal(t, http.MethodGet, request.Method)
 	}
 	assert.NoFileExists(t, filepath.Join(s.dir, "tokenpatch.db"))
+	sum := sha256.Sum256([]byte(s.text("approved.jsonl")))
+	assert.Equal(t, fmt.Sprintf("saved 4 changes to approved.jsonl (sha256 %x); next: tokenpatch apply approved.jsonl\n", sum), e.stderr)
 	lines := strings.Split(strings.TrimSpace(s.text("approved.jsonl")), "\n")
-	require.Len(t, lines, 4)
+	require.Len(t, lines, 7)
+	assert.Regexp(t, `^{"plan":{"version":1,"run":"[-0-9a-f]{36}",.*"source":"mixed.jsonl","sha256":"[0-9a-f]{64}"}}$`, lines[0])
 	token, _ := s.service.V2("token0")
-	assert.JSONEq(t, `{"api":"v2","id":"token0","comment":"quarterly review","patch":[{"op":"test","path":"/role","value":"writer"},
-		{"op":"replace","path":"/role","value":"reader"},{"op":"test","path":"/lastModified","value":`+string(members(t, token)["lastModified"])+`}]}`, lines[0])
+	assert.JSONEq(t, `{"api":"v2","id":"token0","name":"ci 0","comment":"quarterly review","patch":[{"op":"test","path":"/role","value":"writer"},
+		{"op":"test","path":"/lastModified","value":`+string(members(t, token)["lastModified"])+`},{"op":"replace","path":"/role","value":"reader"}]}`, lines[1])
+	assert.Equal(t, `{"api":"v2","id":"token3","name":"ci 3","skip":"already as wanted"}`, lines[5])
+	assert.Equal(t, `{"api":"v2","id":"nobody","skip":"no such token"}`, lines[6])
 
 	s.run(0, "apply", "approved.jsonl")
 	for _, id := range []string{"token0", "token1", "token2", v1Token} {
 		assert.Equal(t, 1, s.service.Changes(id), id)
 	}
-	s.run(3, "plan", "mixed.jsonl") // of nobody
+	s.run(3, "plan", "-detailed-exitcode", "mixed.jsonl")
 
-	e = s.run(3, "plan", "-revert", "approved.jsonl", "-o", "undo.jsonl")
-	assert.Contains(t, e.stdout, "token2  \"ci 2\"\n    customRoleIds: [\"ops\"] -> [\"qa\"]\n")
-	assert.Contains(t, e.stdout, v1Token+"  cannot be done: V1 cannot be read")
+	e = s.run(0, "plan", "-revert", "approved.jsonl", "-o", "undo.jsonl")
+	assert.Contains(t, e.stdout, "token2  ci 2\n    customRoleIds: - ops\n    customRoleIds: + qa\n")
+	assert.Contains(t, e.stdout, v1Token+"  V1 cannot be read: what the token was like is not known")
 	s.run(0, "apply", "undo.jsonl")
 	for _, id := range []string{"token0", "token1", "token2"} {
 		history := s.service.History(id)
@@ -54,6 +81,98 @@ token3  is as wanted
 		delete(after, "lastModified")
 		assert.Equal(t, before, after, id)
 	}
+}
+
+// All that differs is shown: the ninth custom role, and the statement that allows everything.
+func TestPlanShowsAllThatDiffers(t *testing.T) {
+	s := newShell(t)
+	var before, after []string
+	for i := range 20 {
+		before = append(before, fmt.Sprintf(`"5f0c000000000000000000%02d"`, i))
+		after = append(after, fmt.Sprintf(`"5f0c000000000000000000%02d"`, i))
+	}
+	after[8] = `"5f0c000000000000000000ff"`
+	const harmless, everything = `{"effect":"allow","resources":["proj/a:env/b:flag/c&d<e>"],"actions":["updateOn"]}`, `{"effect":"allow","resources":["*"],"actions":["*"]}`
+	require.NoError(t, s.service.AddV2(`{"_id":"a","name":"a & <b>","role":"writer","customRoleIds":[`+strings.Join(before, ",")+`],"inlineRole":[`+harmless+`]}`))
+	s.file("x.jsonl", `{"id":"a","want":{"role":"reader","customRoleIds":[`+strings.Join(after, ",")+`],"inlineRole":[`+harmless+`,`+everything+`]}}`)
+	e := s.run(0, "plan", "x.jsonl")
+	assert.Contains(t, e.stdout, `
+a  a & <b>
+    customRoleIds: - 5f0c00000000000000000008
+    customRoleIds: + 5f0c000000000000000000ff
+    inlineRole: + {"resources":["*"],"actions":["*"],"effect":"allow"}
+    role: "writer" → "reader"
+`)
+	assert.Equal(t, "nothing was saved: -o approved.jsonl saves 1 change for apply\n", e.stderr)
+
+	lines := strings.Split(strings.TrimSpace(s.run(0, "plan", "-json", "x.jsonl").stdout), "\n")
+	require.Len(t, lines, 2)
+	var summary struct{ Rows, Change, Unchanged, Cannot int }
+	require.NoError(t, json.Unmarshal([]byte(lines[0]), &summary))
+	assert.Equal(t, []int{1, 1, 0, 0}, []int{summary.Rows, summary.Change, summary.Unchanged, summary.Cannot})
+	assert.Contains(t, lines[1], `"differences":[{"setting":"customRoleIds",`)
+	assert.Contains(t, lines[1], `"name":"a & <b>"`)
+}
+
+// 340 rows in, 340 rows out: what needs no change or cannot have one stays in the plan, and in the plan of a plan.
+func TestPlanKeepsItsRows(t *testing.T) {
+	s := newShell(t)
+	s.mixed()
+	s.run(0, "plan", "-o", "first.jsonl", "mixed.jsonl")
+	e := s.run(0, "plan", "-all", "-o", "second.jsonl", "first.jsonl")
+	assert.Contains(t, e.stdout, "first.jsonl: 4 of 6 tokens would change\n")
+	assert.Contains(t, e.stdout, "Already as wanted:\ntoken3  ci 3\n")
+	first, second := strings.Split(s.text("first.jsonl"), "\n"), strings.Split(s.text("second.jsonl"), "\n")
+	assert.Len(t, second, len(first))
+	assert.Equal(t, first[5:], second[5:])
+}
+
+// A refused credential, and a service that does not respond, end a plan: what is left would be nothing to approve.
+func TestAPlanNeedsItsTokens(t *testing.T) {
+	s := newShell(t)
+	s.many(300)
+	s.service.SetCredentials("other", "other")
+	e := s.run(1, "plan", "-o", "approved.jsonl", "many.jsonl")
+	assert.Contains(t, e.stderr, "401")
+	assert.Empty(t, e.stdout)
+	assert.NoFileExists(t, filepath.Join(s.dir, "approved.jsonl"))
+	assert.LessOrEqual(t, s.service.RequestCount(), 2*16)
+	s.service.SetCredentials(tokenpatchtest.APIKey, tokenpatchtest.AccessToken)
+
+	s.service.Inject(tokenpatchtest.Fault{Times: -1, Cut: tokenpatchtest.CutBefore})
+	assert.Contains(t, s.run(1, "plan", "-o", "approved.jsonl", "many.jsonl").stderr, "EOF")
+	assert.NoFileExists(t, filepath.Join(s.dir, "approved.jsonl"))
+
+	s.service.ClearFaults()
+	s.service.Inject(tokenpatchtest.Fault{Times: -1, Delay: time.Hour})
+	for _, command := range []string{"plan", "list"} {
+		p := s.start("", append([]string{command}, map[string][]string{"plan": {"many.jsonl"}}[command]...)...)
+		s.until(func() bool { return strings.Contains(p.stderr.String(), "; none for ") })
+		require.NoError(t, p.Process.Signal(os.Interrupt))
+		assert.Equal(t, 130, p.end().status)
+	}
+}
+
+// What is more than expected is shown, and neither saved nor sent.
+func TestMoreThanExpected(t *testing.T) {
+	s := newShell(t)
+	s.many(10)
+	e := s.run(1, "plan", "-max-changes", "9", "-o", "approved.jsonl", "many.jsonl")
+	assert.Contains(t, e.stdout, "10 of 10 tokens would change")
+	assert.Contains(t, e.stderr, "10 changes are more than -max-changes 9: nothing was saved or sent")
+	assert.NoFileExists(t, filepath.Join(s.dir, "approved.jsonl"))
+	assert.Contains(t, s.run(1, "plan", "-max-percent", "99.5%", "many.jsonl").stderr, "10 changes of 10 rows are more than -max-percent 99.5%")
+	s.run(0, "plan", "-max-changes", "10", "-max-percent", "1", "-o", "approved.jsonl", "many.jsonl")
+	assert.Contains(t, s.run(2, "plan", "-o", "plan.html", "many.jsonl").stderr, "-o plan.html: want a name such as approved.jsonl")
+}
+
+// Colors are for terminals whose users want them.
+func TestColors(t *testing.T) {
+	s := newShell(t)
+	s.many(1)
+	assert.Contains(t, s.terminal("plan", "many.jsonl"), "\x1b[33mrole: \"writer\" → \"reader\"\x1b[0m")
+	assert.NotContains(t, s.with("NO_COLOR=1").terminal("plan", "many.jsonl"), "\x1b[33m")
+	assert.NotContains(t, s.run(0, "plan", "many.jsonl").stdout, "\x1b")
 }
 
 // What was approved is what is done, or it fails: also where somebody has changed something else, or has added a member that

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -41,6 +42,7 @@ type shell struct {
 	t       testing.TB
 	dir     string
 	service *tokenpatchtest.Service
+	url     string // of the service
 	env     []string
 }
 
@@ -50,6 +52,7 @@ func newShell(t testing.TB) *shell {
 	t.Cleanup(s.service.Close)
 	url, err := s.service.Listen()
 	require.NoError(t, err)
+	s.url = url
 	s.env = []string{
 		"HOME=" + s.dir, "PATH=" + os.Getenv("PATH"), "TMPDIR=" + s.dir,
 		"LAUNCHDARKLY_API_HOST=" + url, "LAUNCHDARKLY_ACCESS_TOKEN=" + tokenpatchtest.AccessToken,
@@ -146,3 +149,5 @@ func (s *shell) run(status int, args ...string) ended {
 	require.Equal(s.t, status, e.status, "%v\n%s%s", args, e.stdout, e.stderr)
 	return e
 }
+
+func sorted(words []string) []string { return slices.Sorted(slices.Values(words)) }

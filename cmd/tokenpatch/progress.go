@@ -6,25 +6,48 @@ import (
 	"os"
 	"time"
 
-	"github.com/mattn/go-isatty"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
-
-	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
+	"golang.org/x/term"
 )
+
+// progress is how much of the work is done, and what it waits for.
+type progress struct {
+	done, total int
+	detail      string // "3 not applied, 0 unknown"
+	pace        string // "9.8/s, 42s left"
+}
+
+// count is how much is done, of how much if that is known.
+func (p progress) count() string {
+	if p.total == 0 {
+		return fmt.Sprintf("%d ", p.done)
+	}
+	return fmt.Sprintf("%d/%d ", p.done, p.total)
+}
+
+// view shows progress.
+type view interface {
+	show(progress)
+	end()
+}
+
+const narrowest = 20 // columns of a terminal that a bar fits into
 
 // progressView is the view that -progress asks for. On a terminal auto is a bar.
 func (a *app) progressView() view {
 	how := a.progress
-	if file, ok := a.stderr.(*os.File); how == "auto" {
+	if how == "auto" {
 		how = "plain"
-		if ok && isatty.IsTerminal(file.Fd()) {
+		if a.terminal != nil && columns(a.terminal) >= narrowest {
 			how = "bar"
 		}
 	}
 	switch how {
 	case "bar":
-		return newBar(a.stderr)
+		b := newBar(a.stderr.stderr)
+		a.stderr.drawBar(b)
+		return b
 	case "plain":
 		return &plain{w: a.stderr}
 	default:
@@ -32,11 +55,20 @@ func (a *app) progressView() view {
 	}
 }
 
+// columns is the width of a terminal; 0 if the file is none, or does not know.
+func columns(file *os.File) int {
+	width, _, err := term.GetSize(int(file.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
 // none shows nothing.
 type none struct{}
 
-func (none) show(page.Run) {}
-func (none) end(page.Run)  {}
+func (none) show(progress) {}
+func (none) end()          {}
 
 // plain writes a line now and then.
 type plain struct {
@@ -46,60 +78,57 @@ type plain struct {
 
 const between = 10 * time.Second // lines
 
-func (p *plain) show(run page.Run) {
+func (p *plain) show(now progress) {
 	if time.Since(p.last) < between {
 		return
 	}
 	p.last = time.Now()
-	fmt.Fprintf(p.w, "%s  %d of %d: %d applied, %d not applied, %d unknown  %s\n",
-		p.last.Format(time.TimeOnly), run.Decided(), run.Total(), run.Applied, run.NotApplied, run.Unknown, paceText(run))
+	fmt.Fprintf(p.w, "%s  %s%s  %s\n", p.last.Format(time.TimeOnly), now.count(), now.detail, now.pace)
 }
 
-func (p *plain) end(page.Run) {}
+func (p *plain) end() {}
 
-// bar is drawn again and again in the same place. What is written to it goes above.
+// bar is drawn again and again in the same place. Text that is written to it goes above.
 type bar struct {
 	*mpb.Progress
 	bar *mpb.Bar
-	run chan page.Run // holds what is shown
+	now chan progress // holds what is shown
 }
 
 func newBar(w io.Writer) *bar {
-	b := &bar{Progress: mpb.New(mpb.WithOutput(w), mpb.WithRefreshRate(200*time.Millisecond), mpb.WithAutoRefresh()), run: make(chan page.Run, 1)}
-	b.run <- page.Run{}
+	b := &bar{Progress: mpb.New(mpb.WithOutput(w), mpb.WithRefreshRate(200*time.Millisecond), mpb.WithAutoRefresh()), now: make(chan progress, 1)}
+	b.now <- progress{}
 	b.bar = b.AddBar(0, // a total that may be set later
 		mpb.BarRemoveOnComplete(),
-		mpb.PrependDecorators(b.text(func(run page.Run) string { return fmt.Sprintf("%d/%d ", run.Decided(), run.Total()) })),
-		mpb.AppendDecorators(b.text(func(run page.Run) string {
-			return fmt.Sprintf(" %d not applied, %d unknown", run.NotApplied, run.Unknown)
-		})),
+		mpb.PrependDecorators(b.text(progress.count)),
+		mpb.AppendDecorators(b.text(func(p progress) string { return " " + p.detail })),
 		mpb.BarExtender(mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {
-			run := <-b.run
-			b.run <- run
-			_, err := fmt.Fprintln(w, shorten(paceText(run), s.AvailableWidth))
+			_, err := fmt.Fprintln(w, shorten(b.get().pace, s.AvailableWidth))
 			return err
 		}), false),
 	)
 	return b
 }
 
-// text shows something of the run.
-func (b *bar) text(of func(page.Run) string) decor.Decorator {
-	return decor.Any(func(decor.Statistics) string {
-		run := <-b.run
-		b.run <- run
-		return of(run)
-	})
+func (b *bar) get() progress {
+	now := <-b.now
+	b.now <- now
+	return now
 }
 
-func (b *bar) show(run page.Run) {
-	<-b.run
-	b.run <- run
-	b.bar.SetTotal(int64(max(run.Total(), 1)), false)
-	b.bar.SetCurrent(int64(run.Decided()))
+// text shows something of the progress.
+func (b *bar) text(of func(progress) string) decor.Decorator {
+	return decor.Any(func(decor.Statistics) string { return of(b.get()) })
 }
 
-func (b *bar) end(page.Run) {
+func (b *bar) show(now progress) {
+	<-b.now
+	b.now <- now
+	b.bar.SetTotal(int64(max(now.total, 1)), false)
+	b.bar.SetCurrent(int64(now.done))
+}
+
+func (b *bar) end() {
 	b.bar.Abort(true)
 	b.Wait()
 }

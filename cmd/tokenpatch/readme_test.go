@@ -15,12 +15,16 @@ func TestReadme(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	require.NoError(t, err)
 	fences := regexp.MustCompile("(?s)```(json|csv|text)\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	require.Len(t, fences, 4)
+	require.Len(t, fences, 5)
 	s := newShell(t)
-	s.file("changes.jsonl", fences[0][2])
-	s.file("right.csv", fences[1][2])
-	s.file("changes.csv", fences[2][2])
-	assert.Contains(t, s.run(3, "plan", "changes.jsonl").stdout, "0 would change, 0 are as wanted, 1 of V1 cannot be read, 3 cannot be done", "there are no such tokens")
-	assert.Contains(t, s.run(3, "plan", "right.csv").stdout, "2 cannot be done")
-	assert.Equal(t, fences[3][2], strings.ReplaceAll(s.run(1, "apply", "changes.csv").stderr, "tokenpatch apply: ", ""))
+	table, columns, object, wrong, mistakes := fences[0][2], fences[1][2], fences[2][2], fences[3][2], fences[4][2]
+	s.file("right.csv", table)
+	s.file("changes.json", object)
+	s.file("changes.csv", wrong)
+	help := s.run(0, "help", "file").stdout
+	assert.Contains(t, help, columns)
+	assert.Contains(t, help, strings.ReplaceAll("  "+table, "\n", "\n  ")[:len(table)])
+	assert.Contains(t, s.run(0, "plan", "changes.json").stdout, "changes.json: 1 of 4 tokens would change", "there are no such tokens of V2")
+	assert.Contains(t, s.run(0, "plan", "right.csv").stdout, "right.csv: 1 of 2 tokens would change")
+	assert.Equal(t, mistakes, strings.ReplaceAll(s.run(1, "apply", "changes.csv").stderr, "tokenpatch apply: ", ""))
 }

@@ -1,29 +1,25 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/csv"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf16"
+	"unicode/utf8"
 
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// line is what a report says of one change.
-type line struct {
+// outcomeRow is what a report says of one change.
+type outcomeRow struct {
 	API      string      `json:"api"`
 	ID       string      `json:"id"`
 	Outcome  fleet.State `json:"outcome"`
@@ -35,12 +31,12 @@ type line struct {
 	Ended    *time.Time  `json:"ended,omitempty"`
 }
 
-func newLine(r fleet.Result) line {
+func newLine(r fleet.Result) outcomeRow {
 	api := "v2"
 	if r.Change.Update != nil {
 		api = "v1"
 	}
-	return line{
+	return outcomeRow{
 		API: api, ID: r.Change.ID, Outcome: r.State, Attempts: r.Attempts, Status: r.Status, Code: r.Code, Error: r.Err,
 		Started: utc(r.Started), Ended: utc(r.Ended),
 	}
@@ -57,6 +53,9 @@ func utc(t time.Time) *time.Time {
 
 // writeReport tells what became of each change.
 func writeReport(ctx context.Context, a *app) error {
+	if err := a.checkOutput(); err != nil {
+		return err
+	}
 	store, run, err := a.openRun(ctx)
 	if err != nil {
 		return err
@@ -68,7 +67,7 @@ func writeReport(ctx context.Context, a *app) error {
 	}
 	err = a.output(func(w io.Writer) error {
 		if a.format == "html" {
-			return writePage(ctx, w, store, p)
+			return writePage(ctx, printableWriter{w}, store, p)
 		}
 		write, flush := formats[a.format](w)
 		for result, err := range store.Results(ctx, run) {
@@ -87,45 +86,22 @@ func writeReport(ctx context.Context, a *app) error {
 	return exitOf(p)
 }
 
-// output writes to what -o names, whole or not at all, or to standard output.
-func (a *app) output(write func(io.Writer) error) (err error) {
-	if a.out == "" {
-		w := bufio.NewWriter(a.stdout)
-		return cmp.Or(write(w), w.Flush())
-	}
-	file, err := os.CreateTemp(filepath.Dir(a.out), ".tokenpatch-*")
-	if err != nil {
-		return fmt.Errorf("-o %s: %w", a.out, errors.Unwrap(err)) // the error has the name of another file
-	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(file.Name())
-		}
-	}()
-	w := bufio.NewWriter(file)
-	if err := cmp.Or(write(w), w.Flush(), file.Sync(), file.Close()); err != nil {
-		_ = file.Close()
-		return err
-	}
-	return os.Rename(file.Name(), a.out)
-}
-
 // formats are the reports that have a line for each change.
-var formats = map[string]func(io.Writer) (write func(line) error, flush func() error){
-	"text": func(w io.Writer) (func(line) error, func() error) {
-		return func(l line) error { return writeText(w, l) }, func() error { return nil }
+var formats = map[string]func(io.Writer) (write func(outcomeRow) error, flush func() error){
+	"text": func(w io.Writer) (func(outcomeRow) error, func() error) {
+		return func(l outcomeRow) error { return writeText(w, l) }, func() error { return nil }
 	},
-	"csv": func(w io.Writer) (func(line) error, func() error) {
+	"csv": func(w io.Writer) (func(outcomeRow) error, func() error) {
 		c := csv.NewWriter(w)
 		_ = c.Write([]string{"api", "id", "outcome", "attempts", "status", "code", "error", "started", "ended"}) // Flush tells
-		return func(l line) error { return c.Write(cells(l)) }, func() error { c.Flush(); return c.Error() }
+		return func(l outcomeRow) error { return c.Write(cells(l)) }, func() error { c.Flush(); return c.Error() }
 	},
-	"json": func(w io.Writer) (func(line) error, func() error) {
-		return func(l line) error { return writeJSON(w, l) }, func() error { return nil }
+	"json": func(w io.Writer) (func(outcomeRow) error, func() error) {
+		return func(l outcomeRow) error { return writeJSON(w, l) }, func() error { return nil }
 	},
 }
 
-func writeText(w io.Writer, l line) error {
+func writeText(w io.Writer, l outcomeRow) error {
 	var why string
 	if l.Error != "" {
 		why = "  " + printable(l.Error)
@@ -139,7 +115,7 @@ func writeText(w io.Writer, l line) error {
 }
 
 // cells are a line of CSV. What a spreadsheet would run as a formula begins with an apostrophe, which makes it a text.
-func cells(l line) []string {
+func cells(l outcomeRow) []string {
 	status := ""
 	if l.Status != 0 {
 		status = strconv.Itoa(l.Status)
@@ -162,25 +138,32 @@ func moment(t *time.Time) string {
 	return t.Format(time.RFC3339)
 }
 
-// writeJSON writes a value as a line of JSON in which whatever a terminal would obey is escaped.
-func writeJSON(w io.Writer, value any) error {
+// encodeJSON encodes a value as a line of JSON in which &, < and > stand as themselves.
+func encodeJSON(value any) ([]byte, error) {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(value); err != nil {
+	err := encoder.Encode(value)
+	return b.Bytes(), err
+}
+
+// writeJSON writes a value as a line of JSON in which whatever a terminal would obey is escaped.
+func writeJSON(w io.Writer, value any) error {
+	encoded, err := encodeJSON(value)
+	if err != nil {
 		return err
 	}
-	out := make([]byte, 0, b.Len())
-	for _, r := range b.String() {
+	out := make([]byte, 0, len(encoded))
+	for _, r := range string(encoded) {
 		if unicode.IsPrint(r) || r == '\n' {
-			out = append(out, string(r)...)
+			out = utf8.AppendRune(out, r)
 			continue
 		}
 		for _, unit := range utf16.Encode([]rune{r}) {
 			out = fmt.Appendf(out, `\u%04x`, unit)
 		}
 	}
-	_, err := w.Write(out)
+	_, err = w.Write(out)
 	return err
 }
 

@@ -20,6 +20,9 @@ func isPostgres(source string) bool { return strings.Contains(source, "://") }
 // machine can read.
 func checkSource(source string) error {
 	if !isPostgres(source) {
+		if strings.Contains(source, "host=") || strings.Contains(source, "password=") { // as psql takes it: not to be repeated
+			return usageError{"-db: want a file, or a URL such as postgres://user@host/database, not a list of settings"}
+		}
 		return nil
 	}
 	u, err := url.Parse(source)

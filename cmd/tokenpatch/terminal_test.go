@@ -18,9 +18,14 @@ import (
 // terminal runs the command on a terminal of 80 columns, and returns all that it wrote there.
 func (s *shell) terminal(args ...string) string {
 	s.t.Helper()
+	return s.terminalOf(80, args...)
+}
+
+func (s *shell) terminalOf(columns uint16, args ...string) string {
+	s.t.Helper()
 	cmd := exec.Command(binary, args...)
 	cmd.Dir, cmd.Env = s.dir, append(s.env, "TERM=xterm")
-	file, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 80})
+	file, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: columns})
 	require.NoError(s.t, err)
 	defer file.Close()
 	written, _ := io.ReadAll(file) // ends with an error where the terminal is gone, on Linux

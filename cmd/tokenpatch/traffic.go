@@ -26,6 +26,7 @@ type traffic struct {
 	trouble  error                            // of the last attempt, where it got no response
 	calls    int                              // under way
 	last     time.Time                        // when a call began or ended
+	heard    time.Time                        // when the last response came
 }
 
 // waiting stands for one call in its context.
@@ -39,7 +40,7 @@ type (
 func newTraffic() *traffic {
 	return &traffic{
 		process: rand.Text(), current: map[string]*page.Window{}, inFlight: map[*page.Window]int{}, limits: map[string]tokenpatch.RateLimit{},
-		waits: map[*waiting]tokenpatch.WaitInfo{}, last: time.Now(),
+		waits: map[*waiting]tokenpatch.WaitInfo{}, last: time.Now(), heard: time.Now(),
 	}
 }
 
@@ -114,6 +115,7 @@ func (t *traffic) attemptEnd(ctx context.Context, attempt tokenpatch.AttemptResu
 	if attempt.Status == 0 {
 		return // without a response nothing is known of its window
 	}
+	t.heard = time.Now()
 	t.limits[attempt.API] = attempt.RateLimit
 	all, route := quotas(attempt.CallInfo)
 	t.observe(all, attempt.RateLimit.Global, refused)
@@ -175,11 +177,13 @@ func (t *traffic) waitsFor(now time.Time) string {
 	case most == tokenpatch.WaitRetryAfter:
 		return "the service, which asked for a pause" + in(limit.PausedUntil, now)
 	case most == tokenpatch.WaitProbe:
-		return "the first response, which tells the rate limit"
+		return "the first response, which tells the rate limit" + silence(now.Sub(t.heard))
 	case most == tokenpatch.WaitBackoff && t.trouble != nil:
 		return "another attempt: " + printable(t.trouble.Error())
 	case most == tokenpatch.WaitBackoff:
 		return "another attempt"
+	case t.calls > 0 && silence(now.Sub(t.last)) != "":
+		return "a response" + silence(now.Sub(t.heard))
 	default:
 		return ""
 	}
@@ -201,4 +205,12 @@ func in(at, now time.Time) string {
 		return ""
 	}
 	return fmt.Sprintf(", opens in %d s", int(math.Ceil(at.Sub(now).Seconds())))
+}
+
+// silence is for how long there was no response, if that is long.
+func silence(d time.Duration) string {
+	if d < 3*time.Second {
+		return ""
+	}
+	return fmt.Sprintf("; none for %d s", int(d.Seconds()))
 }

@@ -11,18 +11,12 @@ import (
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// view shows how far a run is.
-type view interface {
-	show(page.Run)
-	end(page.Run)
-}
-
-// watcher asks the store how far a run is, and has it shown.
+// watcher asks the store for the progress of a run, and has it shown.
 type watcher struct {
 	store   *fleet.Store
 	run     string
 	traffic *traffic
-	views   []view
+	view    view
 	pages   []*page.Server
 	samples []sample
 	earlier page.Run // of it the requests of processes that ended before
@@ -75,9 +69,7 @@ func (w *watcher) watch(ctx context.Context) (done func() error) {
 }
 
 func (w *watcher) show(run page.Run) {
-	for _, v := range w.views {
-		v.show(run)
-	}
+	w.view.show(progress{run.Decided(), run.Total(), fmt.Sprintf("%d not applied, %d unknown", run.NotApplied, run.Unknown), paceText(run)})
 	for _, p := range w.pages {
 		p.Publish(run)
 	}
@@ -88,9 +80,7 @@ func (w *watcher) end(ctx context.Context) error {
 	err := w.traffic.keep(ctx, w.store, w.run)
 	run, lookErr := w.look(ctx, false)
 	err = errors.Join(err, lookErr)
-	for _, v := range w.views {
-		v.end(run)
-	}
+	w.view.end()
 	for _, p := range w.pages {
 		p.Publish(run)
 		err = errors.Join(err, p.Close())
@@ -153,11 +143,15 @@ func paceText(run page.Run) string {
 	if run.Rate > 0 {
 		text = fmt.Sprintf("%.1f/s, %v left", run.Rate, time.Duration(run.Left*float64(time.Second)).Round(time.Second))
 	}
-	if run.Waiting != "" {
-		if text != "" {
-			text += "; "
-		}
-		text += "waits for " + run.Waiting
+	if text != "" && run.Waiting != "" {
+		text += "; "
 	}
-	return text
+	return text + waitsText(run.Waiting)
+}
+
+func waitsText(waits string) string {
+	if waits == "" {
+		return ""
+	}
+	return "waits for " + waits
 }

@@ -22,12 +22,16 @@ func main() {
 	}
 }
 
-func addRole(ctx context.Context, role string) error {
+func addRole(ctx context.Context, key string) error {
 	client, err := tokenpatch.NewClient(tokenpatch.ConfigFromEnv())
 	if err != nil {
 		return err
 	}
-	options := tokenpatch.EditOptions{Comment: "every service token gets " + role}
+	role, err := idOf(ctx, client, key)
+	if err != nil {
+		return err
+	}
+	options := tokenpatch.EditOptions{Comment: "every service token gets " + key}
 	for token, err := range client.V2.Tokens(ctx, tokenpatch.TokensOptions{}) {
 		if err != nil {
 			return err
@@ -48,4 +52,17 @@ func addRole(ctx context.Context, role string) error {
 		}
 	}
 	return nil
+}
+
+// idOf returns the id of a custom role, which is what tokens hold, by its key.
+func idOf(ctx context.Context, client *tokenpatch.Client, key string) (string, error) {
+	for role, err := range client.V2.CustomRoles(ctx) {
+		if err != nil {
+			return "", err
+		}
+		if role.Key == key {
+			return role.ID, nil
+		}
+	}
+	return "", fmt.Errorf("no custom role has the key %q", key)
 }

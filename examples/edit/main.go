@@ -28,8 +28,8 @@ import (
 
 func main() {
 	id := flag.String("id", "", "id of a token of the real service; empty for the embedded one")
-	add := flag.String("add", "qa", "custom role to add; empty for none")
-	remove := flag.String("remove", "ci", "custom role to remove; empty for none")
+	add := flag.String("add", "qa", "id of a custom role to add; empty for none")
+	remove := flag.String("remove", "ci", "id of a custom role to remove; empty for none")
 	flag.Parse()
 	run := embedded
 	if *id != "" {

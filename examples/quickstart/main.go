@@ -27,7 +27,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	v1 := flag.String("v1", "", "UUID of a token of the real deepset API to rename, its role set to null")
-	v2 := flag.String("v2", "", "id of a token of the real LaunchDarkly API to rename, its role set to reader")
+	v2 := flag.String("v2", "", "id of a token of the real LaunchDarkly API to rename and to make read-only")
 	flag.Parse()
 	ctx := context.Background()
 	if *v1 == "" && *v2 == "" {
@@ -67,16 +67,17 @@ func renameV1(ctx context.Context, client *tokenpatch.Client, token string) erro
 	return err
 }
 
-// renameV2 does the same by a JSON Patch, with a comment for the audit log.
+// renameV2 gives the token a new name and makes it read-only, whatever it could do before. The comment is for the audit log.
 func renameV2(ctx context.Context, client *tokenpatch.Client, id string) error {
 	if id == "" {
 		return nil
 	}
-	patch := tokenpatch.NewPatch().
-		SetName("deployer").
-		SetRole(tokenpatch.RoleReader).
-		Comment("quarterly review")
-	token, err := client.V2.PatchToken(ctx, id, patch)
+	options := tokenpatch.EditOptions{Comment: "quarterly review"}
+	token, err := client.V2.EditToken(ctx, id, options, func(token *tokenpatch.Token) error {
+		token.Name = tokenpatch.Set("deployer")
+		token.UseRole(tokenpatch.RoleReader)
+		return nil
+	})
 	fmt.Printf("V2 %s: %s\n", id, tokenpatch.OutcomeOf(err))
 	if err != nil {
 		return err

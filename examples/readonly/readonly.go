@@ -10,12 +10,15 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// Make makes the tokens read-only, and goes on with the others where one cannot be changed.
+// Make makes the tokens read-only, and continues with the others if one cannot be changed.
 func Make(ctx context.Context, client *tokenpatch.Client, ids ...string) error {
-	patch := tokenpatch.NewPatch().SetRole(tokenpatch.RoleReader)
+	readOnly := func(token *tokenpatch.Token) error {
+		token.UseRole(tokenpatch.RoleReader)
+		return nil
+	}
 	var errs []error
 	for _, id := range ids {
-		if _, err := client.V2.PatchToken(ctx, id, patch); err != nil {
+		if _, err := client.V2.EditToken(ctx, id, tokenpatch.EditOptions{}, readOnly); err != nil {
 			errs = append(errs, fmt.Errorf("%s is %s: %w", id, tokenpatch.OutcomeOf(err), err))
 		}
 	}

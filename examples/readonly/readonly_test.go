@@ -11,18 +11,18 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// The first connection breaks after the change was made, and there is no third token. In a bubble of synctest the client's
+// The connection of the first change breaks after it was made, and there is no third token. In a bubble of synctest the client's
 // waits take no time.
 func TestMake(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := tokenpatchtest.New()
 		defer service.Close()
-		for _, token := range []string{`{"_id": "a1", "role": "writer"}`, `{"_id": "a2", "role": "admin"}`} {
+		for _, token := range []string{`{"_id": "a1", "role": "writer"}`, `{"_id": "a2", "role": "admin", "customRoleIds": ["5f0c1f2e3d4b5a6978879601"]}`} {
 			if err := service.AddV2(token); err != nil {
 				t.Fatal(err)
 			}
 		}
-		service.Inject(tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter})
+		service.Inject(tokenpatchtest.Fault{}, tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter})
 		client, err := tokenpatch.NewClient(tokenpatch.Config{
 			V2:         tokenpatch.V2Config{AccessToken: tokenpatchtest.AccessToken},
 			HTTPClient: service.Client(), // reaches the service, whatever the base URL
@@ -37,7 +37,7 @@ func TestMake(t *testing.T) {
 			t.Errorf("want an error of a3 alone, got: %v", err)
 		}
 		for _, id := range []string{"a1", "a2"} {
-			if token, _ := service.V2(id); !strings.Contains(string(token), `"role":"reader"`) {
+			if token, _ := service.V2(id); !strings.Contains(string(token), `"role":"reader"`) || strings.Contains(string(token), "customRoleIds") {
 				t.Errorf("%s is no reader: %s", id, token)
 			}
 		}

@@ -123,8 +123,8 @@ func review(ctx context.Context, client *tokenpatch.Client, id, want string, dry
 	if err := showChanges(*before, after, patch); err != nil {
 		return nil, 0, err
 	}
-	guarded, unguarded := patch.Comment("quarterly review").Guard(*before)
-	showOperations(guarded, unguarded)
+	guarded = patch.Comment("quarterly review").Guard(*before)
+	showOperations(guarded)
 	if dryRun {
 		fmt.Println("Dry run: nothing is sent")
 		return guarded, 0, nil
@@ -199,12 +199,9 @@ func orNone(value json.RawMessage) string {
 	return string(value)
 }
 
-func showOperations(guarded *tokenpatch.Patch, unguarded []tokenpatch.Pointer) {
-	fmt.Println("The operations, behind a test of each setting as it was reviewed")
+func showOperations(guarded *tokenpatch.Patch) {
+	fmt.Println("The operations, behind tests that the token is as it was reviewed")
 	fmt.Println("   " + strings.ReplaceAll(guarded.String(), "\n", "\n   "))
-	for _, path := range unguarded {
-		fmt.Printf("   not guarded: %s, since the token has none and no operation can test for that\n", path)
-	}
 }
 
 // apply sends the patch, and looks at what the token is then.

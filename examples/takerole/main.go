@@ -22,12 +22,16 @@ func main() {
 	}
 }
 
-func takeRole(ctx context.Context, role string) error {
+func takeRole(ctx context.Context, key string) error {
 	client, err := tokenpatch.NewClient(tokenpatch.ConfigFromEnv())
 	if err != nil {
 		return err
 	}
-	options := tokenpatch.EditOptions{Comment: "nobody has " + role + " any more"}
+	role, err := idOf(ctx, client, key)
+	if err != nil {
+		return err
+	}
+	options := tokenpatch.EditOptions{Comment: "nobody has " + key + " any more"}
 	for token, err := range client.V2.Tokens(ctx, tokenpatch.TokensOptions{ShowAll: true}) {
 		if err != nil {
 			return err
@@ -46,4 +50,17 @@ func takeRole(ctx context.Context, role string) error {
 		}
 	}
 	return nil
+}
+
+// idOf returns the id of a custom role, which is what tokens hold, by its key.
+func idOf(ctx context.Context, client *tokenpatch.Client, key string) (string, error) {
+	for role, err := range client.V2.CustomRoles(ctx) {
+		if err != nil {
+			return "", err
+		}
+		if role.Key == key {
+			return role.ID, nil
+		}
+	}
+	return "", fmt.Errorf("no custom role has the key %q", key)
 }

@@ -39,7 +39,7 @@ func ExampleInstrument() {
 		panic(err)
 	}
 	defer store.Close()
-	if _, err := store.Add(ctx, "review", readerOnly); err != nil {
+	if _, err := store.Add(ctx, "review", readerOnly, fleet.AddOptions{}); err != nil {
 		panic(err)
 	}
 

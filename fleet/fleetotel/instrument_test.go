@@ -72,7 +72,7 @@ func (b *bench) rename(n int) {
 }
 
 func (b *bench) add(change fleet.Change) {
-	_, err := b.store.Add(context.Background(), "review", func(yield func(fleet.Change, error) bool) { yield(change, nil) })
+	_, err := b.store.Add(context.Background(), "review", func(yield func(fleet.Change, error) bool) { yield(change, nil) }, fleet.AddOptions{})
 	require.NoError(b, err)
 }
 

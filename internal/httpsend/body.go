@@ -2,7 +2,6 @@ package httpsend
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -75,10 +74,9 @@ func (r *bodyReader) WriteTo(w io.Writer) (int64, error) {
 
 func (r *bodyReader) Close() error { return nil }
 
-// getBody is http.Request.GetBody. A transport that signs or that authenticates
-// by digest reads the body more than once. Between the request's header and the
-// response it is net/http that is about to send the request again: the attempt
-// ends, with a body that cannot be sent.
+// getBody is http.Request.GetBody, with which net/http can use another connection if nothing could be written to an idle one of
+// HTTP/1. A transport that signs or that authenticates by digest reads the body more than once. Between the request's header and
+// the response it is net/http that is about to send the request again: the attempt ends, with a body that cannot be sent.
 func (a *attempt) getBody() (io.ReadCloser, error) {
 	if a.trace.refusesReplay() {
 		return io.NopCloser(failing{errReplay}), nil
@@ -94,24 +92,29 @@ type failing struct{ err error }
 
 func (f failing) Read([]byte) (int, error) { return 0, f.err }
 
-// readBody reads a response's body and closes it.
-func (s *Sender) readBody(ctx context.Context, response *http.Response) ([]byte, error) {
+// readBody reads a response's body and closes it. net/http's own transport ends a read with the attempt's context, unless a
+// protocol was registered with it.
+func (a *attempt) readBody(response *http.Response) ([]byte, error) {
 	if response.Body == nil || response.Body == http.NoBody {
 		return nil, nil
 	}
-	if !s.foreign {
-		return readBody(response, s.MaxBody)
+	if response.StatusCode == http.StatusSwitchingProtocols { // its body is the connection, which nothing bounds
+		closeBody(response)
+		return nil, nil
+	}
+	if !a.foreign && a.trace.reported() {
+		return a.read(response)
 	}
 	type read struct {
 		body []byte
 		err  error
 	}
-	r, err := Await(ctx, func() (r read, _ error) {
-		r.body, r.err = readBody(response, s.MaxBody)
-		return r, nil
+	r, err := Await(a.request.Context(), func() (read, error) {
+		body, err := a.read(response)
+		return read{body, err}, nil
 	}, nil)
 	if err != nil {
-		return nil, err
+		return nil, a.explain(err)
 	}
 	return r.body, r.err
 }
@@ -120,10 +123,10 @@ func (s *Sender) readBody(ctx context.Context, response *http.Response) ([]byte,
 // alone, which can lie.
 const maxTrusted = 64 << 10
 
-// readBody reads up to limit bytes. A body that is longer is an error, with as
-// much of it as was read.
-func readBody(response *http.Response, limit int64) ([]byte, error) {
+// read reads up to MaxBody bytes. A body that is longer is an error, with as much of it as was read.
+func (a *attempt) read(response *http.Response) ([]byte, error) {
 	defer closeBody(response)
+	limit := a.sender.MaxBody
 	room := min(response.ContentLength, limit, maxTrusted)
 	if room < 0 {
 		room = bytes.MinRead
@@ -141,7 +144,7 @@ func readBody(response *http.Response, limit int64) ([]byte, error) {
 		case err == io.EOF:
 			return b, nil
 		case err != nil:
-			return b, fmt.Errorf("the response body ended after %d bytes: %w", len(b), err)
+			return b, fmt.Errorf("the response body ended after %d bytes: %w", len(b), a.explain(err))
 		}
 	}
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -25,19 +24,34 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-func request(base, body string) *httpsend.Request {
-	u, err := url.Parse(base + "/path")
-	if err != nil {
-		panic(err)
-	}
-	return &httpsend.Request{
-		Method: http.MethodPatch, URL: u, Header: http.Header{"X-Own": {"own"}, "Content-Type": {"text/plain"}},
-		Authorization: "Bearer k", Body: []byte(body),
-	}
+func request(t *testing.T, base, body string) *http.Request {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, base+"/path", strings.NewReader(body))
+	require.NoError(t, err)
+	r.Header = http.Header{"X-Own": {"own"}, "Content-Type": {"text/plain"}, "Authorization": {"Bearer k"}}
+	return r
 }
 
-func options(transport http.RoundTripper) httpsend.Options {
-	return httpsend.Options{Transport: transport, Timeout: 5 * time.Second, MaxBody: 100}
+func over(transport http.RoundTripper) *httpsend.Transport {
+	return &httpsend.Transport{Sender: &httpsend.Sender{Transport: transport, Timeout: 5 * time.Second, MaxBody: 100}}
+}
+
+// send makes one attempt, and checks that the response is the result.
+func send(t *testing.T, transport *httpsend.Transport, r *http.Request) httpsend.Result {
+	t.Helper()
+	response, err := transport.RoundTrip(r)
+	result := transport.Result
+	if err != nil {
+		assert.Equal(t, result.Err, err)
+		assert.Zero(t, result.Status)
+		return result
+	}
+	body, err := io.ReadAll(response.Body)
+	require.NoError(t, err, "the body is in memory")
+	assert.Equal(t, string(result.Body), string(body))
+	assert.Equal(t, result.Status, response.StatusCode)
+	assert.Equal(t, result.Header, response.Header)
+	return result
 }
 
 // observed is an Observer that keeps what it got.
@@ -61,10 +75,11 @@ func TestSend(t *testing.T) {
 	own := server.Client().Transport
 	for name, transport := range map[string]http.RoundTripper{"net/http's own": own, "another": roundTripper(own.RoundTrip)} {
 		t.Run(name, func(t *testing.T) {
-			r, o := request(server.URL, "text"), new(observed)
-			r.Observer = o
+			r, o := request(t, server.URL, "text"), new(observed)
+			sender := over(transport)
+			sender.Observer = o
 			header := r.Header.Clone()
-			result := httpsend.NewSender(options(transport)).Send(t.Context(), r)
+			result := send(t, sender, r)
 			require.NoError(t, result.Err)
 			assert.Equal(t, http.StatusTeapot, result.Status)
 			assert.Equal(t, "TEXT", string(result.Body))
@@ -73,9 +88,10 @@ func TestSend(t *testing.T) {
 			assert.Equal(t, &observed{result.Status, result.Header}, o)
 			assert.Equal(t, header, r.Header, "headers are shared")
 
-			r.Body, r.Method = nil, http.MethodGet
-			result = httpsend.NewSender(options(transport)).Send(t.Context(), r)
-			assert.Equal(t, "GET/path[own] [Bearer k] [] 0", result.Header.Get("X-Seen"))
+			r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/path", nil)
+			require.NoError(t, err)
+			result = send(t, sender, r)
+			assert.Equal(t, "GET/path[] [] [] 0", result.Header.Get("X-Seen"))
 		})
 	}
 }
@@ -94,7 +110,7 @@ func TestResponseBodyIsBounded(t *testing.T) {
 				body := io.NopCloser(strings.NewReader(strings.Repeat("x", int(test.length))))
 				return &http.Response{StatusCode: 200, Body: body, ContentLength: test.says}, nil
 			})
-			result := httpsend.NewSender(options(transport)).Send(t.Context(), request("http://host", "text"))
+			result := send(t, over(transport), request(t, "http://host", "text"))
 			assert.Len(t, result.Body, int(min(test.length, 100)))
 			if test.err == "" {
 				require.NoError(t, result.Err)
@@ -116,7 +132,7 @@ func TestBodyEndsWithTheAttempt(t *testing.T) {
 		first = reader
 		return nil, errors.Join(err, io.ErrUnexpectedEOF)
 	})
-	result := httpsend.NewSender(options(transport)).Send(t.Context(), request("http://host", "text"))
+	result := send(t, over(transport), request(t, "http://host", "text"))
 	assert.False(t, result.NotSent, "it took a reader")
 	for _, body := range []io.Reader{kept.Body, first} {
 		n, err := body.Read(make([]byte, 10))
@@ -134,21 +150,21 @@ func TestBodyEndsWithTheAttempt(t *testing.T) {
 func TestEndedContextSendsNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	result := httpsend.NewSender(options(nil)).Send(ctx, request("http://host", "text"))
+	result := send(t, over(nil), request(t, "http://host", "text").WithContext(ctx))
 	assert.Equal(t, httpsend.Result{Err: context.Canceled, NotSent: true}, result)
 }
 
 // What http.Transport refuses by itself was not sent.
 func TestRequestsThatNetHTTPRefuses(t *testing.T) {
-	for name, change := range map[string]func(*httpsend.Request){
-		"header": func(r *httpsend.Request) { r.Header["X-Bad"] = []string{"a\nb"} },
-		"scheme": func(r *httpsend.Request) { r.URL.Scheme = "gopher" },
-		"host":   func(r *httpsend.Request) { r.URL.Host = "" },
+	for name, change := range map[string]func(*http.Request){
+		"header": func(r *http.Request) { r.Header["X-Bad"] = []string{"a\nb"} },
+		"scheme": func(r *http.Request) { r.URL.Scheme = "gopher" },
+		"host":   func(r *http.Request) { r.URL.Host = "" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := request("http://localhost", "text")
+			r := request(t, "http://localhost", "text")
 			change(r)
-			result := httpsend.NewSender(options(&http.Transport{})).Send(t.Context(), r)
+			result := send(t, over(&http.Transport{}), r)
 			require.Error(t, result.Err)
 			assert.True(t, result.NotSent)
 		})
@@ -167,7 +183,7 @@ func TestRegisteredProtocol(t *testing.T) {
 				}
 				return nil, io.ErrUnexpectedEOF
 			}))
-			result := httpsend.NewSender(options(transport)).Send(t.Context(), request("own://host", "text"))
+			result := send(t, over(transport), request(t, "own://host", "text"))
 			require.ErrorIs(t, result.Err, io.ErrUnexpectedEOF)
 			assert.Equal(t, !takes, result.NotSent)
 		})

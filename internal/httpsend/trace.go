@@ -1,24 +1,17 @@
 package httpsend
 
 import (
-	"context"
 	"errors"
-	"net"
 	"net/http/httptrace"
-	"sync"
 	"sync/atomic"
 )
 
-// trace is how far net/http came with one attempt, and keeps it from going
-// further than that: net/http sends some requests again by itself. Its hooks
-// run in goroutines of the transport, some of which outlive the attempt.
+// trace records how far net/http got with one attempt. It also keeps net/http from sending the request
+// again by itself. Its hooks run in goroutines of the transport, some of which outlive the attempt.
 type trace struct {
-	cancel context.CancelFunc // ends the attempt
-	client httptrace.ClientTrace
-	bits   atomic.Uint32
-
-	mu   sync.Mutex
-	conn net.Conn // the latest that the attempt was given
+	attempt *attempt
+	client  httptrace.ClientTrace
+	bits    atomic.Uint32
 }
 
 const (
@@ -27,7 +20,7 @@ const (
 	wroteRequest             // the whole request was written to one
 	responding               // a response to what was written has begun
 	wantedReplay             // net/http wanted to send the request again
-	sameConn                 // and would have used the same connection
+	connected                // there was a connection
 )
 
 func (t *trace) hooks() *httptrace.ClientTrace {
@@ -48,13 +41,9 @@ func (t *trace) hooks() *httptrace.ClientTrace {
 	return &t.client
 }
 
-func (t *trace) gotConn(info httptrace.GotConnInfo) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.replayRefused() && t.conn == info.Conn {
-		t.bits.Or(sameConn)
-	}
-	t.conn = info.Conn
+func (t *trace) gotConn(httptrace.GotConnInfo) {
+	t.attempt.connected()
+	t.bits.Or(connected)
 }
 
 // errReplay is why an attempt ended that net/http wanted to send again.
@@ -68,7 +57,7 @@ func (t *trace) refusesReplay() bool {
 		return false
 	}
 	t.bits.Or(wantedReplay)
-	t.cancel()
+	t.attempt.cancel(errReplay)
 	return true
 }
 
@@ -78,21 +67,12 @@ func (t *trace) replayRefused() bool { return t.bits.Load()&wantedReplay != 0 }
 // was registered with net/http's own does not.
 func (t *trace) reported() bool { return t.bits.Load()&traced != 0 }
 
-// provesNotSent reports whether it is certain that no server can have acted on
-// an attempt that was reported, and ended without a response.
-//
-// net/http sends a request again after it wrote nothing of it, and over HTTP/2
-// also after the server refused its stream, reset it for a protocol error, or
-// went away. A request that was not complete cannot have been acted on. Of one
-// that was, only the refusal is proof (RFC 9113 section 8.7), and of the three
-// only the refusal leaves the connection fit to be used again.
+// waitsForConnection reports whether the transport looks for a connection and has none so far.
+func (t *trace) waitsForConnection() bool { return t.bits.Load()&(traced|connected) == traced }
+
+// provesNotSent reports whether it is certain that no server can have acted on an attempt that was reported, and ended without a
+// response: nothing of it was handed to a connection, or net/http wanted to send again what it had not written whole.
 func (t *trace) provesNotSent() bool {
-	switch bits := t.bits.Load(); {
-	case bits&wroteHeaders == 0:
-		return true
-	case bits&wantedReplay == 0:
-		return false
-	default:
-		return bits&wroteRequest == 0 || bits&sameConn != 0
-	}
+	bits := t.bits.Load()
+	return bits&wroteHeaders == 0 || bits&wantedReplay != 0 && bits&wroteRequest == 0
 }

@@ -1,7 +1,7 @@
 // Package jsonpatch is JSON Patch (RFC 6902) on raw JSON: operations, applying
 // them to a document, when two values are equal, and whether a patch may be
-// applied twice. What is not reached by a pointer (RFC 6901) stays as it was
-// written. It knows nothing of what documents are about.
+// applied twice. What no pointer (RFC 6901) reaches stays as it was written. It
+// knows nothing of what documents are about.
 package jsonpatch
 
 import (

@@ -3,7 +3,6 @@ package rawjson
 import (
 	"encoding/json"
 	"errors"
-	"iter"
 	"strings"
 )
 
@@ -61,33 +60,6 @@ func (r *Reader) WrongKind(want string) error {
 	return wrongKind(want, c)
 }
 
-// Members yields the names of the object that comes next. The loop has to read
-// the value behind each.
-func (r *Reader) Members() iter.Seq[string] {
-	return func(yield func(string) bool) {
-		r.open('{')
-		for first := true; r.more('}', first); first = false {
-			name := r.string()
-			if r.expect(':'); r.invalid || !yield(name) {
-				return
-			}
-		}
-	}
-}
-
-// Elements yields the index of each element of the array that comes next. The
-// loop has to read the element.
-func (r *Reader) Elements() iter.Seq[int] {
-	return func(yield func(int) bool) {
-		r.open('[')
-		for i := 0; r.more(']', i == 0); i++ {
-			if !yield(i) {
-				return
-			}
-		}
-	}
-}
-
 // Value returns what comes next, as it was written.
 func (r *Reader) Value() string {
 	r.Kind()
@@ -137,6 +109,13 @@ func (r *Reader) more(bracket byte, first bool) bool {
 	}
 	r.require(r.Kind() != 0)
 	return !r.invalid
+}
+
+// name reads the name of a member, and the colon.
+func (r *Reader) name() string {
+	name := r.string()
+	r.expect(':')
+	return name
 }
 
 func (r *Reader) skip() {

@@ -91,23 +91,17 @@ func (r *Reader) appendEscape(b []byte) []byte {
 		return b
 	}
 	r.pos += size
-	switch c := text[1]; c {
-	case 'b':
-		return append(b, '\b')
-	case 'f':
-		return append(b, '\f')
-	case 'n':
-		return append(b, '\n')
-	case 'r':
-		return append(b, '\r')
-	case 't':
-		return append(b, '\t')
-	case 'u':
+	if text[1] == 'u' {
 		return r.appendCodeUnit(b, codeUnit(text))
-	default:
-		return append(b, c)
 	}
+	return append(b, escaped[strings.IndexByte(escapes, text[1])])
 }
+
+// escapes has what follows the backslash in the short escapes, and escaped what they stand for.
+const (
+	escapes = `"\bfnrt/`
+	escaped = "\"\\\b\f\n\r\t/"
+)
 
 // appendCodeUnit appends a code unit of UTF-16, and if it needs one the other
 // half, which it reads.
@@ -145,7 +139,7 @@ func (r *Reader) skipString() {
 // is none.
 func escapeLen(text string) int {
 	switch {
-	case len(text) > 1 && strings.IndexByte(`"\/bfnrt`, text[1]) >= 0:
+	case len(text) > 1 && strings.IndexByte(escapes, text[1]) >= 0:
 		return 2
 	case codeUnit(text) >= 0:
 		return 6
@@ -209,21 +203,11 @@ func plainPrefix(s string) int {
 }
 
 // appendEscaped appends the character that s starts with, and returns the rest.
-func appendEscaped(b []byte, s string) (escaped []byte, rest string) {
-	switch c := s[0]; {
-	case c == '"', c == '\\':
-		return append(b, '\\', c), s[1:]
-	case c == '\b':
-		return append(b, `\b`...), s[1:]
-	case c == '\f':
-		return append(b, `\f`...), s[1:]
-	case c == '\n':
-		return append(b, `\n`...), s[1:]
-	case c == '\r':
-		return append(b, `\r`...), s[1:]
-	case c == '\t':
-		return append(b, `\t`...), s[1:]
-	case c < utf8.RuneSelf:
+func appendEscaped(b []byte, s string) (after []byte, rest string) {
+	if i := strings.IndexByte(escaped, s[0]); i >= 0 {
+		return append(b, '\\', escapes[i]), s[1:]
+	}
+	if c := s[0]; c < utf8.RuneSelf {
 		return append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15]), s[1:]
 	}
 	switch r, size := utf8.DecodeRuneInString(s); {

@@ -1,8 +1,10 @@
+// Package redact keeps credentials out of text from a server or a transport.
 package redact
 
 import (
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"unicode/utf8"
 )
@@ -10,96 +12,104 @@ import (
 // Redacted stands for what must not be shown.
 const Redacted = "[redacted]"
 
-// runLength is how many characters of a credential in a row are a part of it.
-const runLength = 8
-
-// Secrets are the credentials that are redacted in text from a server or a
-// transport. A nil Secrets has none.
+// Secrets are the credentials that are redacted. A nil Secrets has none.
 type Secrets struct {
 	secrets []string
-
-	build sync.Once
-	runs  map[uint64]bool // every run of runLength bytes, in lower case
-	short []window        // those that are shorter: unescaped, or all of a short credential
+	parts   func() *parts // made when they are first needed
 }
 
 // New returns the credentials that are not empty.
 func New(secrets ...string) *Secrets {
-	return &Secrets{secrets: slices.DeleteFunc(secrets, func(s string) bool { return s == "" })}
+	secrets = slices.DeleteFunc(secrets, func(s string) bool { return s == "" })
+	return &Secrets{secrets, sync.OnceValue(func() *parts { return partsOf(secrets) })}
 }
 
 // With returns s and one more credential.
 func (s *Secrets) With(secret string) *Secrets {
-	if s == nil {
+	switch {
+	case s == nil:
 		return New(secret)
-	}
-	if secret == "" || slices.Contains(s.secrets, secret) {
+	case secret == "" || slices.Contains(s.secrets, secret):
 		return s
 	}
-	return &Secrets{secrets: append(slices.Clip(s.secrets), secret)}
+	return New(append(slices.Clip(s.secrets), secret)...)
+}
+
+// Has reports whether a credential is one of s. The empty one always is: there is nothing to redact.
+func (s *Secrets) Has(secret string) bool {
+	return secret == "" || s != nil && slices.Contains(s.secrets, secret)
 }
 
 // Clean returns text with every part of a credential redacted: each run of eight or
-// more characters of one, in either case, as it is, escaped for JSON, a URL or HTML
-// up to four times over, in hexadecimal or in base64. Of a credential of fewer
-// characters only the whole is redacted.
-func (s *Secrets) Clean(text string) string {
-	if s == nil || len(s.secrets) == 0 || text == "" {
-		return text
+// more characters, in upper or lower case. It finds them as they are, in hexadecimal,
+// with or without separators, and in base64; each of these escaped for JSON, Go, a URL
+// or HTML up to four times, inside a JSON string. A credential of fewer characters is
+// redacted only as a whole, and not in hexadecimal or base64.
+func (s *Secrets) Clean(text string) string { return s.CleanPrefix(text, len(text)) }
+
+// lookahead is how many bytes after the cut are searched: eight characters, each as
+// the longest entity.
+const lookahead = runLength * maxEntity
+
+// CleanPrefix returns the first limit bytes of text, cleaned. A credential that the cut
+// goes through is found as a whole.
+func (s *Secrets) CleanPrefix(text string, limit int) string {
+	limit = min(limit, len(text))
+	if s == nil || len(s.secrets) == 0 {
+		return text[:limit]
 	}
-	s.build.Do(s.collect)
-	f := finder{secrets: s}
-	for symbols := range readings(text) {
-		f.search(symbols)
+	var hidden mask
+	for r := range readings(text[:min(limit+lookahead, len(text))]) {
+		s.parts().search(r, &hidden)
 	}
-	return f.redact(text)
+	return hidden.apply(text[:limit])
 }
 
-// CleanError returns err; or, where its text has a part of a credential or is very
-// long, an error with the cleaned and shortened text alone. What a server responds
-// can end up in the error of a transport.
+const maxErrorText = 1 << 10 // bytes
+
+// CleanError returns err; or, if its text has a part of a credential or is very long,
+// an error with only the cleaned and shortened text. The error of a transport can
+// quote what a server sent.
 func (s *Secrets) CleanError(err error) error {
 	text := err.Error()
-	if clean := s.Clean(shorten(text)); clean != text {
+	limit, cut := len(text), ""
+	if limit > maxErrorText {
+		limit, cut = maxErrorText, "…"
+		for limit > 0 && !utf8.RuneStart(text[limit]) {
+			limit--
+		}
+	}
+	if clean := s.CleanPrefix(text, limit) + cut; clean != text {
 		return errors.New(clean)
 	}
 	return err
 }
 
-const maxErrorText = 1 << 10 // bytes
+// mask is which bytes of a text are hidden, or nil if none is.
+type mask []bool
 
-func shorten(text string) string {
-	if len(text) <= maxErrorText {
+// hide hides bytes begin to end of a reading of the text.
+func (m *mask) hide(r reading, begin, end int) {
+	if *m == nil {
+		*m = make(mask, r.at(len(r.text)))
+	}
+	for i := r.at(begin); i < r.at(end); i++ {
+		(*m)[i] = true
+	}
+}
+
+// apply returns text without what is hidden.
+func (m mask) apply(text string) string {
+	if m == nil {
 		return text
 	}
-	n := maxErrorText
-	for n > 0 && !utf8.RuneStart(text[n]) {
-		n--
-	}
-	return text[:n] + "…"
-}
-
-// collect finds the runs of all credentials, as they are and unescaped: what
-// unescapes a text unescapes a credential in it.
-func (s *Secrets) collect() {
-	s.runs = make(map[uint64]bool)
-	for _, secret := range s.secrets {
-		for end := min(runLength, len(secret)); end <= len(secret); end++ {
-			for symbols := range readings(secret[max(0, end-runLength):end]) {
-				s.add(symbols)
-			}
+	var clean strings.Builder
+	for i := range len(text) {
+		if !m[i] {
+			clean.WriteByte(text[i])
+		} else if i == 0 || !m[i-1] {
+			clean.WriteString(Redacted)
 		}
 	}
-}
-
-func (s *Secrets) add(run []symbol) {
-	var w window
-	for _, symbol := range run {
-		w.push(symbol.char)
-	}
-	if w.length == runLength {
-		s.runs[w.bytes] = true
-	} else if !slices.Contains(s.short, w) {
-		s.short = append(s.short, w)
-	}
+	return clean.String()
 }

@@ -9,6 +9,7 @@ import (
 	"html"
 	"io"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -26,6 +27,15 @@ func inJSON(text string) string {
 	return string(encoded[1 : len(encoded)-1])
 }
 
+func inHTML(text string) string { return html.EscapeString(text) }
+
+func times(n int, escape func(string) string, text string) string {
+	for range n {
+		text = escape(text)
+	}
+	return text
+}
+
 func each(text, format string) string {
 	var b strings.Builder
 	for _, c := range []byte(text) {
@@ -36,33 +46,45 @@ func each(text, format string) string {
 
 // encodings are ways in which a server can echo what it was sent.
 var encodings = map[string]func(string) string{
-	"verbatim":              func(text string) string { return text },
-	"upper case":            strings.ToUpper,
-	"lower case":            strings.ToLower,
-	"JSON":                  inJSON,
-	"JSON in JSON":          func(text string) string { return inJSON(inJSON(text)) },
-	"JSON, slashes too":     func(text string) string { return strings.ReplaceAll(inJSON(text), "/", `\/`) },
-	"JSON code units":       func(text string) string { return each(text, `\u%04x`) },
-	"JSON code units, caps": func(text string) string { return each(text, `\u%04X`) },
-	"Go":                    func(text string) string { return fmt.Sprintf("%q", text) },
-	"Go bytes":              func(text string) string { return each(text, `\x%02x`) },
-	"percent":               url.QueryEscape,
-	"percent, path":         url.PathEscape,
-	"percent, all":          func(text string) string { return each(text, "%%%02X") },
-	"percent twice":         func(text string) string { return url.QueryEscape(url.QueryEscape(text)) },
-	"HTML":                  html.EscapeString,
-	"HTML twice":            func(text string) string { return html.EscapeString(html.EscapeString(text)) },
-	"HTML, decimal":         func(text string) string { return each(text, "&#%d;") },
-	"HTML, hexadecimal":     func(text string) string { return each(text, "&#x%x;") },
-	"HTML in JSON":          func(text string) string { return inJSON(html.EscapeString(text)) },
-	"percent in JSON":       func(text string) string { return each(url.QueryEscape(text), `\u%04x`) },
-	"hexadecimal":           func(text string) string { return hex.EncodeToString([]byte(text)) },
-	"hexadecimal, caps":     func(text string) string { return strings.ToUpper(hex.EncodeToString([]byte(text))) },
-	"base64":                func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) },
-	"base64, one before":    func(text string) string { return base64.StdEncoding.EncodeToString([]byte("x" + text)) },
-	"base64, two before":    func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte("xy" + text)) },
-	"base64, in JSON":       func(text string) string { return inJSON(base64.StdEncoding.EncodeToString([]byte(text))) },
-	"base64, percent":       func(text string) string { return url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(text))) },
+	"verbatim":                   func(text string) string { return text },
+	"upper case":                 strings.ToUpper,
+	"lower case":                 strings.ToLower,
+	"JSON":                       inJSON,
+	"JSON in JSON":               func(text string) string { return inJSON(inJSON(text)) },
+	"JSON, slashes too":          func(text string) string { return strings.ReplaceAll(inJSON(text), "/", `\/`) },
+	"JSON code units":            func(text string) string { return each(text, `\u%04x`) },
+	"JSON code units, caps":      func(text string) string { return each(text, `\u%04X`) },
+	"Go":                         func(text string) string { return fmt.Sprintf("%q", text) },
+	"Go bytes":                   func(text string) string { return each(text, `\x%02x`) },
+	"percent":                    url.QueryEscape,
+	"percent, path":              url.PathEscape,
+	"percent, all":               func(text string) string { return each(text, "%%%02X") },
+	"percent twice":              func(text string) string { return url.QueryEscape(url.QueryEscape(text)) },
+	"HTML":                       html.EscapeString,
+	"HTML twice":                 func(text string) string { return html.EscapeString(html.EscapeString(text)) },
+	"HTML, decimal":              func(text string) string { return each(text, "&#%d;") },
+	"HTML, hexadecimal":          func(text string) string { return each(text, "&#x%x;") },
+	"HTML in JSON":               func(text string) string { return inJSON(html.EscapeString(text)) },
+	"percent in JSON":            func(text string) string { return each(url.QueryEscape(text), `\u%04x`) },
+	"hexadecimal":                func(text string) string { return hex.EncodeToString([]byte(text)) },
+	"hexadecimal, caps":          func(text string) string { return strings.ToUpper(hex.EncodeToString([]byte(text))) },
+	"hexadecimal, spaces":        func(text string) string { return fmt.Sprintf("% x", text) },
+	"hexadecimal, colons":        func(text string) string { return each(text, "%02X:") },
+	"hexadecimal, 0x":            func(text string) string { return each(text, "0x%02x, ") },
+	"hexadecimal, 0X":            func(text string) string { return each(text, "0X%02X\n") },
+	"hexadecimal, quoted":        func(text string) string { return each(text, `"%02x",`) },
+	"hexadecimal in JSON":        func(text string) string { return inJSON(each(text, `\x%02x`)) },
+	"base64":                     func(text string) string { return base64.StdEncoding.EncodeToString([]byte(text)) },
+	"base64, one before":         func(text string) string { return base64.StdEncoding.EncodeToString([]byte("x" + text)) },
+	"base64, two before":         func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte("xy" + text)) },
+	"base64, in JSON":            func(text string) string { return inJSON(base64.StdEncoding.EncodeToString([]byte(text))) },
+	"base64, percent":            func(text string) string { return url.QueryEscape(base64.StdEncoding.EncodeToString([]byte(text))) },
+	"JSON four times in JSON":    func(text string) string { return times(5, inJSON, text) },
+	"HTML four times in JSON":    func(text string) string { return inJSON(times(4, inHTML, text)) },
+	"percent four times in JSON": func(text string) string { return each(times(4, url.QueryEscape, text), `\u%04x`) },
+	"hexadecimal four times in JSON": func(text string) string {
+		return inJSON(times(3, inHTML, each(text, "&quot;%02x&quot;")))
+	},
 }
 
 // However a credential is encoded, no eight characters of it remain in that encoding.
@@ -88,7 +110,7 @@ func TestCleanFindsParts(t *testing.T) {
 	for name, encode := range encodings {
 		t.Run(name, func(t *testing.T) {
 			whole := encode(secret)
-			for cut := range whole {
+			for cut := 0; cut < len(whole); cut += 1 + len(whole)/256 {
 				for _, part := range []string{whole[cut:], whole[:cut], whole[cut/2 : len(whole)-cut/3]} {
 					clean := s.Clean("x: " + part)
 					for at := range len(secret) - 11 { // it may take three more characters to see an escape or a digit that is cut
@@ -108,7 +130,7 @@ func TestCleanLeavesOtherText(t *testing.T) {
 	s := redact.New(secret)
 	for _, text := range []string{
 		"", "no such token", `{"code":"forbidden","message":"Not you.","id":"93f6f2ae-0d2c-11ee-be56-0242ac120002"}`,
-		strings.Repeat("k", 100), `\u00e9 \\ \q % %zz &nbsp; &amp &`, "\xff\xfe", secret[:7], "5~Ru=+9Xm3Tv8qZ",
+		strings.Repeat("k", 100), `\u00e9 \\ \q % %zz &nbsp; &amp &`, "\xff\xfe", secret[:7], "5~Ru=+9Xm3Tv8qZ", each(secret, "%02x z "),
 	} {
 		assert.Equal(t, text, s.Clean(text))
 	}
@@ -122,6 +144,50 @@ func TestCleanOfShortSecrets(t *testing.T) {
 	s := redact.New("", "key")
 	assert.Equal(t, "bad [redacted] ke", s.Clean("bad KEY ke"))
 	assert.Equal(t, "bad [redacted]", s.Clean(`bad \u006bey`))
+}
+
+// What is undone has bounds, so that the work has.
+func TestCleanLimits(t *testing.T) {
+	const plain = "9d2f1c5e7a3b4c8d"
+	s := redact.New(plain)
+	unit := each(plain, `\u%04x`)
+	assert.Equal(t, "[redacted]", s.Clean(times(5, inJSON, unit)))
+	assert.Equal(t, times(6, inJSON, unit), s.Clean(times(6, inJSON, unit)))
+
+	entities := func(length int) string {
+		return each(plain, "&#%0"+strconv.Itoa(length-len("&#;"))+"d;")
+	}
+	assert.Equal(t, "[redacted]", s.Clean(entities(32)))
+	assert.Equal(t, entities(33), s.Clean(entities(33)))
+	assert.Equal(t, "[redacted]", redact.New("````````").Clean(strings.Repeat("&DiacriticalGrave;", 8)), "the longest name")
+
+	assert.Equal(t, plain[:7], s.Clean(plain[:7]))
+	assert.Equal(t, "[redacted]", s.Clean(plain[:8]))
+	for _, encode := range []func(string) string{encodings["hexadecimal"], encodings["hexadecimal, spaces"]} {
+		assert.Equal(t, encode(plain[:7]), s.Clean(encode(plain[:7])))
+		assert.Equal(t, "[redacted]", s.Clean(encode(plain[:8])))
+	}
+}
+
+// A credential that the cut goes through is found, however little of it is left.
+func TestCleanPrefix(t *testing.T) {
+	s := redact.New(secret)
+	for limit := len("bad ") + 1; limit <= len("bad ")+len(secret); limit++ {
+		assert.Equal(t, "bad [redacted]", s.CleanPrefix("bad "+secret+" here", limit))
+	}
+	for limit := range len("bad ") {
+		assert.Equal(t, "bad "[:limit], s.CleanPrefix("bad "+secret, limit))
+	}
+	assert.Equal(t, "bad [redacted]", s.CleanPrefix("bad "+each(secret, "&#%029d;"), 7), "eight of the longest entities are")
+	assert.Equal(t, "bad", redact.New().CleanPrefix("bad "+secret, 3))
+	assert.Equal(t, "bad", (*redact.Secrets)(nil).CleanPrefix("bad", 7))
+}
+
+// Cleaning a text without escapes copies nothing.
+func TestCleanAllocates(t *testing.T) {
+	s := redact.New(secret)
+	text := strings.Repeat("no such token: 93f6f2ae-0d2c-11ee. ", 100)
+	assert.Zero(t, testing.AllocsPerRun(10, func() { s.Clean(text) }))
 }
 
 func TestWith(t *testing.T) {

@@ -1,9 +1,9 @@
 package repository
 
 import (
+	"cmp"
 	"go/ast"
 	"path"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -11,41 +11,81 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// mayImport lists for each package of the root module what it may import besides the standard library. Every package has
-// a row.
+// mayImport lists for each package of the repository which others of it may be imported. Every package has a row.
 var mayImport = map[string][]string{
-	".": {"internal/httpsend", "internal/redact", "internal/jsonpatch", "internal/ratelimit", "internal/rawjson",
-		"github.com/google/uuid", "github.com/hashicorp/go-retryablehttp"},
-	"internal/httpsend":   {"internal/redact"},
-	"internal/redact":     {},
-	"internal/jsonpatch":  {"internal/rawjson"},
-	"internal/ratelimit":  {},
-	"internal/rawjson":    {},
-	"tokenpatchtest":      {"github.com/evanphx/json-patch/v5", "github.com/google/uuid"},
-	"examples/addrole":    {"."},
-	"examples/edit":       {".", "tokenpatchtest"},
-	"examples/quickstart": {".", "tokenpatchtest", "github.com/google/uuid"},
-	"examples/readonly":   {"."},
-	"examples/review":     {".", "tokenpatchtest"},
-	"examples/stopping":   {".", "tokenpatchtest"},
-	"examples/takerole":   {"."},
+	".":                       {"internal/engine", "internal/httpsend", "internal/jsonpatch", "internal/ratelimit", "internal/rawjson", "internal/redact"},
+	"internal/engine":         {"internal/httpsend", "internal/ratelimit", "internal/redact"},
+	"internal/httpsend":       {},
+	"internal/jsonpatch":      {"internal/rawjson"},
+	"internal/ratelimit":      {},
+	"internal/rawjson":        {},
+	"internal/redact":         {},
+	"internal/faulttest/pair": {".", "tokenpatchtest"}, // of tests
+	"tokenpatchtest":          {"."},
+	"examples/addrole":        {"."},
+	"examples/edit":           {".", "tokenpatchtest"},
+	"examples/quickstart":     {".", "tokenpatchtest"},
+	"examples/readonly":       {"."},
+	"examples/review":         {".", "tokenpatchtest"},
+	"examples/stopping":       {".", "tokenpatchtest"},
+	"examples/takerole":       {"."},
+
+	"benchmarks/growth":             {"."},
+	"benchmarks/ratelimit":          {".", "tokenpatchtest"},
+	"benchmarks/size/retryablehttp": {},
+	"benchmarks/size/tokenpatch":    {"."},
+	"benchmarks/table":              {},
+
+	"tokenpatchotel":                 {"."},
+	"tokenpatchotel/examples/trace":  {".", "tokenpatchotel"},
+	"tokenpatchredis":                {},
+	"tokenpatchredis/examples/share": {".", "tokenpatchredis"},
+
+	"fleet":                       {"."},
+	"fleet/examples/csv":          {".", "fleet"},
+	"fleet/fleetotel":             {"fleet", "tokenpatchotel"},
+	"fleet/internal/postgrestest": {},
+
+	"cmd/tokenpatch":                      {".", "cmd/tokenpatch/internal/changefile", "cmd/tokenpatch/internal/page", "cmd/tokenpatch/internal/suggest", "cmd/tokenpatch/internal/telemetry", "fleet", "tokenpatchtest"},
+	"cmd/tokenpatch/internal/browsertest": {},
+	"cmd/tokenpatch/internal/changefile":  {".", "cmd/tokenpatch/internal/suggest", "fleet"},
+	"cmd/tokenpatch/internal/suggest":     {},
+	"cmd/tokenpatch/internal/page":        {},
+	"cmd/tokenpatch/internal/telemetry":   {".", "fleet", "fleet/fleetotel", "internal/redact", "tokenpatchotel"},
+
+	"tools/modproxy": {},
+}
+
+// othersOf lists what the packages of the root module import besides the repository and the standard library: each of
+// these becomes a dependency of every user.
+var othersOf = map[string][]string{
+	".":                       {"github.com/google/uuid"},
+	"internal/engine":         {"github.com/hashicorp/go-retryablehttp"},
+	"internal/faulttest/pair": {"github.com/google/uuid", "github.com/stretchr/testify/assert", "github.com/stretchr/testify/require"},
+	"tokenpatchtest":          {"github.com/google/uuid"},
+	"examples/quickstart":     {"github.com/google/uuid"},
 }
 
 func TestImportRules(t *testing.T) {
 	modules := foldersOfModules(t)
 	for _, file := range goFiles(t) {
-		if file.isTest() || moduleOf(modules, file.folder()) != "." {
+		if file.isTest() {
 			continue
 		}
-		allowed, known := mayImport[file.folder()]
-		assert.True(t, known, "%s: a package without a row in mayImport", file.folder())
+		folder := file.folder()
+		allowed, known := mayImport[folder]
+		assert.True(t, known, "%s: a package without a row in mayImport", folder)
 		for _, spec := range file.Imports {
 			imported, err := strconv.Unquote(spec.Path.Value)
 			assert.NoError(t, err)
-			assert.True(t, isStandard(imported) || slices.ContainsFunc(allowed, func(one string) bool {
-				return imported == one || imported == path.Join(rootModule, one)
-			}),
-				"%s imports %s", file.at(spec.Pos()), imported)
+			switch {
+			case isStandard(imported):
+			case isBelow(imported, rootModule):
+				one := strings.TrimPrefix(strings.TrimPrefix(imported, rootModule), "/")
+				assert.Contains(t, allowed, cmp.Or(one, "."), "%s imports %s", file.at(spec.Pos()), imported)
+			case moduleOf(modules, folder) == ".":
+				assert.Contains(t, othersOf[folder], imported, "%s imports %s", file.at(spec.Pos()), imported)
+			}
 		}
 	}
 }

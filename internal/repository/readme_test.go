@@ -142,8 +142,8 @@ func function(t *testing.T, block fence) string {
 		fmt.Fprintf(&b, "import %s %q\n", name, imports[name])
 	}
 	fmt.Fprintf(&b, "func fragment%d(ctx context.Context, s scope) (err error) {\n", block.line)
-	b.WriteString("client, tokenID, id, before, after := s.client, s.uuid, s.id, s.before, s.after\n")
-	b.WriteString("_, _, _, _, _, _ = ctx, client, tokenID, id, before, after\n{\n" + lineOf(block) + block.text)
+	b.WriteString("t, client, tokenID, id, before, after := tb{}, s.client, s.uuid, s.id, s.before, s.after\n")
+	b.WriteString("_, _, _, _, _, _, _ = ctx, t, client, tokenID, id, before, after\n{\n" + lineOf(block) + block.text)
 	for _, name := range declared(file.Decls[0].(*ast.FuncDecl).Body.List) {
 		fmt.Fprintf(&b, "_ = %s\n", name)
 	}

@@ -36,7 +36,7 @@ func change(ctx context.Context, file string) error {
 		return err
 	}
 	defer store.Close()
-	if _, err := store.Add(ctx, file, changes(file)); err != nil {
+	if _, err := store.Add(ctx, file, changes(file), fleet.AddOptions{}); err != nil {
 		return err
 	}
 	options := fleet.Options{Client: tokenpatch.ConfigFromEnv(), StopAfter: 0.1}

@@ -109,18 +109,19 @@ func ping(server string) error {
 
 // Server is a Postgres of a test's own, which it can stop and start.
 type Server struct {
-	URL  string
-	bin  string
-	dir  string
-	port int
-	cmd  *exec.Cmd
+	URL      string
+	bin      string
+	dir      string
+	port     int
+	settings []string
+	cmd      *exec.Cmd
 }
 
-// Start starts a server from the machine's binaries, and ends it after the
-// test.
-func Start(t testing.TB) *Server {
+// Start starts a server from the machine's binaries, with settings such as
+// "synchronous_commit=off", and ends it after the test.
+func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
-	server, err := start(t.TempDir())
+	server, err := start(t.TempDir(), settings...)
 	if err != nil {
 		unavailable(t, err)
 	}
@@ -128,7 +129,7 @@ func Start(t testing.TB) *Server {
 	return server
 }
 
-func start(dir string) (*Server, error) {
+func start(dir string, settings ...string) (*Server, error) {
 	bin, err := binaries()
 	if err != nil {
 		return nil, err
@@ -137,7 +138,7 @@ func start(dir string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: bin, dir: filepath.Join(dir, "data"), port: port,
+	s := &Server{bin: bin, dir: filepath.Join(dir, "data"), port: port, settings: settings,
 		URL: fmt.Sprintf("postgres://postgres@127.0.0.1:%d/postgres?sslmode=disable", port)}
 	if err := s.own(dir); err != nil {
 		return nil, err
@@ -168,8 +169,11 @@ func (s *Server) own(dir string) error {
 
 // Start starts the server again after Stop, and waits until it accepts connections.
 func (s *Server) Start() error {
-	s.cmd = s.command(context.Background(), "postgres", "-D", s.dir, "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1",
-		"-c", "unix_socket_directories=")
+	args := []string{"-D", s.dir, "-p", strconv.Itoa(s.port), "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="}
+	for _, setting := range s.settings {
+		args = append(args, "-c", setting)
+	}
+	s.cmd = s.command(context.Background(), "postgres", args...)
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}
@@ -194,12 +198,18 @@ func (s *Server) Stop() error {
 func (s *Server) command(ctx context.Context, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(s.bin, name), args...)
 	cmd.Dir = filepath.Dir(s.dir)
+	cmd.SysProcAttr = unprivileged()
+	return cmd
+}
+
+// unprivileged has a command run as the user that Postgres runs as, if it would run
+// as root.
+func unprivileged() *syscall.SysProcAttr {
 	var as *account
 	if id, err := postgresUser(); err == nil && os.Getuid() == 0 {
 		as = id
 	}
-	cmd.SysProcAttr = attributes(as)
-	return cmd
+	return attributes(as)
 }
 
 // account is a user of this machine.

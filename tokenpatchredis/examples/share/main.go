@@ -36,9 +36,12 @@ func makeReadOnly(ctx context.Context, ids []string) error {
 	if err != nil {
 		return err
 	}
-	patch := tokenpatch.NewPatch().SetRole(tokenpatch.RoleReader)
+	readOnly := func(token *tokenpatch.Token) error {
+		token.UseRole(tokenpatch.RoleReader)
+		return nil
+	}
 	for _, id := range ids {
-		if _, err := client.V2.PatchToken(ctx, id, patch); err != nil {
+		if _, err := client.V2.EditToken(ctx, id, tokenpatch.EditOptions{}, readOnly); err != nil {
 			return fmt.Errorf("%s is %s: %w", id, tokenpatch.OutcomeOf(err), err)
 		}
 		fmt.Println(id, "applied")

@@ -1,6 +1,8 @@
 package changefile
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -8,26 +10,77 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// table reads a change from each record of a CSV file, RFC 4180, whose first record names the columns.
+// table reads a change from each record of a CSV file, RFC 4180, as spreadsheets save it. Its first record names the columns.
 type table struct {
-	source *bounded
-	csv    *csv.Reader
-	header []string
-	last   int // line in which the last record that was whole begins
-	ended  bool
+	source  *bounded
+	csv     *csv.Reader
+	header  []string // names of columns as they are known; empty for one that is not read
+	unnamed []bool   // columns without a name
+	before  int      // lines before the header
+	last    int      // line in which the last record that was whole begins
+	ended   bool
 }
 
-func newTable(r io.Reader) *table {
-	source := &bounded{r: r}
-	t := &table{source: source, csv: csv.NewReader(source)}
-	t.csv.FieldsPerRecord = -1 // looked at here
+func newTable(r *bufio.Reader) *table {
+	t := &table{}
+	comma, declared := declaredSeparator(r)
+	if declared {
+		t.before = 1
+	} else {
+		comma = separatorOf(firstLine(r))
+	}
+	t.source = &bounded{r: r}
+	t.csv = csv.NewReader(t.source)
+	t.csv.Comma = comma
+	t.csv.TrimLeadingSpace = comma != '\t' // it would skip empty cells
+	t.csv.FieldsPerRecord = -1             // looked at here
 	t.csv.ReuseRecord = true
 	return t
+}
+
+// declaredSeparator reads a first line such as "sep=;", which is for Excel.
+func declaredSeparator(r *bufio.Reader) (comma rune, found bool) {
+	start, _ := r.Peek(7)
+	if len(start) < 5 || !bytes.EqualFold(start[:4], []byte("sep=")) || !strings.ContainsRune(",;\t", rune(start[4])) {
+		return 0, false
+	}
+	_, err := r.ReadString('\n')
+	return rune(start[4]), err == nil
+}
+
+// firstLine is the first line with something in it. It stays unread.
+func firstLine(r *bufio.Reader) string {
+	start, _ := r.Peek(r.Size())
+	for line := range bytes.Lines(start) {
+		if text := trim(string(line)); strings.Trim(text, ",;\t\"") != "" {
+			return text
+		}
+	}
+	return ""
+}
+
+// separatorOf is what separates the columns of a header: whatever finds the most that are known.
+func separatorOf(header string) rune {
+	best, most := ',', 0
+	for _, comma := range ",;\t" {
+		found := 0
+		for cell := range strings.SplitSeq(header, string(comma)) {
+			if name, _ := columnNamed(strings.Trim(cell, `"`)); name != "" {
+				found++
+			}
+		}
+		if found > most {
+			best, most = comma, found
+		}
+	}
+	return best
 }
 
 // bounded reads what one record may have.
@@ -45,68 +98,111 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// trim cuts blanks off a cell, also those that do not look like one.
+func trim(cell string) string {
+	return strings.TrimFunc(cell, func(r rune) bool { return unicode.IsSpace(r) || r == '\u200b' || r == '\ufeff' })
+}
+
 func (t *table) next() (entry, error) {
 	if t.header == nil && !t.ended {
 		if mistakes, err := t.readHeader(); err != nil || len(mistakes) > 0 {
-			t.ended = true // without its columns nothing can be said of the rest
-			return entry{line: 1, mistakes: mistakes}, err
+			return entry{Row: Row{Line: t.last}, mistakes: mistakes}, err
 		}
 	}
-	cells, line, mistakes, err := t.record()
-	e := entry{line: line, mistakes: mistakes}
+	cells, mistakes, err := t.record()
 	if err != nil || len(mistakes) > 0 {
-		return e, err
+		return entry{Row: Row{Line: t.last}, mistakes: mistakes}, err
 	}
-	row := &row{table: t, record: &record{line: line}}
-	row.read(cells)
-	if e.mistakes = row.mistakes; len(e.mistakes) == 0 {
-		e.change, e.mistakes = checked(line, row.change)
+	r := &tableRow{table: t, entry: entry{Row: Row{Line: t.last}}}
+	r.read(cells)
+	if len(r.mistakes) == 0 {
+		r.Row, r.mistakes = checked(r.Row)
 	}
-	return e, nil
+	for i, m := range r.mistakes {
+		r.mistakes[i].Member = strings.TrimPrefix(m.Member, "want.")
+	}
+	return r.entry, nil
 }
 
-// record reads a record, or what is wrong with its form.
-func (t *table) record() (cells []string, line int, mistakes []Mistake, err error) {
-	if t.ended {
-		return nil, 0, nil, io.EOF
+// record reads the next record that is not blank, or what is wrong with its form.
+func (t *table) record() (cells []string, mistakes []Mistake, err error) {
+	for !t.ended {
+		t.source.left = maxLine
+		cells, err = t.csv.Read()
+		if err != nil {
+			return t.broken(err)
+		}
+		line, _ := t.csv.FieldPos(0)
+		t.last = line + t.before
+		for i := range cells {
+			cells[i] = trim(cells[i])
+		}
+		if slices.ContainsFunc(cells, func(cell string) bool { return cell != "" }) {
+			return cells, nil, nil
+		}
 	}
-	t.source.left = maxLine
-	cells, err = t.csv.Read()
+	return nil, nil, io.EOF
+}
+
+// broken is what is wrong with a record that cannot be read.
+func (t *table) broken(err error) ([]string, []Mistake, error) {
 	var wrong *csv.ParseError
 	switch {
 	case errors.As(err, &wrong):
 		t.ended = errors.Is(wrong.Err, csv.ErrQuote) // what follows may be inside of quotes, or not
-		return nil, wrong.StartLine, []Mistake{{Line: wrong.Line, Column: wrong.Column, Text: wrong.Err.Error() + ": want CSV as RFC 4180 has it"}}, nil
+		return nil, []Mistake{{Line: wrong.Line + t.before, Column: wrong.Column, Want: wrong.Err.Error() + ": want CSV as RFC 4180 has it"}}, nil
 	case errors.Is(err, errTooLong):
 		t.ended = true
-		return nil, 0, []Mistake{{Line: max(t.last, 1), Text: fmt.Sprintf("longer than %d bytes, or the record behind it is: want one change a record", maxLine)}}, nil
-	case err != nil:
-		return nil, 0, nil, err
+		want := fmt.Sprintf("longer than %d bytes, or the next record is: want one change a record", maxLine)
+		return nil, []Mistake{{Line: max(t.last, 1), Want: want}}, nil
 	}
-	t.last, _ = t.csv.FieldPos(0)
-	return cells, t.last, nil, nil
+	return nil, nil, err
 }
 
-func (t *table) readHeader() ([]Mistake, error) {
-	cells, line, mistakes, err := t.record()
+// readHeader reads the names of the columns. Rows are read also if one of them is not known, so their mistakes are found
+// in one go.
+func (t *table) readHeader() (mistakes []Mistake, err error) {
+	cells, mistakes, err := t.record()
 	if err != nil || len(mistakes) > 0 {
+		t.ended = true
 		return mistakes, err
 	}
-	known := columns()
-	for i, name := range cells {
-		_, column := t.csv.FieldPos(i)
+	t.header, t.unnamed = make([]string, len(cells)), make([]bool, len(cells))
+	for i, cell := range cells {
+		name, want := columnNamed(cell)
+		t.unnamed[i] = cell == ""
 		switch {
-		case !slices.Contains(known, name):
-			mistakes = append(mistakes, Mistake{Line: line, Column: column, Text: fmt.Sprintf("%q: want a column of these, separated by commas: %s", shorten(name), strings.Join(known, ", "))})
-		case slices.Contains(cells[:i], name):
-			mistakes = append(mistakes, Mistake{Line: line, Column: column, Member: name, Text: "want the column once"})
+		case cell == "":
+		case want != "":
+			mistakes = append(mistakes, Mistake{Line: t.last, Value: fmt.Sprintf("%q", shorten(cell)), Want: want})
+		case name != "" && slices.Contains(t.header[:i], name):
+			mistakes = append(mistakes, Mistake{Line: t.last, Member: name, Want: "want the column once"})
+		default:
+			t.header[i] = name
 		}
 	}
-	if !slices.Contains(cells, "id") {
-		mistakes = append(mistakes, Mistake{Line: line, Member: "id", Text: "missing: want a column with the ids of tokens"})
+	if !slices.Contains(t.header, "id") {
+		t.ended = true // no row means anything
+		mistakes = append(mistakes, Mistake{Line: t.last, Member: "id", Want: "missing: want a column with the ids of tokens"})
 	}
-	t.header = slices.Clone(cells)
 	return mistakes, nil
+}
+
+// ignored are columns for people, as tokenpatch list writes them: nothing is read from them.
+var ignored = []string{"owner", "service", "created", "lastModified", "lastUsed"}
+
+// columnNamed is the name of a column as it is known; empty if it is for people, or what would be right.
+func columnNamed(header string) (name, want string) {
+	header = trim(header)
+	known := columns()
+	same := func(name string) bool { return strings.EqualFold(name, header) }
+	if i := slices.IndexFunc(known, same); i >= 0 {
+		return known[i], ""
+	}
+	if slices.ContainsFunc(ignored, same) {
+		return "", ""
+	}
+	return "", "no such column" + suggest.Hint(header, known)
 }
 
 // columns are the names that a header may have.
@@ -118,76 +214,85 @@ func columns() []string {
 	return slices.Compact(names)
 }
 
-// row is one record on its way to a change.
-type row struct {
+// tableRow is one record on its way to a row.
+type tableRow struct {
 	*table
-	*record
-	api, comment string
+	entry
 }
 
-func (r *row) read(cells []string) {
-	if len(cells) != len(r.header) {
-		r.mistake(0, "", "%d cells: want %d, as the header has", len(cells), len(r.header))
-		return
-	}
-	for i, name := range r.header {
-		if at := notUTF8([]byte(cells[i])); at >= 0 {
-			r.mistake(r.column(i), name, "byte 0x%02X: want UTF-8", cells[i][at])
+func (r *tableRow) mistake(member, value, want string) {
+	r.mistakes = append(r.mistakes, Mistake{Line: r.Line, Member: member, Value: value, Want: want})
+}
+
+func (r *tableRow) read(cells []string) {
+	var api string
+	for i, cell := range cells {
+		if at := notUTF8([]byte(cell)); at >= 0 {
+			r.mistake(r.column(i), fmt.Sprintf("byte 0x%02X", cell[at]), `want UTF-8: in Excel, save as "CSV UTF-8"`)
 		}
-		switch name {
+		if cell != "" && (i >= len(r.header) || r.unnamed[i]) {
+			r.mistake("", fmt.Sprintf("%q", shorten(cell)), fmt.Sprintf("column %d has no name in the header: want a name, or quotes around a cell with a separator in it", i+1))
+		}
+		switch r.column(i) {
 		case "api":
-			r.api = cells[i]
+			api = cell
 		case "id":
-			r.change.ID = cells[i]
+			r.ID = cell
 		case "comment":
-			r.comment = cells[i]
+			r.Comment = cell
 		}
 	}
 	if len(r.mistakes) == 0 {
-		r.settings(cells)
+		r.settings(api, cells)
 	}
 }
 
-// column is the column in which a cell begins, in bytes.
-func (r *row) column(cell int) int {
-	_, column := r.csv.FieldPos(cell)
-	return column
+// column is the name of a column; empty if it has none.
+func (r *tableRow) column(cell int) string {
+	if cell >= len(r.header) {
+		return ""
+	}
+	return r.header[cell]
 }
 
-// settings reads the cells with settings, by the API.
-func (r *row) settings(cells []string) {
-	switch r.api {
-	case "", "v2":
-		r.change.Want = &fleet.Want{Comment: r.comment}
-		fillRow(r, cells, wants, r.change.Want)
-	case "v1":
-		r.change.Update = new(tokenpatch.TokenUpdate)
-		fillRow(r, cells, updates, r.change.Update)
-		if r.comment != "" {
-			r.mistake(0, "comment", "%q: want an empty cell: V1 has no comments", shorten(r.comment))
-		}
+// settings reads the cells with settings, by the API. An empty cell in the place of the API is decided by the form of the id.
+func (r *tableRow) settings(api string, cells []string) {
+	api = strings.ToLower(api)
+	switch {
+	case api == "v1", api == "deepset", api == "" && isV1(r.ID):
+		r.API, r.Change.Update = "v1", new(tokenpatch.TokenUpdate)
+		fillRow(r, cells, updates, r.Change.Update)
+	case api == "v2", api == "launchdarkly", api == "":
+		r.API, r.Change.Want = "v2", &fleet.Want{Comment: r.Comment}
+		fillRow(r, cells, wants, r.Change.Want)
 	default:
-		r.mistake(0, "api", "%q: want v1 or v2, or an empty cell for v2", shorten(r.api))
+		r.mistake("api", fmt.Sprintf("%q", shorten(api)), "want v1, v2 or an empty cell")
 	}
 }
 
-func fillRow[T any](r *row, cells []string, settings map[string]setting[T], target *T) {
-	for i, name := range r.header {
-		cell := cells[i]
-		if cell == "" || name == "api" || name == "id" || name == "comment" {
+func fillRow[T any](r *tableRow, cells []string, settings map[string]setting[T], target *T) {
+	given := false
+	for i, cell := range cells {
+		name := r.column(i)
+		if cell == "" || name == "" || name == "api" || name == "id" || name == "comment" {
 			continue
 		}
+		given = true
 		s, known := settings[name]
-		if !known {
-			r.mistake(r.column(i), name, "%q: want an empty cell: this API has no such setting", shorten(cell))
-			continue
+		want := cellMistake(cell)
+		switch {
+		case !known:
+			want = "want an empty cell: " + r.API + " has no such setting"
+		case want == "" && cell == "null":
+			want = s.set(target, []byte("null"))
+		case want == "":
+			want = s.set(target, []byte(s.json(cell)))
 		}
-		value := "null"
-		if cell != value {
-			value = s.json(cell)
+		if want != "" {
+			r.mistake(name, fmt.Sprintf("%q", shorten(cell)), want)
 		}
-		if err := s.set(target, []byte(value)); err != nil {
-			r.mistake(r.column(i), name, "%v", err)
-		}
+	}
+	if !given {
+		r.mistake("", "", "no setting in this row: want a value in at least one column, or null to remove what is there")
 	}
 }

@@ -20,9 +20,9 @@ var errTooLong = errors.New("the line is too long")
 
 // next returns the next line with its end; it is overwritten by the line after it.
 func (l *lines) next() ([]byte, error) {
-	l.number++
 	l.line = l.line[:0]
 	long := false
+	l.number++
 	for {
 		part, err := l.r.ReadSlice('\n')
 		long = long || len(l.line)+len(part) > maxLine
@@ -33,6 +33,7 @@ func (l *lines) next() ([]byte, error) {
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
 		case errors.Is(err, io.EOF) && len(l.line) == 0 && !long:
+			l.number--
 			return nil, io.EOF
 		case err != nil && !errors.Is(err, io.EOF):
 			return nil, err

@@ -2,6 +2,7 @@ package changefile
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -9,47 +10,115 @@ import (
 // Mistake is one thing that is wrong in a file.
 type Mistake struct {
 	Line   int    // from 1
-	Column int    // in bytes, from 1; 0 where the whole line is meant
-	Member string // "want.role", or the name of a CSV column; empty where there is none
-	Text   string // the value, and what would be right
+	Column int    // in bytes, from 1; 0 if the whole line is meant, and in a table
+	Member string // "want.role", or the name of a column; may be empty
+	Value  string // what is there; may be empty
+	Want   string // what would be right
 }
 
-func (m Mistake) String() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "line %d", m.Line)
-	if m.Column > 0 {
-		fmt.Fprintf(&b, ", column %d", m.Column)
-	}
-	b.WriteString(": ")
-	if m.Member != "" {
-		b.WriteString(m.Member + ": ")
-	}
-	b.WriteString(m.Text)
-	return b.String()
-}
+const (
+	maxCauses = 100 // that are printed
+	maxSpans  = 20  // of lines, for one cause
+	maxValues = 3   // for one cause
+)
 
-const maxMistakes = 100 // that are told
-
-// MistakesError is all that is wrong with a file.
+// MistakesError is all that is wrong with a file: one message for each cause.
 type MistakesError struct {
-	File     string
-	Mistakes []Mistake // the first of them
-	Count    int       // of all
+	File   string
+	Count  int // of mistakes
+	causes []*cause
+	more   int // mistakes of causes beyond maxCauses
 }
+
+// cause is what several lines of a file do wrong in the same way.
+type cause struct {
+	Mistake // the first
+	spans   []span
+	more    bool // lines that are in no span
+	values  []string
+}
+
+type span struct{ first, last int }
 
 func (e *MistakesError) add(mistakes ...Mistake) {
-	e.Count += len(mistakes)
-	room := min(len(mistakes), maxMistakes-len(e.Mistakes))
-	e.Mistakes = append(e.Mistakes, mistakes[:room]...)
+	for _, m := range mistakes {
+		e.Count++
+		same := func(c *cause) bool { return c.Member == m.Member && c.Want == m.Want }
+		i := slices.IndexFunc(e.causes, same)
+		if i < 0 && len(e.causes) == maxCauses {
+			e.more++
+			continue
+		}
+		if i < 0 {
+			i = len(e.causes)
+			e.causes = append(e.causes, &cause{Mistake: m})
+		}
+		e.causes[i].add(m)
+	}
+}
+
+func (c *cause) add(m Mistake) {
+	if len(c.values) <= maxValues && !slices.Contains(c.values, m.Value) {
+		c.values = append(c.values, m.Value)
+	}
+	last := len(c.spans) - 1
+	switch {
+	case last >= 0 && m.Line <= c.spans[last].last+1:
+		c.spans[last].last = m.Line
+	case len(c.spans) < maxSpans:
+		c.spans = append(c.spans, span{m.Line, m.Line})
+	default:
+		c.more = true
+	}
+}
+
+func (c *cause) String() string {
+	var parts []string
+	for _, part := range []string{c.where(), c.Member, c.shownValues(), c.Want} {
+		if part != "" {
+			parts = append(parts, part)
+		}
+	}
+	return strings.Join(parts, ": ")
+}
+
+// where are the lines of a cause: "line 3, column 7" or "lines 2–41, 50".
+func (c *cause) where() string {
+	if len(c.spans) == 1 && c.spans[0].first == c.spans[0].last {
+		if c.Column == 0 || len(c.values) > 1 {
+			return fmt.Sprintf("line %d", c.Line)
+		}
+		return fmt.Sprintf("line %d, column %d", c.Line, c.Column)
+	}
+	var lines []string
+	for _, s := range c.spans {
+		if s.first == s.last {
+			lines = append(lines, fmt.Sprint(s.first))
+		} else {
+			lines = append(lines, fmt.Sprintf("%d–%d", s.first, s.last))
+		}
+	}
+	if c.more {
+		lines = append(lines, "…")
+	}
+	return "lines " + strings.Join(lines, ", ")
+}
+
+func (c *cause) shownValues() string {
+	shown := strings.Join(c.values[:min(len(c.values), maxValues)], ", ")
+	if len(c.values) > maxValues {
+		shown += ", …"
+	}
+	return shown
 }
 
 func (e *MistakesError) Error() string {
 	var b strings.Builder
-	for _, m := range e.Mistakes {
-		fmt.Fprintf(&b, "%s: %s\n", e.File, m)
+	for _, c := range e.causes {
+		fmt.Fprintf(&b, "%s: %s\n", e.File, c)
 	}
-	if more := e.Count - len(e.Mistakes); more > 0 {
-		fmt.Fprintf(&b, "%s: and %d more\n", e.File, more)
+	if e.more > 0 {
+		fmt.Fprintf(&b, "%s: and %d more mistakes\n", e.File, e.more)
 	}
 	return strings.TrimSuffix(b.String(), "\n")
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,41 +12,50 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
 // kind is what the value of a setting may be.
 type kind struct {
-	want string                   // for people
-	json func(cell string) string // a CSV cell as JSON
-	bad  func(value string) bool  // of the JSON that decodes; nil is never
+	want  string                   // for people
+	help  string                   // for people, in the table of columns
+	json  func(cell string) string // a cell of a table as JSON
+	bad   func(value string) bool  // of the JSON that decodes; nil is never
+	known []string                 // the only texts; nil is any
 }
 
+var baseRoles = []string{string(tokenpatch.RoleReader), string(tokenpatch.RoleWriter), string(tokenpatch.RoleAdmin), "owner"}
+
 var (
-	aText = kind{want: "a text, or null", json: quote}
+	aText = kind{want: "want a text, or null", json: quote, help: "text"}
 	aRole = kind{
-		want: "reader, writer, admin or another role's name, or null", json: quote,
-		bad: func(value string) bool { return value == `""` },
+		want: "want reader, writer, admin, owner or null", json: role,
+		known: baseRoles, help: "reader, writer, admin or owner",
 	}
-	aList   = kind{want: "a list of ids, or null", json: list, bad: hasEmpty}
-	someIDs = kind{
-		want: "a list of at least one id", json: list,
-		bad: func(value string) bool { return value == "null" || value == "[]" || hasEmpty(value) },
-	}
-	aDate = kind{
-		want: "a date as digits such as 20240415, or null", json: asIs,
+	aList   = kind{want: "want a list of custom roles, or null", json: list, bad: hasEmpty, help: `all custom roles, by key or id: "ops;deploy"`}
+	someIDs = kind{want: "want a list of at least one custom role", json: list, bad: hasNone}
+	aDate   = kind{
+		want: "want a date as digits such as 20240415, or null", json: asIs, help: "date as digits: 20240415",
 		bad: func(value string) bool { return strings.HasPrefix(value, "-") || value == "0" },
 	}
-	aPolicy   = kind{want: `a list of statements such as [{"effect":"allow","resources":["proj/*"],"actions":["*"]}], or null`, json: asIs}
-	aBoolean  = kind{want: "true, false or null", json: asIs}
-	aUUID     = kind{want: "a UUID other than the nil UUID, or null", json: quote, bad: isNil}
+	aPolicy = kind{
+		want: `want a list of statements such as [{"effect":"allow","resources":["proj/*"],"actions":["*"]}], or null`,
+		json: asIs, help: `policy as JSON: [{"effect":"allow", ...}]`,
+	}
+	aBoolean  = kind{want: "want TRUE, FALSE or null", json: boolean, help: "TRUE or FALSE"}
+	aUUID     = kind{want: "want a UUID other than the nil UUID, or null", json: quote, bad: isNil, help: "UUID"}
 	anOrgRole = kind{
-		want: "ADMIN, MEMBER, EXTERNAL or null", json: quote,
-		bad: func(value string) bool {
-			return !slices.Contains([]string{"null", `"ADMIN"`, `"MEMBER"`, `"EXTERNAL"`}, value)
-		},
+		want: "want ADMIN, MEMBER, EXTERNAL or null", json: quote,
+		known: []string{"ADMIN", "MEMBER", "EXTERNAL"}, help: "ADMIN, MEMBER or EXTERNAL",
 	}
 )
+
+// withHelp is a kind with another help.
+func (k kind) withHelp(help string) kind {
+	k.help = help
+	return k
+}
 
 // setting is a setting of a T, by the name that its API has for it.
 type setting[T any] struct {
@@ -61,8 +71,8 @@ var wants = map[string]setting[fleet.Want]{
 	"customRoleIds":       {aList, func(w *fleet.Want) any { return &w.CustomRoleIDs }},
 	"inlineRole":          {aPolicy, func(w *fleet.Want) any { return &w.InlineRole }},
 	"defaultApiVersion":   {aDate, func(w *fleet.Want) any { return &w.DefaultAPIVersion }},
-	"addCustomRoleIds":    {someIDs, func(w *fleet.Want) any { return &w.AddCustomRoleIDs }},
-	"removeCustomRoleIds": {someIDs, func(w *fleet.Want) any { return &w.RemoveCustomRoleIDs }},
+	"addCustomRoleIds":    {someIDs.withHelp("custom roles to add"), func(w *fleet.Want) any { return &w.AddCustomRoleIDs }},
+	"removeCustomRoleIds": {someIDs.withHelp("custom roles to remove"), func(w *fleet.Want) any { return &w.RemoveCustomRoleIDs }},
 }
 
 // updates are the settings of a token of V1.
@@ -73,18 +83,48 @@ var updates = map[string]setting[tokenpatch.TokenUpdate]{
 	"role_id":           {aUUID, func(u *tokenpatch.TokenUpdate) any { return &u.RoleID }},
 }
 
-// set gives a setting its value, or says what would be right.
-func (s setting[T]) set(target *T, value []byte) error {
-	if s.bad != nil && s.bad(string(value)) || json.Unmarshal(value, s.field(target)) != nil {
-		return fmt.Errorf("%s: want %s", shown(value), s.want)
+// set gives a setting its value, or returns what would be right.
+func (s setting[T]) set(target *T, value []byte) (want string) {
+	text, isText := textOf(value)
+	switch {
+	case isText && s.known != nil && !slices.Contains(s.known, text):
+		if nearest := suggest.Nearest(text, s.known); nearest != "" {
+			return s.want + "; did you mean " + nearest + "?"
+		}
+		return s.want
+	case s.bad != nil && s.bad(string(value)), json.Unmarshal(value, s.field(target)) != nil:
+		return s.want
 	}
-	return nil
+	return ""
+}
+
+func textOf(value []byte) (text string, ok bool) {
+	ok = json.Unmarshal(value, &text) == nil && string(value) != "null"
+	return text, ok
+}
+
+// rounded is a long number as a spreadsheet writes it: 6.10955E+23.
+var rounded = regexp.MustCompile(`^\d+([.,]\d+)?E\+?\d+$`)
+
+const wantTextColumn = "a spreadsheet has rounded this number: want the column formatted as text, and the values pasted again"
+
+// placeholders are how people write that there is nothing.
+var placeholders = []string{"null", "(null)", "n/a", "#n/a", "na", "none", "nil", "-", "–", "—", "#ref!", "#value!", "#name?"}
+
+// cellMistake is what is wrong with a cell whatever its column is; empty if nothing is.
+func cellMistake(cell string) (want string) {
+	switch {
+	case slices.ContainsFunc(separators.Split(cell, -1), func(part string) bool { return rounded.MatchString(trim(part)) }):
+		return wantTextColumn
+	case cell != "null" && slices.Contains(placeholders, strings.ToLower(cell)):
+		return "want an empty cell to leave the setting as it is, or null to remove it"
+	}
+	return ""
 }
 
 // shown is JSON as it is shown to a person.
 func shown(value []byte) string {
-	var text string
-	if json.Unmarshal(value, &text) == nil && string(value) != "null" {
+	if text, ok := textOf(value); ok {
 		return strconv.Quote(shorten(text))
 	}
 	return shorten(string(value))
@@ -97,39 +137,83 @@ func quote(cell string) string {
 
 func asIs(cell string) string { return cell }
 
-// list is a cell with one id after another, separated by semicolons.
+// role is a cell with a base role, which a spreadsheet may have capitalized.
+func role(cell string) string {
+	if lower := strings.ToLower(cell); slices.Contains(baseRoles, lower) {
+		return quote(lower)
+	}
+	return quote(cell)
+}
+
+func boolean(cell string) string {
+	switch strings.ToLower(cell) {
+	case "true", "yes":
+		return "true"
+	case "false", "no":
+		return "false"
+	}
+	return quote(cell)
+}
+
+var separators = regexp.MustCompile("[;,\n]")
+
+// list is a cell with one id after another, separated by semicolons, commas or lines, or as JSON.
 func list(cell string) string {
-	ids := strings.Split(cell, ";")
+	if strings.HasPrefix(cell, "[") {
+		return cell
+	}
+	ids := separators.Split(cell, -1)
 	for i, id := range ids {
-		ids[i] = quote(strings.TrimSpace(id))
+		ids[i] = quote(trim(id))
 	}
 	return "[" + strings.Join(ids, ",") + "]"
 }
 
-// hasEmpty tells whether a list has an empty id.
+// hasEmpty reports whether a list has an empty id.
 func hasEmpty(value string) bool {
 	var ids []string
 	return json.Unmarshal([]byte(value), &ids) == nil && slices.Contains(ids, "")
 }
 
+func hasNone(value string) bool { return value == "null" || value == "[]" || hasEmpty(value) }
+
 func isNil(value string) bool { return strings.Trim(value, `"`) == uuid.Nil.String() }
 
-// checked is a change in the form in which a run keeps it, or what is wrong with it as a whole.
-func checked(line int, change fleet.Change) (fleet.Change, []Mistake) {
-	if change.Update != nil {
-		id, err := uuid.Parse(change.ID)
+// checked is a row in the form in which a run keeps it, or what is wrong with it as a whole.
+func checked(row Row) (Row, []Mistake) {
+	wrong := func(want string) (Row, []Mistake) {
+		return row, []Mistake{{Line: row.Line, Member: "id", Value: fmt.Sprintf("%q", shorten(row.ID)), Want: want}}
+	}
+	if rounded.MatchString(row.ID) {
+		return wrong(wantTextColumn)
+	}
+	if row.API == "v1" {
+		id, err := uuid.Parse(row.ID)
 		if err != nil || id == uuid.Nil {
-			return change, []Mistake{{Line: line, Member: "id", Text: fmt.Sprintf("%q: want a UUID other than the nil UUID: that is what tokens of V1 have", shorten(change.ID))}}
+			return wrong("want a UUID other than the nil UUID: that is what tokens of V1 have")
 		}
-		change.ID = id.String()
+		row.ID = id.String()
 	}
-	if _, err := change.MarshalJSON(); err != nil {
-		return change, mistakesOf(line, err)
+	if row.Skip != "" {
+		if row.ID == "" {
+			return wrong("want the id of an access token")
+		}
+		return row, nil
 	}
-	return change, nil
+	row.Change.ID = row.ID
+	if _, err := row.Change.MarshalJSON(); err != nil {
+		return row, mistakesOf(row.Line, err)
+	}
+	return row, nil
 }
 
-// members are what a file calls the fields of a change.
+// isV1 reports whether an id is one of V1, whose ids are UUIDs.
+func isV1(id string) bool {
+	_, err := uuid.Parse(id)
+	return err == nil
+}
+
+// members are the names that a file has for the fields of a change.
 var members = strings.NewReplacer(
 	"Change.ID", "id",
 	"Change.Want.CustomRoleIDs", "want.customRoleIds",
@@ -150,7 +234,7 @@ func mistakesOf(line int, err error) []Mistake {
 	}
 	var input *tokenpatch.InputError
 	if errors.As(err, &input) {
-		return []Mistake{{Line: line, Member: members.Replace(input.Field), Text: input.Value + ": want " + input.Want}}
+		return []Mistake{{Line: line, Member: members.Replace(input.Field), Value: input.Value, Want: "want " + input.Want}}
 	}
-	return []Mistake{{Line: line, Text: err.Error()}}
+	return []Mistake{{Line: line, Want: err.Error()}}
 }

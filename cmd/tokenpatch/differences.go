@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tokenpatch/tokenpatch"
+)
+
+// difference is how one setting of a token changes.
+type difference struct {
+	Setting string            `json:"setting"`
+	Before  json.RawMessage   `json:"before,omitempty"`  // nil if the token does not have it
+	After   json.RawMessage   `json:"after,omitempty"`   // likewise
+	Removed []json.RawMessage `json:"removed,omitempty"` // elements, if both are lists
+	Added   []json.RawMessage `json:"added,omitempty"`
+	Unread  bool              `json:"unread,omitempty"` // Before is not known: V1 cannot be read
+}
+
+// differences are the settings in which two tokens differ.
+func differences(before, after tokenpatch.Token) ([]difference, error) {
+	was, err := settings(before)
+	if err != nil {
+		return nil, err
+	}
+	is, err := settings(after)
+	if err != nil {
+		return nil, err
+	}
+	names := slices.AppendSeq(slices.Collect(maps.Keys(was)), maps.Keys(is))
+	slices.Sort(names)
+	var found []difference
+	for _, name := range slices.Compact(names) {
+		if d, differs := compare(name, was[name], is[name]); differs {
+			found = append(found, d)
+		}
+	}
+	return found, nil
+}
+
+// settings are the members of a token that somebody can change.
+func settings(t tokenpatch.Token) (members map[string]json.RawMessage, err error) {
+	encoded, err := encodeJSON(t)
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(encoded, &members); err != nil {
+		return nil, err
+	}
+	fixed := []string{"ownerId", "memberId", "creationDate", "lastModified", "lastUsed", "token", "serviceToken"}
+	maps.DeleteFunc(members, func(name string, _ json.RawMessage) bool {
+		return strings.HasPrefix(name, "_") || slices.Contains(fixed, name)
+	})
+	return members, nil
+}
+
+// compare is how a setting changes, and whether it does. The order of custom roles means nothing.
+func compare(name string, before, after json.RawMessage) (d difference, differs bool) {
+	if bytes.Equal(before, after) {
+		return d, false
+	}
+	d = difference{Setting: name, Before: before, After: after}
+	was, wasList := elements(before)
+	is, isList := elements(after)
+	if wasList && isList {
+		d.Removed, d.Added = without(was, is), without(is, was)
+	}
+	same := wasList && isList && len(d.Removed)+len(d.Added) == 0 && len(was)+len(is) > 0
+	return d, !same || name != "customRoleIds"
+}
+
+// elements are those of a list. Nothing, and null, are a list without any.
+func elements(value json.RawMessage) (list []json.RawMessage, ok bool) {
+	if value == nil {
+		return nil, true
+	}
+	return list, json.Unmarshal(value, &list) == nil
+}
+
+// without are the elements of a list that another one does not have. What is there twice counts twice.
+func without(list, other []json.RawMessage) (rest []json.RawMessage) {
+	left := map[string]int{}
+	for _, one := range other {
+		left[string(one)]++
+	}
+	for _, one := range list {
+		if left[string(one)] == 0 {
+			rest = append(rest, one)
+			continue
+		}
+		left[string(one)]--
+	}
+	return rest
+}
+
+// updateDifferences are the settings that an update of V1 sets.
+func updateDifferences(update *tokenpatch.TokenUpdate) ([]difference, error) {
+	encoded, err := encodeJSON(update)
+	if err != nil {
+		return nil, err
+	}
+	var members map[string]json.RawMessage
+	if err := json.Unmarshal(encoded, &members); err != nil {
+		return nil, err
+	}
+	var set []difference
+	for _, name := range slices.Sorted(maps.Keys(members)) {
+		set = append(set, difference{Setting: name, After: members[name], Unread: true})
+	}
+	return set, nil
+}
+
+// line is a line that shows a part of a difference. Its sign is '-', '+' or, for a value that is replaced, '~'.
+type line struct {
+	Sign string
+	Text string
+}
+
+// lines show all of a difference: each element of a list in a line. roles are keys of custom roles by id.
+func (d difference) lines(roles map[string]string) (lines []line) {
+	if len(d.Removed)+len(d.Added) == 0 {
+		before := shownValue(d.Before)
+		if d.Unread {
+			before = "(cannot be read)"
+		}
+		return []line{{"~", fmt.Sprintf("%s: %s → %s", printable(d.Setting), before, shownValue(d.After))}}
+	}
+	for _, one := range d.Removed {
+		lines = append(lines, line{"-", fmt.Sprintf("%s: - %s", printable(d.Setting), shownElement(one, roles))})
+	}
+	for _, one := range d.Added {
+		lines = append(lines, line{"+", fmt.Sprintf("%s: + %s", printable(d.Setting), shownElement(one, roles))})
+	}
+	return lines
+}
+
+// shownValue is JSON for people, all of it.
+func shownValue(value json.RawMessage) string {
+	if value == nil {
+		return "none"
+	}
+	return printable(string(value))
+}
+
+// shownElement is an element of a list: a custom role by its key and id, or a statement.
+func shownElement(value json.RawMessage, roles map[string]string) string {
+	var id string
+	if json.Unmarshal(value, &id) != nil {
+		return shownValue(value)
+	}
+	if key := roles[id]; key != "" {
+		return printable(key + " (" + id + ")")
+	}
+	return printable(id)
+}
+
+// kinds are the lines of a difference for a summary of many tokens, without what each token has for itself.
+func (d difference) kinds(roles map[string]string) (kinds []string) {
+	if slices.Contains([]string{"name", "description", "inlineRole"}, d.Setting) {
+		return []string{d.Setting}
+	}
+	for _, l := range d.lines(roles) {
+		kinds = append(kinds, l.Text)
+	}
+	return kinds
+}

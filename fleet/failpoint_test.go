@@ -1,0 +1,115 @@
+package fleet_test
+
+import (
+	"context"
+	"flag"
+	"net/http"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch/fleet"
+	"github.com/tokenpatch/tokenpatch/fleet/internal/postgrestest"
+	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
+)
+
+var allFailpoints = flag.Bool("failpoints", false, "kill a process at each failpoint with each kind of change on each store: go test -run TestKilledAt -failpoints -parallel 8 -v")
+
+// The moments at which a process that works on a run is killed.
+var runFailpoints = []string{
+	"feed: before commit", "feed: after commit", // making jobs
+	"beat: before commit", "beat: after commit",
+	"writing down", "before sending", // in the transaction that says that it is about to send, and after it
+	"after sending", "before recording", // after the response
+	"recording", "after recording", // in the transaction with the outcome, and before River completes the job
+	"work: before commit", "work: after commit",
+	"putting off",
+	"end beat: before commit",
+}
+
+var kinds = []string{"want", "guarded", "idempotent", "append", "V1"}
+
+// A process is killed at one moment, exactly, and another one resumes. By the
+// service's own history nothing is doubled that must not be, no result is false, and
+// nothing stays pending.
+func TestKilledAt(t *testing.T) {
+	stores := map[string]func(*testing.T) string{
+		"SQLite":   func(t *testing.T) string { return filepath.Join(t.TempDir(), "run.db") },
+		"Postgres": func(t *testing.T) string { return postgrestest.URL(t) },
+	}
+	n := 0
+	for _, name := range []string{"SQLite", "Postgres"} {
+		for i, point := range runFailpoints {
+			for j, kind := range kinds {
+				// A sample: each failpoint on one of the stores, with another kind each time.
+				if !*allFailpoints && (j != i%len(kinds) || (i%2 == 0) != (name == "SQLite")) {
+					continue
+				}
+				n++
+				t.Run(name+"/"+point+"/"+kind, func(t *testing.T) {
+					t.Parallel()
+					killedAt(t, stores[name](t), point, kind)
+				})
+			}
+		}
+	}
+	t.Logf("%d of %d cases", n, 2*len(runFailpoints)*len(kinds))
+}
+
+func killedAt(t *testing.T, source, point, kind string) {
+	s := newScene(t, source, 6, kind)
+	s.child.Workers, s.child.Attempts = 3, 1
+	s.child.Timeout, s.child.Service = 500*time.Millisecond, 200*time.Millisecond
+	s.service.Inject(tokenpatchtest.Fault{Match: func(r *http.Request) bool { return r.Method == http.MethodPatch }, Cut: tokenpatchtest.CutAfter})
+	killed := s.child
+	killed.Fail, killed.FailAt = point, 1
+	require.True(t, start(t, killed).killed(t), "it was not killed")
+	start(t, s.child).wait(t, time.Minute)
+	except := ""
+	if kind == "append" {
+		except = kind // it may be unknown whether it was applied
+	}
+	s.judgeAllApplied(t, except)
+}
+
+// The transactions of the calls beside Run are made whole, or not at all.
+func TestKilledBesideRun(t *testing.T) {
+	if testing.Short() {
+		t.Skip("processes that are killed take some seconds")
+	}
+	for call, want := range map[string]struct{ before, after fleet.Progress }{
+		"add":    {after: fleet.Progress{Pending: 3}},
+		"retry":  {before: fleet.Progress{Applied: 2, NotApplied: 1}, after: fleet.Progress{Applied: 2, Pending: 1}},
+		"again":  {before: fleet.Progress{Applied: 2, NotApplied: 1}, after: fleet.Progress{Pending: 2, NotApplied: 1}},
+		"delete": {before: fleet.Progress{Applied: 2, NotApplied: 1}},
+	} {
+		t.Run(call, func(t *testing.T) {
+			onEach(t, func(t *testing.T, source string) {
+				b := newBench(t, source)
+				if call != "add" {
+					b.add("run", rename(b.token("a"), "new"), rename(b.token("b"), "new"), rename("missing", "new"))
+					require.NoError(t, b.run("run"))
+				}
+				c := child{Source: source, Run: "run", Call: call, FailAt: 1}
+				c.Fail = call + ": before commit"
+				require.True(t, start(t, c).killed(t))
+				assert.Equal(t, want.before, b.counts())
+				c.Fail = call + ": after commit"
+				require.True(t, start(t, c).killed(t))
+				assert.Equal(t, want.after, b.counts())
+			})
+		})
+	}
+}
+
+// counts is how many changes of the run are in each state; none if there is no run.
+func (b *bench) counts() fleet.Progress {
+	p, err := b.store.Progress(context.Background(), "run")
+	if err != nil {
+		require.ErrorAs(b, err, new(*fleet.UnknownRunError))
+	}
+	return fleet.Progress{Pending: p.Pending, Applied: p.Applied, NotApplied: p.NotApplied, Unknown: p.Unknown}
+}

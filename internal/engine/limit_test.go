@@ -1,0 +1,73 @@
+package engine_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch/internal/engine"
+	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
+)
+
+func refusal(retryAfter string) response {
+	return response{status: 429, header: http.Header{"Retry-After": {retryAfter}}}
+}
+
+// A refusal by the rate limit is sent again when the limit admits it, however often, and counts as no attempt of MaxAttempts.
+func TestLimitWaitsForItsPermit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{responses: []response{refusal("7"), refusal("7"), refusal("7"), refusal("7"), {status: 204}}}
+		began := time.Now()
+		result := newEngine(s).Do(t.Context(), newRequest())
+		assert.Equal(t, engine.Applied, result.Effect)
+		assert.Equal(t, 5, result.Attempts)
+		assert.GreaterOrEqual(t, time.Since(began), 28*time.Second)
+	})
+}
+
+// A limit that opens too late ends the call with the refusal.
+func TestLimitThatOpensTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{responses: []response{refusal("3600")}}
+		e := newEngine(s)
+		began := time.Now()
+		result := e.Do(t.Context(), newRequest())
+		var closed *ratelimit.ClosedError
+		require.ErrorAs(t, result.Stopped, &closed)
+		assert.Equal(t, 429, result.Status)
+		assert.Zero(t, time.Since(began))
+
+		result = e.Do(t.Context(), newRequest())
+		require.ErrorAs(t, result.Stopped, &closed)
+		assert.Zero(t, result.Attempts, "the next call is not sent")
+		assert.Len(t, s.requests, 1)
+	})
+}
+
+// A permit that was not used is there for the next call: of a call without a credential, and of one that panics.
+func TestLimitTakesPermitsBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &server{responses: []response{refusal("1"), {status: 204}}}
+		e := newEngine(s)
+		e.Policy.MaxAttempts = 1
+		supply := e.Credential
+		e.Do(t.Context(), newRequest()) // from now on one attempt at a time is admitted, as a probe
+		time.Sleep(2 * time.Second)
+		began := time.Now()
+
+		e.Credential = func(context.Context, string) (string, error) { return "", errors.New("no credential") }
+		require.EqualError(t, e.Do(t.Context(), newRequest()).Stopped, "no credential")
+		e.Credential = func(context.Context, string) (string, error) { panic("no credential") }
+		require.Panics(t, func() { e.Do(t.Context(), newRequest()) })
+
+		e.Credential = supply
+		assert.Equal(t, engine.Applied, e.Do(t.Context(), newRequest()).Effect)
+		assert.Less(t, time.Since(began), 2*time.Second)
+	})
+}

@@ -1,0 +1,51 @@
+package redact
+
+import (
+	"slices"
+	"strings"
+	"sync"
+)
+
+// maxSupplied is how many supplied credentials Known keeps. A program whose credential rotates has a few at a time.
+const maxSupplied = 16
+
+// Known is the credentials that a client knows: fixed ones, and the latest that functions have supplied. It is safe for
+// concurrent use.
+type Known struct {
+	mu       sync.Mutex
+	fixed    []string
+	supplied []string // the latest is the last
+	secrets  *Secrets // all of them
+}
+
+// NewKnown returns the fixed credentials.
+func NewKnown(fixed ...string) *Known {
+	return &Known{fixed: fixed, secrets: New(fixed...)}
+}
+
+// Secrets returns the credentials that are known now.
+func (k *Known) Secrets() *Secrets {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.secrets
+}
+
+// Learn adds a credential that a function has supplied, and returns those that are known then.
+func (k *Known) Learn(secret string) *Secrets {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.secrets.Has(secret) {
+		return k.secrets
+	}
+	k.supplied = append(k.supplied, secret)
+	k.supplied = k.supplied[max(0, len(k.supplied)-maxSupplied):]
+	k.secrets = New(slices.Concat(k.fixed, k.supplied)...)
+	return k.secrets
+}
+
+// In reports whether a whole credential is in text. Credentials that are shorter than a run count only if they are all of it.
+func (s *Secrets) In(text string) bool {
+	return s != nil && slices.ContainsFunc(s.secrets, func(secret string) bool {
+		return secret == text || len(secret) >= runLength && strings.Contains(text, secret)
+	})
+}

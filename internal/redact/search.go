@@ -1,0 +1,160 @@
+package redact
+
+import (
+	"encoding/base64"
+	"math/bits"
+	"slices"
+	"strings"
+)
+
+// runLength is how many characters of a credential in a row must not be shown. Eight
+// fit into a uint64.
+const runLength = 8
+
+// parts are the parts of credentials that must not be shown, folded.
+type parts struct {
+	runs  []uint64 // those of runLength characters: a hash table, with 0 where it is free
+	short []run    // those that are shorter: unescaped, or all of a short credential
+}
+
+// run is the last characters of a text, folded.
+type run struct {
+	chars  uint64
+	length int
+}
+
+func (r *run) push(c byte) { r.chars, r.length = r.chars<<8|uint64(folded[c]), r.length+1 }
+
+// folded has each byte in lower case, and the digits of base64 for URLs as those of
+// standard base64.
+var folded = func() (folded [256]byte) {
+	for c := range folded {
+		folded[c] = byte(c)
+	}
+	for c := byte('A'); c <= 'Z'; c++ {
+		folded[c] = c + 'a' - 'A'
+	}
+	folded['-'], folded['_'] = '+', '/'
+	return folded
+}()
+
+// partsOf returns the parts of credentials: as they are; unescaped, since a search also
+// unescapes what only looks like an escape in a credential; and in base64.
+func partsOf(secrets []string) *parts {
+	const most = 6 // runs for each character of a credential
+	p := &parts{runs: make([]uint64, 1<<bits.Len(uint(2*most*len(strings.Join(secrets, "")))))}
+	for _, secret := range secrets {
+		for end := min(runLength, len(secret)); end <= len(secret); end++ {
+			for r := range readings(secret[max(0, end-runLength):end]) {
+				p.add(r.text)
+			}
+		}
+		if len(secret) >= runLength { // what is shorter would be found by chance
+			p.addBase64(secret)
+		}
+	}
+	return p
+}
+
+// addBase64 adds the runs of the digits that a credential has for sure in base64, after
+// none, one or two other bytes.
+func (p *parts) addBase64(secret string) {
+	for before := range 3 {
+		digits := base64.RawStdEncoding.EncodeToString([]byte("  "[:before] + secret))
+		begin, end := (8*before+5)/6, 8*(before+len(secret))/6
+		for ; begin+runLength <= end; begin++ {
+			p.add(digits[begin : begin+runLength])
+		}
+	}
+}
+
+func (p *parts) add(text string) {
+	var r run
+	for _, c := range []byte(text) {
+		r.push(c)
+	}
+	if r.length == runLength {
+		p.runs[p.find(r.chars)] = r.chars
+	} else if !slices.Contains(p.short, r) {
+		p.short = append(p.short, r)
+	}
+}
+
+// find returns where a run is in the table, or would be.
+func (p *parts) find(chars uint64) uint64 {
+	last := uint64(len(p.runs) - 1)
+	i := chars * 0x9e3779b97f4a7c15 >> 32 & last
+	for p.runs[i] != chars && p.runs[i] != 0 {
+		i = (i + 1) & last
+	}
+	return i
+}
+
+func (p *parts) isRun(chars uint64) bool { return chars != 0 && p.runs[p.find(chars)] == chars }
+
+// search hides the parts that a reading of a text has.
+func (p *parts) search(r reading, hidden *mask) {
+	var last run
+	for i := range len(r.text) {
+		last.push(r.text[i])
+		if p.isRun(last.chars) {
+			hidden.hide(r, i+1-runLength, i+1)
+		}
+		for _, short := range p.short {
+			if last.length >= short.length && last.chars&(1<<(8*short.length)-1) == short.chars {
+				hidden.hide(r, i+1-short.length, i+1)
+			}
+		}
+	}
+	p.searchHex(r, hidden)
+}
+
+// searchHex searches hexadecimal digits. Between digits there may be "0x" and anything
+// that is not a letter.
+func (p *parts) searchHex(r reading, hidden *mask) {
+	const length = 2 * runLength
+	var last uint64
+	var at [length]int // where the last digits are
+	digits := 0
+	for i := 0; i < len(r.text); i++ {
+		switch digit := hexDigits[r.text[i]]; {
+		case digit == 0 && i+1 < len(r.text) && folded[r.text[i+1]] == 'x':
+			i++
+		case digit < 16:
+			last, at[digits%length] = last<<4|uint64(digit), i
+			if digits++; digits >= length && p.isRunOf(last) {
+				hidden.hide(r, at[digits%length], i+1)
+			}
+		case digit == otherLetter:
+			digits = 0
+		}
+	}
+}
+
+// isRunOf is isRun for eight decoded bytes.
+func (p *parts) isRunOf(bytes uint64) bool {
+	if bytes&0x8080808080808080 != 0 {
+		return false // not ASCII: most digits end here
+	}
+	var r run
+	for shift := 56; shift >= 0; shift -= 8 {
+		r.push(byte(bytes >> shift))
+	}
+	return p.isRun(r.chars)
+}
+
+const otherLetter, separator = 16, 17
+
+// hexDigits has the value of each hexadecimal digit.
+var hexDigits = func() (digits [256]byte) {
+	for c := range digits {
+		digits[c] = separator
+	}
+	for value, c := range []byte("0123456789abcdefghijklmnopqrstuvwxyz") {
+		digits[c] = byte(min(value, otherLetter))
+	}
+	for c := byte('A'); c <= 'Z'; c++ {
+		digits[c] = digits[folded[c]]
+	}
+	return digits
+}()
