@@ -40,8 +40,9 @@ type header struct {
 
 // Numbers beyond these make no sense, and would overflow what is computed from them.
 const (
-	maxNumber = 1 << 28
-	maxReset  = 9e12 // ms: in the year 2255
+	maxNumber  = 1 << 28
+	maxReset   = 9e12 // ms: in the year 2255
+	maxSeconds = 9e9
 )
 
 func parseResponse(status int, h http.Header) response {
@@ -70,6 +71,9 @@ func parseResponse(status int, h http.Header) response {
 	}
 	return r
 }
+
+// RetryAfterOf returns how long the header of a response asks to wait (RFC 9110, section 10.2.3); 0 if it does not.
+func RetryAfterOf(header http.Header) time.Duration { return parseResponse(0, header).retryAfter }
 
 // setLimit reads a header whose name is X-Ratelimit- and field. Header lines of one name may be combined as "49, 1000": the
 // smallest number counts, and of resets the latest.
@@ -101,7 +105,7 @@ func (r *response) setTimes(dateText string, retryAfter []string) {
 	if at, err := http.ParseTime(strings.Join(retryAfter, ",")); err == nil && r.date > 0 {
 		seconds = at.Sub(date).Seconds()
 	}
-	r.retryAfter = time.Duration(max(0, min(seconds, maxPause.Seconds())) * float64(time.Second))
+	r.retryAfter = time.Duration(max(0, min(seconds, maxSeconds)) * float64(time.Second))
 }
 
 // numbers returns the smallest and the largest number of a header.

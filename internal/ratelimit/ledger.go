@@ -19,7 +19,8 @@ type ledger struct {
 	all        []*limit // of the account, of routes and of credentials
 	credential *limit   // of the one that was last in use
 	hidden     hidden
-	paused     instant       // until when nothing is sent
+	declared   instant       // until when the service asked to send nothing
+	paused     instant       // the same, with some jitter
 	admitted   uint64        // attempts so far
 	inFlight   int           // of them
 	flights    []*attempt    // the same in the order of admission, with some that have ended
@@ -99,11 +100,9 @@ func (l *ledger) loseOverdue(now instant) {
 	for len(l.flights) > 0 && (l.flights[0].ended || now >= l.flights[0].admitted+patience) {
 		a := l.flights[0]
 		l.flights = l.flights[1:]
-		if l.end(a) {
+		if !a.ended {
 			a.overdue, double = true, double || a.seq > l.doubled
-			for _, x := range a.limits {
-				x.lost++
-			}
+			l.lose(a)
 		}
 	}
 	if double {
@@ -171,8 +170,7 @@ func (l *ledger) use(a *attempt, name []byte) {
 	}
 }
 
-// end takes an attempt out of those in flight, and reports whether it was among them. One that ends without a response stays
-// in flight until it is overdue, since it may still arrive.
+// end takes an attempt out of those in flight, and reports whether it was among them.
 func (l *ledger) end(a *attempt) bool {
 	if a.ended {
 		return false
@@ -191,6 +189,15 @@ func (l *ledger) cancel(a *attempt) {
 		l.hidden.sent = max(0, l.hidden.sent-1)
 		for _, x := range a.limits {
 			x.sent = max(0, x.sent-1)
+		}
+	}
+}
+
+// lose ends an attempt that has no response: the service may have counted it.
+func (l *ledger) lose(a *attempt) {
+	if l.end(a) {
+		for _, x := range a.limits {
+			x.lost++
 		}
 	}
 }
@@ -230,7 +237,7 @@ func (l *ledger) pause(wait time.Duration, now instant) {
 	wait = min(wait, maxPause)
 	until := now + wait + time.Duration(l.random()*float64(min(wait/10, maxJitter)))
 	if wait > 0 && until > l.paused {
-		l.paused, l.good, l.hidden.began = until, 0, 0
+		l.declared, l.paused, l.good, l.hidden.began = now+wait, until, 0, 0
 	}
 }
 

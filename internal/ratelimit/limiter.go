@@ -251,11 +251,15 @@ func (l *Limiter) next(now instant) (next *queue, wake instant) {
 
 // tooLate returns why a call need not wait: its context ends before the limit opens, or it does not bear such a wait.
 func (l *Limiter) tooLate(ends instant, v verdict, now instant) *ClosedError {
-	if v.final && v.until-now-maxJitter > l.maxWait {
-		return &ClosedError{l.timeOf(v.until), fmt.Errorf("the server declares a longer wait than %v", l.maxWait)}
+	opens := v.until
+	if v.reason == RetryAfter {
+		opens = l.ledger.declared
+	}
+	if v.final && opens-now > l.maxWait {
+		return &ClosedError{l.timeOf(opens), fmt.Errorf("the server declares a longer wait than %v", l.maxWait)}
 	}
 	if v.final && v.until > ends {
-		return &ClosedError{l.timeOf(v.until), context.DeadlineExceeded}
+		return &ClosedError{l.timeOf(opens), context.DeadlineExceeded}
 	}
 	return nil
 }
@@ -309,6 +313,8 @@ func (p *Permit) settle(r *response, unsent bool) {
 	}
 	if unsent {
 		l.cancel(p, now)
+	} else {
+		l.ledger.lose(p.attempt) // unless a response has ended it
 	}
 	p.attempt = nil
 	l.admitWaiting(now)
@@ -334,8 +340,8 @@ func (l *Limiter) State() State {
 			s.Routes[q.name] = quota
 		}
 	}
-	if l.now() < l.ledger.paused {
-		s.PausedUntil = l.timeOf(l.ledger.paused)
+	if l.now() < l.ledger.declared {
+		s.PausedUntil = l.timeOf(l.ledger.declared)
 	}
 	return s
 }
