@@ -324,7 +324,7 @@ func (s *simulation) window(name string, phase time.Duration) *simWindow {
 	case s.Floating:
 		return w
 	}
-	if reset := (now-phase).Truncate(windowLength) + windowLength + phase; !s.Floating && w.reset != reset {
+	if reset := (now - phase).Truncate(windowLength) + windowLength + phase; !s.Floating && w.reset != reset {
 		w = &simWindow{reset: reset}
 	}
 	s.windows[name] = w

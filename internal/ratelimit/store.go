@@ -143,7 +143,7 @@ func (u *update) run() {
 	ended := make(chan outcome, 1)
 	go func() {
 		o := u.try(ctx)
-		for wait := firstRetry; o.err != nil && o.distrust == nil && ctx.Err() == nil; wait *= 2 {
+		for wait := firstRetry; o.err != nil && o.distrust == nil && wait < storeTimeout/2; wait *= 2 {
 			time.Sleep(wait)
 			o = u.try(ctx)
 		}
