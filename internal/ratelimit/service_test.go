@@ -65,6 +65,10 @@ const (
 	lost
 )
 
+func (s *service) init() {
+	s.windows, s.firsts, s.refusals = make(map[string]*count), make(map[string][]*count), make(map[time.Time]int)
+}
+
 func (s *service) now() time.Time { return time.Now().Add(s.ahead) }
 
 // window returns the current window of a limit.
@@ -219,7 +223,7 @@ func (w work) inBubble(t *testing.T, s *service) (r result) {
 	if s.random == nil {
 		s.random = rand.New(rand.NewPCG(1, 2))
 	}
-	s.windows, s.firsts, s.refusals = make(map[string]*count), make(map[string][]*count), make(map[time.Time]int)
+	s.init()
 	r.service, r.began, r.calls, r.callers = s, time.Now(), make([]int, max(1, w.programs)), w.callers
 	if w.during != nil {
 		go w.during(s)

@@ -1,0 +1,216 @@
+package ratelimit_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"net/http"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
+)
+
+const getRoute = "GET /api/v2/tokens/{id}"
+
+// remaining returns the headers of a response; a number below 0 is left out.
+func remaining(global, route int, ends time.Duration) http.Header {
+	now := time.Now().Truncate(time.Second)
+	h := http.Header{"Date": {now.UTC().Format(http.TimeFormat)}, "X-Ratelimit-Reset": {strconv.FormatInt(now.Add(ends).UnixMilli(), 10)}}
+	if global >= 0 {
+		h.Set("X-Ratelimit-Global-Remaining", strconv.Itoa(global))
+	}
+	if route >= 0 {
+		h.Set("X-Ratelimit-Route-Remaining", strconv.Itoa(route))
+	}
+	return h
+}
+
+func limiter() *ratelimit.Limiter { return ratelimit.New(ratelimit.Options{MaxWait: time.Minute}) }
+
+// take returns a permit, for which nobody may have to wait.
+func take(t *testing.T, l *ratelimit.Limiter, route string) *ratelimit.Permit {
+	t.Helper()
+	p := new(ratelimit.Permit)
+	reason, err := l.Wait(t.Context(), route, p)
+	require.NoError(t, err)
+	require.Empty(t, reason)
+	return p
+}
+
+func TestAZeroPermitMayBeSettled(t *testing.T) {
+	var p ratelimit.Permit
+	p.Cancel()
+	p.Abandon()
+	p.Observe(http.StatusOK, http.Header{})
+}
+
+func TestARouteThatWaitsDoesNotHoldAnotherOneUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiter()
+		take(t, l, patchRoute).Observe(200, remaining(50, 0, 10*time.Second))
+		waiting := make(chan ratelimit.Reason)
+		go func() {
+			reason, err := l.Wait(t.Context(), patchRoute, new(ratelimit.Permit))
+			assert.NoError(t, err)
+			waiting <- reason
+		}()
+		synctest.Wait()
+		take(t, l, getRoute).Observe(200, remaining(49, 5, 10*time.Second))
+		take(t, l, getRoute)
+		began := time.Now()
+		assert.Equal(t, ratelimit.RateLimit, <-waiting)
+		assert.InDelta(t, 10*time.Second, time.Since(began), float64(200*time.Millisecond))
+	})
+}
+
+func TestTheGlobalQuotaIsForEveryRoute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiter()
+		take(t, l, patchRoute).Observe(200, remaining(0, 50, 10*time.Second))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var closed *ratelimit.ClosedError
+		_, err := l.Wait(ctx, getRoute, new(ratelimit.Permit))
+		require.ErrorAs(t, err, &closed)
+		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.InDelta(t, 10*time.Second, time.Until(closed.Opens), float64(200*time.Millisecond))
+	})
+}
+
+func TestShareLeavesTheRest(t *testing.T) {
+	for _, share := range []float64{0.001, 0.1, 0.5, 0.8} {
+		for _, announces := range []bool{false, true} {
+			s := &service{account: 100, announces: announces, rtt: 20 * time.Millisecond}
+			w := work{until: 200 * time.Second, callers: 100, options: ratelimit.Options{Share: share}}
+			r := w.run(t, s)
+			t.Logf("%d of 2000 used with a share of %v", s.total, share)
+			assert.InDelta(t, 20*max(1, 100*share)+100, s.total, 1, "in twenty windows, and a call of each caller after them")
+			assert.Zero(t, s.refused)
+			assert.Zero(t, r.failed)
+		}
+	}
+}
+
+// A call that was refused is admitted before those that came later.
+func TestOrderIsKeptAcrossAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiter()
+		first := take(t, l, patchRoute)
+		var order []int
+		var mu sync.Mutex
+		var done sync.WaitGroup
+		wait := func(i int, p *ratelimit.Permit) {
+			done.Go(func() {
+				_, err := l.Wait(t.Context(), patchRoute, p)
+				assert.NoError(t, err)
+				mu.Lock()
+				order = append(order, i)
+				mu.Unlock()
+				p.Observe(200, remaining(-1, 1, 10*time.Second))
+			})
+			synctest.Wait()
+		}
+		for i := 1; i <= 5; i++ {
+			wait(i, new(ratelimit.Permit))
+		}
+		first.Observe(429, remaining(-1, 0, 10*time.Second))
+		wait(0, first)
+		done.Wait()
+		assert.Equal(t, []int{0, 1, 2, 3, 4, 5}, order)
+	})
+}
+
+// waiterBytes is what a call that waits may take up, with its stack and what the
+// race detector notes of it.
+const waiterBytes = 6 << 10
+
+func TestAHundredThousandWaitersTakeLittleMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("a hundred thousand goroutines")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		const n = 100_000
+		l := limiter()
+		take(t, l, patchRoute).Observe(429, http.Header{"Retry-After": {"60"}})
+		ctx, cancel := context.WithCancel(t.Context())
+		before := inUse()
+		var done sync.WaitGroup
+		var ended atomic.Int64
+		for range n {
+			done.Go(func() {
+				if _, err := l.Wait(ctx, patchRoute, new(ratelimit.Permit)); err != nil {
+					ended.Add(1)
+				}
+			})
+		}
+		synctest.Wait()
+		assert.Zero(t, ended.Load(), "all of them wait")
+		each := (inUse() - before) / n
+		t.Logf("%d bytes for a waiting call", each)
+		assert.Less(t, each, uint64(waiterBytes))
+		cancel()
+		done.Wait()
+		assert.EqualValues(t, n, ended.Load())
+	})
+}
+
+func inUse() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
+}
+
+func TestCancelledWaitersLoseNoPermit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &service{account: 50, rtt: 20 * time.Millisecond, random: rand.New(rand.NewPCG(3, 4))}
+		s.init()
+		l := limiter()
+		var ok, ended atomic.Int64
+		var done sync.WaitGroup
+		began := time.Now()
+		for i := range 1000 {
+			ctx, cancel := context.WithCancel(t.Context())
+			if i%2 == 0 {
+				after := between(s.random, 0, 5*time.Second)
+				go func() { time.Sleep(after); cancel() }()
+			}
+			done.Go(func() {
+				defer cancel()
+				if (work{}).call(ctx, l, s, 0, 0, began) == nil {
+					ok.Add(1)
+				} else {
+					ended.Add(1)
+				}
+			})
+		}
+		done.Wait()
+		assert.EqualValues(t, 1000, ok.Load()+ended.Load())
+		assert.GreaterOrEqual(t, ok.Load(), int64(500))
+		windows := (ok.Load() + 49) / 50
+		assert.Less(t, time.Since(began), time.Duration(windows-1)*10*time.Second+5*time.Second, "no permit is lost")
+	})
+}
+
+// A transport or a hook that panics settles its permit by a deferred Abandon.
+func TestAPanicHoldsNobodyUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiter()
+		func() {
+			defer func() { _ = recover() }()
+			p := take(t, l, patchRoute)
+			defer p.Abandon()
+			panic("a transport")
+		}()
+		take(t, l, patchRoute)
+	})
+}
+
