@@ -2,6 +2,7 @@ package ratelimit
 
 import (
 	"cmp"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -54,6 +55,9 @@ const (
 	leastPatience = 250 * time.Millisecond
 	mostPatience  = time.Minute
 	maxDoublings  = 8
+	enoughGood    = 10 // responses show a hidden limit
+	calmWindows   = 3  // let it grow
+	never         = instant(math.MaxInt64)
 )
 
 func newLedger(share float64) *ledger {
@@ -255,11 +259,6 @@ type hidden struct {
 	began      instant // when the current window did, with an attempt; 0 until then
 	sent, good int
 }
-
-const (
-	enoughGood  = 10 // fewer say too little of a limit
-	calmWindows = 3
-)
 
 // admits returns whether the limit lets one more attempt go.
 func (h *hidden) admits(inFlight int) verdict {

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"net/http"
 	"slices"
 	"sync"
@@ -87,8 +86,6 @@ func (e *ClosedError) Error() string {
 
 // Unwrap returns Err.
 func (e *ClosedError) Unwrap() error { return e.Err }
-
-const never = instant(math.MaxInt64)
 
 // New returns a limiter that knows nothing yet.
 func New(o Options) *Limiter {
@@ -193,18 +190,16 @@ func (l *Limiter) admit(p *Permit, q *queue, now instant) {
 // already. A permit that it had been given goes to the next one.
 func (l *Limiter) withdraw(w *waiter) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if w.closed != nil {
-		return false
-	}
-	now := l.now()
-	if w.gone {
-		l.cancel(w.permit, now)
-	} else {
+	admitted := w.gone && w.closed == nil
+	if !w.gone {
 		w.queue.remove(w)
+		l.admitWaiting(l.now())
 	}
-	l.admitWaiting(now)
-	return true
+	l.mu.Unlock()
+	if admitted {
+		w.permit.Cancel()
+	}
+	return w.closed == nil
 }
 
 // admitWaiting admits those who wait for as long as the limits allow it, and sets the timer for the next one. Of several
@@ -264,8 +259,8 @@ func (l *Limiter) tooLate(ends instant, v verdict, now instant) *ClosedError {
 	return nil
 }
 
-// Use reports the credential that an admitted attempt is about to be sent with. Calls are admitted by the limit of the
-// credential that was last in use. Only its hash is kept.
+// Use reports the credential that an attempt is about to be sent with, and keeps its hash. Calls are admitted by the limit of
+// the credential that was last in use.
 func (p *Permit) Use(credential string) {
 	if p.attempt != nil {
 		name := nameCredential(p.limiter.account, credential)
@@ -278,8 +273,8 @@ func (p *Permit) Use(credential string) {
 // Cancel takes the permit back: nothing can have been sent.
 func (p *Permit) Cancel() { p.settle(nil, true) }
 
-// Abandon settles an attempt that ended without a response: it may have been sent. It does nothing if the attempt is settled,
-// except that it waits, for a second at most, until what its response says is stored for other programs that wait for it.
+// Abandon settles an attempt that ended without a response: it may have been sent. If the attempt is settled it only waits,
+// for a second at most, until its response is stored for other programs that wait for it.
 func (p *Permit) Abandon() {
 	p.settle(nil, false)
 	if p.reported != nil {
@@ -288,14 +283,14 @@ func (p *Permit) Abandon() {
 	}
 }
 
-// Observe settles an attempt that had a response, whose headers say what is left of the limits. It does nothing if the
-// attempt is settled.
+// Observe settles an attempt with its response, whose headers say what is left of the limits.
 func (p *Permit) Observe(status int, header http.Header) {
 	r := parseResponse(status, header)
 	p.settle(&r, false)
 }
 
-// settle ends the attempt with its response, if it has one, unless it has ended.
+// settle ends the attempt with its response, if it has one, unless it has ended. If it was to probe a window for other
+// programs, they are told; if it was not sent, the next one does.
 func (p *Permit) settle(r *response, unsent bool) {
 	if p.attempt == nil {
 		return
@@ -305,28 +300,20 @@ func (p *Permit) settle(r *response, unsent bool) {
 	defer l.mu.Unlock()
 	now := l.now()
 	l.ledger.advance(now)
-	if r != nil {
+	switch {
+	case unsent:
+		r = &response{}
+		l.ledger.cancel(p.attempt)
+	case r != nil:
 		l.ledger.observe(p.attempt, r, now)
+	default:
+		l.ledger.lose(p.attempt)
 	}
-	if r != nil && p.probes {
+	if p.probes && r != nil {
 		p.reported = l.shared.report(p.attempt, r, now)
-	}
-	if unsent {
-		l.cancel(p, now)
-	} else {
-		l.ledger.lose(p.attempt) // unless a response has ended it
 	}
 	p.attempt = nil
 	l.admitWaiting(now)
-}
-
-// cancel takes a permit back. If it was to probe a window for other programs, the next one does.
-func (l *Limiter) cancel(p *Permit, now instant) {
-	l.ledger.cancel(p.attempt)
-	if p.probes {
-		l.shared.report(p.attempt, &response{}, now)
-	}
-	p.attempt = nil
 }
 
 // State returns what is known now.

@@ -213,4 +213,3 @@ func TestAPanicHoldsNobodyUp(t *testing.T) {
 		take(t, l, patchRoute)
 	})
 }
-

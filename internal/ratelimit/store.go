@@ -88,13 +88,22 @@ type outcome struct {
 // ask asks the store for the permits that callers wait for, unless it is being asked, and brings it a report, if any. It
 // returns a channel that is closed once the update has ended.
 func (s *shared) ask(brings *report, now instant) <-chan struct{} {
-	u := update{shared: s, brings: brings}
-	if s.inUse(now) && !s.asking && now >= s.limiter.ledger.paused {
-		for _, q := range s.limiter.queues {
-			if q.front() != nil && (q.grant.N == 0 || now >= q.expires) && now >= q.again {
-				u.asks, u.queues = append(u.asks, s.limiter.ledger.ask(q)), append(u.queues, q)
-			}
+	if !s.inUse(now) && brings == nil {
+		return nil
+	}
+	u, l := update{shared: s, brings: brings}, s.limiter.ledger
+	for _, q := range s.limiter.queues {
+		if s.asking || now < max(s.alone, l.paused, q.again) || q.front() == nil || q.grant.N > 0 && now < q.expires {
+			continue
 		}
+		a := ask{want: q.n, share: l.share, roundTrip: (l.rtt * 5 / 4).Milliseconds() + 1, patience: l.patience().Milliseconds()}
+		for i, x := range l.limits(q.route) {
+			a.limits[i], a.before[i] = x.name, x.granted
+		}
+		if a.limits[credential] == "" {
+			a.want = 1 // which credential it is shows when it is used
+		}
+		u.asks, u.queues = append(u.asks, a), append(u.queues, q)
 	}
 	if brings == nil && u.asks == nil {
 		return nil
@@ -103,18 +112,6 @@ func (s *shared) ask(brings *report, now instant) <-chan struct{} {
 	s.asking = s.asking || u.asks != nil
 	go u.run()
 	return u.done
-}
-
-// ask is what is asked for a queue.
-func (l *ledger) ask(q *queue) ask {
-	a := ask{want: q.n, share: l.share, roundTrip: (l.rtt * 5 / 4).Milliseconds() + 1, patience: l.patience().Milliseconds()}
-	for i, x := range l.limits(q.route) {
-		a.limits[i], a.before[i] = x.name, x.granted
-	}
-	if a.limits[credential] == "" {
-		a.want = 1 // which credential it is shows when it is used
-	}
-	return a
 }
 
 // report stores what the response to a probe says, and asks for permits in the window that it opens.
@@ -143,7 +140,7 @@ func (u *update) run() {
 	ended := make(chan outcome, 1)
 	go func() {
 		o := u.try(ctx)
-		for wait := firstRetry; o.err != nil && o.distrust == nil && wait < storeTimeout/2; wait *= 2 {
+		for wait := firstRetry; o.err != nil && o.distrust == nil && ctx.Err() == nil && wait < storeTimeout/2; wait *= 2 {
 			time.Sleep(wait)
 			o = u.try(ctx)
 		}
