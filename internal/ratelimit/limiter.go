@@ -47,8 +47,8 @@ const (
 	Turn       Reason = "turn"        // those who came before, in a window that is open
 )
 
-// Limiter admits the attempts of one service. It is safe for concurrent use. Calls that wait for a route are served in the
-// order in which they came. Routes do not hold each other up.
+// Limiter admits the attempts of one service, those of each route in the order in which their calls came. Routes do not hold
+// each other up. It is safe for concurrent use.
 type Limiter struct {
 	maxWait time.Duration
 	account string
@@ -179,15 +179,14 @@ func (l *Limiter) admits(q *queue, now instant) verdict {
 }
 
 func (l *Limiter) admit(p *Permit, q *queue, now instant) {
-	p.attempt, p.probes = l.ledger.admit(q.route, now), false
+	p.attempt, p.probes = l.ledger.admit(q.route, now), l.shared.inUse(now) && q.grant.Probe
 	if l.shared.inUse(now) {
-		p.probes = q.grant.Probe
 		q.grant.N--
 	}
 }
 
-// withdraw takes a waiter whose context is done out of its queue. It returns false if the waiter had been turned away
-// already. A permit that it had been given goes to the next one.
+// withdraw takes a waiter whose context is done out of its queue, or takes its permit back. It returns false if the waiter had
+// been turned away already.
 func (l *Limiter) withdraw(w *waiter) bool {
 	l.mu.Lock()
 	admitted := w.gone && w.closed == nil
@@ -215,7 +214,7 @@ func (l *Limiter) admitWaiting(now instant) {
 	if l.timer != nil {
 		l.timer.Stop()
 	}
-	if wake > 0 {
+	if wake < never {
 		l.timer = time.AfterFunc(wake-now, func() {
 			l.mu.Lock()
 			defer l.mu.Unlock()
@@ -225,8 +224,9 @@ func (l *Limiter) admitWaiting(now instant) {
 	l.shared.ask(nil, now)
 }
 
-// next returns the queue whose first waiter may go now. If there is none, it returns when to look again, 0 if nobody waits.
+// next returns the queue whose first waiter may go now. If there is none, it returns when to look again.
 func (l *Limiter) next(now instant) (next *queue, wake instant) {
+	wake = never
 	for _, q := range l.queues {
 		if q.front() == nil {
 			continue
@@ -234,9 +234,7 @@ func (l *Limiter) next(now instant) (next *queue, wake instant) {
 		if v := l.admits(q, now); v.reason != "" {
 			q.held[v.reason] = now
 			q.turnAway(l, v, now)
-			if q.front() != nil && (wake == 0 || v.until < wake) {
-				wake = v.until
-			}
+			wake = min(wake, v.until)
 		} else if next == nil || q.front().permit.ticket < next.front().permit.ticket {
 			next = q
 		}
@@ -289,8 +287,7 @@ func (p *Permit) Observe(status int, header http.Header) {
 	p.settle(&r, false)
 }
 
-// settle ends the attempt with its response, if it has one, unless it has ended. If it was to probe a window for other
-// programs, they are told; if it was not sent, the next one does.
+// settle ends the attempt, unless it has ended. If it probes a window for other programs, what its response says is stored.
 func (p *Permit) settle(r *response, unsent bool) {
 	if p.attempt == nil {
 		return
