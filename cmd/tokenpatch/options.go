@@ -34,6 +34,11 @@ type options struct {
 	share                   share
 	yes, fresh, again       bool
 	httpKeep                bool
+
+	role, custom, name, owner    string // of tokens to list, as the others here
+	unused                       age
+	neverUsed, service, personal bool
+	apiVersion                   int
 }
 
 // share is a part of a whole, from 0 to 1: as 0.3 or as 30%.
@@ -94,6 +99,33 @@ var flags = map[string]func(*flag.FlagSet, *options){
 	"http": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.http, "http", "", "serve the live page at `ADDR`, such as 127.0.0.1:8080")
 	},
+	"role": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.role, "role", "", "with this base `ROLE`")
+	},
+	"custom-role": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.custom, "custom-role", "", "with this custom `ROLE`, by key or id")
+	},
+	"name": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.name, "name", "", "whose name contains `TEXT`, or is like a pattern: ci-*")
+	},
+	"owner": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.owner, "owner", "", "of this `MEMBER`: id, e-mail address or name")
+	},
+	"unused": func(f *flag.FlagSet, o *options) {
+		f.Var(&o.unused, "unused", "not used for this `TIME`, such as 90d")
+	},
+	"never-used": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.neverUsed, "never-used", false, "never used")
+	},
+	"api-version": func(f *flag.FlagSet, o *options) {
+		f.IntVar(&o.apiVersion, "api-version", 0, "with this default `VERSION` of the API")
+	},
+	"service": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.service, "service", false, "service tokens")
+	},
+	"personal": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.personal, "personal", false, "personal tokens")
+	},
 	"http-keep": func(f *flag.FlagSet, o *options) {
 		f.BoolVar(&o.httpKeep, "http-keep", false, "keep the page after the end, until Ctrl-C")
 	},
@@ -108,7 +140,7 @@ var flags = map[string]func(*flag.FlagSet, *options){
 	},
 	"all": func(f *flag.FlagSet, o *options) {
 		f.BoolVar(&o.all, "all", false, map[string]string{
-			"plan": "list tokens that would not change, too", "list": "other members' personal tokens too",
+			"plan": "list tokens that would not change, too", "list": "other members' personal tokens too", "retry": "changes that would fail again, too",
 		}[f.Name()])
 	},
 	"o": func(f *flag.FlagSet, o *options) {
