@@ -182,8 +182,8 @@ type V2Config struct {
 	Share float64
 }
 
-// LogValue returns the settings without credentials. Of functions, the HTTP client, the
-// logger and the budget it has whether they are set.
+// LogValue returns the settings without credentials. For functions, the HTTP client, the
+// logger and the budget it reports only whether they are set.
 func (c Config) LogValue() slog.Value {
 	return slog.GroupValue(
 		slog.Any("v1", c.V1),

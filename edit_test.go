@@ -321,7 +321,15 @@ func TestEditTokenWhoseContextEnds(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				service, client := newPair(t, grace(5*time.Second))
+				calls := 0
+				service, client := newPair(t, grace(5*time.Second), func(c *tokenpatch.Config) {
+					c.Hooks.CallStart = func(ctx context.Context, call tokenpatch.CallInfo) context.Context {
+						if call.Method == http.MethodPatch {
+							calls++
+						}
+						return ctx
+					}
+				})
 				service.SetLatency(time.Second)
 				test.fault.Match = isChange
 				service.Inject(test.fault)
@@ -332,6 +340,7 @@ func TestEditTokenWhoseContextEnds(t *testing.T) {
 				assertOutcome(t, test.want, err)
 				assert.LessOrEqual(t, time.Since(start), test.took)
 				assert.Equal(t, 1, strings.Count(fmt.Sprint(routes(service)), "change"), "nothing more is sent")
+				assert.Equal(t, 1, calls)
 				if test.reads > 0 {
 					assert.Len(t, routes(service), test.reads+1)
 				}
@@ -666,6 +675,48 @@ func TestEditTokenReadsItsOwnChange(t *testing.T) {
 		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName("after"))
 		require.NoError(t, err)
 		assert.Equal(t, "after", token.Name.Or(""))
+	})
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		service.Inject(tokenpatchtest.Fault{Match: isChange, Cut: tokenpatchtest.CutMiddle}, tokenpatchtest.Fault{}, older(service, -1))
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName("after"))
+		assertOutcome(t, applied, err)
+		require.Error(t, err)
+		assert.Nil(t, token, "no read has shown it")
+	})
+}
+
+// On a connection that is out of step, a change gets the response to the read before
+// it, which shows that the change is still to be made.
+func TestChangesOutOfStep(t *testing.T) {
+	outOfStep := tokenpatchtest.Fault{Match: isChange, OutOfStep: true}
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		before, err := client.V2.GetToken(t.Context(), idV2)
+		require.NoError(t, err)
+		service.Inject(outOfStep)
+		_, err = client.V2.PatchToken(t.Context(), idV2, tokenpatch.NewPatch().SetName("after").Guard(*before))
+		assertOutcome(t, unknown, err)
+		require.ErrorContains(t, err, "the response is the token as it was before the change")
+	})
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		service.Inject(outOfStep)
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName("after"))
+		require.NoError(t, err)
+		assert.Equal(t, "after", token.Name.Or(""))
+		assert.Equal(t, 1, service.Changes(idV2))
+	})
+}
+
+// A service that stores the name without its blanks returns a token that the guarded
+// patch would change again. It is newer than the one that was read.
+func TestEditTokenOfANameWithBlanks(t *testing.T) {
+	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
+		service.SetOptions(tokenpatchtest.Options{Normalize: true})
+		for i := range 2 {
+			token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, setName(" before "))
+			require.NoError(t, err)
+			assert.Equal(t, "before", token.Name.Or(""))
+			assert.Equal(t, i+1, service.Changes(idV2))
+		}
 	})
 }
 

@@ -228,7 +228,7 @@ func (f *Field[T]) UnmarshalJSON(data []byte) error {
 func (f Field[T]) String() string { return fmt.Sprint(f) }
 
 // Format prints the value with the same verb and flags, by the value's own
-// methods, so that a [Secret] stays redacted. An absent Field is printed as
+// methods, so a [Secret] stays redacted. An absent Field is printed as
 // <absent>, and null as <null>; %#v prints the Go expression that makes f.
 func (f Field[T]) Format(s fmt.State, verb rune) {
 	switch {
@@ -293,7 +293,7 @@ func (t Token) Clone() Token {
 }
 
 // Extra are the members of a JSON object for which its type has no field. They can be
-// read, compared and edited, so that a setting that this version of the package does not
+// read, compared and edited, so a setting that this version of the package does not
 // know can still be used:
 //
 //	token, err := client.V2.EditToken(ctx, id, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
@@ -303,7 +303,7 @@ func (t Token) Clone() Token {
 // The zero Extra is empty. A copy of an Extra is independent of it. fmt prints only the
 // names: any of the values may be a secret.
 type Extra struct {
-	members []rawjson.Member // in the order in which they were received or set; never written, so that copies share it
+	members []rawjson.Member // in the order in which they were received or set; never written, because copies share it
 }
 
 // Get returns the JSON of a member and true, or nil and false if there is none.
@@ -478,7 +478,7 @@ func optional[T any](value rawjson.Codec[T]) rawjson.Codec[Field[T]] {
 // encode returns the JSON of t with the token's value, which no other encoding shows.
 func (t Token) encode() []byte { return tokenCodec.Append(make([]byte, 0, 1024), &t) }
 
-// MarshalJSON encodes t as [Token] says, and redacts the token's value.
+// MarshalJSON encodes t with the members of its Extra, and redacts the token's value.
 func (t Token) MarshalJSON() ([]byte, error) {
 	t.Token.value = Secret(t.Token.value.String())
 	return t.encode(), nil

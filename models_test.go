@@ -187,6 +187,25 @@ func TestExtraEdit(t *testing.T) {
 	require.ErrorContains(t, err, `tokenpatch: Extra: "new": json: cannot unmarshal`)
 }
 
+// Copies are independent whatever capacity they share.
+func TestExtraCopies(t *testing.T) {
+	var first tokenpatch.Extra
+	for _, name := range []string{"a", "b", "c"} {
+		require.NoError(t, first.Set(name, 1))
+		second, third := first, first
+		require.NoError(t, second.Set("x", 1))
+		require.NoError(t, third.Set("y", 2))
+		require.NoError(t, third.Set(name, 2))
+		fourth := first
+		fourth.Delete("a")
+		assertExtra(t, second, "x", "1")
+		assertExtra(t, second, name, "1")
+		assertExtra(t, first, "a", "1")
+		_, ok := first.Get("x")
+		assert.False(t, ok)
+	}
+}
+
 func TestExtraRefuses(t *testing.T) {
 	var extra tokenpatch.Extra
 	for _, name := range []string{"name", "_id", "token", "lastUsed", "actions", "effect"} {

@@ -284,6 +284,7 @@ func TestAnUpdateStaysPendingWithoutACredential(t *testing.T) {
 			pending := b.progress("run").Pending
 			assert.Positive(t, pending)
 			assert.Zero(t, b.progress("run").Unknown)
+			b.service.ClearFaults()
 			b.service.SetCredentials(tokenpatchtest.APIKey, tokenpatchtest.AccessToken)
 			_, err := b.store.Retry(context.Background(), "run", fleet.StateNotApplied)
 			require.NoError(t, err)

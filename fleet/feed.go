@@ -87,7 +87,9 @@ func (r *runner) insertJobs(ctx context.Context, tx *sql.Tx, seqs []int64) error
 		return err
 	}
 	update := r.store.sql("UPDATE fleet_change SET job = $1 WHERE run = $2 AND seq = $3")
+	first, last := inserted[0].Job.ID, inserted[0].Job.ID
 	for _, result := range inserted {
+		first, last = min(first, result.Job.ID), max(last, result.Job.ID)
 		var args jobArgs
 		if err := json.Unmarshal(result.Job.EncodedArgs, &args); err != nil {
 			return err
@@ -96,7 +98,10 @@ func (r *runner) insertJobs(ctx context.Context, tx *sql.Tx, seqs []int64) error
 			return err
 		}
 	}
-	return nil
+	// On Postgres River has these from this machine's clock, and would hand out nothing before the store's has come to that.
+	_, err = tx.ExecContext(ctx, r.store.sql("UPDATE river_job SET created_at = {instant}, scheduled_at = {past} WHERE queue = $1 AND id BETWEEN $2 AND $3"),
+		r.run.queue(), first, last)
+	return err
 }
 
 // beat records that this process is alive.

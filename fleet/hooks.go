@@ -7,57 +7,55 @@ import (
 	"time"
 )
 
-// Hooks are functions that are called while [Store.Run] works on a run, so that
-// a program can count, time and trace it without wrapping anything. Each may be
+// Hooks are functions that are called while [Store.Run] works on a run, so a
+// program can count, time and trace it without wrapping anything. Each may be
 // nil, and costs nothing then. Package fleetotel makes them for OpenTelemetry.
 //
-// ChangeStart and ChangeEnd are called by the worker that has the change, at the
-// same time for changes at the same time. One that blocks holds up its own
-// change; one that panics puts it off: a second later a worker looks at the
-// change again, as if the process had died there. Progress is called in the
-// goroutine that called Run, which feeds the workers: if it blocks for some
-// seconds, other processes take this one for dead. A panic of it is Run's, which
-// first waits for what was sent.
+// ChangeStart and ChangeEnd are called by the worker that has the change, for several
+// changes at the same time. One that blocks holds up its own change; one that panics
+// puts it off: a second later a worker looks at the change again, as if the process had
+// died there. Progress is called in the goroutine that called Run, which feeds the
+// workers: if it blocks for some seconds, other processes take this one for dead. A
+// panic of it is Run's, which first waits for what was sent.
 //
-// They tell what this process does, and keep no record: what became of each
-// token is in [Store.Results], although a process that was killed told of none.
+// They report what this process does, and keep no record: the outcome of each token
+// is in [Store.Results], even if a process was killed before its hooks were called.
 // What hooks are given holds no credential and no token's value.
 type Hooks struct {
-	// ChangeStart is called when a worker begins to try a change. The worker goes
-	// on with the context that it returns, which has to be made from the given
+	// ChangeStart is called when a worker begins to try a change. The worker
+	// continues with the context that it returns, which has to be made from the given
 	// one; nil stands for that one itself. The client's calls are made with it,
 	// and so the client's hooks are called with it. It has the values of the
 	// context that Run was given.
 	ChangeStart func(ctx context.Context, change ChangeInfo) context.Context
 
-	// ChangeEnd is called when what became of the change is written down, or when
-	// it is put off for another try: once for each ChangeStart that has returned,
-	// with the context of that. A change that is put off again and again is a
-	// try, and a ChangeEnd, each time.
+	// ChangeEnd is called when the outcome of the change is recorded, or when it is
+	// put off for another try: once for each ChangeStart that has returned, with the
+	// context of that. A change that is put off again and again is a try, and a
+	// ChangeEnd, each time.
 	ChangeEnd func(ctx context.Context, change ChangeResult)
 
-	// Progress is called with how far the run is, by the work of all processes:
+	// Progress is called with the progress of the run, by the work of all processes:
 	// when Run begins, every few seconds, and once more when this process has
-	// stopped working on it, for whatever reason. It is not called where the
-	// store cannot tell.
+	// stopped working on it, for whatever reason. It is not called if the store cannot
+	// be read.
 	Progress func(ctx context.Context, progress Progress)
 }
 
-// ChangeInfo says what a worker is about to do.
+// ChangeInfo identifies what a worker is about to do.
 type ChangeInfo struct {
 	Run   string // name of the run
 	API   string // "V1" or "V2", as in [tokenpatch.CallInfo]
 	Token string // id of the token
 }
 
-// ChangeResult is one try of one change, from a worker's taking it to what
-// became of it.
+// ChangeResult is one try of one change, from the moment at which a worker takes it.
 type ChangeResult struct {
 	ChangeInfo
-	State    State         // as it is written down; pending where the change was put off, or could not be written down
-	Attempts int           // requests of this try that may have changed the token; 0 also where it was as wanted already
+	State    State         // as it is recorded; pending if the change was put off, or could not be recorded
+	Attempts int           // requests of this try that may have changed the token; 0 also if it was as wanted already
 	Duration time.Duration // of the try
-	Err      error         // why the change was not applied, is not known or was put off; nil where it was applied
+	Err      error         // why the change was not applied, is not known or was put off; nil if it was applied
 	ErrType  string        // the name of Err's type, as in [Result]; empty for nil
 }
 
@@ -67,7 +65,7 @@ var (
 	errNoTurn = errors.New("no turn came in time: the credential was refused lately, and changes go one at a time")
 )
 
-// info says what a task is about. An id can be a credential by mistake.
+// info identifies a task. An id can be a credential by mistake.
 func (t *task) info() ChangeInfo {
 	id := t.row.change.ID
 	for _, credential := range t.credentials {
@@ -76,7 +74,7 @@ func (t *task) info() ChangeInfo {
 	return ChangeInfo{Run: t.run.name, API: strings.ToUpper(string(t.row.change.api())), Token: id}
 }
 
-// startChange returns the context that a worker goes on with.
+// startChange returns the context that a worker continues with.
 func (t *task) startChange(ctx context.Context) context.Context {
 	if t.hooks.ChangeStart == nil {
 		return ctx
@@ -84,7 +82,7 @@ func (t *task) startChange(ctx context.Context) context.Context {
 	return orElse(t.hooks.ChangeStart(ctx, t.info()), ctx)
 }
 
-// endChange tells what a try came to.
+// endChange reports how a try ended.
 func (t *task) endChange(ctx context.Context, v verdict) {
 	if t.hooks.ChangeEnd == nil {
 		return
@@ -98,11 +96,11 @@ func (t *task) endChange(ctx context.Context, v verdict) {
 	t.hooks.ChangeEnd(ctx, result)
 }
 
-// progressInterval is how often a hook is told how far a run is: counting costs
+// progressInterval is how often a hook is called with the progress: counting costs
 // more, the longer the run is.
 var progressInterval = 5 * time.Second
 
-// tellProgress tells how far the run is, unless it has done so lately.
+// tellProgress calls the hook with the progress, unless it has done so lately.
 func (r *runner) tellProgress(ctx context.Context) error {
 	if r.hooks.Progress == nil || time.Since(r.told) < progressInterval {
 		return nil

@@ -56,10 +56,11 @@ func newScene(t *testing.T, source string, n int, kinds ...string) *scene {
 	t.Logf("-kill.seed=%d", *killSeed)
 	s := &scene{service: tokenpatchtest.New(), store: open(t, source), kinds: make(map[string]string), random: rand.New(rand.NewPCG(*killSeed, 0))}
 	t.Cleanup(s.service.Close)
+	addRoles(t, s.service)
 	url, err := s.service.Listen()
 	require.NoError(t, err)
 	s.child = child{Source: source, Run: "kill", URL: url, Workers: 16, Timeout: attemptTimeout, Service: time.Second,
-		Wait: 2 * time.Second, Record: 2 * time.Second}
+		Wait: 15 * time.Second, Record: 2 * time.Second}
 	changes := make([]fleet.Change, n)
 	for i := range changes {
 		changes[i] = s.change(t, kinds[i%len(kinds)], i)
@@ -101,6 +102,7 @@ func (s *scene) change(t *testing.T, kind string, n int) fleet.Change {
 // requests in ten go wrong.
 func (s *scene) breakThings() {
 	s.service.SetSeed(*killSeed)
+	s.service.SetOptions(tokenpatchtest.Options{ReplicaLag: 5 * time.Second})
 	for _, fault := range []tokenpatchtest.Fault{
 		{Cut: tokenpatchtest.CutBefore},
 		{Cut: tokenpatchtest.CutAfter},
@@ -263,6 +265,7 @@ func TestKilledOnPostgres(t *testing.T) {
 func TestTwoProcessesOnOneFile(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, filepath.Join(t.TempDir(), "run.db"), *killChanges, "append", "want", "V1", "guarded", "idempotent")
+	s.child.Timeout = 30 * time.Second // so no attempt is given up on a slow machine
 	processes := []*process{start(t, s.child), start(t, s.child)}
 	for _, p := range processes {
 		p.wait(t, 2*time.Minute)

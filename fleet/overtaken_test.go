@@ -26,6 +26,22 @@ func (b *bench) hasty() {
 	b.options.ServiceTime = 100 * time.Millisecond
 }
 
+// cutAfter breaks the connections of n changes after they were applied.
+func (b *bench) cutAfter(n int) tokenpatchtest.Fault {
+	return tokenpatchtest.Fault{Times: n, Cut: tokenpatchtest.CutAfter, Match: func(r *http.Request) bool { return r.Method == http.MethodPatch }}
+}
+
+// A read is repeated for no longer than a worker may take.
+func TestARepeatedReadEnds(t *testing.T) {
+	defer fleet.SetTimes(300*time.Millisecond, time.Second)()
+	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
+	b.hasty()
+	b.add("run", fleet.Change{ID: b.token("a"), Patch: tokenpatch.NewPatch().AddCustomRoleID("second")})
+	b.service.Inject(tokenpatchtest.Fault{Match: isPatch("a"), Cut: tokenpatchtest.CutBefore})
+	require.NoError(t, b.run("run"))
+	assert.Equal(t, fleet.StateUnknown, b.results("run")["a"].State)
+}
+
 // theirs has somebody else write the token at the first read after n attempts.
 func (b *bench) theirs(n int) tokenpatchtest.Fault {
 	return tokenpatchtest.Fault{Match: func(r *http.Request) bool {

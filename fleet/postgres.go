@@ -31,6 +31,8 @@ var errPooled = errors.New("one session was served by two Postgres backends: wan
 var postgresDialect = strings.NewReplacer(
 	"{now}", "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS BIGINT)",
 	"{made}", "CAST(extract(epoch FROM j.created_at) * 1000000 AS BIGINT)",
+	"{instant}", "clock_timestamp()",
+	"{past}", "to_timestamp(0)",
 	"{worker}", "to_json(j.attempted_by) ->> -1",
 	"{lock}", "FOR UPDATE",
 )

@@ -13,21 +13,22 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// Result is what became of one change.
+// Result is the outcome of one change.
 type Result struct {
 	Change   Change
 	State    State
-	Attempts int // requests to change the token that may have been sent; 0 also where it was as wanted already
+	Attempts int // requests to change the token that may have been sent; 0 also if it was as wanted already
 
-	// Before and After are the token before the change and after it, without its
-	// value; nil where they are not known. V1 has none.
+	// Before is the token before the first attempt that may have been applied, and
+	// After the token after the change, both without its value. They are nil if they
+	// are not known. V1 has none.
 	Before, After *tokenpatch.Token
 
-	Err     string    // why it was not applied, or is not known; empty where it was, and while it is pending
+	Err     string    // why it was not applied, or is not known; empty if it was, and while it is pending
 	ErrType string    // the name of Err's type: "NotFoundError"
 	Code    string    // the API's code, or the status's name in the same form: "not_found"
-	Status  int       // of the response that Err is about; 0 where there was none
-	Started time.Time // when its first attempt began, or as Ended where none was made; zero before
+	Status  int       // of the response that Err is about; 0 if there was none
+	Started time.Time // when its first attempt began, or as Ended if none was made; zero before
 	Ended   time.Time // when it was decided; zero while it is pending. Both are by the store's clock
 }
 

@@ -24,6 +24,8 @@ var (
 var sqliteDialect = strings.NewReplacer(
 	"{now}", "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
 	"{made}", "CAST(unixepoch(j.created_at, 'subsec') * 1000000 AS INTEGER)",
+	"{instant}", "datetime('now', 'subsec')",
+	"{past}", "datetime(0, 'unixepoch')",
 	"{worker}", "j.attempted_by ->> -1",
 	"{lock}", "",
 	"$", "?",

@@ -242,8 +242,9 @@ func column[T any](ctx context.Context, s *Store, db queryer, statement string, 
 
 // sql translates a statement to the database's dialect. It has Postgres's
 // placeholders; {now} stands for the store's own clock in microseconds since 1970,
-// {lock} locks what a SELECT finds, and {worker} and {made} are the process that
-// works on job j of River's, and when that job was made.
+// {lock} locks what a SELECT finds, {worker} and {made} are the process that works on
+// job j of River's and when that job was made, and {instant} and {past} are times as
+// River has them.
 func (s *Store) sql(statement string) string {
 	return s.dialect.Replace(statement)
 }

@@ -40,6 +40,13 @@ type verdict struct {
 // decide sends what has to be sent, and settles what was sent before.
 func (t *task) decide(ctx context.Context) (v verdict) {
 	change := t.row.change
+	if change.Want != nil {
+		want, err := t.book.want(ctx, change.Want)
+		if err != nil { // of a change that was added meanwhile
+			return t.readFailed(err)
+		}
+		t.row.change.Want = want
+	}
 	switch {
 	case change.Update != nil:
 		v = t.update(ctx, *change.Update)
@@ -152,11 +159,16 @@ func (t *task) settled(ctx context.Context, least tokenpatch.UnixMillis) (v verd
 	var outcome tokenpatch.Outcome
 	err := t.reading(ctx, func(ctx context.Context) error {
 		return repeat(ctx, func() (enough bool, err error) {
-			outcome, now, err = t.client.V2.Settle(ctx, *t.row.base, t.row.sent)
+			var token *tokenpatch.Token
+			outcome, token, err = t.client.V2.Settle(ctx, *t.row.base, t.row.sent)
 			if errors.As(err, new(*tokenpatch.PatchError)) { // the patch cannot be applied to what was read before it was sent
-				now, err = t.client.V2.GetToken(ctx, t.row.change.ID)
+				token, err = t.client.V2.GetToken(ctx, t.row.change.ID)
 			}
-			return err != nil || outcome == tokenpatch.OutcomeApplied || now.LastModified >= least, err
+			if err != nil {
+				return true, err
+			}
+			now = token
+			return outcome == tokenpatch.OutcomeApplied || token.LastModified >= least, nil
 		})
 	})
 	switch {
@@ -189,20 +201,22 @@ var (
 // is known: a service may read from a replica.
 var staleTime = 10 * time.Second
 
-// repeat calls do until it has read enough, for staleTime at most.
+// repeat calls do until it has read enough, for staleTime at most, or for as long as
+// the worker may take.
 func repeat(ctx context.Context, do func() (enough bool, err error)) error {
-	began := time.Now()
+	began, reads := time.Now(), 0
 	for pause := 50 * time.Millisecond; ; pause *= 2 {
 		enough, err := do()
+		late := reads > 0 && errors.Is(context.Cause(ctx), errNoTime)
 		switch {
-		case enough:
+		case enough && !late:
 			return err
-		case time.Since(began)+pause > staleTime:
+		case late || time.Since(began)+pause > staleTime:
 			return errStale
 		}
+		reads++
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
 		case <-time.After(pause):
 		}
 	}
@@ -213,8 +227,12 @@ func repeat(ctx context.Context, do func() (enough bool, err error)) error {
 func (t *task) read(ctx context.Context, least tokenpatch.UnixMillis) (token *tokenpatch.Token, err error) {
 	err = t.reading(ctx, func(ctx context.Context) error {
 		return repeat(ctx, func() (enough bool, err error) {
-			token, err = t.client.V2.GetToken(ctx, t.row.change.ID)
-			return err != nil || token.LastModified >= least, err
+			now, err := t.client.V2.GetToken(ctx, t.row.change.ID)
+			if err != nil {
+				return true, err
+			}
+			token = now
+			return token.LastModified >= least, nil
 		})
 	})
 	if err == nil {
@@ -242,7 +260,7 @@ func (t *task) reading(ctx context.Context, call func(context.Context) error) er
 	defer forget()
 	err := call(ctx)
 	t.observe(ctx, err)
-	if err != nil && ctx.Err() != nil {
+	if err != nil && ctx.Err() != nil && !errors.Is(err, errStale) {
 		return &notReadError{context.Cause(ctx)}
 	}
 	return err

@@ -77,6 +77,18 @@ unless -even-if-applied is given.`,
 			example: "tokenpatch list -service -unused 90d -o unused.csv",
 		},
 		{
+			name: "audit", run: auditTokens, calls: true,
+			does: "find tokens of V2 that deserve attention; change nothing",
+			flags: []string{
+				"o", "format", "json", "write", "suggest", "baseline", "fail-on", "unused", "service-only", "limit", "config", "init", "timeout", "progress",
+			},
+			formats: []string{"table", "csv", "json", "html", "sarif"},
+			more: `Rules, severities, thresholds and exceptions are in audit.toml: -init writes one
+with comments. What -write suggests is a FILE: plan shows it, apply makes it.
+Tokens of V1 cannot be read. Exit status 5: there are findings (see -fail-on).`,
+			example: "tokenpatch audit -unused 90d -o findings.html -write changes.jsonl",
+		},
+		{
 			name: "demo", run: demo,
 			does:    "show all of it against a service of its own",
 			more:    "It needs no account and no network, and takes some 20 seconds.",
@@ -154,7 +166,8 @@ func writeHelp(w io.Writer) {
 	}
 	fmt.Fprint(w, "\n\"tokenpatch COMMAND -h\" shows its flags, \"tokenpatch help file\" what FILE is.\n\n", environment, `
 Exit status: 0 done, 1 the command could not do its job, 2 wrong use,
-3 something was not applied, 4 something is unknown, 130 interrupted.
+3 something was not applied, 4 something is unknown, 5 an audit has findings,
+130 interrupted.
 `)
 }
 

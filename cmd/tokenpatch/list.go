@@ -77,7 +77,7 @@ func (a *app) filter(ctx context.Context, client *tokenpatch.Client) (func(*toke
 			customRole != "" && !slices.Contains(t.CustomRoleIDs.Or(nil), customRole),
 			a.name != "" && !matches(a.name, t.Name.Or("")),
 			a.owner != "" && !isOwner(a.owner, t),
-			a.unused > 0 && now.Sub(last.Time()) < time.Duration(a.unused),
+			a.audit.unused > 0 && now.Sub(last.Time()) < a.audit.unused,
 			a.neverUsed && isUsed,
 			a.apiVersion != 0 && t.DefaultAPIVersion.Or(0) != a.apiVersion,
 			a.service && !t.ServiceToken.Or(false),

@@ -27,6 +27,7 @@ const (
 	exitUsage       = 2
 	exitNotApplied  = 3 // something was not applied, or is pending
 	exitUnknown     = 4
+	exitFindings    = 5 // of an audit
 	exitInterrupted = 130
 )
 

@@ -36,9 +36,10 @@ type options struct {
 	httpKeep                bool
 
 	role, custom, name, owner    string // of tokens to list, as the others here
-	unused                       age
 	neverUsed, service, personal bool
 	apiVersion                   int
+
+	audit auditOptions
 }
 
 // share is a part of a whole, from 0 to 1: as 0.3 or as 30%.
@@ -56,26 +57,6 @@ func (s *share) Set(text string) error {
 		return errors.New("want a part of the whole, such as 0.3 or 30%")
 	}
 	*s = share(value)
-	return nil
-}
-
-// age is a duration that may have days, such as 90d.
-type age time.Duration
-
-func (a *age) String() string { return time.Duration(*a).String() }
-
-func (a *age) Set(text string) error {
-	days, isDays := strings.CutSuffix(text, "d")
-	d, err := time.ParseDuration(text)
-	if isDays {
-		var n float64
-		n, err = strconv.ParseFloat(days, 64)
-		d = time.Duration(n * 24 * float64(time.Hour))
-	}
-	if err != nil || d < 0 {
-		return errors.New("want a time such as 90d, 12h or 30s")
-	}
-	*a = age(d)
 	return nil
 }
 
@@ -110,9 +91,6 @@ var flags = map[string]func(*flag.FlagSet, *options){
 	},
 	"owner": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.owner, "owner", "", "of this `MEMBER`: id, e-mail address or name")
-	},
-	"unused": func(f *flag.FlagSet, o *options) {
-		f.Var(&o.unused, "unused", "not used for this `TIME`, such as 90d")
 	},
 	"never-used": func(f *flag.FlagSet, o *options) {
 		f.BoolVar(&o.neverUsed, "never-used", false, "never used")
@@ -182,6 +160,33 @@ var flags = map[string]func(*flag.FlagSet, *options){
 	},
 	"outcome": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.outcome, "outcome", "not_applied,unknown", "`WHICH` to make pending again")
+	},
+	"baseline": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.audit.baseline, "baseline", "", "compare with `FILE`, an earlier -format json")
+	},
+	"config": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.audit.config, "config", "", "`FILE` with rules and exceptions (default audit.toml, if any)")
+	},
+	"fail-on": func(f *flag.FlagSet, o *options) {
+		f.Func("fail-on", "exit with 5 from this `SEVERITY` on: high, medium, low or none", o.audit.setFailOn)
+	},
+	"init": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.audit.init, "init", false, "write a commented audit.toml, or -config FILE")
+	},
+	"limit": func(f *flag.FlagSet, o *options) {
+		f.IntVar(&o.audit.limit, "limit", 0, "`N` service tokens are allowed in the account")
+	},
+	"service-only": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.audit.serviceOnly, "service-only", false, "personal tokens are findings")
+	},
+	"suggest": func(f *flag.FlagSet, o *options) {
+		f.Func("suggest", "`CHANGES` to suggest: quarantine, role=reader, remove, none", o.audit.setSuggest)
+	},
+	"unused": func(f *flag.FlagSet, o *options) {
+		f.Func("unused", "not used for this `TIME`, such as 90d", o.audit.setUnused)
+	},
+	"write": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.audit.write, "write", "", "write the suggested changes to `FILE`, for plan")
 	},
 	"even-if-applied": func(f *flag.FlagSet, o *options) {
 		f.BoolVar(&o.evenIfApplied, "even-if-applied", false, "send unknown ones again: maybe applied twice")

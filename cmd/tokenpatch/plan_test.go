@@ -250,7 +250,7 @@ func TestListChooses(t *testing.T) {
 	}
 	assert.Contains(t, s.run(1, "list", "-custom-role", "opps").stderr, `-custom-role "opps": the account has no such custom role`)
 	assert.Contains(t, s.run(2, "list", "-name", "[").stderr, "want a text, or a pattern such as ci-*")
-	assert.Contains(t, s.run(2, "list", "-unused", "soon").stderr, "want a time such as 90d, 12h or 30s")
+	assert.Contains(t, s.run(2, "list", "-unused", "soon").stderr, "want days such as 90d")
 	table := s.run(0, "list").stdout
 	assert.Regexp(t, `(?m)^ID  NAME      ACCESS +KIND +OWNER +LAST USED$`, table)
 	assert.Regexp(t, `(?m)^d   new       writer, policy +service +[0-9a-f]+ +never$`, table)

@@ -201,13 +201,16 @@ func cells(o outcome) []string {
 	)
 }
 
-// safeCells are cells of which a spreadsheet runs none: what it would run as a formula begins with an apostrophe.
+// safeCells are cells of which a spreadsheet runs none.
 func safeCells(cells ...string) []string {
-	for i, cell := range cells {
-		cells[i] = formula.ReplaceAllString(printable(cell), "$1$2'$3")
+	for i, text := range cells {
+		cells[i] = cell(text)
 	}
 	return cells
 }
+
+// cell is a text that a spreadsheet does not run as a formula: an apostrophe before it makes it a text.
+func cell(text string) string { return formula.ReplaceAllString(printable(text), "$1$2'$3") }
 
 func moment(t *time.Time) string {
 	if t == nil {

@@ -13,8 +13,8 @@ type Codec[T any] struct {
 	Append func(b []byte, v *T) []byte
 
 	// For the members of an object:
-	Null   func(v *T)      // makes v what a member is that is null; nil for the zero value
-	Absent func(v *T) bool // reports whether a member with v is left out; nil for never
+	Null   func(v *T)      // sets v if the member is null; nil means to the zero value
+	Absent func(v *T) bool // reports whether a member with the value v is left out; nil means never
 }
 
 // Decode returns the value in data.

@@ -40,8 +40,8 @@ type Member struct {
 }
 
 // Object is the codec of a struct. It writes the properties in their order, and after
-// them the members in the field that unknown returns. Of several members with one name,
-// it reads the last.
+// them the members in the field that unknown returns. If several members have one name,
+// the last one counts.
 func Object[T any](unknown func(object *T) *[]Member, properties ...Property[T]) Codec[T] {
 	o := object[T]{unknown, properties}
 	return Codec[T]{Read: o.read, Append: o.append}

@@ -112,14 +112,14 @@ func TestCleanFindsParts(t *testing.T) {
 			whole := encode(secret)
 			for cut := 0; cut < len(whole); cut += 1 + len(whole)/256 {
 				for _, part := range []string{whole[cut:], whole[:cut], whole[cut/2 : len(whole)-cut/3]} {
-					clean := s.Clean("x: " + part)
+					clean := s.Clean("z: " + part)
 					for at := range len(secret) - 11 { // it may take three more characters to see an escape or a digit that is cut
 						require.NotContains(t, strings.ToLower(clean), strings.ToLower(encode(secret[at:at+11])))
 					}
 				}
 			}
 			for begin := range len(secret) - 8 {
-				clean := s.Clean("x: " + encode(secret[begin:begin+8]))
+				clean := s.Clean("z: " + encode(secret[begin:begin+8]))
 				assert.Contains(t, clean, redact.Redacted, "%d", begin)
 			}
 		})

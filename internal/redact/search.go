@@ -112,23 +112,38 @@ func (p *parts) search(r reading, hidden *mask) {
 // searchHex searches hexadecimal digits. Between digits there may be "0x" and anything
 // that is not a letter.
 func (p *parts) searchHex(r reading, hidden *mask) {
-	const length = 2 * runLength
-	var last uint64
-	var at [length]int // where the last digits are
-	digits := 0
-	for i := 0; i < len(r.text); i++ {
-		switch digit := hexDigits[r.text[i]]; {
-		case digit == 0 && i+1 < len(r.text) && folded[r.text[i+1]] == 'x':
-			i++
-		case digit < 16:
-			last, at[digits%length] = last<<4|uint64(digit), i
-			if digits++; digits >= length && p.isRunOf(last) {
-				hidden.hide(r, at[digits%length], i+1)
-			}
-		case digit == otherLetter:
-			digits = 0
+	for i := 0; i+hexLength <= len(r.text); {
+		letter := i + hexLength - 1
+		for letter >= i && hexDigits[r.text[letter]] != otherLetter {
+			letter--
+		}
+		if letter >= i { // as in most text: nothing in front of it is long enough
+			i = letter + 1
+		} else {
+			i = p.searchDigits(r, i, hidden)
 		}
 	}
+}
+
+const hexLength = 2 * runLength
+
+// searchDigits searches hexadecimal digits from i on, up to another letter, and returns
+// where it ended.
+func (p *parts) searchDigits(r reading, i int, hidden *mask) int {
+	var last uint64
+	var at [hexLength]int // where the last digits are
+	digits := 0
+	for ; i < len(r.text) && hexDigits[r.text[i]] != otherLetter; i++ {
+		digit := hexDigits[r.text[i]]
+		if digit == separator || digit == 0 && i+1 < len(r.text) && folded[r.text[i+1]] == 'x' {
+			continue
+		}
+		last, at[digits%hexLength] = last<<4|uint64(digit), i
+		if digits++; digits >= hexLength && p.isRunOf(last) {
+			hidden.hide(r, at[digits%hexLength], i+1)
+		}
+	}
+	return i
 }
 
 // isRunOf is isRun for eight decoded bytes.
@@ -153,6 +168,7 @@ var hexDigits = func() (digits [256]byte) {
 	for value, c := range []byte("0123456789abcdefghijklmnopqrstuvwxyz") {
 		digits[c] = byte(min(value, otherLetter))
 	}
+	digits['x'] = separator
 	for c := byte('A'); c <= 'Z'; c++ {
 		digits[c] = digits[folded[c]]
 	}

@@ -41,9 +41,12 @@ func (r reading) unescape() (next reading, changed bool) {
 	if !strings.ContainsAny(r.text, `\%&`) {
 		return r, false
 	}
-	text, begin := make([]byte, len(r.text)), r.begin // in place
+	text, begin := []byte(r.text), r.begin // both are overwritten from the front
 	if begin == nil {
-		begin = make([]int32, len(r.text)+1)
+		begin = make([]int32, len(text)+1)
+		for i := range begin {
+			begin[i] = int32(i)
+		}
 	}
 	n := 0
 	for i := 0; i < len(r.text); n++ {
@@ -51,10 +54,10 @@ func (r reading) unescape() (next reading, changed bool) {
 		if char == '\\' || char == '%' || char == '&' {
 			char, length = unescapeFirst(r.text[i:])
 		}
-		text[n], begin[n] = char, int32(r.at(i))
+		text[n], begin[n] = char, begin[i]
 		i += length
 	}
-	begin[n] = int32(r.at(len(r.text)))
+	begin[n] = begin[len(r.text)]
 	return reading{string(text[:n]), begin[:n+1]}, n < len(r.text)
 }
 

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/audit"
+)
+
+// auditOptions are the flags of the audit. What is not given is as in the configuration file.
+type auditOptions struct {
+	config, baseline, write string
+	init, serviceOnly       bool
+	limit                   int
+	failOn                  *audit.Severity
+	unused                  time.Duration
+	suggest                 string
+}
+
+const defaultAuditConfig = "audit.toml"
+
+func (o *auditOptions) setFailOn(text string) error {
+	o.failOn = new(audit.Severity)
+	return o.failOn.UnmarshalText([]byte(text))
+}
+
+func (o *auditOptions) setUnused(text string) (err error) {
+	o.unused, err = audit.ParseDays(text)
+	return err
+}
+
+func (o *auditOptions) setSuggest(text string) error {
+	config := audit.DefaultConfig()
+	o.suggest = text
+	return config.Suggest(text)
+}
+
+// auditTokens reads all tokens once, and reports those that deserve attention.
+func auditTokens(ctx context.Context, a *app) error {
+	if a.audit.init {
+		return a.initAudit()
+	}
+	if err := a.checkAudit(); err != nil {
+		return err
+	}
+	config, err := a.auditConfig()
+	if err != nil {
+		return err
+	}
+	baseline, err := a.readBaseline()
+	if err != nil {
+		return err
+	}
+	report, err := a.audited(ctx, config)
+	if err != nil {
+		return err
+	}
+	if baseline != nil {
+		if err := report.Compare(baseline); err != nil {
+			return fmt.Errorf("-baseline %s: %w", a.audit.baseline, err)
+		}
+	}
+	if err := a.output(func(w io.Writer) error { return a.writeAudit(w, report) }); err != nil {
+		return err
+	}
+	a.auditDone(report)
+	if report.Fails() {
+		return exitStatus(exitFindings)
+	}
+	return nil
+}
+
+// initAudit writes a configuration file with comments.
+func (a *app) initAudit() error {
+	name := cmp.Or(a.audit.config, defaultAuditConfig)
+	file, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(file, audit.Example)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return err
+	}
+	fmt.Fprintf(a.stderr, "wrote %s: every rule with its severity and thresholds\n", printable(name))
+	return nil
+}
+
+// checkAudit refuses flags that do not go together, and chooses the format by the name of the output.
+func (a *app) checkAudit() error {
+	if a.audit.limit < 0 {
+		return usageError{fmt.Sprintf("-limit %d: want a number such as 200", a.audit.limit)}
+	}
+	if a.audit.write == "-" {
+		return usageError{"-write -: want a FILE: findings go to standard output"}
+	}
+	config := cmp.Or(a.audit.config, defaultAuditConfig)
+	for _, other := range []string{config, a.out, a.audit.baseline} {
+		if a.audit.write != "" && other != "" && sameFile(a.audit.write, other) {
+			return usageError{fmt.Sprintf("-write %s: want another file: this one is %s, which would be lost", a.audit.write, other)}
+		}
+	}
+	ending := strings.TrimPrefix(strings.ToLower(filepath.Ext(a.out)), ".")
+	if a.format == "table" && slices.Contains([]string{"csv", "json", "html", "sarif"}, ending) {
+		a.format = ending
+	}
+	return a.checkOutput(config)
+}
+
+// auditConfig reads the configuration file, if there is one, and applies the flags.
+func (a *app) auditConfig() (audit.Config, error) {
+	name := cmp.Or(a.audit.config, defaultAuditConfig)
+	text, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) && a.audit.config == "" {
+		err = nil
+	}
+	if err != nil {
+		return audit.Config{}, err
+	}
+	config, err := audit.Parse(name, text)
+	if err != nil {
+		return config, err
+	}
+	config.Unused = cmp.Or(a.audit.unused, config.Unused)
+	config.Limit = cmp.Or(a.audit.limit, config.Limit)
+	config.ServiceOnly = config.ServiceOnly || a.audit.serviceOnly
+	if a.audit.failOn != nil {
+		config.FailOn = *a.audit.failOn
+	}
+	if a.audit.suggest != "" {
+		err = config.Suggest(a.audit.suggest)
+	}
+	return config, err
+}
+
+func (a *app) readBaseline() (*audit.Baseline, error) {
+	if a.audit.baseline == "" {
+		return nil, nil
+	}
+	file, err := os.Open(a.audit.baseline)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	baseline, err := audit.ReadBaseline(file)
+	if err != nil {
+		err = fmt.Errorf("-baseline %s: %w", a.audit.baseline, err)
+	}
+	return baseline, err
+}
+
+// audited reads the tokens, and writes the suggested changes while it does.
+func (a *app) audited(ctx context.Context, rules audit.Config) (*audit.Report, error) {
+	config := a.config()
+	if err := credentials(config, "", "it reads tokens of V2; those of V1 cannot be read"); err != nil {
+		return nil, err
+	}
+	seen := newTraffic()
+	config.Hooks = seen.hooks()
+	client, err := a.client(config)
+	if err != nil {
+		return nil, err
+	}
+	var done atomic.Int64
+	end := a.showReading(seen, &done, 0)
+	defer end()
+	facts, err := auditFacts(ctx, client, rules)
+	if err != nil {
+		return nil, err
+	}
+	auditor := audit.New(facts)
+	var errRead error // which has nothing to do with the file
+	read := func(changes io.Writer) error {
+		for token, err := range client.V2.Tokens(ctx, tokenpatch.TokensOptions{ShowAll: true}) {
+			if errRead = err; err != nil {
+				return err
+			}
+			done.Add(1)
+			if change := auditor.Add(token); change != nil {
+				if err := writeJSON(changes, change); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
+	}
+	if a.audit.write == "" {
+		err = read(io.Discard)
+	} else {
+		err = a.replace(a.audit.write, read)
+	}
+	if errRead != nil {
+		return nil, errRead
+	}
+	if err != nil {
+		return nil, fmt.Errorf("-write %s: %w", a.audit.write, err)
+	}
+	report := auditor.Report()
+	report.Host = cmp.Or(config.V2.BaseURL, tokenpatch.V2BaseURL)
+	return report, nil
+}
+
+// auditFacts reads what the rules have to know besides the tokens. A credential that may not read it is no error.
+func auditFacts(ctx context.Context, client *tokenpatch.Client, rules audit.Config) (audit.Facts, error) {
+	facts := audit.Facts{Config: rules, Now: time.Now().UTC().Truncate(time.Second)}
+	identity, err := client.V2.Identity(ctx)
+	switch {
+	case err == nil:
+		facts.Account, facts.Self = identity.AccountID, identity.TokenID
+	case !mayNotRead(err):
+		return facts, err
+	}
+	for role, err := range client.V2.CustomRoles(ctx) {
+		if err != nil && mayNotRead(err) {
+			facts.Roles, facts.RolesErr = nil, err.Error()
+			break
+		}
+		if err != nil {
+			return facts, err
+		}
+		facts.Roles = append(facts.Roles, *role)
+	}
+	return facts, nil
+}
+
+// mayNotRead reports whether a read failed because the credential may not make it, or the service does not have it. V2
+// responds with 401 to both a wrong credential and one that may not: a wrong one fails again when the tokens are listed.
+func mayNotRead(err error) bool {
+	return errors.As(err, new(*tokenpatch.UnauthorizedError)) || errors.As(err, new(*tokenpatch.ForbiddenError)) || errors.As(err, new(*tokenpatch.NotFoundError))
+}
+
+// auditDone prints what was written, and what to do next.
+func (a *app) auditDone(r *audit.Report) {
+	if a.out != "" && a.out != "-" {
+		fmt.Fprintf(a.stderr, "%s; saved to %s\n", auditCounts(r), printable(a.out))
+	}
+	if file := printable(a.audit.write); file != "" {
+		fmt.Fprintf(a.stderr, "saved %s to %s", count(r.Changes, "suggested change"), file)
+		if r.Changes > 0 {
+			fmt.Fprintf(a.stderr, "; next: tokenpatch plan -o approved.jsonl %s", file)
+		}
+		fmt.Fprintln(a.stderr)
+	}
+}

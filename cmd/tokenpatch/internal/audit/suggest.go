@@ -1,0 +1,113 @@
+package audit
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/fleet"
+)
+
+// The changes that the rules suggest.
+const (
+	suggestNone       = "none"
+	suggestQuarantine = "quarantine"
+	suggestRemove     = "remove"
+	suggestRole       = "role=" // and a base role
+)
+
+// suggestChange returns the change that the findings about a token suggest, and notes it in each of them; nil if there is none.
+// Quarantine takes all access away, and a role takes the place of all other access, so only the strongest one is made.
+func suggestChange(t *tokenpatch.Token, f *Facts, found []Finding) *fleet.Change {
+	strongest := ""
+	var with []*Finding // that have a suggestion
+	for i := range found {
+		s := f.Config.suggestion(found[i].Rule)
+		if unknown, _ := f.unknownRoles(t); s == suggestRemove && len(unknown) == 0 {
+			continue
+		}
+		if s == suggestNone || found[i].Exception != nil {
+			continue
+		}
+		with = append(with, &found[i])
+		if strength(s) > strength(strongest) {
+			strongest = s
+		}
+	}
+	if strongest == "" {
+		return nil
+	}
+	rules := make([]string, len(with))
+	for i, finding := range with {
+		finding.Suggestion = strongest
+		rules[i] = finding.Rule
+	}
+	want := f.want(t, strongest)
+	want.Comment = "tokenpatch audit: " + strings.Join(rules, ", ") // for the service's audit log
+	return &fleet.Change{ID: t.ID, Want: want}
+}
+
+func strength(suggestion string) int {
+	switch {
+	case suggestion == "":
+		return 0
+	case suggestion == suggestRemove:
+		return 1
+	case suggestion == suggestQuarantine:
+		return 3
+	}
+	return 2 // a role
+}
+
+// want is how a token shall be. Access that it has besides is named, so that the change reads as what it does.
+func (f *Facts) want(t *tokenpatch.Token, suggestion string) *fleet.Want {
+	want := new(fleet.Want)
+	switch {
+	case suggestion == suggestRemove:
+		want.RemoveCustomRoleIDs, _ = f.unknownRoles(t)
+		slices.Sort(want.RemoveCustomRoleIDs)
+		want.RemoveCustomRoleIDs = slices.Compact(want.RemoveCustomRoleIDs)
+		return want
+	case suggestion == suggestQuarantine:
+		want.InlineRole = tokenpatch.Set(denyAll())
+		want.Description = tokenpatch.Set(f.quarantineRecord() + withoutRecord(t.Description.Or("")))
+		if t.Role.Or("") != "" {
+			want.Role = tokenpatch.Null[tokenpatch.Role]()
+		}
+	default:
+		want.Role = tokenpatch.Set(tokenpatch.Role(strings.TrimPrefix(suggestion, suggestRole)))
+		if len(t.InlineRole.Or(nil)) > 0 {
+			want.InlineRole = tokenpatch.Null[[]tokenpatch.Statement]()
+		}
+	}
+	if len(t.CustomRoleIDs.Or(nil)) > 0 {
+		want.CustomRoleIDs = tokenpatch.Null[[]string]()
+	}
+	return want
+}
+
+// quarantine is what the description of a token in quarantine records.
+type quarantine struct{ since, until time.Time }
+
+func (f *Facts) quarantineRecord() string {
+	return fmt.Sprintf("[quarantine from %s until %s] ", date(f.Now), date(f.Now.Add(f.Config.Quarantine)))
+}
+
+var record = regexp.MustCompile(`^\[quarantine from (\d{4}-\d\d-\d\d) until (\d{4}-\d\d-\d\d)\] ?`)
+
+func withoutRecord(description string) string { return record.ReplaceAllString(description, "") }
+
+// quarantineOf reports whether a token is in quarantine: its description records that, and nothing else gives it access.
+func quarantineOf(t *tokenpatch.Token) (q quarantine, in bool) {
+	found := record.FindStringSubmatch(t.Description.Or(""))
+	if found == nil || t.Role.Or("") != "" || len(t.CustomRoleIDs.Or(nil)) > 0 || !slices.ContainsFunc(t.InlineRole.Or(nil), deniesAll) {
+		return q, false
+	}
+	var errSince, errUntil error
+	q.since, errSince = time.Parse(time.DateOnly, found[1])
+	q.until, errUntil = time.Parse(time.DateOnly, found[2])
+	return q, errSince == nil && errUntil == nil
+}
