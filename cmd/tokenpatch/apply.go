@@ -101,6 +101,9 @@ const account = "tokenpatch"
 
 // work works on the run, and shows how far it is.
 func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Config) error {
+	if err := a.checkCaller(ctx, store, config); err != nil {
+		return err
+	}
 	seen, shown := newTraffic(), a.progressView()
 	config.Hooks = seen.hooks()
 	if isPostgres(a.db) { // other machines may work on this run, and on others

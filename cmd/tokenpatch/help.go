@@ -30,7 +30,7 @@ func commands() []command {
 		{
 			name: "plan", args: "FILE", run: plan, calls: true,
 			does:    "show and save what would change; send no change",
-			flags:   []string{"o", "format", "json", "all", "revert", "max-changes", "max-percent", "detailed-exitcode", "db", "timeout", "progress"},
+			flags:   []string{"o", "format", "json", "all", "revert", "max-changes", "max-percent", "allow-self", "detailed-exitcode", "db", "timeout", "progress"},
 			formats: []string{"text", "json"},
 			more: `It reads the tokens. With -o it saves the changes that it shows as patches for
 apply: each fails if its token has been changed since. Tokens of V1 cannot be
@@ -40,7 +40,7 @@ read: their changes are saved as they are.`,
 		{
 			name: "apply", args: "FILE", run: apply, calls: true,
 			does:     "make the changes; run it again to resume",
-			flags:    []string{"db", "run", "add", "workers", "timeout", "stop-after", "progress", "http", "http-public"},
+			flags:    []string{"db", "run", "add", "workers", "timeout", "stop-after", "allow-self", "progress", "http", "http-public"},
 			more:     "FILE is what plan saved, or a FILE of your own (tokenpatch help file).\n-run without FILE resumes a run. An interrupt waits for requests in flight.",
 			example:  "tokenpatch apply -http 127.0.0.1:8080 approved.jsonl",
 			stopping: "stopping: waiting for requests in flight; interrupt again to stop at once",
@@ -75,6 +75,13 @@ not decide it and it may not be sent twice, it stays unknown, unless
 			more:  "They are listed without their values. With jq, a FILE is made from them:",
 			example: `tokenpatch list | jq -c 'select(.role == "admin") |
     {api: "v2", id: ._id, want: {role: "reader"}}' >readers.jsonl`,
+		},
+		{
+			name: "whoami", run: whoami, calls: true,
+			does:    "print whose credentials these are, and the rate limit",
+			flags:   []string{"timeout"},
+			more:    "An API key of V1 names no more than its expiry, which is not checked.",
+			example: "tokenpatch whoami",
 		},
 		{
 			name: "demo", run: demo,
