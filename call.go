@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/tokenpatch/tokenpatch/internal/engine"
@@ -25,8 +24,6 @@ type service struct {
 	writes http.Header   // of requests with one
 	engine engine.Engine // its Credential is nil if none is configured
 	events events
-
-	expired atomic.Pointer[time.Time] // when the key of V1 expired that was refused last; nil if it has not
 }
 
 // endpoint is one of the calls that an API documents.

@@ -25,26 +25,6 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// A server that acknowledges commits before they are on disk is told not to: what
-// was written down before a request was sent is still there after a crash.
-func TestACrashLosesNoAttempt(t *testing.T) {
-	server := postgrestest.Start(t, "synchronous_commit=off", "wal_writer_delay=10s", "wal_writer_flush_after=1GB")
-	b := newBench(t, server.URL)
-	b.options.ServiceTime = 100 * time.Millisecond
-	b.options.Client.HTTPClient.Timeout = 2 * time.Second
-	const crashes = 3
-	done := make(chan struct{}, crashes)
-	b.appends(120, 20, func() {
-		assert.NoError(t, server.Stop())
-		assert.NoError(t, server.Start())
-		done <- struct{}{}
-	})
-	b.service.SetLatency(20 * time.Millisecond)
-	require.NoError(t, b.run("run"))
-	<-done
-	b.onceEach(120)
-}
-
 // However the database hangs, a run that is stopped ends, with all of its workers.
 func TestAnEndBesideADatabaseThatHangs(t *testing.T) {
 	relay := postgrestest.NewRelay(t, postgrestest.URL(t))

@@ -1,3 +1,5 @@
+//go:build unix
+
 package fleet_test
 
 import (
@@ -23,6 +25,29 @@ func connect(t *testing.T, source string) *sql.DB {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	return db
+}
+
+// A server that acknowledges commits before they are on disk is told not to: what
+// was written down before a request was sent is still there after a crash. Here the
+// process that would write it to disk soon after does nothing.
+func TestACrashLosesNoAttempt(t *testing.T) {
+	server := postgrestest.Start(t, "synchronous_commit=off")
+	b := newBench(t, server.URL)
+	b.options.ServiceTime = 100 * time.Millisecond
+	b.options.Client.HTTPClient.Timeout = 2 * time.Second
+	var writer int
+	require.NoError(t, connect(t, server.URL).QueryRow("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'").Scan(&writer))
+	done := make(chan struct{})
+	b.appends(200, 120, func() { // most of which are recorded
+		defer close(done)
+		assert.NoError(t, server.Stop())
+		assert.NoError(t, server.Start())
+	})
+	b.service.SetLatency(20 * time.Millisecond)
+	require.NoError(t, syscall.Kill(writer, syscall.SIGSTOP))
+	require.NoError(t, b.run("run"))
+	<-done
+	b.onceEach(200)
 }
 
 // Whatever happens to a Postgres in mid-run, the run ends, and no token is changed

@@ -34,7 +34,7 @@ func readme() {
 		log.Fatal(err)
 	}
 	if err := store.Run(ctx, "review", fleet.Options{Client: tokenpatch.ConfigFromEnv()}); err != nil {
-		log.Fatal(err) // run it again: it goes on where it was
+		log.Fatal(err) // run it again to resume
 	}
 	for result, err := range store.Results(ctx, "review") {
 		fmt.Println(result.Change.ID, result.State, result.Err, err)

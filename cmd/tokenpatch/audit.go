@@ -15,21 +15,6 @@ import (
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/audit"
 )
 
-func auditCommand() command {
-	return command{
-		name: "audit", run: auditTokens, calls: true,
-		does: "find tokens of V2 that deserve attention; change nothing",
-		flags: []string{
-			"o", "format", "json", "write", "suggest", "baseline", "fail-on", "unused", "service-only", "limit", "config", "init", "timeout", "progress",
-		},
-		formats: []string{"table", "csv", "json", "html", "sarif"},
-		more: `Rules, severities, thresholds and exceptions are in audit.toml: -init writes one
-with comments. What -write suggests is a FILE: plan shows it, apply makes it.
-Tokens of V1 cannot be read. Exit status 5: there are findings (see -fail-on).`,
-		example: "tokenpatch audit -unused 90d -o findings.html -write changes.jsonl",
-	}
-}
-
 // auditOptions are the flags of the audit. What is not given is as in the configuration file.
 type auditOptions struct {
 	config, baseline, write string

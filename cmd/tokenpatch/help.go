@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/changefile"
@@ -25,6 +26,11 @@ type command struct {
 
 // commands are all of them. It is a function since help and completion are commands themselves.
 func commands() []command {
+	return slices.Concat(changing(), looking(), helping())
+}
+
+// changing are the commands around a run.
+func changing() []command {
 	return []command{
 		{
 			name: "plan", args: "FILE", run: plan, calls: true,
@@ -44,6 +50,21 @@ read: their changes are saved as they are.`,
 			example: "tokenpatch apply -http 127.0.0.1:8080 approved.jsonl",
 		},
 		{
+			name: "retry", run: retry,
+			does:  "make changes that failed pending again, for the next apply",
+			flags: []string{"db", "run", "outcome", "even-if-applied"},
+			more: `An unknown change is settled by a read before anything is sent. If the read does
+not decide it and it may not be sent twice, it stays unknown, unless
+-even-if-applied is given.`,
+			example: "tokenpatch retry -outcome unknown && tokenpatch apply -run changes",
+		},
+	}
+}
+
+// looking are the commands that look at a run or at the account's tokens.
+func looking() []command {
+	return []command{
+		{
 			name: "status", run: status,
 			does:    "show the progress of all runs, or of one",
 			flags:   []string{"db", "run", "format", "json", "detailed-exitcode"},
@@ -59,15 +80,6 @@ read: their changes are saved as they are.`,
 			example: "tokenpatch report -o report.html",
 		},
 		{
-			name: "retry", run: retry,
-			does:  "make changes that failed pending again, for the next apply",
-			flags: []string{"db", "run", "outcome", "even-if-applied"},
-			more: `An unknown change is settled by a read before anything is sent. If the read does
-not decide it and it may not be sent twice, it stays unknown, unless
--even-if-applied is given.`,
-			example: "tokenpatch retry -outcome unknown && tokenpatch apply -run changes",
-		},
-		{
 			name: "list", run: list, calls: true,
 			does:  "list the tokens of V2",
 			flags: []string{"all", "timeout", "progress"},
@@ -75,7 +87,23 @@ not decide it and it may not be sent twice, it stays unknown, unless
 			example: `tokenpatch list | jq -c 'select(.role == "admin") |
     {api: "v2", id: ._id, want: {role: "reader"}}' >readers.jsonl`,
 		},
-		auditCommand(),
+		{
+			name: "audit", run: auditTokens, calls: true,
+			does: "find tokens of V2 that deserve attention; change nothing",
+			flags: []string{
+				"o", "format", "json", "write", "suggest", "baseline", "fail-on", "unused", "service-only", "limit", "config", "init", "timeout", "progress",
+			},
+			formats: []string{"table", "csv", "json", "html", "sarif"},
+			more: `Rules, severities, thresholds and exceptions are in audit.toml: -init writes one
+with comments. What -write suggests is a FILE: plan shows it, apply makes it.
+Tokens of V1 cannot be read. Exit status 5: there are findings (see -fail-on).`,
+			example: "tokenpatch audit -unused 90d -o findings.html -write changes.jsonl",
+		},
+	}
+}
+
+func helping() []command {
+	return []command{
 		{
 			name: "demo", run: demo,
 			does:    "show all of it against a service of its own",

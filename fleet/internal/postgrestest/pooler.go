@@ -29,24 +29,7 @@ func Pooler(t testing.TB, server string, settings ...string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
-	s := Server{dir: filepath.Join(dir, "data")}
-	config := filepath.Join(dir, "pgbouncer.ini")
-	text := fmt.Sprintf(`[databases]
-* = host=%s port=%s user=postgres
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = %d
-auth_type = any
-unix_socket_dir =
-%s
-`, address.Hostname(), address.Port(), port, strings.Join(settings, "\n"))
-	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.own(dir); err != nil {
-		t.Fatal(err)
-	}
+	dir, config := configure(t, address, port, settings)
 	cmd := exec.Command(bin, "-q", config)
 	cmd.Dir = dir
 	cmd.SysProcAttr = unprivileged()
@@ -65,4 +48,27 @@ unix_socket_dir =
 		}
 	}
 	return address.String()
+}
+
+// configure writes the configuration of a PgBouncer that listens on a port.
+func configure(t testing.TB, address *url.URL, port int, settings []string) (dir, config string) {
+	t.Helper()
+	dir = t.TempDir()
+	config = filepath.Join(dir, "pgbouncer.ini")
+	text := fmt.Sprintf(`[databases]
+* = host=%s port=%s user=postgres
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = %d
+auth_type = any
+unix_socket_dir =
+%s
+`, address.Hostname(), address.Port(), port, strings.Join(settings, "\n"))
+	if err := os.WriteFile(config, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := (&Server{dir: filepath.Join(dir, "data")}).own(dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir, config
 }
