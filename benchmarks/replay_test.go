@@ -60,9 +60,9 @@ func FuzzReplay(f *testing.F) {
 func FuzzReplayJSON(f *testing.F) {
 	f.Add([]byte(`{"a":[1,{"b":null}]}`), []byte(`[{"op":"test","path":"/a/1","value":{"b":null}},{"op":"add","path":"/a/-","value":2}]`))
 	f.Add([]byte(`{"name":"a","role":1.0}`), []byte(`[{"op":"copy","from":"/name","path":"/x~1y"},{"op":"move","from":"/role","path":"/name"},{"op":"test","path":"","value":{}}]`))
-	f.Add([]byte(`[1,[2],{"0":3}]`), []byte(`[{"op":"replace","path":"/1","value":{"a":1,"a":2}},{"op":"remove","path":"/1/a"}]`))
+	f.Add([]byte(`{"1":[2],"2":{"0":3}}`), []byte(`[{"op":"replace","path":"/1","value":{"a":1,"a":2}},{"op":"remove","path":"/1/a"}]`))
 	f.Fuzz(func(t *testing.T, document, body []byte) {
-		if new(tokenpatch.Patch).UnmarshalJSON(body) != nil || !json.Valid(document) || hasDuplicates(document) {
+		if new(tokenpatch.Patch).UnmarshalJSON(body) != nil || !isObject(document) || hasDuplicates(document) {
 			return
 		}
 		for _, lenient := range []bool{false, true} {
@@ -156,14 +156,26 @@ func (j judge) twice(document []byte) verdict {
 	if err != nil {
 		return neverDone
 	}
+	once = withVersion(once)
 	twice, err := j.apply(once)
 	switch {
 	case err != nil:
 		return failedAgain
-	case equalJSON(once, twice):
+	case equalJSON(once, withVersion(twice)):
 		return doneOnce
 	}
 	return doneTwice
+}
+
+// withVersion sets lastModified, as the service does with each write. It returns
+// what is no object as it is.
+func withVersion(document []byte) []byte {
+	members, is := decodeExactly(document).(map[string]any)
+	if !is {
+		return document
+	}
+	members["lastModified"] = json.Number("1700000000000")
+	return mustMarshal(members)
 }
 
 func (j judge) apply(document []byte) (after []byte, err error) {
@@ -173,7 +185,7 @@ func (j judge) apply(document []byte) (after []byte, err error) {
 		}
 	}()
 	operations := j.operations
-	if j.lenient && document[0] == '{' {
+	if j.lenient {
 		operations = j.adding
 	}
 	return operations.Apply(document)
@@ -205,6 +217,11 @@ func decodeExactly(data []byte) (value any) {
 	return value
 }
 
+// isObject reports whether document is one: a token is, and Replay speaks of tokens alone.
+func isObject(document []byte) bool {
+	return json.Valid(document) && bytes.HasPrefix(bytes.TrimSpace(document), []byte("{"))
+}
+
 func hasDuplicates(document []byte) bool {
 	encoded, err := json.Marshal(decodeExactly(document))
 	return err != nil || strings.Count(string(encoded), ":") != strings.Count(string(document), ":")
@@ -216,13 +233,7 @@ var (
 )
 
 func randomDocument(d dice) []byte {
-	var document any
-	if d.IntN(10) == 0 {
-		document = randomArray(d, 3)
-	} else {
-		document = randomObject(d, 3)
-	}
-	return mustMarshal(document)
+	return mustMarshal(randomObject(d, 3))
 }
 
 func randomValue(d dice, depth int) any {

@@ -45,7 +45,7 @@ func Analyze(ops []Operation, version string, volatile ...string) Replay {
 	switch {
 	case open && !tested:
 		return Unsafe
-	case !tested && isIdempotent(ops, volatile):
+	case !tested && isIdempotent(ops, append(slices.Clone(volatile), version)):
 		return Idempotent
 	}
 	return Guarded
