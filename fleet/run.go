@@ -284,7 +284,7 @@ func (r *runner) drain(ctx context.Context) {
 	if r.started {
 		stopping, cancel := context.WithTimeout(ctx, r.timing.attempt+2*endTime)
 		go r.jobs.whenIdle(stopping, func() { time.AfterFunc(endTime/2, cancel) })
-		if err := r.river.Stop(stopping); err != nil {
+		if err := r.river.Stop(stopping); errors.Is(err, context.DeadlineExceeded) {
 			r.log.Warn("fleet: workers did not end in time", "run", r.run.name, "error", err)
 		}
 		cancel()

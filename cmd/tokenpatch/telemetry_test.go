@@ -173,7 +173,7 @@ func TestTracesAndMetrics(t *testing.T) {
 	decided := 0
 	for _, try := range c.named(tryName) {
 		assert.Empty(t, try.ParentSpanId, "a trace of its own")
-		assert.Equal(t, "many.jsonl", try.attributes["tokenpatch.fleet.run"])
+		assert.Equal(t, "many", try.attributes["tokenpatch.fleet.run"])
 		assert.Equal(t, "V2", try.attributes["tokenpatch.api"])
 		if try.attributes["tokenpatch.outcome"] != "pending" {
 			decided++
@@ -195,7 +195,7 @@ func TestTracesAndMetrics(t *testing.T) {
 		assert.NotEmpty(t, attempt.attributes["http.response.status_code"])
 	}
 	for outcome, want := range map[string]int64{"applied": 19, "not_applied": 1, "unknown": 0, "pending": 0} {
-		assert.Equal(t, want, c.gauges["tokenpatch.fleet.change.count many.jsonl "+outcome], outcome)
+		assert.Equal(t, want, c.gauges["tokenpatch.fleet.change.count many "+outcome], outcome)
 	}
 	assert.EqualValues(t, 19, c.counts["tokenpatch.fleet.change.duration applied"])
 	for _, of := range c.resources {
@@ -274,8 +274,8 @@ func TestTracesOfAnInterruptedRun(t *testing.T) {
 		}
 	}
 	assert.Equal(t, s.changed(60), applied)
-	assert.EqualValues(t, applied, c.gauges["tokenpatch.fleet.change.count many.jsonl applied"])
-	assert.EqualValues(t, 60-applied, c.gauges["tokenpatch.fleet.change.count many.jsonl pending"])
+	assert.EqualValues(t, applied, c.gauges["tokenpatch.fleet.change.count many applied"])
+	assert.EqualValues(t, 60-applied, c.gauges["tokenpatch.fleet.change.count many pending"])
 }
 
 // A collector that dies, hangs or was never there changes nothing, and is told of once.
@@ -298,7 +298,7 @@ func TestACollectorThatIsDown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			own := s.with("OTEL_EXPORTER_OTLP_ENDPOINT="+url, "OTEL_BSP_SCHEDULE_DELAY=10", "OTEL_METRIC_EXPORT_INTERVAL=20",
 				"OTEL_EXPORTER_OTLP_HEADERS=authorization=Basic%20Xyzzy12345", "OTEL_EXPORTER_OTLP_TIMEOUT=1000")
-			p := own.start("", "apply", "-db", name+".db", "-workers", "2", "many.jsonl")
+			p := own.start("", "apply", "-fresh", "-db", name+".db", "-workers", "2", "many.jsonl")
 			if name == "dies" {
 				own.until(func() bool { dying.mu.Lock(); defer dying.mu.Unlock(); return len(dying.spans) > 0 })
 				dying.CloseClientConnections()
@@ -445,7 +445,7 @@ func TestGRPC(t *testing.T) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	assert.Len(t, c.named(tryName), 3)
-	assert.EqualValues(t, 3, c.gauges["tokenpatch.fleet.change.count many.jsonl applied"])
+	assert.EqualValues(t, 3, c.gauges["tokenpatch.fleet.change.count many applied"])
 }
 
 // Prometheus reads how far the run is while it lasts.
