@@ -41,7 +41,7 @@ func (s *service) limit(config Config, account string, share float64) error {
 		if account == "" {
 			return &InputError{Field: "Config." + s.api + ".Account", Value: "not set", Want: "a name for the account whose budget is shared through Config.Budget"}
 		}
-		options.Store, options.Key = config.Budget, budgetKey(s.base, account)
+		options.Store, options.Key, options.Account = config.Budget, budgetKey(s.base, account), account
 		if log := config.Logger; log != nil {
 			options.Warn = func(message string, err error) {
 				defer func() { _ = recover() }() // no call is in this goroutine: a panic of the logger would end the process

@@ -76,13 +76,13 @@ func TestProgramsShareABudget(t *testing.T) {
 		wg.Wait()
 		defer time.Sleep(time.Second) // what still asks the store comes to its end
 		assert.Zero(t, refused(service.Requests()))
-		assert.Less(t, time.Since(began), 91*time.Second, "400 calls take nine windows and a little")
+		assert.Less(t, time.Since(began), 92*time.Second, "400 calls take nine windows and a little")
 		t.Log(service.Windows(tokenpatchtest.V2))
 		require.NotEmpty(t, budget.States())
 		for key, state := range budget.States() {
-			assert.True(t, strings.HasPrefix(key, "tokenpatch/ratelimit/1/https://app.launchdarkly.com/acme"), key)
+			assert.True(t, strings.HasPrefix(key, "tokenpatch/ratelimit/2/https://app.launchdarkly.com/acme"), key)
 			assert.NotContains(t, string(state), tokenpatchtest.AccessToken)
-			assert.Less(t, len(state), 400)
+			assert.Less(t, len(state), 2000)
 		}
 	})
 }
@@ -181,7 +181,7 @@ func TestABudgetThatFailsIsLogged(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.NoError(t, patchName(t.Context(), client))
 		synctest.Wait()
-		assert.Contains(t, log.String(), "cannot be read")
+		assert.Contains(t, log.String(), "cannot be right")
 	})
 }
 

@@ -7,23 +7,25 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 )
 
-// RateLimit is what is known of a service's rate limit at one moment.
+// RateLimit is what is known of a service's limits at one moment.
 type RateLimit struct {
 	Global      Quota            // of the whole account
-	Routes      map[string]Quota // by method and path template, "PATCH /api/v2/tokens/{id}"; nil where nothing is known of any
-	PausedUntil time.Time        // until when nothing at all is sent, because of Retry-After; zero where nothing is paused
+	Credential  Quota            // of the credential that was last in use
+	Routes      map[string]Quota // by method and path template, "PATCH /api/v2/tokens/{id}"; nil if nothing is known of any
+	PausedUntil time.Time        // until when nothing at all is sent, because of Retry-After; zero if nothing is paused
 }
 
-// Quota is what remains of one limit in its current window.
+// Quota is one limit in its current window.
 type Quota struct {
-	Remaining Field[int] // absent where not known
-	Reset     time.Time  // when the window ends, by this machine's clock; zero where not known
+	Limit     int        // how many requests a window admits; 0 if the service has not said it
+	Remaining Field[int] // absent if it is not known
+	Reset     time.Time  // when the window ends, by this machine's clock; zero if it is not known
 }
 
 // rateLimit returns what is known now.
 func (s *service) rateLimit() RateLimit {
 	state := s.engine.Limiter.State()
-	r := RateLimit{Global: newQuota(state.Global), PausedUntil: state.PausedUntil}
+	r := RateLimit{Global: newQuota(state.Account), Credential: newQuota(state.Credential), PausedUntil: state.PausedUntil}
 	for route, quota := range state.Routes {
 		if r.Routes == nil {
 			r.Routes = make(map[string]Quota, len(state.Routes))
@@ -34,10 +36,11 @@ func (s *service) rateLimit() RateLimit {
 }
 
 func newQuota(q ratelimit.Quota) Quota {
-	if !q.Known {
-		return Quota{Reset: q.Reset}
+	quota := Quota{Limit: q.Limit, Reset: q.Reset}
+	if q.Known {
+		quota.Remaining = Set(q.Remaining)
 	}
-	return Quota{Remaining: Set(q.Remaining), Reset: q.Reset}
+	return quota
 }
 
 // rateLimited is the error of a call that the rate limit ended.
@@ -55,9 +58,9 @@ func (e *RateLimitedError) opens() time.Time {
 		return closed.Opens
 	}
 	latest := e.RateLimit.PausedUntil
-	for _, at := range []time.Time{e.RateLimit.Global.Reset, e.RateLimit.Routes[e.Method+" "+e.Route].Reset} {
-		if at.After(latest) {
-			latest = at
+	for _, quota := range []Quota{e.RateLimit.Global, e.RateLimit.Credential, e.RateLimit.Routes[e.Method+" "+e.Route]} {
+		if quota.Remaining == Set(0) && quota.Reset.After(latest) {
+			latest = quota.Reset
 		}
 	}
 	return latest

@@ -88,9 +88,11 @@ func (c callers) send(t *testing.T, service *tokenpatchtest.Service) int {
 // least is the least time in which the calls can be made, where the first
 // window begins with them.
 func (c callers) least() time.Duration {
-	limit := c.limits.Route
-	if limit == 0 || c.limits.Global > 0 && c.limits.Global < limit {
-		limit = c.limits.Global
+	limit := c.calls
+	for _, of := range []int{c.limits.Global, c.limits.Route, c.limits.Credential} {
+		if of > 0 {
+			limit = min(limit, of)
+		}
 	}
 	return time.Duration((c.calls+limit-1)/limit-1)*c.limits.Window + roundTrip
 }
@@ -112,29 +114,34 @@ func window(route int) tokenpatchtest.Limits {
 func TestLimiterUsesTheWholeBudget(t *testing.T) {
 	ten := 10 * time.Second
 	for name, test := range map[string]struct {
-		limits  tokenpatchtest.Limits
-		offset  time.Duration // of the service's clock against ours
-		refused int
+		limits tokenpatchtest.Limits
+		offset time.Duration // of the service's clock against ours
 	}{
-		"route header":                 {limits: window(10)},
-		"global header":                {limits: tokenpatchtest.Limits{Window: ten, Global: 10}},
-		"both, the route is tighter":   {limits: tokenpatchtest.Limits{Window: ten, Global: 15, Route: 10}},
-		"both, the account is tighter": {limits: tokenpatchtest.Limits{Window: ten, Global: 10, Route: 15}},
-		"windows begin with a request": {limits: tokenpatchtest.Limits{Window: ten, Route: 10, Floating: true}},
-		"our clock is 5 min ahead":     {limits: window(10), offset: -5 * time.Minute, refused: 1},
-		"our clock is 5 min behind":    {limits: window(10), offset: 5 * time.Minute, refused: 1},
-		"our clock is 700 ms ahead":    {limits: window(10), offset: -700 * time.Millisecond, refused: 1},
-		"the header states the limit":  {limits: tokenpatchtest.Limits{Window: ten, Route: 10, ConstantRemaining: true}, refused: 1},
+		"route":                         {limits: window(10)},
+		"account":                       {limits: tokenpatchtest.Limits{Window: ten, Global: 10}},
+		"credential":                    {limits: tokenpatchtest.Limits{Window: ten, Credential: 10}},
+		"all, the route is tightest":    {limits: tokenpatchtest.Limits{Window: ten, Global: 15, Route: 10, Credential: 20}},
+		"all, the account is tightest":  {limits: tokenpatchtest.Limits{Window: ten, Global: 10, Route: 15, Credential: 20}},
+		"all, the credential is":        {limits: tokenpatchtest.Limits{Window: ten, Global: 20, Route: 20, Credential: 10, CredentialOffset: 4 * time.Second}},
+		"no Limit headers":              {limits: tokenpatchtest.Limits{Window: ten, Route: 10, Credential: 20, NoLimitHeaders: true}},
+		"windows begin with a request":  {limits: tokenpatchtest.Limits{Window: ten, Route: 10, Floating: true}},
+		"our clock is 5 min ahead":      {limits: window(10), offset: -5 * time.Minute},
+		"our clock is 5 min behind":     {limits: window(10), offset: 5 * time.Minute},
+		"our clock is 700 ms ahead":     {limits: window(10), offset: -700 * time.Millisecond},
+		"our clock is a day behind":     {limits: window(10), offset: 25 * time.Hour},
+		"our clock is 400 days behind":  {limits: window(10), offset: 400 * 24 * time.Hour},
+		"our clock is 400 days ahead":   {limits: window(10), offset: -400 * 24 * time.Hour},
+		"credential, our clock is late": {limits: tokenpatchtest.Limits{Window: ten, Credential: 10, CredentialOffset: ten / 3}, offset: time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := callers{calls: 1000, goroutines: 200, limits: test.limits, offset: test.offset}
+			c := callers{calls: 500, goroutines: 200, limits: test.limits, offset: test.offset}
 			r := c.run(t)
 			share := float64(r.took) / float64(c.least())
 			t.Logf("%.4f of the least possible time, %d responses with 429", share, refused(r.requests))
 			assert.Zero(t, r.failed)
 			assert.LessOrEqual(t, share, 1.02)
-			assert.LessOrEqual(t, refused(r.requests), test.refused)
+			assert.Zero(t, refused(r.requests))
 		})
 	}
 }
@@ -155,7 +162,7 @@ func TestLimiterFollowsAChangedLimit(t *testing.T) {
 	}
 	r := callers{calls: 500, goroutines: 200, limits: window(10), during: changes}.run(t)
 	assert.Zero(t, r.failed)
-	assert.LessOrEqual(t, refused(r.requests), 2, "one a change")
+	assert.LessOrEqual(t, refused(r.requests), 7, "the excess of one window")
 	for i, w := range r.windows[:len(r.windows)-1] {
 		if i > 0 && r.windows[i-1].Limit == w.Limit && r.windows[i+1].Limit == w.Limit {
 			assert.Equal(t, w.Limit, w.Admitted, "window %d uses its limit", i)
@@ -187,8 +194,8 @@ func TestLimiterUsesWhatAnotherProgramLeaves(t *testing.T) {
 			r := callers{calls: 600, goroutines: 200, limits: window(10), during: other}.run(t)
 			assert.Zero(t, r.failed)
 			admitted, unused := 0, 0
-			for i, w := range r.windows[:len(r.windows)-1] {
-				assert.LessOrEqual(t, w.Refused, 1, "window %d", i)
+			assert.LessOrEqual(t, refused(r.requests), 10, "the excess of one window before the other program is noticed, and little after")
+			for _, w := range r.windows[:len(r.windows)-1] {
 				admitted += w.Admitted
 				unused += max(0, w.Limit-w.Admitted-w.Spent)
 			}
@@ -293,9 +300,9 @@ func TestLimiterDoesNotSlowAServiceWithoutLimits(t *testing.T) {
 		wg.Wait()
 		share := float64(ungated) / float64(time.Since(began))
 		t.Logf("%.4f of the throughput without a limiter", share)
-		assert.GreaterOrEqual(t, share, 0.97, "three round trips of 100 are spent on the slow start")
+		assert.GreaterOrEqual(t, share, 0.9, "ten round trips of a hundred are spent on the slow start")
 		requests := service.Requests()
-		for sent, upTo := range map[int]int{0: 1, 1: 3, 3: 11, 11: 211} { // each response doubles what may be in flight
+		for sent, upTo := range map[int]int{0: 1, 1: 3, 3: 7, 7: 15, 15: 31, 31: 63, 63: 95} { // it doubles per round trip, up to 32
 			assert.Equal(t, requests[sent].Time, requests[upTo-1].Time)
 			assert.True(t, requests[upTo-1].Time.Before(requests[upTo].Time))
 		}
@@ -357,7 +364,11 @@ func TestLimiterRefusesADeclaredWaitThatIsTooLong(t *testing.T) {
 		assert.Zero(t, time.Since(began), "at once")
 		assert.Equal(t, 1, service.RequestCount())
 
-		time.Sleep(2 * time.Minute) // a server's word is believed for as long as calls would bear
+		time.Sleep(time.Hour - 2*time.Minute)
+		limited = assertAs[*tokenpatch.RateLimitedError](t, patchName(t.Context(), client))
+		assert.Equal(t, 2*time.Minute, limited.RetryAfter)
+		assert.Equal(t, limited.RetryAfter, time.Until(limited.RateLimit.PausedUntil))
+		time.Sleep(2*time.Minute + 5*time.Second)
 		assert.NoError(t, patchName(t.Context(), client))
 	})
 }
@@ -467,8 +478,8 @@ func TestLimiterWaitsForASlowService(t *testing.T) {
 		limits tokenpatchtest.Limits
 		most   time.Duration
 	}{
-		"without limits": {tokenpatchtest.Limits{}, 20 * time.Second},
-		"with limits":    {tokenpatchtest.Limits{Window: time.Minute, Route: 50}, 2 * time.Minute},
+		"without limits": {tokenpatchtest.Limits{}, 40 * time.Second},
+		"with limits":    {tokenpatchtest.Limits{Route: 50}, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -488,7 +499,7 @@ func TestLimiterServesInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		service.SetLatency(roundTrip)
-		service.SetLimits(tokenpatchtest.V2, window(3)) // few enough to go one by one
+		service.SetLimits(tokenpatchtest.V2, window(1)) // they go one by one
 		service.Inject(tokenpatchtest.Fault{}, tokenpatchtest.Fault{},
 			tokenpatchtest.Fault{Status: 429, Body: `{"code":"rate_limited","message":"not now"}`})
 		var wg sync.WaitGroup
@@ -526,7 +537,7 @@ func TestLimiterBoundsAbsurdHeaders(t *testing.T) {
 						}
 						return respond(200, "application/json", tokenJSON), nil
 					}))
-					ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+					ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
 					defer cancel()
 					began := time.Now()
 					if err := patchName(ctx, client); err != nil {
@@ -534,7 +545,7 @@ func TestLimiterBoundsAbsurdHeaders(t *testing.T) {
 					}
 					assert.Less(t, time.Since(began), 6*time.Minute, "bounded")
 					assert.LessOrEqual(t, sent, 2, "no busy loop")
-					time.Sleep(6 * time.Minute)
+					time.Sleep(time.Hour + time.Minute)
 					assert.NoError(t, patchName(ctx, client), "nobody is locked out for ever")
 				})
 			})
@@ -561,13 +572,18 @@ func TestRateLimitReportsWhatIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		assert.Equal(t, tokenpatch.RateLimit{}, client.V2.RateLimit(), "nothing is known yet")
-		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 20, Route: 10, Window: 10 * time.Second})
+		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 20, Route: 10, Credential: 5, CredentialOffset: 3 * time.Second})
 		require.NoError(t, patchName(t.Context(), client))
 		limit := client.V2.RateLimit()
 		route := limit.Routes["PATCH /api/v2/tokens/{id}"]
 		assert.Equal(t, tokenpatch.Set(19), limit.Global.Remaining)
+		assert.Equal(t, 20, limit.Global.Limit)
 		assert.Equal(t, tokenpatch.Set(9), route.Remaining)
+		assert.Equal(t, 10, route.Limit)
 		assert.WithinDuration(t, time.Now().Truncate(10*time.Second).Add(10*time.Second), route.Reset, time.Second)
+		assert.Equal(t, tokenpatch.Set(4), limit.Credential.Remaining)
+		assert.Equal(t, 5, limit.Credential.Limit)
+		assert.WithinDuration(t, time.Now().Truncate(10*time.Second).Add(3*time.Second), limit.Credential.Reset, time.Second)
 		assert.Equal(t, tokenpatch.RateLimit{}, client.V1.RateLimit(), "each service has its own")
 		assert.Zero(t, limit.PausedUntil)
 

@@ -31,7 +31,7 @@ func TestShareRecipe(t *testing.T) {
 		assert.Equal(t, id+" applied\n", string(printed))
 	}
 	store, _ := client(t)
-	keys, err := store.Keys(t.Context(), "tokenpatch/ratelimit/1/"+base+"/acme*").Result()
+	keys, err := store.Keys(t.Context(), "tokenpatch/ratelimit/2/"+base+"/acme*").Result()
 	require.NoError(t, err)
 	assert.NotEmpty(t, keys, "what both have used is in Redis")
 }

@@ -32,7 +32,7 @@ func ExampleBudget() {
 	// Output:
 	// not applied
 	// not applied
-	// tokenpatch/ratelimit/1/https://app.launchdarkly.com/acme
+	// tokenpatch/ratelimit/2/https://app.launchdarkly.com/acme
 }
 
 func ExampleBudget_Update() {

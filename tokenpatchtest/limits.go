@@ -5,22 +5,20 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
 
-// The rate limit headers, as net/http spells them.
-const (
-	globalRemaining = "X-Ratelimit-Global-Remaining"
-	routeRemaining  = "X-Ratelimit-Route-Remaining"
-	windowReset     = "X-Ratelimit-Reset"
-)
+// windowReset is the header with the end of the window of an API and of its
+// routes, as net/http spells it.
+const windowReset = "X-Ratelimit-Reset"
 
 // Limits are the rate limits of one API. The zero value limits nothing.
 //
-// A request with a valid credential counts when it arrives, whatever becomes of
-// it. It is refused with 429 where the global quota or its route's has nothing
-// left, and then takes nothing from either.
+// A request with a valid credential counts when it arrives, whatever its
+// response is. It is refused with 429 if one of the limits has nothing left, and
+// then takes nothing from any of them.
 type Limits struct {
 	// Window is the length of a window; zero is ten seconds. It is cut to whole
 	// milliseconds, the unit of X-Ratelimit-Reset.
@@ -30,25 +28,31 @@ type Limits struct {
 	// epoch, by the service's clock.
 	Floating bool
 
-	// Global is how many requests a window admits in all, and Route how many on
-	// each route, which is a method and a path template, as in [Request.Route].
-	// X-Ratelimit-Global-Remaining and X-Ratelimit-Route-Remaining say what is
-	// left. Zero is no such limit, and no such header.
-	Global, Route int
+	// Global is how many requests a window admits in all, Route how many on each
+	// route, which is a method and a path template, as in [Request.Route], and
+	// Credential how many with each credential. Zero is no such limit, and no such
+	// headers: X-Ratelimit-Global-Limit and X-Ratelimit-Global-Remaining say what a
+	// window admits and what is left, and so do those of Route and Auth-Token.
+	Global, Route, Credential int
+	// CredentialOffset is how much later than the others the windows of
+	// credentials start. They end by X-Ratelimit-Auth-Token-Reset, the others by
+	// X-Ratelimit-Reset.
+	CredentialOffset time.Duration
 
-	// ConstantRemaining makes both headers say the limit, not what remains of it.
-	ConstantRemaining bool
-	// HideHeaders leaves the three headers out of every response.
+	// NoLimitHeaders leaves the headers out that say what a window admits.
+	NoLimitHeaders bool
+	// HideHeaders leaves all of these headers out of every response.
 	HideHeaders bool
 	// RetryAfter adds Retry-After to a refusal: the seconds until the window
 	// ends, rounded up.
 	RetryAfter bool
 }
 
-// WindowStats is what happened in one window of an API's rate limits.
+// WindowStats is what happened in one window of an API's rate limits. The windows
+// of credentials are left aside.
 type WindowStats struct {
 	Start, Reset time.Time // by the service's clock; the window ends just before Reset
-	Limit        int       // the lower of Global and Route, as they were last in the window; 0 is none
+	Limit        int       // the lowest of Global, Route and Credential, as they were last in the window; 0 is none
 	Admitted     int       // requests let in, on all routes
 	Refused      int       // requests refused with 429
 	Spent        int       // taken by [Service.Spend]
@@ -71,7 +75,7 @@ func (s *Service) limiter(api API) *limiter {
 }
 
 // Spend takes n from what the current window of an API has left, of the global
-// quota and of every route's, as another program with the same account would.
+// limit and of every route's, as another program with the same account would.
 func (s *Service) Spend(api API, n int) {
 	s.limiter(api).spend(s.now(), n)
 }
@@ -92,10 +96,11 @@ func (s *Service) Windows(api API) []WindowStats {
 // limiter keeps the windows of one API. Its methods take the time on the
 // service's clock.
 type limiter struct {
-	mu      sync.Mutex
-	limits  Limits
-	windows []*window
-	refused time.Time // until when everything is refused, on the real clock
+	mu          sync.Mutex
+	limits      Limits
+	windows     []*window
+	credentials map[string]*credentialWindow // by Authorization header
+	refused     time.Time                    // until when everything is refused, on the real clock
 }
 
 // window is what happened in one window, and on each route of it.
@@ -104,13 +109,23 @@ type window struct {
 	admitted map[string]int // by route
 }
 
+// credentialWindow is the current window of one credential.
+type credentialWindow struct {
+	start, reset time.Time
+	admitted     int
+}
+
 func (l *limiter) set(now time.Time, limits Limits) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	changed := limits.length() != l.limits.length() || limits.Floating != l.limits.Floating
+	before := l.limits
+	changed := limits.length() != before.length() || limits.Floating != before.Floating
 	l.limits = limits
 	if w := l.current(now); w != nil && changed {
 		w.Reset = limits.start(now).Add(limits.length())
+	}
+	if changed || limits.CredentialOffset != before.CredentialOffset {
+		clear(l.credentials)
 	}
 }
 
@@ -145,22 +160,64 @@ func (l *limiter) stats() []WindowStats {
 
 // admit counts a request on a route, and returns whether it is let in and the
 // headers of the response to it.
-func (l *limiter) admit(now time.Time, route string) (http.Header, bool) {
+func (l *limiter) admit(now time.Time, route, authorization string) (http.Header, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w := l.window(now)
-	admitted := has(l.limits.Global, w.Admitted+w.Spent) && has(l.limits.Route, w.admitted[route]+w.Spent)
+	w, c := l.window(now), l.credential(now, authorization)
+	here := has(l.limits.Global, w.Admitted+w.Spent) && has(l.limits.Route, w.admitted[route]+w.Spent)
+	admitted := here && has(l.limits.Credential, c.admitted)
 	if admitted {
 		w.Admitted++
 		w.admitted[route]++
+		c.admitted++
 	} else {
 		w.Refused++
 	}
-	return l.headers(w, now, route, admitted), admitted
+	h := make(http.Header)
+	if !admitted && l.limits.RetryAfter {
+		until := w.Reset
+		if here {
+			until = c.reset
+		}
+		h.Set("Retry-After", strconv.FormatInt(ceilSeconds(until.Sub(now)), 10))
+	}
+	l.limits.setHeaders(h, windowReset, w.Reset, "Global", l.limits.Global, w.Admitted+w.Spent)
+	l.limits.setHeaders(h, windowReset, w.Reset, "Route", l.limits.Route, w.admitted[route]+w.Spent)
+	l.limits.setHeaders(h, "X-Ratelimit-Auth-Token-Reset", c.reset, "Auth-Token", l.limits.Credential, c.admitted)
+	return h, admitted
 }
 
 // has reports whether a limit leaves anything. Zero is no limit.
 func has(limit, used int) bool { return limit == 0 || used < limit }
+
+// setHeaders sets the headers of one limit, if there is such a limit.
+func (l Limits) setHeaders(h http.Header, resetHeader string, reset time.Time, name string, limit, used int) {
+	if l.HideHeaders || limit == 0 {
+		return
+	}
+	h.Set(resetHeader, strconv.FormatInt(reset.UnixMilli(), 10))
+	h.Set("X-Ratelimit-"+name+"-Remaining", strconv.Itoa(max(limit-used, 0)))
+	if !l.NoLimitHeaders {
+		h.Set("X-Ratelimit-"+name+"-Limit", strconv.Itoa(limit))
+	}
+}
+
+// credential returns the window of a credential that now is in.
+func (l *limiter) credential(now time.Time, authorization string) *credentialWindow {
+	c := l.credentials[authorization]
+	if c == nil || now.Before(c.start) || !now.Before(c.reset) {
+		start := l.limits.start(now.Add(-l.limits.CredentialOffset)).Add(l.limits.CredentialOffset)
+		if l.limits.Floating {
+			start = l.limits.start(now)
+		}
+		c = &credentialWindow{start: start, reset: start.Add(l.limits.length())}
+		if l.credentials == nil {
+			l.credentials = make(map[string]*credentialWindow)
+		}
+		l.credentials[authorization] = c
+	}
+	return c
+}
 
 // window returns the window that now is in, begun if need be.
 func (l *limiter) window(now time.Time) *window {
@@ -200,45 +257,23 @@ func (l Limits) start(now time.Time) time.Time {
 	return time.UnixMilli(since).UTC()
 }
 
-// lowest is the limit that refuses first where one route has all the requests.
+// lowest is the limit that refuses first if one route and one credential have
+// all the requests.
 func (l Limits) lowest() int {
-	if l.Global == 0 || l.Route == 0 {
-		return max(l.Global, l.Route)
+	lowest := 0
+	for _, limit := range []int{l.Global, l.Route, l.Credential} {
+		if limit > 0 && (lowest == 0 || limit < lowest) {
+			lowest = limit
+		}
 	}
-	return min(l.Global, l.Route)
-}
-
-func (l *limiter) headers(w *window, now time.Time, route string, admitted bool) http.Header {
-	h := make(http.Header)
-	if !admitted && l.limits.RetryAfter {
-		h.Set("Retry-After", strconv.FormatInt(ceilSeconds(w.Reset.Sub(now)), 10))
-	}
-	if l.limits.HideHeaders || w.Limit == 0 {
-		return h
-	}
-	l.setRemaining(h, globalRemaining, l.limits.Global, w.Admitted+w.Spent)
-	l.setRemaining(h, routeRemaining, l.limits.Route, w.admitted[route]+w.Spent)
-	h.Set(windowReset, strconv.FormatInt(w.Reset.UnixMilli(), 10))
-	return h
-}
-
-// setRemaining sets the header of one quota, if there is such a quota.
-func (l *limiter) setRemaining(h http.Header, name string, limit, used int) {
-	if limit == 0 {
-		return
-	}
-	remaining := max(limit-used, 0)
-	if l.limits.ConstantRemaining {
-		remaining = limit
-	}
-	h.Set(name, strconv.Itoa(remaining))
+	return lowest
 }
 
 // rateLimitHeaders returns those of the headers that are about rate limits.
 func rateLimitHeaders(h http.Header) http.Header {
 	kept := make(http.Header)
-	for _, name := range []string{globalRemaining, routeRemaining, windowReset} {
-		if values, set := h[name]; set {
+	for name, values := range h {
+		if strings.HasPrefix(name, "X-Ratelimit-") {
 			kept[name] = slices.Clone(values)
 		}
 	}

@@ -165,14 +165,17 @@ func TestSpendTakesFromTheWindow(t *testing.T) {
 
 func TestLimitsChangeTheHeaders(t *testing.T) {
 	inBubble(t, func(t *testing.T, service *tokenpatchtest.Service, patch func(string, ...edit) result) {
-		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 2, ConstantRemaining: true})
-		for _, status := range []int{200, 200, 429} {
-			r := patch(v2Path)
-			assert.Equal(t, status, r.status)
-			assert.Equal(t, "2", r.remaining("Global"))
-		}
-		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 2, HideHeaders: true})
+		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 2, Route: 7, Credential: 9})
 		r := patch(v2Path)
+		assert.Equal(t, "2", r.header.Get("X-Ratelimit-Global-Limit"))
+		assert.Equal(t, "7", r.header.Get("X-Ratelimit-Route-Limit"))
+		assert.Equal(t, "9", r.header.Get("X-Ratelimit-Auth-Token-Limit"))
+		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 2, NoLimitHeaders: true})
+		r = patch(v2Path)
+		assert.Equal(t, "0", r.remaining("Global"))
+		assert.Empty(t, r.header.Get("X-Ratelimit-Global-Limit"))
+		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 2, HideHeaders: true})
+		r = patch(v2Path)
 		assert.Equal(t, 429, r.status)
 		for name := range r.header {
 			assert.NotContains(t, name, "Ratelimit")
@@ -184,6 +187,46 @@ func TestLimitsChangeTheHeaders(t *testing.T) {
 		assert.Equal(t, "2", patch(v2Path).header.Get("Retry-After"), "rounded up")
 		time.Sleep(1500 * time.Millisecond)
 		assert.Empty(t, patch(v2Path).header.Get("Retry-After"))
+	})
+}
+
+// Each credential has a limit and windows of its own.
+func TestTheLimitOfACredential(t *testing.T) {
+	inBubble(t, func(t *testing.T, service *tokenpatchtest.Service, patch func(string, ...edit) result) {
+		start := time.Now()
+		service.AddCredential(tokenpatchtest.Credential{AccessToken: "other"})
+		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{
+			Global: 10, Credential: 2, CredentialOffset: 3 * time.Second, RetryAfter: true,
+		})
+		time.Sleep(time.Second)
+		r := patch(v2Path)
+		assert.Equal(t, "9", r.remaining("Global"))
+		assert.Equal(t, "1", r.remaining("Auth-Token"))
+		assert.Equal(t, epoch(start.Add(10*time.Second)), r.header.Get("X-Ratelimit-Reset"))
+		assert.Equal(t, epoch(start.Add(3*time.Second)), r.header.Get("X-Ratelimit-Auth-Token-Reset"))
+		assert.Equal(t, "0", patch(v2Path).remaining("Auth-Token"))
+		r = patch(v2Path)
+		assert.Equal(t, 429, r.status)
+		assert.Equal(t, "8", r.remaining("Global"), "a refusal takes nothing from another limit")
+		assert.Equal(t, "2", r.header.Get("Retry-After"), "until the window of the credential ends")
+		r = patch(v2Path, header("Authorization", "other"))
+		assert.Equal(t, 200, r.status)
+		assert.Equal(t, "1", r.remaining("Auth-Token"))
+		assert.Equal(t, "7", r.remaining("Global"))
+
+		time.Sleep(2*time.Second - time.Millisecond)
+		assert.Equal(t, 429, patch(v2Path).status)
+		time.Sleep(time.Millisecond)
+		r = patch(v2Path)
+		assert.Equal(t, 200, r.status)
+		assert.Equal(t, epoch(start.Add(13*time.Second)), r.header.Get("X-Ratelimit-Auth-Token-Reset"))
+		assert.Equal(t, 2, service.Windows(tokenpatchtest.V2)[0].Limit)
+		assert.Equal(t, 4, service.Windows(tokenpatchtest.V2)[0].Admitted)
+		assert.Equal(t, 2, service.Windows(tokenpatchtest.V2)[0].Refused)
+
+		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Credential: 1, Floating: true})
+		assert.Equal(t, epoch(time.Now().Add(10*time.Second)), patch(v2Path).header.Get("X-Ratelimit-Auth-Token-Reset"))
+		assert.Equal(t, 429, patch(v2Path).status)
 	})
 }
 

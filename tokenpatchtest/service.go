@@ -195,7 +195,7 @@ func (s *Service) handle(c *call) response {
 	if !s.authorized(c) {
 		return unauthorized(c.api)
 	}
-	header, admitted := limits.admit(s.now(), c.route())
+	header, admitted := limits.admit(s.now(), c.route(), c.request.Header.Get("Authorization"))
 	var r response
 	switch {
 	case !admitted:

@@ -24,6 +24,7 @@ func (a *authorize) RoundTrip(r *http.Request) (*http.Response, error) {
 	a.authorized = *r
 	a.authorized.Header = maps.Clone(r.Header)
 	a.authorized.Header["Authorization"] = []string{a.engine.Scheme + a.credential}
+	a.permit.Use(a.credential)
 	response, err := a.next.RoundTrip(&a.authorized)
 	if a.Status == http.StatusUnauthorized && !a.asked {
 		a.asked = true

@@ -1,14 +1,3 @@
-// Package ratelimit keeps the attempts of one service within the rate limit
-// that the service declares in the headers of its responses.
-//
-// [Limiter] is a thin shell of a lock, a queue, a timer and a clock around the
-// state that knows how much may be sent: see state.go for the events that
-// change it, quota.go for what is known of a limit, window.go for its windows,
-// clients.go for who else spends from it, and pace.go for how much of a window may
-// be used at once.
-//
-// Programs may share a state through a [Store]: see shared.go for what they ask
-// of it, and store.go for the limiter's side of that.
 package ratelimit
 
 import (
@@ -16,35 +5,38 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
 
-// Options says what a [Limiter] may assume.
+// Options are the settings of a [Limiter].
 type Options struct {
-	MaxWait time.Duration // the longest wait that a server may declare
-	Share   float64       // the part of what remains that may be taken, above 0 and up to 1; 0 is all
-
-	Store Store                           // of the state that programs share; nil for this limiter alone
-	Key   string                          // of that state
-	Warn  func(message string, err error) // if not nil, called with what is wrong with the store or with what is in it
+	MaxWait time.Duration                   // the longest wait for the server that a call bears
+	Share   float64                         // the part of each window that may be taken, above 0 and up to 1; 0 is all
+	Store   Store                           // of the pool that programs share; nil for this limiter alone
+	Key     string                          // of that pool
+	Account string                          // whose limits they are
+	Warn    func(message string, err error) // if not nil, called with what is wrong with the store or with what is in it
 }
 
-// State is what is known of a service's rate limit at one moment.
+// State is what is known of a service's limits at one moment.
 type State struct {
-	Global      Quota            // of the whole account
-	Routes      map[string]Quota // by route, where something is known of one
-	PausedUntil time.Time        // until when nothing is sent at all, as Retry-After asked; zero where nothing did
+	Account     Quota
+	Credential  Quota            // of the credential that was last in use
+	Routes      map[string]Quota // by route, if something is known of it
+	PausedUntil time.Time        // until when nothing is sent at all, because of Retry-After; zero if nothing is paused
 }
 
-// Quota is what remains of one limit in its current window.
+// Quota is one limit in its current window.
 type Quota struct {
-	Remaining int       // where Known
-	Known     bool      // whether a response has said what remains
-	Reset     time.Time // when the window ends, by this machine's clock; zero where not known
+	Known     bool      // whether it is known what remains
+	Remaining int       // if Known
+	Limit     int       // what a window admits; 0 if the service has not said it
+	Reset     time.Time // when the window ends, by this machine's clock; zero if it is not known
 }
 
-// Reason says what a wait was for; it is empty for no wait.
+// Reason is what a call waits for; it is empty if it does not wait.
 type Reason string
 
 // The reasons for waiting.
@@ -55,42 +47,37 @@ const (
 	Turn       Reason = "turn"        // those who came before, in a window that is open
 )
 
-// Limiter admits the attempts of one service, so that the service's rate limit
-// is used up and not overrun. All that it knows is from the headers of responses.
-//
-// Those who wait for a route are served in the order in which their calls came.
-// A route that has to wait does not hold another one up.
+// Limiter admits the attempts of one service, those of each route in the order in which their calls came. Routes do not hold
+// each other up. It is safe for concurrent use.
 type Limiter struct {
-	epoch time.Time // what instants count from, by the monotonic clock; it has passed, so that no instant is zero
+	maxWait time.Duration
+	account string
+	epoch   time.Time // what instants count from, by the monotonic clock; it has passed, so no instant is zero
 
 	mu      sync.Mutex
-	state   *state
-	tickets ticket   // calls so far
+	ledger  *ledger
+	tickets uint64   // calls so far
 	queues  []*queue // by route
 	timer   *time.Timer
-	wakeUps int // of the timer so far
-	shared  shared
+	shared  *shared // nil for this limiter alone
 }
 
-// Permit lets one attempt be sent, and is settled when that ends. The zero value is
-// ready. A call uses one Permit for all of its attempts, one after the other: it
-// keeps the call's position in the order of arrival. It is not for concurrent use.
+// Permit lets one attempt be sent, and is settled when that ends. The zero value is ready. A call uses one Permit for all
+// of its attempts, one after the other: it keeps the call's position in the order of arrival. It is not for concurrent use.
 type Permit struct {
-	Waiting func(Reason) // if not nil, called by Wait before it waits, with the reason as it then is
+	Waiting func(Reason) // if not nil, called by Wait before it waits, with the reason at that moment
 
-	limiter *Limiter
-	ticket  ticket // of its call
-	attempt attempt
-	shared  attempt // the same in the state that programs share; zero where the permit is not from there
-	known   bool    // whether what remains was known when the permit was taken from there
-	open    bool    // whether the attempt has been admitted and has not ended
+	limiter  *Limiter
+	ticket   uint64          // number of its call in the order of arrival, from 1
+	attempt  *attempt        // nil once it is settled
+	probes   bool            // whether other programs wait for what its response says
+	reported <-chan struct{} // closed once that is stored; nil if there is nothing to report
 }
 
-// ClosedError is the error of a call that the limit keeps from being sent: it
-// opens later than the call can wait.
+// ClosedError is the error of a call that the limit keeps from being sent: it opens later than the call can wait.
 type ClosedError struct {
 	Opens time.Time // when the limit opens
-	Err   error     // context.DeadlineExceeded, or that the server declares a longer wait
+	Err   error     // context.DeadlineExceeded, or that the wait is longer than the call bears
 }
 
 func (e *ClosedError) Error() string {
@@ -102,21 +89,19 @@ func (e *ClosedError) Unwrap() error { return e.Err }
 
 // New returns a limiter that knows nothing yet.
 func New(o Options) *Limiter {
-	return &Limiter{
-		epoch:  time.Now().Add(-time.Second),
-		state:  newState(rules{maxWait: o.MaxWait, share: o.Share}),
-		shared: shared{store: o.Store, key: o.Key, warn: o.Warn},
+	l := &Limiter{maxWait: o.MaxWait, account: o.Account, epoch: time.Now().Add(-time.Second), ledger: newLedger(o.Share)}
+	if o.Store != nil {
+		l.shared = &shared{limiter: l, store: o.Store, key: o.Key, warn: o.Warn}
 	}
+	return l
 }
 
 func (l *Limiter) now() instant { return time.Since(l.epoch) }
 
 func (l *Limiter) timeOf(i instant) time.Time { return time.Now().Add(i - l.now()) }
 
-// Wait waits until an attempt on a route may go, and says what it waited for,
-// if it did. A route is an endpoint's template, such as
-// "PATCH /api/v2/tokens/{id}". The error is the context's own, or a
-// [*ClosedError].
+// Wait waits until an attempt on a route may go, and returns what it waited for, if it did. A route is an endpoint's
+// template, such as "PATCH /api/v2/tokens/{id}". The error is the context's own, or a [*ClosedError].
 func (l *Limiter) Wait(ctx context.Context, route string, p *Permit) (Reason, error) {
 	if err := ctx.Err(); err != nil {
 		return "", err
@@ -125,11 +110,9 @@ func (l *Limiter) Wait(ctx context.Context, route string, p *Permit) (Reason, er
 	if w == nil || err != nil {
 		return "", err
 	}
-	return l.await(ctx, w)
-}
-
-// await waits until a waiter has left its queue.
-func (l *Limiter) await(ctx context.Context, w *waiter) (Reason, error) {
+	if p.Waiting != nil {
+		p.Waiting(w.first)
+	}
 	select {
 	case <-w.done:
 	case <-ctx.Done():
@@ -147,239 +130,186 @@ func (l *Limiter) await(ctx context.Context, w *waiter) (Reason, error) {
 func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := l.now()
 	if p.ticket == 0 {
 		l.tickets++
 		p.ticket = l.tickets
 	}
 	p.limiter = l
-	l.state.advance(now)
-	q := l.queue(route)
-	v, next := l.look(p, q, now)
-	if !next && p.Waiting != nil {
-		l.callWaiting(p, v.reason)
-		now = l.now()
-		l.state.advance(now)
-		v, next = l.look(p, q, now)
+	q, now := l.queue(route), l.now()
+	l.ledger.advance(now)
+	v := l.admits(q, now)
+	if w := q.front(); v.reason == "" && w != nil && w.permit.ticket < p.ticket {
+		v = verdict{reason: Turn}
 	}
-	if next {
-		l.admit(p, route, now)
+	if v.reason == "" {
+		l.admit(p, q, now)
 		return nil, nil
 	}
-	if closed := l.tooLate(ctx, v, now); closed != nil {
+	ends := never
+	if deadline, ok := ctx.Deadline(); ok {
+		ends = now + time.Until(deadline)
+	}
+	if closed := l.tooLate(ends, v, now); closed != nil {
 		return nil, closed
 	}
-	w := newWaiter(ctx, p, q, now)
+	w := &waiter{permit: p, queue: q, since: now, ends: ends, first: v.reason, done: make(chan struct{})}
 	q.push(w)
 	l.admitWaiting(now)
 	return w, nil
 }
 
-// look says whether an attempt on the queue's route may go, and whether it is the next one.
-func (l *Limiter) look(p *Permit, q *queue, now instant) (verdict, bool) {
-	v := l.admits(q.route, now)
-	return v, v.goes() && (q.front == nil || p.ticket < q.front.permit.ticket)
-}
-
-// callWaiting tells a call that it has to wait. It does so without the lock, since
-// what it calls may take its time, and before the call is in the queue.
-func (l *Limiter) callWaiting(p *Permit, reason Reason) {
-	l.mu.Unlock()
-	defer l.mu.Lock()
-	p.Waiting(cmp.Or(reason, Turn))
-}
-
-// queue returns the queue of a route.
+// queue returns the queue of a route. If there are too many, further routes share the last one, and its limit.
 func (l *Limiter) queue(route string) *queue {
-	for _, q := range l.queues {
-		if q.route == route {
+	for i, q := range l.queues {
+		if q.name == route || i == maxRoutes-1 {
 			return q
 		}
 	}
-	q := &queue{route: route}
-	l.queues = append(l.queues, q)
+	q := &queue{name: route, route: newLimit("route " + route), held: make(map[Reason]instant), earliest: never}
+	l.queues, l.ledger.all = append(l.queues, q), append(l.ledger.all, q.route)
 	return q
 }
 
-// admits says whether an attempt on a route may go now.
-func (l *Limiter) admits(route string, now instant) verdict {
-	if now < l.state.paused.until || !l.shared.inUse(l, route, now) {
-		return l.state.admits(route, now)
+// admits returns whether an attempt may go now.
+func (l *Limiter) admits(q *queue, now instant) verdict {
+	if now >= l.ledger.paused && l.shared.inUse(now) {
+		return l.shared.admits(q, now)
 	}
-	return l.shared.admits(l.shared.block(route), now)
+	return l.ledger.admits(q.route, now)
 }
 
-func (l *Limiter) admit(p *Permit, route string, now instant) {
-	p.attempt, p.shared, p.open = l.state.admit(route, now), attempt{}, true
-	if b := l.shared.block(route); b.n > 0 && now < b.expires {
-		p.shared, p.known = b.use(), b.known
+func (l *Limiter) admit(p *Permit, q *queue, now instant) {
+	p.attempt, p.probes = l.ledger.admit(q.route, now), l.shared.inUse(now) && q.grant.Probe
+	if l.shared.inUse(now) {
+		q.grant.N--
 	}
 }
 
-// withdraw takes a waiter whose context has ended out of its queue. It reports
-// false where the waiter had been turned away already; a permit that it had
-// been given goes to the next one.
+// withdraw takes a waiter whose context is done out of its queue, or takes its permit back. It returns false if the waiter had
+// been turned away already.
 func (l *Limiter) withdraw(w *waiter) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := l.now()
-	switch {
-	case w.closed != nil:
-		return false
-	case w.admitted:
-		l.cancel(w.permit)
-	default:
+	admitted := w.gone && w.closed == nil
+	if !w.gone {
 		w.queue.remove(w)
+		l.admitWaiting(l.now())
 	}
-	l.admitWaiting(now)
-	return true
+	l.mu.Unlock()
+	if admitted {
+		w.permit.Cancel()
+	}
+	return w.closed == nil
 }
 
-// admitWaiting admits those who wait for as long as the limit lets them, and sets
-// the timer for the next one. Of several routes that may go, the one whose call
-// came first is next.
+// admitWaiting admits those who wait for as long as the limits allow it, and sets the timer for the next one. Of several
+// routes, the one whose call came first is next.
 func (l *Limiter) admitWaiting(now instant) {
-	l.state.advance(now)
-	for {
-		var next *queue
-		var wake instant
-		for _, q := range l.queues {
-			if q.front == nil {
-				continue
-			}
-			v := l.admits(q.route, now)
-			switch {
-			case !v.goes():
-				q.heldBy(v.reason, now)
-				l.turnAway(q, v, now)
-				if q.front != nil && (wake == 0 || v.until < wake) {
-					wake = v.until
-				}
-			case next == nil || q.front.permit.ticket < next.front.permit.ticket:
-				next = q
-			}
-		}
-		if next == nil {
-			l.wakeAt(wake, now)
-			l.ask(now)
-			return
-		}
-		w := next.front
-		next.remove(w)
-		l.admit(w.permit, next.route, now)
-		w.admitted = true
-		close(w.done)
+	l.ledger.advance(now)
+	q, wake := l.next(now)
+	for ; q != nil; q, wake = l.next(now) {
+		w := q.front()
+		l.admit(w.permit, q, now)
+		q.remove(w)
 	}
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+	if wake < never {
+		l.timer = time.AfterFunc(wake-now, func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.admitWaiting(l.now())
+		})
+	}
+	l.shared.ask(nil, now)
 }
 
-// turnAway ends the wait of those whose context ends before the limit opens.
-func (l *Limiter) turnAway(q *queue, v verdict, now instant) {
-	tooLong := v.onlyTime && v.declared-now > l.state.maxWait
-	if !v.onlyTime || !tooLong && (q.earliest == 0 || q.earliest >= v.until) {
-		return
-	}
-	q.earliest = 0
-	q.each(func(w *waiter) {
-		if w.closed = l.tooLate(w.ctx, v, now); w.closed != nil {
-			q.remove(w)
-			close(w.done)
-			return
+// next returns the queue whose first waiter may go now. If there is none, it returns when to look again.
+func (l *Limiter) next(now instant) (next *queue, wake instant) {
+	wake = never
+	for _, q := range l.queues {
+		if q.front() == nil {
+			continue
 		}
-		q.noteEnd(w)
-	})
+		if v := l.admits(q, now); v.reason != "" {
+			q.held[v.reason] = now
+			q.turnAway(l, v, now)
+			wake = min(wake, v.until)
+		} else if next == nil || q.front().permit.ticket < next.front().permit.ticket {
+			next = q
+		}
+	}
+	return next, wake
 }
 
-// tooLate returns why a call need not wait: its context ends before the limit
-// opens, or the server declares a wait that is longer than the longest allowed.
-func (l *Limiter) tooLate(ctx context.Context, v verdict, now instant) *ClosedError {
-	if !v.onlyTime {
-		return nil
+// tooLate returns why a call need not wait: its context ends before the limit opens, or it does not bear such a wait.
+func (l *Limiter) tooLate(ends instant, v verdict, now instant) *ClosedError {
+	opens := v.until
+	if v.reason == RetryAfter {
+		opens = l.ledger.declared
 	}
-	if v.declared-now > l.state.maxWait {
-		return &ClosedError{l.timeOf(v.declared), fmt.Errorf("the server declares a longer wait than %v", l.state.maxWait)}
+	if v.final && opens-now > l.maxWait {
+		return &ClosedError{l.timeOf(opens), fmt.Errorf("the server declares a longer wait than %v", l.maxWait)}
 	}
-	deadline, ok := ctx.Deadline()
-	if ok && time.Until(deadline) < v.until-now {
-		return &ClosedError{l.timeOf(v.until), context.DeadlineExceeded}
+	if v.final && v.until > ends {
+		return &ClosedError{l.timeOf(opens), context.DeadlineExceeded}
 	}
 	return nil
 }
 
-// wakeAt has the queues looked at again at a time, 0 for not at all.
-func (l *Limiter) wakeAt(at, now instant) {
-	switch {
-	case at == 0:
-		if l.timer != nil {
-			l.timer.Stop()
-		}
-	case l.timer == nil:
-		l.timer = time.AfterFunc(at-now, l.tick)
-	default:
-		l.timer.Reset(at - now)
+// Use reports the credential that an attempt is about to be sent with, and keeps its hash. Calls are admitted by the limit of
+// the credential that was last in use.
+func (p *Permit) Use(credential string) {
+	if p.attempt != nil {
+		name := nameCredential(p.limiter.account, credential)
+		p.limiter.mu.Lock()
+		defer p.limiter.mu.Unlock()
+		p.limiter.ledger.use(p.attempt, name)
 	}
-}
-
-func (l *Limiter) tick() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.wakeUps++
-	l.admitWaiting(l.now())
 }
 
 // Cancel takes the permit back: nothing can have been sent.
-func (p *Permit) Cancel() {
-	p.settle(func(l *Limiter, _ instant) { l.cancel(p) })
-}
+func (p *Permit) Cancel() { p.settle(nil, true) }
 
-func (l *Limiter) cancel(p *Permit) {
-	p.open = false
-	l.state.cancel(p.attempt)
-	if p.shared.seq > 0 {
-		l.shared.record(settlement{attempt: p.shared, n: 1}, p.known)
+// Abandon settles an attempt that ended without a response: it may have been sent. If the attempt is settled it only waits,
+// for a second at most, until its response is stored for other programs that wait for it.
+func (p *Permit) Abandon() {
+	p.settle(nil, false)
+	if p.reported != nil {
+		<-p.reported
+		p.reported = nil
 	}
 }
 
-// Abandon settles an attempt that ended without a response: what it spent, it
-// spent. It does nothing where the attempt is settled.
-func (p *Permit) Abandon() {
-	p.settle(func(l *Limiter, now instant) {
-		l.state.abandon(p.attempt)
-		l.shared.record(p.settlement(response{}, now), p.known)
-	})
-}
-
-// Observe settles an attempt that had a response, whose headers say what is
-// left of the rate limit. It does nothing where the attempt is settled.
+// Observe settles an attempt with its response, whose headers say what is left of the limits.
 func (p *Permit) Observe(status int, header http.Header) {
 	r := parseResponse(status, header)
-	p.settle(func(l *Limiter, now instant) {
-		l.state.observe(p.attempt, r, now)
-		l.shared.record(p.settlement(r, now), p.known)
-	})
+	p.settle(&r, false)
 }
 
-// settlement is how the attempt ended, for the state that programs share.
-func (p *Permit) settlement(r response, now instant) settlement {
-	a := p.shared
-	a.admitted, a.route = p.attempt.admitted, p.attempt.route
-	return settlement{attempt: a, response: r, at: now}
-}
-
-// settle ends the attempt, unless it has ended.
-func (p *Permit) settle(end func(l *Limiter, now instant)) {
-	l := p.limiter
-	if l == nil {
+// settle ends the attempt, unless it has ended. If it probes a window for other programs, what its response says is stored.
+func (p *Permit) settle(r *response, unsent bool) {
+	if p.attempt == nil {
 		return
 	}
+	l := p.limiter
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if !p.open {
-		return
-	}
-	p.open = false
 	now := l.now()
-	l.state.advance(now)
-	end(l, now)
+	l.ledger.advance(now)
+	switch {
+	case unsent:
+		r = &response{}
+		l.ledger.cancel(p.attempt)
+	case r != nil:
+		l.ledger.observe(p.attempt, r, now)
+	default:
+		l.ledger.lose(p.attempt)
+	}
+	if p.probes && r != nil {
+		p.reported = l.shared.report(p.attempt, r, now)
+	}
+	p.attempt = nil
 	l.admitWaiting(now)
 }
 
@@ -387,24 +317,104 @@ func (p *Permit) settle(end func(l *Limiter, now instant)) {
 func (l *Limiter) State() State {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := l.now()
-	l.state.advance(now)
-	s := State{Global: l.quota(&l.state.global, now), Routes: make(map[string]Quota)}
-	for i := range l.state.routes {
-		r := &l.state.routes[i]
-		if q := l.quota(&r.quota, now); q != (Quota{}) {
-			s.Routes[r.name] = q
+	l.ledger.advance(l.now())
+	s := State{Account: l.quota(l.ledger.all[account]), Credential: l.quota(l.ledger.credential), Routes: make(map[string]Quota)}
+	for _, q := range l.queues {
+		if quota := l.quota(q.route); quota != (Quota{}) {
+			s.Routes[q.name] = quota
 		}
 	}
-	if now < l.state.paused.until {
-		s.PausedUntil = l.timeOf(l.state.paused.until)
+	if l.now() < l.ledger.declared {
+		s.PausedUntil = l.timeOf(l.ledger.declared)
 	}
 	return s
 }
 
-func (l *Limiter) quota(q *quota, now instant) Quota {
-	if q.phase != reported || now >= q.window.ends {
-		return Quota{}
+func (l *Limiter) quota(x *limit) Quota {
+	if x.phase != open {
+		return Quota{Limit: x.size}
 	}
-	return Quota{Remaining: q.remaining(), Known: true, Reset: l.timeOf(q.window.ends)}
+	return Quota{Known: true, Remaining: max(0, x.remaining()), Limit: x.size, Reset: l.timeOf(x.ends)}
+}
+
+// waiter is a call that waits to be admitted.
+type waiter struct {
+	permit *Permit
+	queue  *queue
+	since  instant
+	ends   instant       // when its context does
+	first  Reason        // what it had to wait for in the beginning
+	reason Reason        // what it waited for in the end
+	gone   bool          // whether it has left the queue
+	done   chan struct{} // closed then
+	closed *ClosedError  // why it was turned away
+}
+
+// byPriority are the reasons for waiting. A call that met several waited for the first of them.
+var byPriority = [...]Reason{RetryAfter, RateLimit, Probe, Turn}
+
+// queue is the calls that wait for one route, in their order of arrival.
+type queue struct {
+	name     string
+	route    *limit
+	waiters  []*waiter          // with some that are gone
+	n        int                // without them
+	held     map[Reason]instant // when each of them last held the queue
+	earliest instant            // no waiter's context ends before
+
+	grant          grant   // of the pool that programs share
+	expires, again instant // when it does, and when to ask for more
+}
+
+// front returns the first waiter, or nil.
+func (q *queue) front() *waiter {
+	for len(q.waiters) > 0 && q.waiters[0].gone {
+		q.waiters = q.waiters[1:]
+	}
+	if len(q.waiters) == 0 {
+		return nil
+	}
+	return q.waiters[0]
+}
+
+// push puts a call behind those that came before it: one that was refused and comes again belongs near the front.
+func (q *queue) push(w *waiter) {
+	if q.n < len(q.waiters)/2 {
+		q.waiters = slices.DeleteFunc(q.waiters, func(w *waiter) bool { return w.gone })
+	}
+	i, _ := slices.BinarySearchFunc(q.waiters, w, func(v, w *waiter) int { return cmp.Compare(v.permit.ticket, w.permit.ticket) })
+	q.waiters = slices.Insert(q.waiters, i, w)
+	q.n++
+	q.earliest = min(q.earliest, w.ends)
+}
+
+// remove takes a waiter out, and notes what it waited for.
+func (q *queue) remove(w *waiter) {
+	w.gone, w.reason = true, Turn
+	q.n--
+	for i := len(byPriority) - 1; i >= 0; i-- {
+		if q.held[byPriority[i]] >= w.since {
+			w.reason = byPriority[i]
+		}
+	}
+	close(w.done)
+}
+
+// turnAway ends the wait of those who cannot wait until the limit opens.
+func (q *queue) turnAway(l *Limiter, v verdict, now instant) {
+	if l.tooLate(q.earliest, v, now) == nil {
+		return
+	}
+	q.earliest = never
+	for _, w := range q.waiters {
+		if w.gone {
+			continue
+		}
+		w.closed = l.tooLate(w.ends, v, now)
+		if w.closed != nil {
+			q.remove(w)
+		} else {
+			q.earliest = min(q.earliest, w.ends)
+		}
+	}
 }

@@ -86,12 +86,16 @@ func TestTheGlobalQuotaIsForEveryRoute(t *testing.T) {
 }
 
 func TestShareLeavesTheRest(t *testing.T) {
-	for _, share := range []float64{0.1, 0.5, 0.8} {
-		s := tenSeconds(100)
-		r := callers{calls: 500, goroutines: 100, options: ratelimit.Options{Share: share}}.run(t, s)
-		t.Logf("%.1f of 100 used with a share of %v", r.used(), share)
-		assert.InDelta(t, 100*share, r.used(), 1)
-		assert.Zero(t, r.refused)
+	for _, share := range []float64{0.001, 0.1, 0.5, 0.8} {
+		for _, announces := range []bool{false, true} {
+			s := &service{account: 100, announces: announces, rtt: 20 * time.Millisecond}
+			w := work{until: 200 * time.Second, callers: 100, options: ratelimit.Options{Share: share}}
+			r := w.run(t, s)
+			t.Logf("%d of 2000 used with a share of %v", s.total, share)
+			assert.InDelta(t, 20*max(1, 100*share)+100, s.total, 1, "in twenty windows, and a call of each caller after them")
+			assert.Zero(t, s.refused)
+			assert.Zero(t, r.failed)
+		}
 	}
 }
 
@@ -167,21 +171,21 @@ func inUse() uint64 {
 
 func TestCancelledWaitersLoseNoPermit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := tenSeconds(50)
+		s := &service{account: 50, rtt: 20 * time.Millisecond, random: rand.New(rand.NewPCG(3, 4))}
+		s.init()
 		l := limiter()
-		random := rand.New(rand.NewPCG(3, 4))
 		var ok, ended atomic.Int64
 		var done sync.WaitGroup
 		began := time.Now()
 		for i := range 1000 {
 			ctx, cancel := context.WithCancel(t.Context())
 			if i%2 == 0 {
-				after := time.Duration(random.Int64N(int64(5 * time.Second)))
+				after := between(s.random, 0, 5*time.Second)
 				go func() { time.Sleep(after); cancel() }()
 			}
 			done.Go(func() {
 				defer cancel()
-				if (callers{}).call(ctx, l, s) == okCall {
+				if (work{}).call(ctx, l, s, 0, 0, began) == nil {
 					ok.Add(1)
 				} else {
 					ended.Add(1)
@@ -207,23 +211,5 @@ func TestAPanicHoldsNobodyUp(t *testing.T) {
 			panic("a transport")
 		}()
 		take(t, l, patchRoute)
-	})
-}
-
-func TestTheTimerWakesUpOnlyWhenAWindowEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := limiter()
-		take(t, l, patchRoute).Observe(429, remaining(-1, 0, 10*time.Second))
-		var done sync.WaitGroup
-		for range 100 {
-			done.Go(func() {
-				p := new(ratelimit.Permit)
-				_, err := l.Wait(t.Context(), patchRoute, p)
-				assert.NoError(t, err)
-				p.Observe(200, remaining(-1, 200, 10*time.Second))
-			})
-		}
-		done.Wait()
-		assert.LessOrEqual(t, l.WakeUps(), 3, "one when the window ends, and none while it is closed")
 	})
 }

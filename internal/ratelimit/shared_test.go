@@ -1,10 +1,11 @@
 package ratelimit_test
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -13,119 +14,263 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
-	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// sharing runs programs of 50 callers each that share a budget.
-func sharing(t *testing.T, programs, calls int, s *server, store ratelimit.Store) result {
-	t.Helper()
-	return callers{
-		calls: calls, goroutines: 50 * programs, programs: programs,
-		options: ratelimit.Options{Store: store, Key: "account"},
-	}.run(t, s)
+// memory is a store in memory, that takes a millisecond for an update, and all that can go wrong with it.
+type memory struct {
+	mu      sync.Mutex
+	states  map[string][]byte
+	updates atomic.Int64
+	before  func(ctx context.Context) error   // if not nil, called before an update
+	after   func() error                      // if not nil, called after it
+	clock   func() time.Time                  // nil for the real one
+	change  func(before, after []byte) []byte // if not nil, what is stored instead of after
+	twice   bool                              // whether each update is applied twice
+	late    time.Duration                     // how much later it takes effect, after it has failed
 }
 
-func TestProgramsShareABudget(t *testing.T) {
+func (m *memory) Update(ctx context.Context, key string, f func([]byte, time.Time) ([]byte, time.Duration, error)) error {
+	m.updates.Add(1)
+	time.Sleep(time.Millisecond)
+	if m.before != nil {
+		if err := m.before(ctx); err != nil {
+			return err
+		}
+	}
+	if m.late > 0 {
+		time.AfterFunc(m.late, func() { _ = m.apply(key, f) })
+		return assert.AnError
+	}
+	if err := m.apply(key, f); err != nil {
+		return err
+	}
+	if m.twice {
+		if err := m.apply(key, f); err != nil {
+			return err
+		}
+	}
+	if m.after != nil {
+		return m.after()
+	}
+	return nil
+}
+
+func (m *memory) apply(key string, f func([]byte, time.Time) ([]byte, time.Duration, error)) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.states == nil {
+		m.states = make(map[string][]byte)
+	}
+	now := time.Now()
+	if m.clock != nil {
+		now = m.clock()
+	}
+	next, _, err := f(slices.Clone(m.states[key]), now)
+	if err != nil {
+		return err
+	}
+	if m.change != nil {
+		next = m.change(m.states[key], next)
+	}
+	m.states[key] = next
+	return nil
+}
+
+func sharing(m *memory) ratelimit.Options {
+	return ratelimit.Options{Store: m, Key: "acme", Account: "acme"}
+}
+
+func TestProgramsShareALimit(t *testing.T) {
 	for _, test := range []struct {
-		programs, limit, calls int
-		time, updates          float64
+		programs, callers, limit, windows int
+		ratio, updates                    float64
 	}{
-		{1, 100, 1950, 1.01, 0.1},
-		{4, 100, 1950, 1.01, 0.2},
-		{16, 100, 1950, 1.02, 0.5},
-		{64, 100, 1950, 1.03, 1.5},
-		{1000, 1000, 19500, 1.1, 2},
+		{1, 50, 100, 20, 1.01, 0.2},
+		{4, 50, 100, 20, 1.01, 0.3},
+		{16, 50, 100, 20, 1.01, 2},
+		{64, 50, 100, 20, 1.02, 5},
+		{1000, 3, 100, 20, 1.02, 50},
+		{1000, 3, 1000, 20, 1.02, 50},
 	} {
-		t.Run(fmt.Sprint(test.programs), func(t *testing.T) {
-			if testing.Short() && test.programs > 100 {
-				t.Skip("fifty thousand goroutines")
+		t.Run(fmt.Sprint(test.programs, " ", test.limit), func(t *testing.T) {
+			updates := 0.0
+			f := sample(t, 1, func(t *testing.T, random *rand.Rand) result {
+				m := new(memory)
+				s := newService(random, test.limit)
+				w := work{calls: test.windows * test.limit, callers: test.programs * test.callers, programs: test.programs, options: sharing(m)}
+				r := w.run(t, s)
+				updates = max(updates, float64(m.updates.Load())/float64(w.calls))
+				return r
+			})
+			t.Logf("%.3f updates a call", updates)
+			assert.Zero(t, f.refused)
+			assert.LessOrEqual(t, f.ratio, test.ratio)
+			assert.LessOrEqual(t, updates, test.updates)
+		})
+	}
+}
+
+func TestProgramsWithDifferentSettings(t *testing.T) {
+	f := sample(t, 3, func(t *testing.T, random *rand.Rand) result {
+		m := new(memory)
+		s := newService(random, 100)
+		w := work{calls: 2000, callers: 200, programs: 4}
+		w.options1 = func(program int) ratelimit.Options {
+			o := sharing(m)
+			o.MaxWait = []time.Duration{30 * time.Second, time.Minute, time.Hour, 1<<63 - 1}[program]
+			o.Share = []float64{0.01, 0.3, 1, 0}[program]
+			return o
+		}
+		return w.run(t, s)
+	})
+	assert.Zero(t, f.refused)
+}
+
+// One call each, one program after the other.
+func TestProgramsOfOneCall(t *testing.T) {
+	took := func(options ratelimit.Options) result {
+		s := newService(rand.New(rand.NewPCG(1, 2)), 40)
+		return work{calls: 400, callers: 1, reborn: true, options: options}.run(t, s)
+	}
+	alone, together := took(ratelimit.Options{}), took(sharing(new(memory)))
+	t.Logf("%v without a budget, with %d responses with 429; %v with one, with %d", alone.took, alone.service.refused, together.took, together.service.refused)
+	assert.LessOrEqual(t, together.took, alone.took*105/100)
+	assert.Zero(t, together.service.refused)
+}
+
+func TestProgramsGetTheirShare(t *testing.T) {
+	s := newService(rand.New(rand.NewPCG(1, 2)), 100)
+	r := work{until: 10 * time.Minute, callers: 200, programs: 4, options: sharing(new(memory))}.run(t, s)
+	t.Logf("%v calls, %v the longest wait", r.calls, r.waited)
+	total := 0
+	for _, n := range r.calls {
+		total += n
+	}
+	for _, n := range r.calls {
+		assert.InEpsilon(t, total/4, n, 0.05)
+	}
+	assert.LessOrEqual(t, r.waited, 30*time.Second, "a turn is two windows")
+	assert.Zero(t, s.refused)
+}
+
+func TestATinyShareIsOneRequestInEachWindow(t *testing.T) {
+	for _, limit := range []int{5, 20, 100} {
+		t.Run(strconv.Itoa(limit), func(t *testing.T) {
+			m := new(memory)
+			s := newService(rand.New(rand.NewPCG(1, 2)), limit)
+			w := work{until: 10 * time.Minute, callers: 200, programs: 4}
+			w.options1 = func(program int) ratelimit.Options {
+				o := sharing(m)
+				if program == 0 {
+					o.Share = 0.01
+				}
+				return o
 			}
-			var updates atomic.Int64
-			store := &tokenpatchtest.Budget{Before: func(context.Context) error {
-				updates.Add(1)
-				time.Sleep(time.Millisecond)
+			r := w.run(t, s)
+			t.Log(r.calls)
+			assert.InDelta(t, 60+50, r.calls[0], 3+50)
+			assert.Zero(t, s.refused)
+		})
+	}
+}
+
+func TestTheStoresClock(t *testing.T) {
+	began := time.Time{}
+	for name, clock := range map[string]func(passed time.Duration) time.Time{
+		"set back by 5 min":    func(passed time.Duration) time.Time { return began.Add(passed - step(passed, 5*time.Minute)) },
+		"set forward by 5 min": func(passed time.Duration) time.Time { return began.Add(passed + step(passed, 5*time.Minute)) },
+		"stands still":         func(passed time.Duration) time.Time { return began.Add(min(passed, 33*time.Second)) },
+		"stood always still":   func(time.Duration) time.Time { return began },
+		"zero":                 func(time.Duration) time.Time { return time.Time{} },
+		"1970":                 func(time.Duration) time.Time { return time.Unix(0, 0) },
+		"2400":                 func(passed time.Duration) time.Time { return began.Add(passed).AddDate(400, 0, 0) },
+		"half as fast":         func(passed time.Duration) time.Time { return began.Add(passed / 2) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := sample(t, 2, func(t *testing.T, random *rand.Rand) result {
+				var once sync.Once
+				m := &memory{clock: func() time.Time {
+					once.Do(func() { began = time.Now() })
+					return clock(time.Since(began))
+				}}
+				s := newService(random, 100)
+				return work{calls: 2000, callers: 200, programs: 4, options: sharing(m)}.run(t, s)
+			})
+			assert.LessOrEqual(t, f.most, 50)
+			assert.LessOrEqual(t, f.ratio, 1.15)
+		})
+	}
+}
+
+func step(passed, by time.Duration) time.Duration {
+	if passed < 33*time.Second {
+		return 0
+	}
+	return by
+}
+
+func TestAStoreInTrouble(t *testing.T) {
+	sometimes := func(share float64) func() error {
+		return func() error {
+			if rand.Float64() < share {
+				return assert.AnError
+			}
+			return nil
+		}
+	}
+	for name, test := range map[string]struct {
+		memory func(random *rand.Rand) *memory
+		ratio  float64
+	}{
+		"applies and then fails, 5 %":  {func(*rand.Rand) *memory { return &memory{after: sometimes(0.05)} }, 1.02},
+		"applies and then fails, 20 %": {func(*rand.Rand) *memory { return &memory{after: sometimes(0.2)} }, 1.02},
+		"applies and then fails, 50 %": {func(*rand.Rand) *memory { return &memory{after: sometimes(0.5)} }, 1.2},
+		"applies twice":                {func(*rand.Rand) *memory { return &memory{twice: true} }, 1.02},
+		"forgets": {func(*rand.Rand) *memory {
+			return &memory{change: func(_, after []byte) []byte {
+				if rand.IntN(100) == 0 {
+					return nil
+				}
+				return after
+			}}
+		}, 1.1},
+		"rolls back": {func(*rand.Rand) *memory {
+			return &memory{change: func(before, after []byte) []byte {
+				if rand.IntN(20) == 0 {
+					return before
+				}
+				return after
+			}}
+		}, 1.2},
+		"refuses": {func(*rand.Rand) *memory {
+			return &memory{before: func(context.Context) error { return assert.AnError }}
+		}, 1.15},
+		"hangs": {func(*rand.Rand) *memory {
+			return &memory{before: func(context.Context) error { time.Sleep(time.Hour); return assert.AnError }}
+		}, 1.15},
+		"hangs now and then": {func(*rand.Rand) *memory {
+			return &memory{before: func(context.Context) error {
+				if rand.IntN(50) == 0 {
+					time.Sleep(time.Hour)
+				}
 				return nil
 			}}
-			s := tenSeconds(test.limit)
-			r := sharing(t, test.programs, test.calls, s, store)
-			perCall := float64(updates.Load()) / float64(test.calls)
-			t.Logf("%d 429s, %.4f of the least time, %.3f updates a call", r.refused, r.ratio(test.calls, s.window), perCall)
-			assert.Zero(t, r.failed)
-			assert.Zero(t, r.refused)
-			assert.LessOrEqual(t, r.ratio(test.calls, s.window), test.time)
-			assert.LessOrEqual(t, perCall, test.updates)
-		})
-	}
-}
-
-var errRefused = errors.New("refused")
-
-func TestNoCallFailsBecauseOfItsStore(t *testing.T) {
-	alone := callers{calls: 1950, goroutines: 200, programs: 4}.run(t, tenSeconds(100))
-	for name, before := range map[string]func(n int, passed time.Duration) error{
-		"down from the start": func(int, time.Duration) error { return errRefused },
-		"down in mid-run": func(_ int, passed time.Duration) error {
-			if passed > 33*time.Second && passed < time.Minute {
-				return errRefused
-			}
-			return nil
-		},
-		"slow": func(int, time.Duration) error { time.Sleep(500 * time.Millisecond); return nil },
-		"every other one fails": func(n int, _ time.Duration) error {
-			if n%2 == 0 {
-				return errRefused
-			}
-			return nil
-		},
-		"panics": func(int, time.Duration) error { panic("a store") },
-		"hangs": func(_ int, passed time.Duration) error {
-			if passed > 33*time.Second {
-				time.Sleep(time.Hour)
-			}
-			return nil
-		},
+		}, 1.15},
+		"is slow": {func(*rand.Rand) *memory {
+			return &memory{before: func(context.Context) error { time.Sleep(500 * time.Millisecond); return nil }}
+		}, 1.15},
+		"takes effect seconds later": {func(*rand.Rand) *memory { return &memory{late: 3 * time.Second} }, 1.15},
+		"panics": {func(*rand.Rand) *memory {
+			return &memory{before: func(context.Context) error { panic("a store") }}
+		}, 1.15},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var n atomic.Int64
-			began := sync.OnceValue(time.Now) // when the store is first asked
-			s := tenSeconds(100)
-			store := &tokenpatchtest.Budget{Before: func(context.Context) error { return before(int(n.Add(1)), time.Since(began())) }}
-			r := sharing(t, 4, 1950, s, store)
-			t.Logf("%d 429s at %.3f; without a store %d at %.3f", r.refused, r.ratio(1950, s.window), alone.refused, alone.ratio(1950, s.window))
-			assert.Zero(t, r.failed)
-			assert.LessOrEqual(t, r.ratio(1950, s.window), 1.10)
-			assert.LessOrEqual(t, r.refused, 60, "about as without a store")
-		})
-	}
-}
-
-// Whatever somebody wrote, no call fails because of it, and what cannot be
-// read is replaced.
-func TestAStateThatSomebodyElseWrote(t *testing.T) {
-	for name, state := range map[string][]byte{
-		"garbage":         []byte("{\"window\": 1}"),
-		"a megabyte":      bytes.Repeat([]byte("tprl\x01"), 200_000),
-		"cut":             []byte("tprl\x01\x02"),
-		"another version": []byte("tprl\x7fwhatever"),
-	} {
-		t.Run(name, func(t *testing.T) {
-			budget := new(tokenpatchtest.Budget)
-			s := tenSeconds(100)
-			s.during = func() {
-				time.Sleep(13 * time.Second)
-				budget.Set("account", state)
-			}
-			var warnings atomic.Int64
-			c := callers{calls: 400, goroutines: 100, programs: 2, options: ratelimit.Options{
-				Store: budget, Key: "account", Warn: func(string, error) { warnings.Add(1) },
-			}}
-			r := c.run(t, s)
-			assert.Zero(t, r.failed)
-			assert.LessOrEqual(t, r.ratio(400, s.window), 1.40)
-			assert.LessOrEqual(t, r.mostRefused(), 20)
-			assert.Positive(t, warnings.Load())
-			left := budget.States()["account"]
-			assert.Equal(t, name == "another version", bytes.Equal(state, left), "one of another version is left alone")
+			f := sample(t, 2, func(t *testing.T, random *rand.Rand) result {
+				s := newService(random, 100)
+				return work{calls: 2000, callers: 200, programs: 4, options: sharing(test.memory(random))}.run(t, s)
+			})
+			t.Log(f.most)
+			assert.LessOrEqual(t, f.ratio, test.ratio)
 		})
 	}
 }

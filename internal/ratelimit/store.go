@@ -1,300 +1,250 @@
 package ratelimit
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 )
 
-// Store keeps the state that programs share.
+// Store keeps the pool that programs share.
 type Store interface {
-	// Update replaces the state under key by what f returns, atomically; f may
-	// be called more than once. now is the store's own clock. An error of f
-	// leaves the state as it was.
+	// Update replaces the state under key by what f returns, atomically; f may be called more than once. now is the
+	// store's own clock. An error of f leaves the state as it was.
 	Update(ctx context.Context, key string, f func(state []byte, now time.Time) (next []byte, ttl time.Duration, err error)) error
 }
 
 const (
-	// stored is how long a store keeps a state that nobody uses.
-	stored = time.Hour
-
-	// A store may take half of a window, within these bounds. After that the
-	// limiter goes on alone, by the headers, and asks again later, ever more
-	// seldom.
-	minStoreTimeout = 250 * time.Millisecond
-	maxStoreTimeout = time.Second
-	minAlone        = 100 * time.Millisecond
-	maxAlone        = 5 * time.Second
-	firstRetry      = 5 * time.Millisecond
-
-	// maxSettlements is how many attempts that have ended are kept for the store: of
-	// more, the oldest are dropped.
-	maxSettlements = 512
+	stored         = time.Hour              // how long a store keeps a pool that nobody uses
+	storeTimeout   = time.Second            // how long an update may take
+	firstRetry     = 5 * time.Millisecond   // after a failed one; twice as long each time
+	minAlone       = 100 * time.Millisecond // how long the program does without a store that failed; twice as long each time
+	maxAlone       = 5 * time.Second
+	distrusted     = 10 * time.Second // how long it does without a store that cannot be right
+	maxStep        = time.Second      // by which the store's clock and ours may move apart within compared
+	compared       = 20 * time.Second
+	spreadOfAsking = time.Millisecond // for each program
 )
 
-// shared is a limiter's side of a state that programs share. Its times are
-// the limiter's. It is guarded by the limiter's lock.
+// shared is a limiter's side of the pool that programs share, nil if there is none. It is guarded by the limiter's lock.
 type shared struct {
-	store Store
-	key   string
-	warn  func(message string, err error) // never changed
-
-	blocks      []*block
-	settlements []settlement  // that the store does not have yet
-	urgent      bool          // whether other programs wait for them
-	ahead       time.Duration // the store's clock less the limiter's
-	asking      bool
-	asked       instant // since when
-	timeout     time.Duration
-	alone       instant // until when the store is not asked
-	failures    int     // in a row
+	limiter  *Limiter
+	store    Store
+	key      string
+	warn     func(message string, err error)
+	asking   bool          // whether the store is being asked for permits
+	alone    instant       // until when it is not asked
+	failures int           // in a row
+	programs int           // that ask for permits, this one included; 0 without permits from the store
+	ahead    time.Duration // the store's clock less ours
+	at       instant       // when it was; 0 if it is not known
 }
 
-// block is the permits that a program has taken of the shared budget for one
-// route, and has not used yet.
-type block struct {
-	route   string
-	next    attempt // the first of them
-	n       int     // how many there are
-	known   bool    // whether what remains was known when they were taken
-	expires instant
-	verdict verdict // why there are no more
-	serial  int     // of the window in which the program asked last
-	taken   int     // permits that it took in that window
-}
+// inUse reports whether permits are to be had from the pool.
+func (s *shared) inUse(now instant) bool { return s != nil && now >= s.alone }
 
-// block returns the block of a route.
-func (s *shared) block(route string) *block {
-	for _, b := range s.blocks {
-		if b.route == route {
-			return b
+// admits returns whether an attempt may go by what was granted, and by what the service has said of the same windows.
+func (s *shared) admits(q *queue, now instant) verdict {
+	if q.grant.N == 0 || now >= q.expires {
+		v := verdict{reason: Probe, until: q.again}
+		if now >= q.again {
+			v.until = now + storeTimeout // it is being asked, or about to be
+		} else if q.grant.Closed {
+			v.reason, v.final = RateLimit, true
+		}
+		return v
+	}
+	for i, x := range s.limiter.ledger.limits(q.route) {
+		if x.phase == open && x.reset.Milliseconds() == q.grant.Windows[i] && x.remaining() <= 0 {
+			return verdict{reason: RateLimit, until: x.ends, final: x.inFlight == 0}
 		}
 	}
-	b := &block{route: route}
-	s.blocks = append(s.blocks, b)
-	return b
+	return verdict{}
 }
 
-// inUse reports whether the store is to be asked for a route's permits: it
-// responds, and the service has limits, as far as is known.
-func (s *shared) inUse(l *Limiter, route string, now instant) bool {
-	if s.store == nil || s.failures > 0 || s.asking && now-s.asked >= s.timeout {
-		return false
-	}
-	q := l.state.route(route)
-	return l.state.global.phase != slowStart || q.phase != slowStart || q.maxInFlight <= 1
-}
-
-// admits says whether an attempt may go, by what is left of a block.
-func (s *shared) admits(b *block, now instant) verdict {
-	switch {
-	case b.n > 0 && now < b.expires:
-		return verdict{}
-	case now < b.verdict.until:
-		return b.verdict
-	case s.asking:
-		return verdict{reason: Turn, until: s.asked + s.timeout}
-	default:
-		return verdict{reason: Turn, until: now + maxStoreTimeout}
-	}
-}
-
-// use takes a permit out of the block.
-func (b *block) use() attempt {
-	a := b.next
-	b.next.seq++
-	b.n--
-	return a
-}
-
-// record keeps how an attempt ended for the store. An attempt without a shared
-// permit counts too, where its response says what others have spent.
-func (s *shared) record(e settlement, known bool) {
-	if s.store == nil || e.attempt.seq == 0 && e.response.status == 0 {
-		return
-	}
-	if len(s.settlements) == maxSettlements {
-		s.settlements = append(s.settlements[:0], s.settlements[maxSettlements/2:]...)
-	}
-	s.settlements = append(s.settlements, e)
-	s.urgent = s.urgent || e.attempt.seq > 0 && e.isUrgent(known)
-}
-
-// ask asks the store for permits, where somebody waits for them, and tells it
-// what became of others.
-func (l *Limiter) ask(now instant) {
-	s := &l.shared
-	if s.store == nil || s.asking || now < s.alone {
-		return
-	}
-	demands := l.demands(now)
-	if len(demands) == 0 && !s.urgent && s.failures == 0 {
-		return
-	}
-	s.asking, s.asked, s.urgent, s.timeout = true, now, false, l.state.storeTimeout()
-	u := &update{limiter: l, demands: demands, settlements: s.settlements, rules: l.state.rules, timeout: s.timeout}
-	u.rules.shared = true
-	s.settlements = nil
-	go u.run(s.store, s.key)
-}
-
-// storeTimeout is how long a store may take.
-func (s *state) storeTimeout() time.Duration {
-	length := 2 * maxStoreTimeout
-	s.quotas(func(q *quota) { length = min(length, q.lengthOr(length)) })
-	return max(minStoreTimeout, length/2)
-}
-
-// demands is what those who wait need of the store. Permits for which nobody
-// waits any more are cancelled.
-func (l *Limiter) demands(now instant) (all []demand) {
-	s := &l.shared
-	for _, q := range l.queues {
-		b := s.block(q.route)
-		if b.n > 0 && (q.n == 0 || now >= b.expires) {
-			s.record(settlement{attempt: b.next, n: b.n}, b.known)
-			b.n = 0
-		}
-		if q.n > 0 && b.n == 0 && now >= max(b.verdict.until, l.state.paused.until) && (s.failures > 0 || s.inUse(l, q.route, now)) {
-			all = append(all, demand{route: q.route, want: q.n, serial: b.serial, taken: b.taken})
-		}
-	}
-	return all
-}
-
-// update is one update of the shared state.
+// update is one update of the pool.
 type update struct {
-	limiter     *Limiter
-	rules       rules
-	demands     []demand
-	settlements []settlement
-	timeout     time.Duration
+	*shared
+	id     uint64
+	asks   []ask
+	queues []*queue // that each ask is for
+	brings *report  // nil for none
+	before shared   // as it was at the beginning
+	began  instant
+	done   chan struct{}
+}
 
-	ahead    time.Duration // the store's clock less the limiter's
+// outcome is what came of an update.
+type outcome struct {
 	grants   []grant
-	replaced error // what was wrong with the state that was there
+	ahead    time.Duration // the store's clock less ours
+	distrust error         // why the store cannot be believed
+	err      error
 }
 
-// run asks the store. Whatever the store does, those who wait go on.
-func (u *update) run(store Store, key string) {
-	ctx, cancel := context.WithTimeout(context.Background(), u.timeout)
+// ask asks the store for the permits that callers wait for, unless it is being asked, and brings it a report, if any. It
+// returns a channel that is closed once the update has ended.
+func (s *shared) ask(brings *report, now instant) <-chan struct{} {
+	if !s.inUse(now) && brings == nil {
+		return nil
+	}
+	u, l := update{shared: s, brings: brings}, s.limiter.ledger
+	for _, q := range s.limiter.queues {
+		if s.asking || now < max(s.alone, l.paused, q.again) || q.front() == nil || q.grant.N > 0 && now < q.expires {
+			continue
+		}
+		a := ask{want: q.n, share: l.share, roundTrip: (l.rtt * 5 / 4).Milliseconds() + 1, patience: l.patience().Milliseconds()}
+		for i, x := range l.limits(q.route) {
+			a.limits[i], a.before[i] = x.name, x.granted
+		}
+		if a.limits[credential] == "" {
+			a.want = 1 // which credential it is shows when it is used
+		}
+		u.asks, u.queues = append(u.asks, a), append(u.queues, q)
+	}
+	if brings == nil && u.asks == nil {
+		return nil
+	}
+	u.id, u.before, u.began, u.done = rand.Uint64(), *s, now, make(chan struct{})
+	s.asking = s.asking || u.asks != nil
+	go u.run()
+	return u.done
+}
+
+// report stores what the response to a probe says, and asks for permits in the window that it opens.
+func (s *shared) report(a *attempt, r *response, now instant) <-chan struct{} {
+	report := &report{good: r.good}
+	for i, x := range a.limits {
+		h := r.limits[i]
+		report.limits[i] = x.name
+		if h.present && x.phase == open && x.reset == h.reset && now < x.ends {
+			window := h.reset.Milliseconds()
+			report.windows[i] = pooled{Window: window, Ends: (x.ends - now).Milliseconds(), Limit: max(h.size, h.remaining+1), Left: h.remaining}
+			x.granted = received{window, 1}
+		}
+	}
+	for _, q := range s.limiter.queues {
+		q.again = 0
+	}
+	return s.ask(report, now)
+}
+
+// run performs the update. Whatever the store does, it ends in time. The same update is never granted twice, so it is
+// tried again until the store succeeds.
+func (u *update) run() {
+	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 	defer cancel()
-	err := u.call(ctx, store, key)
-	first := u.limiter.finishUpdate(u, err)
-	switch warn := u.limiter.shared.warn; {
-	case warn == nil:
-	case err != nil && first:
-		warn("tokenpatch: the rate limiter goes on without its store", err)
-	case err == nil && u.replaced != nil:
-		warn("tokenpatch: the rate limiter replaced what its store held", u.replaced)
-	}
-}
-
-// call asks until the store succeeds or its time is up: one failure is no reason
-// to go on alone.
-func (u *update) call(ctx context.Context, store Store, key string) error {
-	for wait := firstRetry; ; wait *= 2 {
-		err := u.try(ctx, store, key)
-		if err == nil || errors.Is(err, errOtherVersion) {
-			return err
+	ended := make(chan outcome, 1)
+	go func() {
+		o := u.try(ctx)
+		for wait := firstRetry; o.err != nil && o.distrust == nil && ctx.Err() == nil && wait < storeTimeout/2; wait *= 2 {
+			time.Sleep(wait)
+			o = u.try(ctx)
 		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(wait):
-		}
+		ended <- o
+	}()
+	o := outcome{err: fmt.Errorf("the store took longer than %v", storeTimeout)}
+	select {
+	case o = <-ended:
+	case <-ctx.Done():
 	}
+	if first := u.finish(u, o); first && u.warn != nil {
+		u.warn("tokenpatch: the rate limiter does without its store for a while", cmp.Or(o.distrust, o.err))
+	}
+	close(u.done)
 }
 
 // try asks once. It makes an error of all that a store can do wrong.
-func (u *update) try(ctx context.Context, store Store, key string) (err error) {
+func (u *update) try(ctx context.Context) (o outcome) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("the store panicked: %v", r)
+			o.err = fmt.Errorf("the store panicked: %v", r)
 		}
 	}()
-	err = store.Update(ctx, key, u.apply)
-	switch {
-	case err == nil && len(u.grants) != len(u.demands):
-		return errors.New("the store did not call the function that it was given")
-	case err == nil && ctx.Err() != nil:
-		return fmt.Errorf("%w than %v", errLate, u.timeout)
-	}
-	return err
+	o.err = errors.New("the store did not call the function that it was given")
+	err := u.store.Update(ctx, u.key, func(data []byte, at time.Time) (next []byte, ttl time.Duration, err error) {
+		next, o = u.apply(data, at)
+		return next, stored, o.err
+	})
+	o.err = cmp.Or(err, o.err)
+	return o
 }
 
-var errLate = errors.New("the store took longer")
-
-// apply changes a stored state. It may be called again with another one.
-func (u *update) apply(data []byte, at time.Time) ([]byte, time.Duration, error) {
-	now := instant(at.UnixNano())
-	s, err := decode(data, u.rules, now)
-	switch {
-	case errors.Is(err, errOtherVersion):
-		return nil, 0, err
-	case err != nil:
-		s = newState(u.rules)
+// apply makes the next pool of the stored one. One that cannot be right is replaced.
+func (u *update) apply(data []byte, at time.Time) (next []byte, o outcome) {
+	here := u.limiter.now()
+	o.ahead = time.Duration(at.UnixNano()) - here
+	moved := (o.ahead - u.before.ahead).Abs() - (here - u.began)
+	if at.Year() < 2000 || at.Year() > 2250 || u.before.at > 0 && moved > maxStep {
+		o.err = errors.New("the store's clock cannot be right")
+		o.distrust = o.err
+		return nil, o
 	}
-	u.replaced, u.ahead, u.grants = err, now-u.limiter.now(), u.grants[:0]
-	s.advance(now)
-	s.settle(u.settlements, u.ahead)
-	for _, d := range u.demands {
-		u.grants = append(u.grants, s.take(d, now))
-	}
-	return s.encode(), stored, nil
-}
-
-// finishUpdate takes in how an update ended, and lets those who wait go on. It
-// reports whether the update failed where the one before had not.
-func (l *Limiter) finishUpdate(u *update, err error) (first bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	now := l.now()
-	s := &l.shared
-	s.asking = false
-	if err != nil {
-		s.failures++
-		s.alone = now + min(maxAlone, minAlone<<min(s.failures-1, 10))
-		s.keep(u, err)
+	p, err := decode(data, at.UnixMilli())
+	if err != nil && u.before.failures == 0 {
+		o.distrust = err
 	} else {
-		s.failures, s.ahead = 0, u.ahead
-		for i, g := range u.grants {
-			l.accept(s.block(u.demands[i].route), g)
-		}
+		o.grants = p.update(u.id, u.brings, u.asks, at.UnixMilli())
 	}
-	l.admitWaiting(now)
+	next, o.err = json.Marshal(p)
+	return next, o
+}
+
+// finish ends an update, and lets those who wait go. It reports whether the update failed where the one before had not.
+func (s *shared) finish(u *update, o outcome) (first bool) {
+	s.limiter.mu.Lock()
+	defer s.limiter.mu.Unlock()
+	now, wait := s.limiter.now(), distrusted
+	s.asking = s.asking && u.asks == nil
+	if o.distrust != nil || o.err == nil && (s.at == 0 || now-s.at > compared) {
+		s.ahead, s.at = o.ahead, now
+	}
+	if o.err == nil && o.distrust == nil {
+		s.failures = 0
+		for i, g := range o.grants {
+			s.accept(u.queues[i], g, o.ahead)
+		}
+	} else {
+		if o.distrust == nil {
+			wait = min(maxAlone, minAlone<<min(s.failures, 10))
+		}
+		s.failures++
+		s.goAlone(now + wait)
+	}
+	s.limiter.admitWaiting(now)
 	return s.failures == 1
 }
 
-// keep keeps for the next update what a failed one did not get into the store. One
-// that came too late did, and has taken permits that are to be cancelled.
-func (s *shared) keep(u *update, err error) {
-	missing := u.settlements
-	if errors.Is(err, errLate) {
-		missing = nil
-		for _, g := range u.grants {
-			if g.n > 0 {
-				missing = append(missing, settlement{attempt: g.first, n: g.n})
-			}
+// goAlone does without the store until a moment.
+func (s *shared) goAlone(until instant) {
+	for _, q := range s.limiter.queues {
+		q.grant, q.again = grant{}, 0
+	}
+	for _, x := range s.limiter.ledger.all {
+		if s.programs > 0 {
+			x.doubt(s.limiter.ledger, s.programs-1)
 		}
 	}
-	s.settlements = append(missing, s.settlements...)
-	s.settlements = s.settlements[max(0, len(s.settlements)-maxSettlements):]
+	s.alone, s.programs = until, 0
 }
 
-// accept takes a grant as a program's block.
-func (l *Limiter) accept(b *block, g grant) {
-	ahead := l.shared.ahead
-	if g.serial != b.serial {
-		b.taken = 0
+// accept keeps what was granted for a queue.
+func (s *shared) accept(q *queue, g grant, ahead time.Duration) {
+	here := func(at int64) instant { return time.Duration(at)*time.Millisecond - ahead }
+	if g.None {
+		s.goAlone(here(g.Expires))
+		return
 	}
-	b.serial, b.taken, b.known = g.serial, b.taken+g.n, g.known
-	b.next, b.n, b.expires = g.first, g.n, g.expires-ahead
-	b.verdict = g.verdict
-	b.verdict.until -= ahead
-	b.verdict.declared -= ahead
-	if b.verdict.onlyTime {
-		b.verdict.until += g.rest
+	for i, x := range s.limiter.ledger.limits(q.route) {
+		if x.granted.window != g.Windows[i] {
+			x.granted = received{window: g.Windows[i]}
+		}
+		x.granted.n += g.N
 	}
+	s.programs = g.Asking
+	spread := time.Duration(rand.Float64() * float64(spreadOfAsking) * float64(g.Asking))
+	q.grant, q.expires, q.again = g, here(g.Expires)-s.limiter.ledger.rtt, here(g.Again)+spread
 }
