@@ -28,8 +28,8 @@ import (
 )
 
 var (
-	loadFor   = flag.Duration("load.for", time.Second, "how long the load test lasts")
-	loadCalls = flag.Int("load.goroutines", 2000, "goroutines that call at once in the load test")
+	loadFor   = flag.Duration("load.for", 2*time.Second, "how long the load test lasts")
+	loadCalls = flag.Int("load.goroutines", 300, "goroutines that call at once in the load test")
 )
 
 // loadServer counts what it applied of each call, and refuses some. V2 has a
