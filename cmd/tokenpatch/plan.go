@@ -99,11 +99,14 @@ func (a *app) checkPlan() error {
 	if (a.revert != "") == (len(a.args) > 0) {
 		return usageError{"want either a FILE or -revert"}
 	}
+	if err := a.checkOutput(a.args...); err != nil {
+		return err
+	}
 	switch strings.ToLower(filepath.Ext(a.out)) {
 	case ".html", ".csv", ".txt":
 		return usageError{fmt.Sprintf("-o %s: want a name such as approved.jsonl: it is for apply; -format html >%[1]s makes a page for people", a.out)}
 	}
-	return a.checkOutput(a.args...)
+	return nil
 }
 
 // planSource opens FILE, or the run to revert.

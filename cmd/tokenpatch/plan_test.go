@@ -72,7 +72,7 @@ token2  ci 2
 
 	e = s.run(0, "plan", "-revert", "approved", "-o", "undo.jsonl")
 	assert.Contains(t, e.stdout, "token2  ci 2\n    customRoleIds: - ops\n    customRoleIds: + qa\n")
-	assert.Contains(t, e.stdout, v1Token+"  V1 cannot be read: what the token was like is not known")
+	assert.Contains(t, e.stdout, v1Token+"  V1 cannot be read, so it is not known what the token was like")
 	s.run(0, "apply", "undo.jsonl")
 	for _, id := range []string{"token0", "token1", "token2"} {
 		history := s.service.History(id)
