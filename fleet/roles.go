@@ -66,7 +66,7 @@ func (b *book) want(ctx context.Context, w *Want) (*Want, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	resolved, err := b.resolve(w)
-	if err == nil || b.listed || b.client == nil {
+	if err == nil || b.listed {
 		return resolved, err
 	}
 	if err := b.look(ctx); err != nil {
@@ -201,7 +201,7 @@ func (b *book) keys(ctx context.Context, tokens ...*tokenpatch.Token) map[string
 	keys := map[string]string{}
 	for _, token := range tokens {
 		for _, id := range token.CustomRoleIDs.Or(nil) {
-			if !b.listed && b.client != nil && b.look(ctx) != nil {
+			if !b.listed && b.look(ctx) != nil {
 				return keys // a plan is as good without keys
 			}
 			if i := slices.IndexFunc(b.roles, func(r tokenpatch.CustomRole) bool { return r.ID == id }); i >= 0 {
@@ -247,6 +247,16 @@ func (s *Store) book(ctx context.Context, client *tokenpatch.Client, run int64) 
 		return s.keepRoles(ctx, run, listed)
 	}
 	return &book{client: client, keep: keep, roles: stored}, err
+}
+
+// bookToRead is book for somebody who writes nothing.
+func (s *Store) bookToRead(ctx context.Context, client *tokenpatch.Client, run int64) (*book, error) {
+	b, err := s.book(ctx, client, run)
+	stored := b.roles
+	b.keep = func(_ context.Context, listed []tokenpatch.CustomRole) ([]tokenpatch.CustomRole, error) {
+		return slices.Concat(stored, listed), nil
+	}
+	return b, err
 }
 
 // keepRoles stores those roles whose id and key the run does not have. What it has

@@ -200,6 +200,9 @@ const account = "tokenpatch"
 
 // work works on the run, and shows its progress.
 func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Config) error {
+	if err := a.checkCaller(ctx, store, config); err != nil {
+		return err
+	}
 	seen := newTraffic()
 	config.Hooks = seen.hooks()
 	config.V2.Share = float64(a.share)

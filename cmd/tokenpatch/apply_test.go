@@ -32,9 +32,18 @@ const mixed = `{"api":"v2","id":"token0","want":{"role":"reader","description":n
 
 const v1Token = "6c7f1e6a-4f5e-4a52-9f57-0d8f2f4b8a11"
 
+// Custom roles.
+const (
+	opsID = "5f0c00000000000000000001"
+	qaID  = "5f0c00000000000000000002"
+)
+
 func (s *shell) mixed() {
 	s.t.Helper()
 	s.tokens(4)
+	require.NoError(s.t, s.service.AddRole(`{"_id":"`+opsID+`","key":"ops"}`))
+	require.NoError(s.t, s.service.AddRole(`{"_id":"`+qaID+`","key":"qa"}`))
+	require.NoError(s.t, s.service.AddV2(`{"_id":"token2","name":"ci 2","customRoleIds":["`+qaID+`"]}`))
 	require.NoError(s.t, s.service.AddV1(`{"id":"`+v1Token+`","name":"old","role_id":"6c7f1e6a-4f5e-4a52-9f57-0d8f2f4b8a12"}`))
 	s.file("mixed.jsonl", mixed)
 }
@@ -48,7 +57,7 @@ func TestApplyAndReport(t *testing.T) {
 		assert.Equal(t, changes, s.service.Changes(id), id)
 	}
 	token, _ := s.service.V2("token2")
-	assert.JSONEq(t, `["ops"]`, string(members(t, token)["customRoleIds"]))
+	assert.JSONEq(t, `["`+opsID+`"]`, string(members(t, token)["customRoleIds"]))
 	assert.Regexp(t, `^{"comment":"quarterly review","patch":\[{"op":"test","path":"/role","value":"writer"},.*{"op":"replace","path":"/role","value":"reader"}\]}$`,
 		string(s.service.History("token0")[0].Body))
 

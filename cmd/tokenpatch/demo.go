@@ -49,11 +49,16 @@ type demonstration struct {
 
 // prepare makes the tokens, the file of changes, and what goes wrong.
 func (d *demonstration) prepare() error {
+	for id, key := range map[string]string{"5f0c00000000000000000001": "ops", "5f0c00000000000000000002": "qa"} {
+		if err := d.service.AddRole(fmt.Sprintf(`{"_id":%q,"key":%q}`, id, key)); err != nil {
+			return err
+		}
+	}
 	var changes strings.Builder
 	for i := range demoTokens {
 		id := fmt.Sprintf("61095542756dba551110%04x", i)
 		if i != 40 { // which the service does not have
-			if err := d.service.AddV2(fmt.Sprintf(`{"_id":%q,"name":"ci %d","role":"writer","customRoleIds":["qa"]}`, id, i)); err != nil {
+			if err := d.service.AddV2(fmt.Sprintf(`{"_id":%q,"name":"ci %d","role":"writer","customRoleIds":["5f0c00000000000000000002"]}`, id, i)); err != nil {
 				return err
 			}
 		}

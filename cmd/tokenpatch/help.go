@@ -35,7 +35,7 @@ func changing() []command {
 		{
 			name: "plan", args: "FILE", run: plan, calls: true,
 			does:    "show and save what would change; send no change",
-			flags:   []string{"o", "format", "json", "all", "revert", "max-changes", "max-percent", "detailed-exitcode", "db", "share", "timeout", "progress"},
+			flags:   []string{"o", "format", "json", "all", "revert", "max-changes", "max-percent", "allow-self", "detailed-exitcode", "db", "share", "timeout", "progress"},
 			formats: []string{"text", "json", "html"},
 			more: `It reads the tokens. With -o it saves the changes that it shows as patches for
 apply: each fails if its token has been changed since. Tokens of V1 cannot be
@@ -45,7 +45,7 @@ read: their changes are saved as they are.`,
 		{
 			name: "apply", args: "FILE", run: apply, calls: true,
 			does:    "make the changes; run it again to resume",
-			flags:   []string{"db", "run", "digest", "max-changes", "max-percent", "yes", "again", "add", "fresh", "share", "workers", "timeout", "stop-after", "progress", "http", "http-keep", "http-public"},
+			flags:   []string{"db", "run", "digest", "max-changes", "max-percent", "allow-self", "yes", "again", "add", "fresh", "share", "workers", "timeout", "stop-after", "progress", "http", "http-keep", "http-public"},
 			more:    "FILE is what plan saved, or a FILE of your own (tokenpatch help file).\n-run without FILE resumes a run. An interrupt waits for requests in flight.",
 			example: "tokenpatch apply -http 127.0.0.1:8080 approved.jsonl",
 		},
@@ -98,6 +98,13 @@ func looking() []command {
 with comments. What -write suggests is a FILE: plan shows it, apply makes it.
 Tokens of V1 cannot be read. Exit status 5: there are findings (see -fail-on).`,
 			example: "tokenpatch audit -unused 90d -o findings.html -write changes.jsonl",
+		},
+		{
+			name: "whoami", run: whoami, calls: true,
+			does:    "print whose credentials these are, and the rate limit",
+			flags:   []string{"timeout"},
+			more:    "An API key of V1 names no more than its expiry, which is not checked.",
+			example: "tokenpatch whoami",
 		},
 	}
 }

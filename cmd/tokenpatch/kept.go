@@ -16,6 +16,7 @@ import (
 type kept struct {
 	Windows map[string][]page.Window `json:"windows"` // by process
 	Refused map[string]int           `json:"refused"`
+	Account string                   `json:"account,omitempty"` // of V2, that the run changes tokens of
 }
 
 func newKept() kept {

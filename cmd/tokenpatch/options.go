@@ -25,6 +25,7 @@ type options struct {
 	public                  bool
 	stopAfter               share
 	add, all, evenIfApplied bool
+	allowSelf               bool
 	out, format             string
 	revert, outcome         string
 	maxChanges              int
@@ -120,6 +121,9 @@ var flags = map[string]func(*flag.FlagSet, *options){
 			o.format = "json"
 			return nil
 		})
+	},
+	"allow-self": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.allowSelf, "allow-self", false, "change the token that the command runs with, too")
 	},
 	"revert": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.revert, "revert", "", "plan how to undo `RUN`")

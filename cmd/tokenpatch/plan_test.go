@@ -17,6 +17,9 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
+// caller is what plan and apply print first.
+const caller = "account " + tokenpatchtest.AccountID + "\ncredential tokenpatchtest (" + tokenpatchtest.CredentialID + ")\n"
+
 func TestPlanAndApprove(t *testing.T) {
 	s := newShell(t)
 	s.mixed()
@@ -24,8 +27,8 @@ func TestPlanAndApprove(t *testing.T) {
 	assert.Equal(t, `mixed.jsonl: 4 of 6 tokens would change
   at `+s.url+`
      2  name
-     1  customRoleIds: + ops
-     1  customRoleIds: - qa
+     1  customRoleIds: + ops (5f0c00000000000000000001)
+     1  customRoleIds: - qa (5f0c00000000000000000002)
      1  role: "writer" → "reader"
      1  role_id: (not known) → null
      1  of V1, which cannot be read first
@@ -46,15 +49,15 @@ token1  ci 1
     name: (not known) → "ci"
     role_id: (not known) → null
 token2  ci 2
-    customRoleIds: - qa
-    customRoleIds: + ops
+    customRoleIds: - qa (5f0c00000000000000000002)
+    customRoleIds: + ops (5f0c00000000000000000001)
 `, e.stdout)
 	for _, request := range s.service.Requests() {
 		assert.Equal(t, http.MethodGet, request.Method)
 	}
 	assert.NoFileExists(t, filepath.Join(s.dir, "tokenpatch.db"))
 	sum := sha256.Sum256([]byte(s.text("approved.jsonl")))
-	assert.Equal(t, fmt.Sprintf("saved 4 changes to approved.jsonl (sha256 %x); next: tokenpatch apply approved.jsonl\n", sum), e.stderr)
+	assert.Equal(t, fmt.Sprintf(caller+"saved 4 changes to approved.jsonl (sha256 %x); next: tokenpatch apply approved.jsonl\n", sum), e.stderr)
 	lines := strings.Split(strings.TrimSpace(s.text("approved.jsonl")), "\n")
 	require.Len(t, lines, 7)
 	assert.Regexp(t, `^{"plan":{"version":1,"run":"[-0-9a-f]{36}",.*"source":"mixed.jsonl","sha256":"[0-9a-f]{64}"}}$`, lines[0])
@@ -71,7 +74,7 @@ token2  ci 2
 	s.run(3, "plan", "-detailed-exitcode", "mixed.jsonl")
 
 	e = s.run(0, "plan", "-revert", "approved", "-o", "undo.jsonl")
-	assert.Contains(t, e.stdout, "token2  ci 2\n    customRoleIds: - ops\n    customRoleIds: + qa\n")
+	assert.Contains(t, e.stdout, "token2  ci 2\n    customRoleIds: - ops ("+opsID+")\n    customRoleIds: + qa ("+qaID+")\n")
 	assert.Contains(t, e.stdout, v1Token+"  V1 cannot be read, so it is not known what the token was like")
 	s.run(0, "apply", "undo.jsonl")
 	for _, id := range []string{"token0", "token1", "token2"} {
@@ -86,6 +89,7 @@ token2  ci 2
 // All that differs is shown: the ninth custom role, and the statement that allows everything.
 func TestPlanShowsAllThatDiffers(t *testing.T) {
 	s := newShell(t)
+	s.service.AddCredential(tokenpatchtest.Credential{AccessToken: tokenpatchtest.AccessToken, NoRoles: true}) // ids are enough
 	var before, after []string
 	for i := range 20 {
 		before = append(before, fmt.Sprintf(`"5f0c000000000000000000%02d"`, i))
@@ -103,7 +107,7 @@ a  a & <b>
     inlineRole: + {"resources":["*"],"actions":["*"],"effect":"allow"}
     role: "writer" → "reader"
 `)
-	assert.Equal(t, "nothing was saved: -o approved.jsonl saves 1 change for apply\n", e.stderr)
+	assert.Equal(t, caller+"nothing was saved: -o approved.jsonl saves 1 change for apply\n", e.stderr)
 
 	lines := strings.Split(strings.TrimSpace(s.run(0, "plan", "-json", "x.jsonl").stdout), "\n")
 	require.Len(t, lines, 2)

@@ -68,6 +68,7 @@ func TestFormulasBehindSeparators(t *testing.T) {
 func TestUnknown(t *testing.T) {
 	s := newShell(t)
 	s.tokens(2)
+	require.NoError(t, s.service.AddV2(`{"_id":"token0","name":"ci 0","customRoleIds":["qa"]}`))
 	s.file("x.jsonl", `{"api":"v2","id":"token0","patch":[{"op":"add","path":"/customRoleIds/-","value":"ops"}]}
 {"api":"v2","id":"nobody","want":{"role":"reader"}}`)
 	s.service.Inject(tokenpatchtest.Fault{Match: patches, Cut: tokenpatchtest.CutBefore, Times: -1})

@@ -45,7 +45,7 @@ var (
 	}
 	someMembers = kind{
 		want: `want an object of settings that have no name here, such as {"expiry":1798761600000}`, json: asIs,
-		help: `settings that are not listed here, as JSON: {"expiry": 1798761600000}`, bad: hasNoMember,
+		help: `other settings, as JSON: {"expiry": 1798761600000}`, bad: hasNoMember,
 	}
 	aBoolean  = kind{want: "want TRUE, FALSE or null", json: boolean, help: "TRUE or FALSE"}
 	aUUID     = kind{want: "want a UUID other than the nil UUID, or null", json: quote, bad: isNil, help: "UUID"}
