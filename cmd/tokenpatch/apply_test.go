@@ -195,7 +195,7 @@ func TestApplyChecksWhatItIsGiven(t *testing.T) {
 	assert.Contains(t, s.run(1, "apply", "-max-changes", "3", "approved.jsonl").stderr, "4 changes are more than -max-changes 3: nothing was saved or sent")
 	assert.Contains(t, s.run(1, "apply", "-max-percent", "50%", "approved.jsonl").stderr, "4 changes of 4 rows are more than -max-percent 50%")
 	assert.NoFileExists(t, filepath.Join(s.dir, "tokenpatch.db"))
-	assert.Equal(t, 4, s.service.RequestCount(), "the plan's")
+	assert.Equal(t, 5, s.service.RequestCount(), "the plan's, which asks whose credential it is too")
 	e = s.run(0, "apply", "-digest", strings.ToUpper(sum), "-max-changes", "4", "-share", "50%", "approved.jsonl")
 	assert.Contains(t, e.stderr, "approved.jsonl: 4 changes (sha256 "+sum+")\n")
 }
