@@ -99,6 +99,11 @@ with comments. What -write suggests is a FILE: plan shows it, apply makes it.
 Tokens of V1 cannot be read. Exit status 5: there are findings (see -fail-on).`,
 			example: "tokenpatch audit -unused 90d -o findings.html -write changes.jsonl",
 		},
+	}
+}
+
+func helping() []command {
+	return []command{
 		{
 			name: "whoami", run: whoami, calls: true,
 			does:    "print whose credentials these are, and the rate limit",
@@ -106,11 +111,6 @@ Tokens of V1 cannot be read. Exit status 5: there are findings (see -fail-on).`,
 			more:    "An API key of V1 names no more than its expiry, which is not checked.",
 			example: "tokenpatch whoami",
 		},
-	}
-}
-
-func helping() []command {
-	return []command{
 		{
 			name: "demo", run: demo,
 			does:    "show all of it against a service of its own",
