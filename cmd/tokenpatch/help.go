@@ -52,10 +52,11 @@ read: their changes are saved as they are.`,
 		{
 			name: "retry", run: retry,
 			does:  "make changes that failed pending again, for the next apply",
-			flags: []string{"db", "run", "outcome", "even-if-applied"},
-			more: `An unknown change is settled by a read before anything is sent. If the read does
-not decide it and it may not be sent twice, it stays unknown, unless
--even-if-applied is given.`,
+			flags: []string{"db", "run", "outcome", "all", "even-if-applied"},
+			more: `What would fail again as it is stays as it is, such as a change of a token that
+does not exist. An unknown change is settled by a read before anything is sent.
+If the read does not decide it and it may not be sent twice, it stays unknown,
+unless -even-if-applied is given.`,
 			example: "tokenpatch retry -outcome unknown && tokenpatch apply -run changes",
 		},
 	}
@@ -81,11 +82,11 @@ func looking() []command {
 		},
 		{
 			name: "list", run: list, calls: true,
-			does:  "list the tokens of V2",
-			flags: []string{"all", "timeout", "progress"},
-			more:  "They are listed without their values. With jq, a FILE is made from them:",
-			example: `tokenpatch list | jq -c 'select(.role == "admin") |
-    {api: "v2", id: ._id, want: {role: "reader"}}' >readers.jsonl`,
+			does:    "list tokens of V2; as CSV, in a form that plan reads",
+			flags:   []string{"format", "json", "o", "role", "custom-role", "name", "owner", "unused", "never-used", "api-version", "service", "personal", "all", "timeout", "progress"},
+			formats: []string{"table", "csv", "json"},
+			more:    "They are listed without their values. Only tokens that match all flags are\nlisted. Change cells of the CSV, and pass it to plan.",
+			example: "tokenpatch list -service -unused 90d -o unused.csv",
 		},
 		{
 			name: "audit", run: auditTokens, calls: true,

@@ -54,7 +54,7 @@ func TestPageOfARun(t *testing.T) {
 	browsertest.Sees(t, ctx, 146, fmt.Sprintf(figure, "applied"))
 
 	require.NoError(t, s.service.AddV2(`{"_id":"token3","name":"late"}`))
-	s.run(0, "retry")
+	s.run(0, "retry", "-all")
 	s.run(3, "apply", "-run", "many") // another process, whose requests are on the page too
 	s.run(0, "report", "-format", "html", "-o", "report.html")
 	browsertest.Do(t, ctx, chromedp.Navigate("file://"+filepath.Join(s.dir, "report.html")))

@@ -80,7 +80,7 @@ func TestUnknown(t *testing.T) {
 	}
 	s.service.ClearFaults()
 
-	assert.Contains(t, s.run(0, "retry", "-outcome", "unknown").stdout, "1 changes are pending again")
+	assert.Contains(t, s.run(0, "retry", "-outcome", "unknown").stdout, "1 change is pending again")
 	s.run(4, "apply", "-timeout", "1s", "-run", "x")
 	assert.Zero(t, s.service.Changes("token0"), "it may have been applied, and is not sent again")
 	s.run(0, "retry", "-outcome", "unknown", "-even-if-applied")
