@@ -22,14 +22,14 @@ func apply(ctx context.Context, a *app) error {
 	if len(a.args) == 0 {
 		return a.resume(ctx)
 	}
-	if a.args[0] == "-" && a.runName == "" {
-		return usageError{"standard input has no name: want -run with one"}
-	}
 	file, err := changefile.Open(a.args[0], a.stdin)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
+	if !file.HasName() && a.runName == "" {
+		return usageError{"what is read from a pipe has no name: want -run with one"}
+	}
 	if err := errors.Join(a.checkDigest(file), a.checkSize(file.Changes, file.Rows)); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -125,6 +126,13 @@ func TestStandardInputNeedsARun(t *testing.T) {
 	e := s.start(change, "apply", "-", "-run", "x").end()
 	require.Equal(t, 0, e.status, e.stderr)
 	assert.Equal(t, 1, s.service.Changes("token0"))
+
+	command := exec.Command("bash", "-c", binary+` apply -run y <(echo id,role; echo token0,admin) && `+binary+` plan <(echo id,role; echo token0,admin)`)
+	command.Dir, command.Env = s.dir, s.env
+	out, err := command.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	assert.Equal(t, 2, s.service.Changes("token0"))
+	assert.Contains(t, string(out), ": 0 of 1 token would change\n")
 }
 
 // What is wrong with a file is told before anything is sent, stored or made.

@@ -11,8 +11,9 @@ import (
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// kept is what the store keeps of a run for this command: what the processes that worked on it saw of the rate limit, so that its page can be written when they have long ended. It outlives a run that is
-// deleted; a run that is made again under its name begins anew.
+// kept is what the store keeps of a run for this command: what the processes that worked on it saw of the rate limit, so its
+// page can be written after they have ended. It outlives a run that is deleted; a run that is made again under its name
+// begins anew.
 type kept struct {
 	Windows map[string][]page.Window `json:"windows"` // by process
 	Refused map[string]int           `json:"refused"`
@@ -23,13 +24,15 @@ func newKept() kept {
 	return kept{Windows: map[string][]page.Window{}, Refused: map[string]int{}}
 }
 
+func keptKey(run string) string { return "cmd/tokenpatch: run " + run }
+
 const forever = 100 * 365 * 24 * time.Hour
 
 // updateKept changes what is kept of a run, unless change returns an error. A store keeps small states under keys, and
 // updates them atomically.
 func updateKept(ctx context.Context, store *fleet.Store, run string, change func(*kept) error) error {
 	var refused error
-	err := store.Update(ctx, "cmd/tokenpatch: run "+run, func(state []byte, _ time.Time) ([]byte, time.Duration, error) {
+	err := store.Update(ctx, keptKey(run), func(state []byte, _ time.Time) ([]byte, time.Duration, error) {
 		k := newKept()
 		if len(state) > 0 {
 			if err := json.Unmarshal(state, &k); err != nil {
@@ -63,10 +66,12 @@ func (t *traffic) keep(ctx context.Context, store *fleet.Store, run string) erro
 
 // keptRequests is what all processes have written down of the rate limit.
 func keptRequests(ctx context.Context, store *fleet.Store, run string) (windows []page.Window, refused int, err error) {
-	err = updateKept(ctx, store, run, func(k *kept) error {
-		windows, refused = k.all()
-		return nil
-	})
+	k := newKept()
+	state, err := store.State(ctx, keptKey(run))
+	if err == nil && len(state) > 0 {
+		err = json.Unmarshal(state, &k)
+	}
+	windows, refused = k.all()
 	return windows, refused, err
 }
 

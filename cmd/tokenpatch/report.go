@@ -132,7 +132,7 @@ func writeReport(ctx context.Context, a *app) error {
 	if err := a.checkOutput(); err != nil {
 		return err
 	}
-	store, run, err := a.openRun(ctx)
+	store, run, err := a.openRun(ctx, a.readStore)
 	if err != nil {
 		return err
 	}

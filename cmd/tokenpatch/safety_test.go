@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -111,6 +112,24 @@ func TestTheDatabaseHoldsNoSecret(t *testing.T) {
 			assert.NotContains(t, content, secret+`"`)
 		}
 	}
+}
+
+// Looking at a run writes nothing: neither the database nor its mode changes.
+func TestLookingWritesNothing(t *testing.T) {
+	s := newShell(t)
+	s.many(3)
+	s.run(0, "plan", "-o", "approved.jsonl", "many.jsonl")
+	s.run(0, "apply", "approved.jsonl")
+	path := filepath.Join(s.dir, "tokenpatch.db")
+	require.NoError(t, os.Chmod(path, 0o444))
+	before := s.text("tokenpatch.db")
+	for _, args := range [][]string{{"status"}, {"report"}, {"report", "-format", "html"}, {"__complete", "report", "-run", ""}} {
+		assert.Contains(t, s.run(0, args...).stdout, "approved", args)
+	}
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o444), info.Mode().Perm())
+	assert.Equal(t, before, s.text("tokenpatch.db"))
 }
 
 // Too many failures stop a run by themselves.

@@ -13,7 +13,7 @@ import (
 
 // status shows the progress of the runs.
 func status(ctx context.Context, a *app) error {
-	store, err := a.openStore(ctx)
+	store, err := a.readStore(ctx)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func writeProgress(w io.Writer, p fleet.Progress) {
 
 // retry makes changes that failed pending again, except those that would fail again as they are.
 func retry(ctx context.Context, a *app) error {
-	store, run, err := a.openRun(ctx)
+	store, run, err := a.openRun(ctx, a.openStore)
 	if err != nil {
 		return err
 	}

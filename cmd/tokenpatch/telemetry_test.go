@@ -471,3 +471,13 @@ func TestPrometheus(t *testing.T) {
 	})
 	assert.Equal(t, 0, p.end().status)
 }
+
+// The console exporter sends no control character to a terminal.
+func TestConsoleExporterIsPrintable(t *testing.T) {
+	s := newShell(t)
+	require.NoError(t, s.service.AddV2(`{"_id":"a\u009b31m","name":"x","role":"writer"}`))
+	s.file("x.jsonl", `{"id":"a\u009b31m","want":{"role":"reader"}}`)
+	e := s.with("OTEL_TRACES_EXPORTER=console").run(0, "apply", "x.jsonl")
+	assert.Contains(t, e.stderr, "\ufffd31m")
+	assert.NotContains(t, e.stderr+e.stdout, "\u009b")
+}
