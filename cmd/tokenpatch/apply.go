@@ -22,13 +22,17 @@ func apply(ctx context.Context, a *app) error {
 	if len(a.args) == 0 {
 		return a.resume(ctx)
 	}
+	nameless := usageError{"what is read from a pipe has no name: want -run with one"}
+	if a.args[0] == "-" && a.runName == "" {
+		return nameless // before it waits for somebody who types
+	}
 	file, err := changefile.Open(a.args[0], a.stdin)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
 	if !file.HasName() && a.runName == "" {
-		return usageError{"what is read from a pipe has no name: want -run with one"}
+		return nameless
 	}
 	if err := errors.Join(a.checkDigest(file), a.checkSize(file.Changes, file.Rows)); err != nil {
 		return err

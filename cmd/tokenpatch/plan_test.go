@@ -254,7 +254,7 @@ func TestListChooses(t *testing.T) {
 	}
 	assert.Contains(t, s.run(1, "list", "-custom-role", "opps").stderr, `-custom-role "opps": the account has no such custom role`)
 	assert.Contains(t, s.run(2, "list", "-name", "[").stderr, "want a text, or a pattern such as ci-*")
-	assert.Contains(t, s.run(2, "list", "-unused", "soon").stderr, "want a time such as 90d, 12h or 30s")
+	assert.Contains(t, s.run(2, "list", "-unused", "soon").stderr, "want days such as 90d")
 	table := s.run(0, "list").stdout
 	assert.Regexp(t, `(?m)^ID  NAME      ACCESS +KIND +OWNER +LAST USED$`, table)
 	assert.Regexp(t, `(?m)^d   new       writer, policy +service +[0-9a-f]+ +never$`, table)
@@ -263,6 +263,8 @@ func TestListChooses(t *testing.T) {
 // A list as CSV is a FILE that changes nothing, until somebody changes a cell.
 func TestPlanReadsAList(t *testing.T) {
 	s := newShell(t)
+	require.NoError(t, s.service.AddRole(`{"_id":"5f0c00000000000000000001","key":"ops"}`))
+	require.NoError(t, s.service.AddRole(`{"_id":"5f0c00000000000000000002","key":"qa"}`))
 	require.NoError(t, s.service.AddV2(`{"_id":"a","name":"=1+1; +2","role":"writer","description":"x, \"y\"","customRoleIds":["5f0c00000000000000000001","5f0c00000000000000000002"],"defaultApiVersion":20240415}`))
 	require.NoError(t, s.service.AddV2(`{"_id":"b","name":"policy","inlineRole":[{"effect":"allow","resources":["proj/*:env/a&b"],"actions":["*"]}]}`))
 	s.run(0, "list", "-o", "tokens.csv")

@@ -475,9 +475,11 @@ func TestPrometheus(t *testing.T) {
 // The console exporter sends no control character to a terminal.
 func TestConsoleExporterIsPrintable(t *testing.T) {
 	s := newShell(t)
-	require.NoError(t, s.service.AddV2(`{"_id":"a\u009b31m","name":"x","role":"writer"}`))
-	s.file("x.jsonl", `{"id":"a\u009b31m","want":{"role":"reader"}}`)
-	e := s.with("OTEL_TRACES_EXPORTER=console").run(0, "apply", "x.jsonl")
+	s.tokens(1)
+	s.service.Inject(tokenpatchtest.Fault{Match: patches, Status: http.StatusForbidden, Header: http.Header{"X-Request-Id": {"a\u009b31m"}},
+		Body: `{"code":"a\u009b31m","message":"no"}`})
+	s.file("x.jsonl", `{"api":"v2","id":"token0","want":{"role":"reader"}}`)
+	e := s.with("OTEL_TRACES_EXPORTER=console").run(3, "apply", "x.jsonl")
 	assert.Contains(t, e.stderr, "\ufffd31m")
 	assert.NotContains(t, e.stderr+e.stdout, "\u009b")
 }
