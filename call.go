@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tokenpatch/tokenpatch/internal/engine"
@@ -24,6 +25,8 @@ type service struct {
 	writes http.Header   // of requests with one
 	engine engine.Engine // its Credential is nil if none is configured
 	events events
+
+	expired atomic.Pointer[time.Time] // when the key of V1 expired that was refused last; nil if it has not
 }
 
 // endpoint is one of the calls that an API documents.

@@ -553,6 +553,7 @@ func (s *service) responseError(base APIError, r refusal, guarded bool) error {
 	case code == http.StatusBadRequest:
 		return &InvalidRequestError{base}
 	case code == http.StatusUnauthorized:
+		base.Err = cmp.Or(base.Err, s.whyUnauthorized())
 		return &UnauthorizedError{base}
 	case code == http.StatusForbidden:
 		return &ForbiddenError{base}

@@ -168,3 +168,11 @@ func ExampleV2Config_accessTokenFunc() {
 	}
 	// Output: the vault is read
 }
+
+// An API key of V1 contains a JWT, which has its expiry.
+func ExampleSecret_Expires() {
+	key := tokenpatch.Secret("api_eyJhbGciOiJIUzI1NiJ9.eyJleHAiOjE3OTg3NjE2MDB9.c2ln")
+	expiry, known := key.Expires()
+	fmt.Println(expiry.UTC().Format(time.DateOnly), known)
+	// Output: 2027-01-01 true
+}

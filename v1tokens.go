@@ -3,8 +3,13 @@ package tokenpatch
 import (
 	"cmp"
 	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -33,7 +38,49 @@ func newV1Tokens(shared shared, config Config) (*V1Tokens, error) {
 	if err != nil {
 		return nil, err
 	}
+	if supply := s.engine.Credential; supply != nil {
+		s.engine.Credential = func(ctx context.Context, refused string) (string, error) {
+			s.noteExpired(Secret(refused))
+			return supply(ctx, refused)
+		}
+	}
 	return &V1Tokens{s}, nil
+}
+
+// Expires returns when an API key of V1 expires: the exp of the JWT in it, which is
+// not verified. It returns false if there is none.
+func (s Secret) Expires() (time.Time, bool) {
+	parts := strings.Split(string(s), ".")
+	if len(parts) != 3 {
+		return time.Time{}, false
+	}
+	payload, err := base64.RawURLEncoding.DecodeString(parts[1])
+	var claims struct {
+		Exp float64 `json:"exp"` // seconds since 1970, and maybe a fraction
+	}
+	if err != nil || json.Unmarshal(payload, &claims) != nil || claims.Exp <= 0 || claims.Exp > 1e11 {
+		return time.Time{}, false
+	}
+	return time.Unix(int64(claims.Exp), 0).UTC(), true
+}
+
+// noteExpired notes whether the key that was refused has expired.
+func (s *service) noteExpired(refused Secret) {
+	if refused == "" {
+		return
+	}
+	s.expired.Store(nil)
+	if at, ok := refused.Expires(); ok && at.Before(time.Now()) {
+		s.expired.Store(&at)
+	}
+}
+
+// whyUnauthorized is what is known here of why a credential was refused.
+func (s *service) whyUnauthorized() error {
+	if at := s.expired.Load(); at != nil {
+		return fmt.Errorf("the API key expired at %s", at.Format(time.RFC3339))
+	}
+	return nil
 }
 
 // UpdateToken changes the settings of the API token with this id, and returns

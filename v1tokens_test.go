@@ -1,9 +1,12 @@
 package tokenpatch_test
 
 import (
+	"encoding/base64"
+	"fmt"
 	"net/http"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/assert"
@@ -111,4 +114,40 @@ func TestUpdateTokenOfUnknownToken(t *testing.T) {
 	assert.Equal(t, "API token not found", assertAs[*tokenpatch.NotFoundError](t, err).Message)
 	assertOutcome(t, notApplied, err)
 	assert.Equal(t, 1, service.RequestCount())
+}
+
+// keyUntil is an API key of V1 that expires at a time.
+func keyUntil(t time.Time) string {
+	encode := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
+	return "api_" + encode(`{"alg":"HS256"}`) + "." + encode(fmt.Sprintf(`{"exp":%d}`, t.Unix())) + ".c2lnbmF0dXJl"
+}
+
+func TestAnExpiredKeyIsCalledExpired(t *testing.T) {
+	for text, key := range map[string]string{
+		"the API key expired at 2020-01-02T03:04:05Z": keyUntil(time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC)),
+		"": keyUntil(time.Now().Add(time.Hour)),
+	} {
+		service, _ := newPair(t)
+		client, err := tokenpatch.NewClient(tokenpatch.Config{HTTPClient: service.Client(), V1: tokenpatch.V1Config{APIKey: tokenpatch.Secret(key)}})
+		require.NoError(t, err)
+		err = client.V1.UpdateToken(t.Context(), uuid.MustParse(idV1), tokenpatch.TokenUpdate{Name: tokenpatch.Set("ci")})
+		require.ErrorAs(t, err, new(*tokenpatch.UnauthorizedError))
+		assert.Equal(t, tokenpatch.OutcomeNotApplied, tokenpatch.OutcomeOf(err))
+		if text == "" {
+			assert.NotContains(t, err.Error(), "expired")
+		} else {
+			assert.Contains(t, err.Error(), text)
+		}
+	}
+}
+
+func TestWhenAKeyExpires(t *testing.T) {
+	at := time.Date(2030, 1, 2, 3, 4, 5, 0, time.UTC)
+	expires, ok := tokenpatch.Secret(keyUntil(at)).Expires()
+	assert.True(t, ok)
+	assert.Equal(t, at, expires)
+	for _, key := range []string{"", "api_x", "a.b.c", "a.e30.c", "a.eyJleHAiOjFlMzAwfQ.c", "a.eyJleHAiOiJ4In0.c"} {
+		_, ok := tokenpatch.Secret(key).Expires()
+		assert.False(t, ok, key)
+	}
 }

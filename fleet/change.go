@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
@@ -141,9 +139,12 @@ func (c Change) checked() (Change, error) {
 	}
 	switch {
 	case c.Update != nil:
+		if err := checkID(c.ID); err != nil {
+			return c, err
+		}
 		id, err := uuid.Parse(c.ID)
 		if err != nil || id == uuid.Nil {
-			return c, badID(c.ID, "a UUID other than the nil UUID")
+			return c, &tokenpatch.InputError{Field: "Change.ID", Value: strconv.Quote(shorten(c.ID, 64)), Want: "a UUID other than the nil UUID"}
 		}
 		c.ID = id.String()
 		return c, checkUpdate(*c.Update)
@@ -155,21 +156,15 @@ func (c Change) checked() (Change, error) {
 	}
 }
 
-func badID(id, want string) error {
-	return &tokenpatch.InputError{Field: "Change.ID", Value: strconv.Quote(id[:min(len(id), 64)]), Want: want}
-}
-
-// checkID refuses what the client would refuse, before it is stored.
+// checkID refuses what the client would refuse, before it is stored. A credential is
+// not shown.
 func checkID(id string) error {
-	switch {
-	case id == "" || id == "." || id == "..":
-		return badID(id, "the id of an access token")
-	case len(id) > 256:
-		return badID(id, "at most 256 bytes")
-	case !utf8.ValidString(id) || strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r == 0x7f }):
-		return badID(id, "UTF-8 without control characters")
+	err := tokenpatch.CheckTokenID(id)
+	var input *tokenpatch.InputError
+	if errors.As(err, &input) {
+		input.Field = "Change.ID"
 	}
-	return nil
+	return err
 }
 
 func checkUpdate(update tokenpatch.TokenUpdate) error {

@@ -16,12 +16,15 @@ import (
 func exampleStore() (store *fleet.Store, client tokenpatch.Config, done func()) {
 	service := tokenpatchtest.New()
 	for _, document := range []string{
-		`{"_id": "61095542756dba551110ae21", "name": "ci", "role": "admin", "customRoleIds": ["deployer"]}`,
+		`{"_id": "61095542756dba551110ae21", "name": "ci", "role": "admin", "customRoleIds": ["5f0c3ac24e2ecb0001a1b2c3"]}`,
 		`{"_id": "61095542756dba551110ae22", "name": "cron", "role": "reader"}`,
 	} {
 		if err := service.AddV2(document); err != nil {
 			panic(err) // the document is right
 		}
+	}
+	if err := service.AddRole(`{"_id": "5f0c3ac24e2ecb0001a1b2c3", "key": "deployer"}`); err != nil {
+		panic(err) // likewise
 	}
 	dir, err := os.MkdirTemp("", "fleet")
 	if err != nil {
@@ -89,7 +92,7 @@ func ExamplePlan() {
 		}
 	}
 	// Output:
-	// 61095542756dba551110ae21 admin [deployer] -> reader []
+	// 61095542756dba551110ae21 admin [5f0c3ac24e2ecb0001a1b2c3] -> reader []
 	// 61095542756dba551110ae22 is as wanted
 	// 61095542756dba551110ae23 cannot be read
 }

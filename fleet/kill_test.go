@@ -56,6 +56,7 @@ func newScene(t *testing.T, source string, n int, kinds ...string) *scene {
 	t.Logf("-kill.seed=%d", *killSeed)
 	s := &scene{service: tokenpatchtest.New(), store: open(t, source), kinds: make(map[string]string), random: rand.New(rand.NewPCG(*killSeed, 0))}
 	t.Cleanup(s.service.Close)
+	addRoles(t, s.service)
 	url, err := s.service.Listen()
 	require.NoError(t, err)
 	s.child = child{Source: source, Run: "kill", URL: url, Workers: 16, Timeout: attemptTimeout, Service: time.Second,

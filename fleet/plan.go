@@ -19,15 +19,20 @@ type Planned struct {
 	Before, After *tokenpatch.Token
 	Patch         *tokenpatch.Patch
 
+	// Roles are the keys of custom roles of Before and After, by id, if their custom
+	// roles differ. A role that is not known is missing.
+	Roles map[string]string
+
 	Err error // why the token could not be read, or could not be changed like this
 }
 
 // Plan reads the token of each change, up to 16 at once, and yields what the change
 // would do to it, in the order of the changes. It sends no change, and needs no
-// store. It ends with an error that changes yields; what is wrong with one change is
-// in its [Planned].
+// store. It ends with an error that changes yields; what is wrong with one change, such
+// as a custom role that the account does not have, is in its [Planned].
 func Plan(ctx context.Context, client *tokenpatch.Client, changes iter.Seq2[Change, error]) iter.Seq2[Planned, error] {
-	return ahead(ctx, changes, func(ctx context.Context, change Change) Planned { return plan(ctx, client, change) })
+	roles := newBook(client)
+	return ahead(ctx, changes, func(ctx context.Context, change Change) Planned { return plan(ctx, client, roles, change) })
 }
 
 const readAhead = 16 // tokens that a plan reads at once
@@ -70,9 +75,12 @@ func ahead[T any](ctx context.Context, items iter.Seq2[T, error], do func(contex
 }
 
 // plan reads one token.
-func plan(ctx context.Context, client *tokenpatch.Client, change Change) Planned {
+func plan(ctx context.Context, client *tokenpatch.Client, roles *book, change Change) Planned {
 	p := Planned{Change: change}
 	change, err := change.checked()
+	if err == nil && change.Want != nil {
+		change.Want, err = roles.want(ctx, change.Want)
+	}
 	if err != nil || change.Update != nil {
 		p.Err = err
 		return p
@@ -83,6 +91,7 @@ func plan(ctx context.Context, client *tokenpatch.Client, change Change) Planned
 		return p
 	}
 	p.show(*before, change.patchOf(*before))
+	p.name(ctx, roles)
 	return p
 }
 
@@ -94,6 +103,13 @@ func (p *Planned) show(before tokenpatch.Token, patch *tokenpatch.Patch) {
 		return
 	}
 	p.Before, p.After, p.Patch = withoutValue(&before), withoutValue(&after), patch
+}
+
+// name fills in the keys of the custom roles, if they differ.
+func (p *Planned) name(ctx context.Context, roles *book) {
+	if p.Err == nil && !p.Before.CustomRoleIDs.Equal(p.After.CustomRoleIDs) {
+		p.Roles = roles.keys(ctx, p.Before, p.After)
+	}
 }
 
 // patchOf is the patch that makes the change to a token of V2.

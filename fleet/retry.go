@@ -138,6 +138,7 @@ func (s *Store) Delete(ctx context.Context, run string) error {
 		for _, statement := range []string{
 			"DELETE FROM fleet_run WHERE id = $1",
 			"DELETE FROM fleet_source WHERE run = $1",
+			"DELETE FROM fleet_role WHERE run = $1",
 			"DELETE FROM fleet_attempt WHERE run = $1",
 			"DELETE FROM fleet_change WHERE run = $1",
 		} {

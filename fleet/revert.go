@@ -24,11 +24,23 @@ var (
 // one of those members has been changed since. Otherwise it is like [Plan]; a token
 // that is as it was has a patch without operations.
 func (s *Store) Revert(ctx context.Context, client *tokenpatch.Client, run string) iter.Seq2[Planned, error] {
-	return ahead(ctx, s.changed(ctx, run), func(ctx context.Context, r Result) Planned {
-		p := Planned{Change: r.Change}
-		p.Err = p.revert(ctx, client, run, r)
-		return p
-	})
+	return func(yield func(Planned, error) bool) {
+		found, err := s.find(ctx, run)
+		var roles *book
+		if err == nil {
+			roles, err = s.bookToRead(ctx, client, found.id)
+		}
+		if err != nil {
+			yield(Planned{}, failed("revert of run", run, err))
+			return
+		}
+		ahead(ctx, s.changed(ctx, run), func(ctx context.Context, r Result) Planned {
+			p := Planned{Change: r.Change}
+			p.Err = p.revert(ctx, client, roles, run, r)
+			p.name(ctx, roles)
+			return p
+		})(yield)
+	}
 }
 
 // changed are the results of a run whose tokens were changed, or may have been.
@@ -46,7 +58,7 @@ func (s *Store) changed(ctx context.Context, run string) iter.Seq2[Result, error
 }
 
 // revert plans how to undo one change.
-func (p *Planned) revert(ctx context.Context, client *tokenpatch.Client, run string, r Result) error {
+func (p *Planned) revert(ctx context.Context, client *tokenpatch.Client, roles *book, run string, r Result) error {
 	switch {
 	case r.Change.Update != nil:
 		return errV1Unread
@@ -54,6 +66,11 @@ func (p *Planned) revert(ctx context.Context, client *tokenpatch.Client, run str
 		return errNotDecided
 	case r.Before == nil || r.After == nil:
 		return errNotKept
+	}
+	if want := r.Change.Want; want != nil {
+		if resolved, err := roles.want(ctx, want); err == nil { // else it has ids, and no role was looked up
+			r.Change.Want = resolved
+		}
 	}
 	written, comment, err := writes(r.Change.patchOf(*r.Before))
 	if err != nil {

@@ -50,7 +50,8 @@ type Options struct {
 // When ctx ends, Run begins nothing new, waits for what was sent, as long as an
 // attempt may take and a few seconds more, and returns the context's error. It
 // returns a [*StoppedError] if to continue would do harm, an [*UnknownRunError] if
-// there is no such run, and a [*tokenpatch.InputError] if o is wrong. It waits for a
+// there is no such run, a [*RolesError] if it is not clear which custom roles a change
+// means, and a [*tokenpatch.InputError] if o is wrong. It waits for a
 // store that cannot be reached.
 func (s *Store) Run(ctx context.Context, name string, o Options) error {
 	r, err := s.newRunner(ctx, name, o)
@@ -67,6 +68,7 @@ type runner struct {
 	store       *Store
 	run         run
 	client      *tokenpatch.Client
+	book        *book
 	credentials []string // that are known, of the client
 	workers     int
 	timing      timing
@@ -138,6 +140,9 @@ func (r *runner) work(ctx context.Context) (err error) {
 		r.stop(err)
 		r.drain(ctx)
 	}()
+	if err := r.resolveRoles(ctx); err != nil {
+		return err
+	}
 	return r.supervise(ctx)
 }
 

@@ -32,6 +32,7 @@ type bench struct {
 func newBench(t *testing.T, source string) *bench {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
+	addRoles(t, service)
 	return &bench{T: t, service: service, source: source, store: open(t, source), options: fleet.Options{
 		ServiceTime: time.Second,
 		Client: tokenpatch.Config{

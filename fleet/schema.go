@@ -20,11 +20,13 @@ var (
 	schemaV1 string
 	//go:embed schema2.sql
 	schemaV2 string
+	//go:embed schema3.sql
+	schemaV3 string
 )
 
 // schemas are the steps from an empty database to today's tables. What has been
 // released is never changed: a change is a step of its own.
-var schemas = []string{schemaV1, schemaV2}
+var schemas = []string{schemaV1, schemaV2, schemaV3}
 
 // migrate brings the tables up to date. Of two processes that do so at once, one
 // fails, and then finds that the other one has done it.

@@ -133,7 +133,7 @@ func (s *sending) begin(ctx context.Context) error {
 		return errNoTime
 	}
 	s.last++
-	if err := s.runner.commits.write(ctx, s.write); err != nil {
+	if err := s.runner.commits.write(ctx, s.asOfNow().write); err != nil {
 		s.attempts = append(s.attempts, attempt{number: s.last, unsent: true})
 		return err
 	}
@@ -144,6 +144,14 @@ func (s *sending) begin(ctx context.Context) error {
 		return errLate
 	}
 	return nil
+}
+
+// asOfNow is a copy for write, which may run when the call has given up waiting for it.
+func (s *sending) asOfNow() *sending {
+	return &sending{
+		runner: s.runner, row: s.row, before: s.before, base: s.base, sent: s.sent, overtaken: s.overtaken,
+		earlier: s.earlier, last: s.last, attempts: slices.Clone(s.attempts),
+	}
 }
 
 // write is what is written before an attempt is sent. Whoever has read an older

@@ -40,6 +40,13 @@ type verdict struct {
 // decide sends what has to be sent, and settles what was sent before.
 func (t *task) decide(ctx context.Context) (v verdict) {
 	change := t.row.change
+	if change.Want != nil {
+		want, err := t.book.want(ctx, change.Want)
+		if err != nil { // of a change that was added meanwhile
+			return t.readFailed(err)
+		}
+		t.row.change.Want = want
+	}
 	switch {
 	case change.Update != nil:
 		v = t.update(ctx, *change.Update)

@@ -22,14 +22,18 @@ func apply(ctx context.Context, a *app) error {
 	if len(a.args) == 0 {
 		return a.resume(ctx)
 	}
+	nameless := usageError{"what is read from a pipe has no name: want -run with one"}
 	if a.args[0] == "-" && a.runName == "" {
-		return usageError{"standard input has no name: want -run with one"}
+		return nameless // before it waits for somebody who types
 	}
 	file, err := changefile.Open(a.args[0], a.stdin)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
+	if !file.HasName() && a.runName == "" {
+		return nameless
+	}
 	if err := errors.Join(a.checkDigest(file), a.checkSize(file.Changes, file.Rows)); err != nil {
 		return err
 	}
@@ -200,6 +204,9 @@ const account = "tokenpatch"
 
 // work works on the run, and shows its progress.
 func (a *app) work(ctx context.Context, store *fleet.Store, config tokenpatch.Config) error {
+	if err := a.checkCaller(ctx, store, config); err != nil {
+		return err
+	}
 	seen := newTraffic()
 	config.Hooks = seen.hooks()
 	config.V2.Share = float64(a.share)

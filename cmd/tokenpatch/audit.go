@@ -21,7 +21,6 @@ type auditOptions struct {
 	init, serviceOnly       bool
 	limit                   int
 	failOn                  *audit.Severity
-	unused                  time.Duration
 	suggest                 string
 }
 
@@ -32,7 +31,7 @@ func (o *auditOptions) setFailOn(text string) error {
 	return o.failOn.UnmarshalText([]byte(text))
 }
 
-func (o *auditOptions) setUnused(text string) (err error) {
+func (o *options) setUnused(text string) (err error) {
 	o.unused, err = audit.ParseDays(text)
 	return err
 }
@@ -124,7 +123,7 @@ func (a *app) auditConfig() (audit.Config, error) {
 	if err != nil {
 		return config, err
 	}
-	config.Unused = cmp.Or(a.audit.unused, config.Unused)
+	config.Unused = cmp.Or(a.unused, config.Unused)
 	config.Limit = cmp.Or(a.audit.limit, config.Limit)
 	config.ServiceOnly = config.ServiceOnly || a.audit.serviceOnly
 	if a.audit.failOn != nil {

@@ -55,10 +55,7 @@ func writeAuditCSV(w io.Writer, r *audit.Report) error {
 		if x := f.Exception; x != nil {
 			row[10], row[11] = x.Reason, dateOf(x.Until)
 		}
-		for i, text := range row {
-			row[i] = cell(text)
-		}
-		_ = c.Write(row)
+		_ = c.Write(safeCells(row...))
 	}
 	c.Flush()
 	return c.Error()

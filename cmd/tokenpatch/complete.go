@@ -98,7 +98,7 @@ func runNames(ctx context.Context, a *app, words []string) (names []string) {
 			a.db = words[i+1]
 		}
 	}
-	store, err := a.openStore(ctx)
+	store, err := a.readStore(ctx)
 	if err != nil {
 		return nil
 	}

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -31,7 +30,7 @@ func demo(ctx context.Context, a *app) (err error) {
 	if err := d.prepare(); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{d.plan, d.applyAndKill, d.goOn, d.report, d.compare} {
+	for _, step := range []func(context.Context) error{d.plan, d.applyAndKill, d.resume, d.report, d.compare} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -47,23 +46,30 @@ type demonstration struct {
 	env     []string
 }
 
-// prepare makes the tokens, the file of changes, and what goes wrong.
+func demoID(i int) string { return fmt.Sprintf("61095542756dba551110%04x", i) }
+
+// prepare makes the tokens, and the file of changes as a spreadsheet saves it.
 func (d *demonstration) prepare() error {
-	var changes strings.Builder
+	const ops, qa = "5f0c1f2e3d4b5a6978870001", "5f0c1f2e3d4b5a6978870002"
+	for id, key := range map[string]string{ops: "ops", qa: "qa"} {
+		if err := d.service.AddRole(fmt.Sprintf(`{"_id":%q,"key":%q}`, id, key)); err != nil {
+			return err
+		}
+	}
+	changes := []string{"id;role;addCustomRoleIds;removeCustomRoleIds;comment"}
 	for i := range demoTokens {
-		id := fmt.Sprintf("61095542756dba551110%04x", i)
 		if i != 40 { // which the service does not have
-			if err := d.service.AddV2(fmt.Sprintf(`{"_id":%q,"name":"ci %d","role":"writer","customRoleIds":["qa"]}`, id, i)); err != nil {
+			if err := d.service.AddV2(fmt.Sprintf(`{"_id":%q,"name":"ci %d","role":"writer","customRoleIds":[%q]}`, demoID(i), i, qa)); err != nil {
 				return err
 			}
 		}
-		want := `{"role":"reader"}`
+		settings := "Reader;;"
 		if i%3 == 1 {
-			want = `{"addCustomRoleIds":["ops"],"removeCustomRoleIds":["qa"]}`
+			settings = ";ops;qa"
 		}
-		fmt.Fprintf(&changes, `{"api":"v2","id":%q,"want":%s,"comment":"quarterly review"}`+"\n", id, want)
+		changes = append(changes, demoID(i)+";"+settings+";quarterly review")
 	}
-	if err := os.WriteFile(filepath.Join(d.dir, "changes.jsonl"), []byte(changes.String()), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(d.dir, "changes.csv"), []byte(strings.Join(changes, "\r\n")), 0o600); err != nil {
 		return err
 	}
 	url, err := d.service.Listen()
@@ -88,28 +94,35 @@ func (d *demonstration) misbehave() {
 }
 
 func (d *demonstration) plan(ctx context.Context) error {
-	d.say("A file with %d changes. What would they do?", demoTokens)
-	cmd := d.command(ctx, "plan", "changes.jsonl")
+	d.say("A spreadsheet with %d changes. What would they do?", demoTokens)
+	return d.beginning(d.command(ctx, "plan", "-o", "approved.jsonl", "changes.csv"), 22)
+}
+
+// beginning runs a command, and shows the first lines that it writes.
+func (d *demonstration) beginning(cmd *exec.Cmd, lines int) error {
 	var out bytes.Buffer
 	cmd.Stdout = &out
 	if err := d.finish(cmd.Run()); err != nil {
 		return err
 	}
-	lines := bufio.NewScanner(&out)
-	var last string
-	for i := 0; lines.Scan(); i++ {
-		if last = lines.Text(); i < 4 {
-			fmt.Fprintln(d.stdout, last)
+	for range lines {
+		line, err := out.ReadString('\n')
+		if err != nil {
+			return nil
 		}
+		fmt.Fprint(d.stdout, line)
 	}
-	_, err := fmt.Fprintf(d.stdout, "...\n%s\n", last)
+	_, err := fmt.Fprintln(d.stdout, "...")
 	return err
 }
 
 func (d *demonstration) applyAndKill(ctx context.Context) error {
 	d.misbehave()
-	d.say("The service allows 20 requests a second, and breaks connections.\n# In the middle the process is killed.")
-	cmd := d.command(ctx, "apply", "-timeout", "1s", "changes.jsonl")
+	d.say("Somebody approves it. Meanwhile somebody else changes one of the tokens.\n# The service allows 20 requests a second, and breaks connections.\n# In the middle the process is killed.")
+	if err := d.service.AddV2(fmt.Sprintf(`{"_id":%q,"name":"ci 60","role":"admin"}`, demoID(60))); err != nil {
+		return err
+	}
+	cmd := d.command(ctx, "apply", "-timeout", "1s", "approved.jsonl")
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -124,25 +137,14 @@ func (d *demonstration) applyAndKill(ctx context.Context) error {
 	return ctx.Err()
 }
 
-func (d *demonstration) goOn(ctx context.Context) error {
-	d.say("The same command goes on. What was in flight is asked for first,\n# and not sent blindly again.")
-	return d.finish(d.command(ctx, "apply", "-timeout", "1s", "changes.jsonl").Run())
+func (d *demonstration) resume(ctx context.Context) error {
+	d.say("The same command resumes. What was in flight is read first,\n# and not sent blindly again.")
+	return d.finish(d.command(ctx, "apply", "-timeout", "1s", "approved.jsonl").Run())
 }
 
 func (d *demonstration) report(ctx context.Context) error {
-	d.say("What became of each token?")
-	cmd := d.command(ctx, "report")
-	var out bytes.Buffer
-	cmd.Stdout = &out
-	if err := d.finish(cmd.Run()); err != nil {
-		return err
-	}
-	for i, line := range strings.Split(strings.TrimSpace(out.String()), "\n") {
-		if i < 3 || !strings.HasPrefix(line, "applied") {
-			fmt.Fprintln(d.stdout, line)
-		}
-	}
-	return nil
+	d.say("What is the outcome of each token, and what is to be done?")
+	return d.beginning(d.command(ctx, "report"), 16)
 }
 
 // compare asks the service itself.
@@ -150,7 +152,7 @@ func (d *demonstration) compare(context.Context) error {
 	d.say("And what does the service say?")
 	times := map[int]int{}
 	for i := range demoTokens {
-		times[d.service.Changes(fmt.Sprintf("61095542756dba551110%04x", i))]++
+		times[d.service.Changes(demoID(i))]++
 	}
 	refused := 0
 	for _, request := range d.service.Requests() {
@@ -192,7 +194,7 @@ func (d *demonstration) finish(err error) error {
 // changed is how many tokens were changed.
 func (d *demonstration) changed() (n int) {
 	for i := range demoTokens {
-		n += d.service.Changes(fmt.Sprintf("61095542756dba551110%04x", i))
+		n += d.service.Changes(demoID(i))
 	}
 	return n
 }

@@ -16,7 +16,10 @@ func TestDemo(t *testing.T) {
 	e := s.run(0, "demo")
 	t.Logf("it took %v", time.Since(began).Round(time.Second))
 	assert.Contains(t, e.stdout, "\nkilled\n")
-	assert.Contains(t, e.stdout, "changes: 150 changes: 149 applied, 1 not applied, 0 unknown, 0 pending\n")
-	assert.Contains(t, e.stdout, "\n149 tokens were changed once, 0 twice or more, 1 not at all;\n")
+	assert.Contains(t, e.stdout, "changes.csv: 149 of 150 tokens would change\n")
+	assert.Contains(t, e.stdout, "  role: \"writer\" → \"reader\"\n")
+	assert.Contains(t, e.stdout, "approved: 149 changes: 148 applied, 1 not applied, 0 unknown, 0 pending\n  and 1 row of FILE skipped\n")
+	assert.Contains(t, e.stdout, "     1  somebody changed this token after the plan: plan again\n")
+	assert.Contains(t, e.stdout, "\n148 tokens were changed once, 0 twice or more, 2 not at all;\n")
 	assert.Zero(t, s.service.RequestCount(), "it is by itself")
 }

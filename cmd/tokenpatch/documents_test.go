@@ -44,5 +44,5 @@ func TestCommandsOfTheDocuments(t *testing.T) {
 			assert.Equal(t, 1, s.service.Changes(id), block[1])
 		}
 	}
-	assert.Equal(t, 3, blocks)
+	assert.Equal(t, 4, blocks)
 }

@@ -30,9 +30,9 @@ func TestFirstSteps(t *testing.T) {
 	s.env = append(s.env, "LAUNCHDARKLY_API_HOST=http://example.com")
 	assert.Contains(t, s.run(1, "list").stderr, `tokenpatch list: LAUNCHDARKLY_API_HOST: "http://example.com": want https`)
 	s.env = s.env[:len(s.env)-1]
-	s.run(0, "retry")
+	s.run(0, "retry", "-all")
 	s.run(3, "apply", "-run", "x")
-	assert.Equal(t, "x: there is nothing to put back\n", s.run(0, "retry", "-outcome", "unknown").stdout)
+	assert.Equal(t, "x: there is nothing to retry\n", s.run(0, "retry", "-outcome", "unknown").stdout)
 }
 
 // A service that cannot be reached is named while the run waits for it.

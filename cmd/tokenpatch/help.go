@@ -35,7 +35,7 @@ func changing() []command {
 		{
 			name: "plan", args: "FILE", run: plan, calls: true,
 			does:    "show and save what would change; send no change",
-			flags:   []string{"o", "format", "json", "all", "revert", "max-changes", "max-percent", "detailed-exitcode", "db", "share", "timeout", "progress"},
+			flags:   []string{"o", "format", "json", "all", "revert", "max-changes", "max-percent", "allow-self", "detailed-exitcode", "db", "share", "timeout", "progress"},
 			formats: []string{"text", "json", "html"},
 			more: `It reads the tokens. With -o it saves the changes that it shows as patches for
 apply: each fails if its token has been changed since. Tokens of V1 cannot be
@@ -45,17 +45,18 @@ read: their changes are saved as they are.`,
 		{
 			name: "apply", args: "FILE", run: apply, calls: true,
 			does:    "make the changes; run it again to resume",
-			flags:   []string{"db", "run", "digest", "max-changes", "max-percent", "yes", "again", "add", "fresh", "share", "workers", "timeout", "stop-after", "progress", "http", "http-keep", "http-public"},
+			flags:   []string{"db", "run", "digest", "max-changes", "max-percent", "allow-self", "yes", "again", "add", "fresh", "share", "workers", "timeout", "stop-after", "progress", "http", "http-keep", "http-public"},
 			more:    "FILE is what plan saved, or a FILE of your own (tokenpatch help file).\n-run without FILE resumes a run. An interrupt waits for requests in flight.",
 			example: "tokenpatch apply -http 127.0.0.1:8080 approved.jsonl",
 		},
 		{
 			name: "retry", run: retry,
 			does:  "make changes that failed pending again, for the next apply",
-			flags: []string{"db", "run", "outcome", "even-if-applied"},
-			more: `An unknown change is settled by a read before anything is sent. If the read does
-not decide it and it may not be sent twice, it stays unknown, unless
--even-if-applied is given.`,
+			flags: []string{"db", "run", "outcome", "all", "even-if-applied"},
+			more: `What would fail again as it is stays as it is, such as a change of a token that
+does not exist. An unknown change is settled by a read before anything is sent.
+If the read does not decide it and it may not be sent twice, it stays unknown,
+unless -even-if-applied is given.`,
 			example: "tokenpatch retry -outcome unknown && tokenpatch apply -run changes",
 		},
 	}
@@ -81,11 +82,11 @@ func looking() []command {
 		},
 		{
 			name: "list", run: list, calls: true,
-			does:  "list the tokens of V2",
-			flags: []string{"all", "timeout", "progress"},
-			more:  "They are listed without their values. With jq, a FILE is made from them:",
-			example: `tokenpatch list | jq -c 'select(.role == "admin") |
-    {api: "v2", id: ._id, want: {role: "reader"}}' >readers.jsonl`,
+			does:    "list tokens of V2; as CSV, in a form that plan reads",
+			flags:   []string{"format", "json", "o", "role", "custom-role", "name", "owner", "unused", "never-used", "api-version", "service", "personal", "all", "timeout", "progress"},
+			formats: []string{"table", "csv", "json"},
+			more:    "They are listed without their values. Only tokens that match all flags are\nlisted. Change cells of the CSV, and pass it to plan.",
+			example: "tokenpatch list -service -unused 90d -o unused.csv",
 		},
 		{
 			name: "audit", run: auditTokens, calls: true,
@@ -104,6 +105,13 @@ Tokens of V1 cannot be read. Exit status 5: there are findings (see -fail-on).`,
 
 func helping() []command {
 	return []command{
+		{
+			name: "whoami", run: whoami, calls: true,
+			does:    "print whose credentials these are, and the rate limit",
+			flags:   []string{"timeout"},
+			more:    "An API key of V1 names no more than its expiry, which is not checked.",
+			example: "tokenpatch whoami",
+		},
 		{
 			name: "demo", run: demo,
 			does:    "show all of it against a service of its own",
@@ -204,7 +212,7 @@ func (c command) writeHelp(w io.Writer) {
 	for _, name := range c.flags {
 		f := set.Lookup(name)
 		value, text := flag.UnquoteUsage(f)
-		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" {
+		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" && f.DefValue != "-1" {
 			text += " (default " + f.DefValue + ")"
 		}
 		fmt.Fprintf(w, "  -%-19s%s\n", strings.TrimSpace(name+" "+value), text)

@@ -11,16 +11,20 @@ import (
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// kept is what the store keeps of a run for this command: what the processes that worked on it saw of the rate limit, so that its page can be written when they have long ended. It outlives a run that is
-// deleted; a run that is made again under its name begins anew.
+// kept is what the store keeps of a run for this command: what the processes that worked on it saw of the rate limit, so its
+// page can be written after they have ended. It outlives a run that is deleted; a run that is made again under its name
+// begins anew.
 type kept struct {
 	Windows map[string][]page.Window `json:"windows"` // by process
 	Refused map[string]int           `json:"refused"`
+	Account string                   `json:"account,omitempty"` // of V2, that the run changes tokens of
 }
 
 func newKept() kept {
 	return kept{Windows: map[string][]page.Window{}, Refused: map[string]int{}}
 }
+
+func keptKey(run string) string { return "cmd/tokenpatch: run " + run }
 
 const forever = 100 * 365 * 24 * time.Hour
 
@@ -28,7 +32,7 @@ const forever = 100 * 365 * 24 * time.Hour
 // updates them atomically.
 func updateKept(ctx context.Context, store *fleet.Store, run string, change func(*kept) error) error {
 	var refused error
-	err := store.Update(ctx, "cmd/tokenpatch: run "+run, func(state []byte, _ time.Time) ([]byte, time.Duration, error) {
+	err := store.Update(ctx, keptKey(run), func(state []byte, _ time.Time) ([]byte, time.Duration, error) {
 		k := newKept()
 		if len(state) > 0 {
 			if err := json.Unmarshal(state, &k); err != nil {
@@ -62,10 +66,12 @@ func (t *traffic) keep(ctx context.Context, store *fleet.Store, run string) erro
 
 // keptRequests is what all processes have written down of the rate limit.
 func keptRequests(ctx context.Context, store *fleet.Store, run string) (windows []page.Window, refused int, err error) {
-	err = updateKept(ctx, store, run, func(k *kept) error {
-		windows, refused = k.all()
-		return nil
-	})
+	k := newKept()
+	state, err := store.State(ctx, keptKey(run))
+	if err == nil && len(state) > 0 {
+		err = json.Unmarshal(state, &k)
+	}
+	windows, refused = k.all()
 	return windows, refused, err
 }
 

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -55,20 +54,16 @@ func keepNotes(ctx context.Context, store *fleet.Store, run, id string, rows ite
 	return flush() // which may be empty, and is the end
 }
 
-var errNoChange = errors.New("nothing is to be changed")
-
 // keptNotes iterates over the notes of a file.
 func keptNotes(ctx context.Context, store *fleet.Store, run, id string) iter.Seq2[note, error] {
 	return func(yield func(note, error) bool) {
 		for part := 0; ; part++ {
 			var notes []note
-			err := store.Update(ctx, notesKey(run, id, part), func(state []byte, _ time.Time) ([]byte, time.Duration, error) {
-				if err := json.Unmarshal(state, &notes); len(state) > 0 && err != nil {
-					return nil, 0, err
-				}
-				return nil, 0, errNoChange
-			})
-			if !errors.Is(err, errNoChange) {
+			state, err := store.State(ctx, notesKey(run, id, part))
+			if err == nil && len(state) > 0 {
+				err = json.Unmarshal(state, &notes)
+			}
+			if err != nil {
 				yield(note{}, err)
 				return
 			}

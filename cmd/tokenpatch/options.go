@@ -25,6 +25,7 @@ type options struct {
 	public                  bool
 	stopAfter               share
 	add, all, evenIfApplied bool
+	allowSelf               bool
 	out, format             string
 	revert, outcome         string
 	maxChanges              int
@@ -35,6 +36,11 @@ type options struct {
 	share                   share
 	yes, fresh, again       bool
 	httpKeep                bool
+
+	role, custom, name, owner    string // of tokens to list, as the others here
+	unused                       time.Duration
+	neverUsed, service, personal bool
+	apiVersion                   int
 }
 
 // share is a part of a whole, from 0 to 1: as 0.3 or as 30%.
@@ -52,26 +58,6 @@ func (s *share) Set(text string) error {
 		return errors.New("want a part of the whole, such as 0.3 or 30%")
 	}
 	*s = share(value)
-	return nil
-}
-
-// age is a duration that may have days, such as 90d.
-type age time.Duration
-
-func (a *age) String() string { return time.Duration(*a).String() }
-
-func (a *age) Set(text string) error {
-	days, isDays := strings.CutSuffix(text, "d")
-	d, err := time.ParseDuration(text)
-	if isDays {
-		var n float64
-		n, err = strconv.ParseFloat(days, 64)
-		d = time.Duration(n * 24 * float64(time.Hour))
-	}
-	if err != nil || d < 0 {
-		return errors.New("want a time such as 90d, 12h or 30s")
-	}
-	*a = age(d)
 	return nil
 }
 
@@ -95,6 +81,33 @@ var flags = map[string]func(*flag.FlagSet, *options){
 	"http": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.http, "http", "", "serve the live page at `ADDR`, such as 127.0.0.1:8080")
 	},
+	"role": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.role, "role", "", "with this base `ROLE`")
+	},
+	"custom-role": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.custom, "custom-role", "", "with this custom `ROLE`, by key or id")
+	},
+	"name": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.name, "name", "", "whose name contains `TEXT`, or is like a pattern: ci-*")
+	},
+	"owner": func(f *flag.FlagSet, o *options) {
+		f.StringVar(&o.owner, "owner", "", "of this `MEMBER`: id, e-mail address or name")
+	},
+	"unused": func(f *flag.FlagSet, o *options) {
+		f.Func("unused", "not used for this `TIME`, such as 90d", o.setUnused)
+	},
+	"never-used": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.neverUsed, "never-used", false, "never used")
+	},
+	"api-version": func(f *flag.FlagSet, o *options) {
+		f.IntVar(&o.apiVersion, "api-version", 0, "with this default `VERSION` of the API")
+	},
+	"service": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.service, "service", false, "service tokens")
+	},
+	"personal": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.personal, "personal", false, "personal tokens")
+	},
 	"http-keep": func(f *flag.FlagSet, o *options) {
 		f.BoolVar(&o.httpKeep, "http-keep", false, "keep the page after the end, until Ctrl-C")
 	},
@@ -109,7 +122,7 @@ var flags = map[string]func(*flag.FlagSet, *options){
 	},
 	"all": func(f *flag.FlagSet, o *options) {
 		f.BoolVar(&o.all, "all", false, map[string]string{
-			"plan": "list tokens that would not change, too", "list": "other members' personal tokens too",
+			"plan": "list tokens that would not change, too", "list": "other members' personal tokens too", "retry": "changes that would fail again, too",
 		}[f.Name()])
 	},
 	"o": func(f *flag.FlagSet, o *options) {
@@ -121,6 +134,9 @@ var flags = map[string]func(*flag.FlagSet, *options){
 			return nil
 		})
 	},
+	"allow-self": func(f *flag.FlagSet, o *options) {
+		f.BoolVar(&o.allowSelf, "allow-self", false, "change the token that the command runs with, too")
+	},
 	"revert": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.revert, "revert", "", "plan how to undo `RUN`")
 	},
@@ -129,7 +145,7 @@ var flags = map[string]func(*flag.FlagSet, *options){
 	},
 	"max-percent": func(f *flag.FlagSet, o *options) {
 		o.maxPercent = 1
-		f.Var(&o.maxPercent, "max-percent", "refuse changes to more than this `SHARE` of FILE's rows")
+		f.Var(&o.maxPercent, "max-percent", "refuse changes to more than this `SHARE` of rows")
 	},
 	"digest": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.digest, "digest", "", "refuse a FILE with another `SHA256`")
@@ -172,9 +188,6 @@ var flags = map[string]func(*flag.FlagSet, *options){
 	},
 	"suggest": func(f *flag.FlagSet, o *options) {
 		f.Func("suggest", "`CHANGES` to suggest: quarantine, role=reader, remove, none", o.audit.setSuggest)
-	},
-	"unused": func(f *flag.FlagSet, o *options) {
-		f.Func("unused", "a token is unused after this `TIME`, such as 90d", o.audit.setUnused)
 	},
 	"write": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.audit.write, "write", "", "write the suggested changes to `FILE`, for plan")

@@ -48,18 +48,18 @@ func TestPageOfARun(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, os.WriteFile(to, picture, 0o600))
 	}
-	browsertest.Sees(t, ctx, true, "document.getElementById('state').textContent.startsWith('ended')")
+	browsertest.Sees(t, ctx, true, "document.getElementById('state').textContent.includes('ended')")
 	e := p.end()
 	assert.Equal(t, 3, e.status, e.stderr)
 	browsertest.Sees(t, ctx, 146, fmt.Sprintf(figure, "applied"))
 
 	require.NoError(t, s.service.AddV2(`{"_id":"token3","name":"late"}`))
-	s.run(0, "retry")
+	s.run(0, "retry", "-all")
 	s.run(3, "apply", "-run", "many") // another process, whose requests are on the page too
 	s.run(0, "report", "-format", "html", "-o", "report.html")
 	browsertest.Do(t, ctx, chromedp.Navigate("file://"+filepath.Join(s.dir, "report.html")))
 	browsertest.Sees(t, ctx, 147, fmt.Sprintf(figure, "applied"))
-	browsertest.Sees(t, ctx, 3, "document.getElementById('failures').rows.length")
+	browsertest.Sees(t, ctx, 3, "document.querySelectorAll('#rows > [data-state=not_applied]').length")
 	browsertest.Sees(t, ctx, 10, "document.getElementById('slowest').rows.length")
 	browsertest.Sees(t, ctx, 3, "document.querySelectorAll('figure').length")
 	used := browsertest.Evaluate[int](t, ctx, "JSON.parse(document.getElementById('run').textContent).windows.filter(w => w.quota.startsWith('V2')).reduce((n, w) => n + w.used, 0)")

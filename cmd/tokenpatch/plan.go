@@ -99,11 +99,14 @@ func (a *app) checkPlan() error {
 	if (a.revert != "") == (len(a.args) > 0) {
 		return usageError{"want either a FILE or -revert"}
 	}
+	if err := a.checkOutput(a.args...); err != nil {
+		return err
+	}
 	switch strings.ToLower(filepath.Ext(a.out)) {
 	case ".html", ".csv", ".txt":
 		return usageError{fmt.Sprintf("-o %s: want a name such as approved.jsonl: it is for apply; -format html >%[1]s makes a page for people", a.out)}
 	}
-	return a.checkOutput(a.args...)
+	return nil
 }
 
 // planSource opens FILE, or the run to revert.
@@ -147,7 +150,9 @@ type planning struct {
 	v1     int            // changes of V1
 	kinds  map[string]int // of tokens, by what changes
 	plan   changefile.Plan
-	digest string // of the plan file that was saved
+	caller *tokenpatch.Identity      // nil if that is not known
+	isSelf func(api, id string) bool // whether a change is of the token that plan runs with
+	digest string                    // of the plan file that was saved
 }
 
 func newPlanning(source planSource) (*planning, error) {
@@ -183,6 +188,10 @@ func (p *planning) read(ctx context.Context, a *app) error {
 		return err
 	}
 	p.host = config.V2.BaseURL
+	if p.source.v2 != "" {
+		p.caller = a.caller(ctx, client)
+	}
+	p.isSelf = func(api, id string) bool { return a.isSelf(p.caller, api, id) }
 	var done atomic.Int64
 	end := a.showReading(seen, &done, p.source.total)
 	defer end()
@@ -249,12 +258,14 @@ func (p *planning) one(one fleet.Planned) error {
 	} else if one.Change.Update != nil {
 		row.API = "v1"
 	}
-	planned := plannedRow{Action: actionChange, fileRow: fileRow{API: row.API, ID: row.ID, Name: row.Name, Comment: row.Comment}}
+	planned := plannedRow{Action: actionChange, fileRow: fileRow{API: row.API, ID: row.ID, Name: row.Name, Comment: row.Comment, Roles: one.Roles}}
 	if one.Before != nil {
 		planned.Name = one.Before.Name.Or("")
 	}
 	var err error
 	switch {
+	case p.isSelf(row.API, row.ID):
+		planned.Action, planned.Skip = actionCannot, whySelf
 	case one.Err != nil:
 		planned.Action = actionCannot
 		planned.Skip, err = whyNot(one.Err)

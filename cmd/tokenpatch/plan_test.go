@@ -17,6 +17,9 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
+// caller is what plan and apply print first.
+const caller = "account " + tokenpatchtest.AccountID + "\ncredential tokenpatchtest (" + tokenpatchtest.CredentialID + ")\n"
+
 func TestPlanAndApprove(t *testing.T) {
 	s := newShell(t)
 	s.mixed()
@@ -24,8 +27,8 @@ func TestPlanAndApprove(t *testing.T) {
 	assert.Equal(t, `mixed.jsonl: 4 of 6 tokens would change
   at `+s.url+`
      2  name
-     1  customRoleIds: + ops
-     1  customRoleIds: - qa
+     1  customRoleIds: + ops (5f0c00000000000000000001)
+     1  customRoleIds: - qa (5f0c00000000000000000002)
      1  role: "writer" → "reader"
      1  role_id: (not known) → null
      1  of V1, which cannot be read first
@@ -46,15 +49,15 @@ token1  ci 1
     name: (not known) → "ci"
     role_id: (not known) → null
 token2  ci 2
-    customRoleIds: - qa
-    customRoleIds: + ops
+    customRoleIds: - qa (5f0c00000000000000000002)
+    customRoleIds: + ops (5f0c00000000000000000001)
 `, e.stdout)
 	for _, request := range s.service.Requests() {
 		assert.Equal(t, http.MethodGet, request.Method)
 	}
 	assert.NoFileExists(t, filepath.Join(s.dir, "tokenpatch.db"))
 	sum := sha256.Sum256([]byte(s.text("approved.jsonl")))
-	assert.Equal(t, fmt.Sprintf("saved 4 changes to approved.jsonl (sha256 %x); next: tokenpatch apply approved.jsonl\n", sum), e.stderr)
+	assert.Equal(t, fmt.Sprintf(caller+"saved 4 changes to approved.jsonl (sha256 %x); next: tokenpatch apply approved.jsonl\n", sum), e.stderr)
 	lines := strings.Split(strings.TrimSpace(s.text("approved.jsonl")), "\n")
 	require.Len(t, lines, 7)
 	assert.Regexp(t, `^{"plan":{"version":1,"run":"[-0-9a-f]{36}",.*"source":"mixed.jsonl","sha256":"[0-9a-f]{64}"}}$`, lines[0])
@@ -71,8 +74,8 @@ token2  ci 2
 	s.run(3, "plan", "-detailed-exitcode", "mixed.jsonl")
 
 	e = s.run(0, "plan", "-revert", "approved", "-o", "undo.jsonl")
-	assert.Contains(t, e.stdout, "token2  ci 2\n    customRoleIds: - ops\n    customRoleIds: + qa\n")
-	assert.Contains(t, e.stdout, v1Token+"  V1 cannot be read: what the token was like is not known")
+	assert.Contains(t, e.stdout, "token2  ci 2\n    customRoleIds: - ops ("+opsID+")\n    customRoleIds: + qa ("+qaID+")\n")
+	assert.Contains(t, e.stdout, v1Token+"  V1 cannot be read, so it is not known what the token was like")
 	s.run(0, "apply", "undo.jsonl")
 	for _, id := range []string{"token0", "token1", "token2"} {
 		history := s.service.History(id)
@@ -86,6 +89,7 @@ token2  ci 2
 // All that differs is shown: the ninth custom role, and the statement that allows everything.
 func TestPlanShowsAllThatDiffers(t *testing.T) {
 	s := newShell(t)
+	s.service.AddCredential(tokenpatchtest.Credential{AccessToken: tokenpatchtest.AccessToken, NoRoles: true}) // ids are enough
 	var before, after []string
 	for i := range 20 {
 		before = append(before, fmt.Sprintf(`"5f0c000000000000000000%02d"`, i))
@@ -103,7 +107,7 @@ a  a & <b>
     inlineRole: + {"resources":["*"],"actions":["*"],"effect":"allow"}
     role: "writer" → "reader"
 `)
-	assert.Equal(t, "nothing was saved: -o approved.jsonl saves 1 change for apply\n", e.stderr)
+	assert.Equal(t, caller+"nothing was saved: -o approved.jsonl saves 1 change for apply\n", e.stderr)
 
 	lines := strings.Split(strings.TrimSpace(s.run(0, "plan", "-json", "x.jsonl").stdout), "\n")
 	require.Len(t, lines, 2)
@@ -206,16 +210,67 @@ func TestList(t *testing.T) {
 	s.tokens(60)
 	require.NoError(t, s.service.AddV2(`{"_id":"other","name":"\u001b[31mred\u009b","memberId":"569f183514f4432160000008","token":"Xyzzy12345"}`))
 	require.NoError(t, s.service.AddV2(`{"_id":"mine","name":"a","token":"Xyzzy12345"}`))
-	assert.Equal(t, 61, strings.Count(s.run(0, "list").stdout, "\n"))
-	all := s.run(0, "list", "-all").stdout
+	assert.Equal(t, 61, strings.Count(s.run(0, "list", "-json").stdout, "\n"))
+	all := s.run(0, "list", "-all", "-json").stdout
+	for _, format := range []string{"csv", "table"} {
+		text := s.run(0, "list", "-all", "-format", format).stdout
+		assert.Equal(t, 63, strings.Count(text, "\n"), format)
+		all += text
+	}
 	assert.NotContains(t, all, "2345")
 	assert.NotContains(t, all, "\x1b")
 	assert.NotContains(t, all, "\u009b")
-	lines := strings.Split(strings.TrimSpace(all), "\n")
-	assert.Len(t, lines, 62)
+	lines := strings.Split(strings.TrimSpace(all), "\n")[:62]
 	for _, line := range lines {
 		assert.True(t, json.Valid([]byte(line)), line)
 	}
 	s.service.SetCredentials("", "")
 	assert.Contains(t, s.run(1, "list").stderr, "401")
+}
+
+// Tokens are chosen by what they have; all flags that are given count.
+func TestListChooses(t *testing.T) {
+	s := newShell(t)
+	ago := func(days int) int64 { return time.Now().AddDate(0, 0, -days).UnixMilli() }
+	require.NoError(t, s.service.AddRole(`{"_id":"5f0c00000000000000000001","key":"ops"}`))
+	for _, token := range []string{
+		fmt.Sprintf(`{"_id":"a","name":"ci-build","role":"admin","serviceToken":true,"creationDate":%d,"lastUsed":%d,"defaultApiVersion":20240415}`, ago(400), ago(100)),
+		fmt.Sprintf(`{"_id":"b","name":"CI-test","role":"reader","serviceToken":true,"creationDate":%d,"lastUsed":%d,"customRoleIds":["5f0c00000000000000000001"]}`, ago(400), ago(1)),
+		fmt.Sprintf(`{"_id":"c","name":"mine","role":"admin","creationDate":%d}`, ago(400)),
+		fmt.Sprintf(`{"_id":"d","name":"new","role":"writer","serviceToken":true,"creationDate":%d,"inlineRole":[{"effect":"allow","resources":["proj/*"],"actions":["*"]}]}`, ago(2)),
+	} {
+		require.NoError(t, s.service.AddV2(token))
+	}
+	for flags, want := range map[string]string{
+		"": "a b c d", "-role admin": "a c", "-service": "a b d", "-personal": "c", "-name ci-": "a b", "-name *-TEST": "b", "-name [c]i*": "a b", "-unused 90d": "a c",
+		"-never-used": "c d", "-never-used -unused 30d": "c", "-api-version 20240415": "a", "-custom-role ops": "b", "-custom-role 5f0c00000000000000000001": "b",
+		"-role admin -service": "a", "-owner " + tokenpatchtest.MemberID: "a b c d", "-owner nobody@example.com": "",
+	} {
+		var ids []string
+		for line := range strings.Lines(s.run(0, append([]string{"list", "-json"}, strings.Fields(flags)...)...).stdout) {
+			ids = append(ids, strings.Trim(string(members(t, []byte(line))["_id"]), `"`))
+		}
+		assert.Equal(t, want, strings.Join(sorted(ids), " "), flags)
+	}
+	assert.Contains(t, s.run(1, "list", "-custom-role", "opps").stderr, `-custom-role "opps": the account has no such custom role`)
+	assert.Contains(t, s.run(2, "list", "-name", "[").stderr, "want a text, or a pattern such as ci-*")
+	assert.Contains(t, s.run(2, "list", "-unused", "soon").stderr, "want days such as 90d")
+	table := s.run(0, "list").stdout
+	assert.Regexp(t, `(?m)^ID  NAME      ACCESS +KIND +OWNER +LAST USED$`, table)
+	assert.Regexp(t, `(?m)^d   new       writer, policy +service +[0-9a-f]+ +never$`, table)
+}
+
+// A list as CSV is a FILE that changes nothing, until somebody changes a cell.
+func TestPlanReadsAList(t *testing.T) {
+	s := newShell(t)
+	require.NoError(t, s.service.AddRole(`{"_id":"5f0c00000000000000000001","key":"ops"}`))
+	require.NoError(t, s.service.AddRole(`{"_id":"5f0c00000000000000000002","key":"qa"}`))
+	require.NoError(t, s.service.AddV2(`{"_id":"a","name":"=1+1; +2","role":"writer","description":"x, \"y\"","customRoleIds":["5f0c00000000000000000001","5f0c00000000000000000002"],"defaultApiVersion":20240415}`))
+	require.NoError(t, s.service.AddV2(`{"_id":"b","name":"policy","inlineRole":[{"effect":"allow","resources":["proj/*:env/a&b"],"actions":["*"]}]}`))
+	s.run(0, "list", "-o", "tokens.csv")
+	assert.Contains(t, s.text("tokens.csv"), "a,'=1+1; '+2,")
+	e := s.run(0, "plan", "tokens.csv")
+	assert.Contains(t, e.stdout, "tokens.csv: 0 of 2 tokens would change\n")
+	s.file("tokens.csv", strings.Replace(s.text("tokens.csv"), ",writer,", ",reader,", 1))
+	assert.Contains(t, s.run(0, "plan", "tokens.csv").stdout, "role: \"writer\" → \"reader\"\n")
 }

@@ -27,6 +27,9 @@ func (p *planning) save(ctx context.Context, w io.Writer) error {
 	digest := sha256.New()
 	w = io.MultiWriter(w, digest)
 	p.plan = changefile.Plan{Version: changefile.PlanVersion, Run: uuid.NewString(), Source: p.source.name, SHA256: p.source.digest}
+	if p.caller != nil {
+		p.plan.Account, p.plan.Credential = p.caller.AccountID, p.caller.TokenID
+	}
 	if err := writeJSON(w, map[string]any{"plan": p.plan}); err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func (s *shell) text(name string) string {
 func (s *shell) tokens(n int) {
 	s.t.Helper()
 	for i := range n {
-		require.NoError(s.t, s.service.AddV2(fmt.Sprintf(`{"_id":"token%d","name":"ci %d","role":"writer","customRoleIds":["qa"]}`, i, i)))
+		require.NoError(s.t, s.service.AddV2(fmt.Sprintf(`{"_id":"token%d","name":"ci %d","role":"writer"}`, i, i)))
 	}
 }
 

@@ -132,7 +132,7 @@ func writeReport(ctx context.Context, a *app) error {
 	if err := a.checkOutput(); err != nil {
 		return err
 	}
-	store, run, err := a.openRun(ctx)
+	store, run, err := a.openRun(ctx, a.readStore)
 	if err != nil {
 		return err
 	}
@@ -183,7 +183,7 @@ func writeRows(w io.Writer, format string, rows iter.Seq2[outcome, error]) error
 // formula is the start of a formula: at the start of a cell, or behind what some spreadsheets take for a separator.
 var formula = regexp.MustCompile(`(^|[;|])([\s"']*)([=+\-@＝＋－＠])`)
 
-// cells are a row of CSV. What a spreadsheet would run as a formula begins with an apostrophe, which makes it a text.
+// cells are a row of CSV.
 func cells(o outcome) []string {
 	status := ""
 	if o.Status != 0 {
@@ -195,18 +195,19 @@ func cells(o outcome) []string {
 			change = append(change, l.Text)
 		}
 	}
-	cells := []string{
+	return safeCells(
 		o.API, o.ID, o.Name, string(o.Outcome), strings.Join(change, "; "), o.Comment, strconv.Itoa(o.Attempts), o.Reason, status, o.Code, o.Error,
 		moment(o.Started), moment(o.Ended),
-	}
-	for i, text := range cells {
-		cells[i] = cell(text)
+	)
+}
+
+// safeCells are cells of which a spreadsheet runs none: what it would run as a formula begins with an apostrophe.
+func safeCells(cells ...string) []string {
+	for i, cell := range cells {
+		cells[i] = formula.ReplaceAllString(printable(cell), "$1$2'$3")
 	}
 	return cells
 }
-
-// cell is a text that a spreadsheet does not run as a formula: an apostrophe before it makes it a text.
-func cell(text string) string { return formula.ReplaceAllString(printable(text), "$1$2'$3") }
 
 func moment(t *time.Time) string {
 	if t == nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,7 @@ func TestFormulasBehindSeparators(t *testing.T) {
 func TestUnknown(t *testing.T) {
 	s := newShell(t)
 	s.tokens(2)
+	require.NoError(t, s.service.AddV2(`{"_id":"token0","name":"ci 0","customRoleIds":["qa"]}`))
 	s.file("x.jsonl", `{"api":"v2","id":"token0","patch":[{"op":"add","path":"/customRoleIds/-","value":"ops"}]}
 {"api":"v2","id":"nobody","want":{"role":"reader"}}`)
 	s.service.Inject(tokenpatchtest.Fault{Match: patches, Cut: tokenpatchtest.CutBefore, Times: -1})
@@ -79,7 +81,7 @@ func TestUnknown(t *testing.T) {
 	}
 	s.service.ClearFaults()
 
-	assert.Contains(t, s.run(0, "retry", "-outcome", "unknown").stdout, "1 changes are pending again")
+	assert.Contains(t, s.run(0, "retry", "-outcome", "unknown").stdout, "1 change is pending again")
 	s.run(4, "apply", "-timeout", "1s", "-run", "x")
 	assert.Zero(t, s.service.Changes("token0"), "it may have been applied, and is not sent again")
 	s.run(0, "retry", "-outcome", "unknown", "-even-if-applied")
@@ -110,6 +112,24 @@ func TestTheDatabaseHoldsNoSecret(t *testing.T) {
 			assert.NotContains(t, content, secret+`"`)
 		}
 	}
+}
+
+// Looking at a run writes nothing: neither the database nor its mode changes.
+func TestLookingWritesNothing(t *testing.T) {
+	s := newShell(t)
+	s.many(3)
+	s.run(0, "plan", "-o", "approved.jsonl", "many.jsonl")
+	s.run(0, "apply", "approved.jsonl")
+	path := filepath.Join(s.dir, "tokenpatch.db")
+	require.NoError(t, os.Chmod(path, 0o444))
+	before := s.text("tokenpatch.db")
+	for _, args := range [][]string{{"status"}, {"report"}, {"report", "-format", "html"}, {"__complete", "report", "-run", ""}} {
+		assert.Contains(t, s.run(0, args...).stdout, "approved", args)
+	}
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o444), info.Mode().Perm())
+	assert.Equal(t, before, s.text("tokenpatch.db"))
 }
 
 // Too many failures stop a run by themselves.

@@ -27,7 +27,7 @@ type started struct {
 // startedBefore reads FILE.started; nil if there is none, or -fresh is given. A SQLite database that is missing is an error
 // before another one is made in its place.
 func (a *app) startedBefore(file *changefile.File) (*started, error) {
-	if a.fresh || file.Name == "-" {
+	if a.fresh || !file.HasName() {
 		return nil, nil
 	}
 	s := &started{path: file.Name + ".started"}
@@ -66,7 +66,7 @@ func (s *started) lost(database string) error {
 
 // writeStarted writes FILE.started, before anything is sent.
 func (a *app) writeStarted(file *changefile.File, t target) error {
-	if file.Name == "-" {
+	if !file.HasName() {
 		return nil
 	}
 	database := a.db

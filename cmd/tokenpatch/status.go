@@ -13,7 +13,7 @@ import (
 
 // status shows the progress of the runs.
 func status(ctx context.Context, a *app) error {
-	store, err := a.openStore(ctx)
+	store, err := a.readStore(ctx)
 	if err != nil {
 		return err
 	}
@@ -77,29 +77,46 @@ func writeProgress(w io.Writer, p fleet.Progress) {
 	}
 }
 
-// retry puts changes back that failed.
+// retry makes changes that failed pending again, except those that would fail again as they are.
 func retry(ctx context.Context, a *app) error {
-	store, run, err := a.openRun(ctx)
+	store, run, err := a.openRun(ctx, a.openStore)
 	if err != nil {
 		return err
 	}
 	defer store.Close()
 	var states []fleet.State
-	for _, one := range strings.Split(a.outcome, ",") {
+	for one := range strings.SplitSeq(a.outcome, ",") {
 		states = append(states, fleet.State(one))
 	}
-	putBack := store.Retry
+	var n, left int
 	if a.evenIfApplied {
-		putBack = store.RetryEvenIfApplied
+		n, err = store.RetryEvenIfApplied(ctx, run, states...)
+	} else {
+		n, err = store.RetryIf(ctx, run, func(r fleet.Result) bool {
+			if a.all || reasonOf(r).next == nextRetry {
+				return true
+			}
+			left++
+			return false
+		}, states...)
 	}
-	n, err := putBack(ctx, run, states...)
 	if err != nil {
 		return err
 	}
+	if left > 0 {
+		fmt.Fprintf(a.stdout, "%s: left out %s that would fail again, as the report explains; -all includes them\n", printable(run), count(left, "change"))
+	}
 	if n == 0 {
-		fmt.Fprintf(a.stdout, "%s: there is nothing to put back\n", printable(run))
+		fmt.Fprintf(a.stdout, "%s: there is nothing to retry\n", printable(run))
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "%s: %d changes are pending again: tokenpatch apply -run %[1]s goes on\n", printable(run), n)
+	fmt.Fprintf(a.stdout, "%s: %s pending again; next: tokenpatch apply -run %[1]s\n", printable(run), areNow(n))
 	return nil
+}
+
+func areNow(n int) string {
+	if n == 1 {
+		return "1 change is"
+	}
+	return fmt.Sprintf("%d changes are", n)
 }

@@ -57,19 +57,26 @@ func checkAddress(address string, public bool) error {
 	return usageError{fmt.Sprintf("-http %q: want a loopback address such as 127.0.0.1:8080, or -http-public with it", address)}
 }
 
-// openStore opens a store that is there.
-func (a *app) openStore(ctx context.Context) (*fleet.Store, error) {
+// openStore opens a store that is there, for changing tokens.
+func (a *app) openStore(ctx context.Context) (*fleet.Store, error) { return a.openBy(ctx, fleet.Open) }
+
+// readStore opens a store that is there, and changes nothing in it.
+func (a *app) readStore(ctx context.Context) (*fleet.Store, error) {
+	return a.openBy(ctx, fleet.OpenReadOnly)
+}
+
+func (a *app) openBy(ctx context.Context, open func(context.Context, string) (*fleet.Store, error)) (*fleet.Store, error) {
 	if !isPostgres(a.db) {
 		if _, err := os.Stat(a.db); errors.Is(err, fs.ErrNotExist) {
 			return nil, fmt.Errorf("there is no database %s here yet: tokenpatch apply makes it, and -db names another", a.db)
 		}
 	}
-	return fleet.Open(ctx, a.db)
+	return open(ctx, a.db)
 }
 
 // openRun opens a store that is there, and finds the run that is asked for in it.
-func (a *app) openRun(ctx context.Context) (store *fleet.Store, run string, err error) {
-	if store, err = a.openStore(ctx); err != nil {
+func (a *app) openRun(ctx context.Context, open func(context.Context) (*fleet.Store, error)) (store *fleet.Store, run string, err error) {
+	if store, err = open(ctx); err != nil {
 		return nil, "", err
 	}
 	if run, err = a.theRun(ctx, store); err != nil {

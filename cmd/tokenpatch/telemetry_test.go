@@ -471,3 +471,15 @@ func TestPrometheus(t *testing.T) {
 	})
 	assert.Equal(t, 0, p.end().status)
 }
+
+// The console exporter sends no control character to a terminal.
+func TestConsoleExporterIsPrintable(t *testing.T) {
+	s := newShell(t)
+	s.tokens(1)
+	s.service.Inject(tokenpatchtest.Fault{Match: patches, Status: http.StatusForbidden, Header: http.Header{"X-Request-Id": {"a\u009b31m"}},
+		Body: `{"code":"a\u009b31m","message":"no"}`})
+	s.file("x.jsonl", `{"api":"v2","id":"token0","want":{"role":"reader"}}`)
+	e := s.with("OTEL_TRACES_EXPORTER=console").run(3, "apply", "x.jsonl")
+	assert.Contains(t, e.stderr, "\ufffd31m")
+	assert.NotContains(t, e.stderr+e.stdout, "\u009b")
+}

@@ -42,8 +42,8 @@ func (w *watcher) watch(ctx context.Context) (done func() error) {
 	ctx = context.WithoutCancel(ctx) // what is still in flight is of interest too
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
-	if p, err := w.store.Progress(ctx, w.run); err == nil {
-		w.samples = append(w.samples, sample{time.Now(), p.Total() - p.Pending})
+	if run, err := w.look(ctx, true); err == nil {
+		w.show(run)
 	}
 	go func() {
 		defer close(ended)

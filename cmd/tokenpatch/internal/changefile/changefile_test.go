@@ -82,7 +82,7 @@ func TestMistakesInJSON(t *testing.T) {
 		`{"api":"v2","id":"a","want":{"addCustomRoleIds":null}}`:                                          `line 1, column 49: want.addCustomRoleIds: null: want a list of at least one custom role`,
 		`{"api":"v2","id":"a","want":{"defaultApiVersion":-5}}`:                                           `line 1, column 50: want.defaultApiVersion: -5: want a date as digits such as 20240415, or null`,
 		`{"api":"v2","id":"a","want":{"Name":"x"}}`:                                                       `line 1, column 37: want.Name: unknown; did you mean name?`,
-		`{"api":"v2","id":"a","want":{"color":"x"}}`:                                                      `line 1, column 38: want.color: unknown: want one of addCustomRoleIds, customRoleIds, defaultApiVersion, description, inlineRole, name, removeCustomRoleIds, role`,
+		`{"api":"v2","id":"a","want":{"color":"x"}}`:                                                      `line 1, column 38: want.color: unknown: want one of addCustomRoleIds, customRoleIds, defaultApiVersion, description, inlineRole, name, removeCustomRoleIds, role, set`,
 		`{"api":"v2","id":"a","want":{"name":"x","name":"y"}}`:                                            `line 1, column 48: want.name: "y": want it once`,
 		`{"api":"v2","id":"a","want":{}}`:                                                                 `line 1: want: empty: want at least one field that is set or null, or a custom role`,
 		`{"api":"v2","id":"a","want":[]}`:                                                                 `line 1, column 29: want: []: want an object`,
@@ -128,7 +128,7 @@ nonsense
 {"api":"v1","id":"6c7f1e6a-4f5e-4a52-9f57-0d8f2f4b8a11","update":{"name":"x"}}
 `)
 	assert.Equal(t, []string{
-		"line 1, column 47: want.color: unknown: want one of addCustomRoleIds, customRoleIds, defaultApiVersion, description, inlineRole, name, removeCustomRoleIds, role",
+		"line 1, column 47: want.color: unknown: want one of addCustomRoleIds, customRoleIds, defaultApiVersion, description, inlineRole, name, removeCustomRoleIds, role, set",
 		"line 1, column 37: want.role: 7: want reader, writer, admin, owner or null",
 		"line 3, column 2: invalid character 'o' in literal null (expecting 'u'): want a JSON object",
 		`line 4: id: "b": want each token once: line 2 has it too`,
@@ -422,4 +422,32 @@ func FuzzOpen(f *testing.F) {
 			assert.NoError(t, file.Close())
 		}
 	})
+}
+
+func TestSettingsThatHaveNoName(t *testing.T) {
+	changes, _ := read(t, write(t, "x.jsonl", `{"id":"a","want":{"set":{"expiry":1798761600000, "other":null}}}`))
+	assert.Equal(t, []string{`{"api":"v2","id":"a","want":{"set":{"expiry":1798761600000,"other":null}}}`}, changes)
+	changes, _ = read(t, write(t, "x.csv", "id;set\na;\"{\"\"expiry\"\": 1}\"\n"))
+	assert.Equal(t, []string{`{"api":"v2","id":"a","want":{"set":{"expiry":1}}}`}, changes)
+	for text, want := range map[string]string{
+		`{"id":"a","want":{"set":{}}}`:           `line 1, column 25: want.set: {}: want an object of settings that have no name here, such as {"expiry":1798761600000}`,
+		`{"id":"a","want":{"set":null}}`:         `line 1, column 25: want.set: null: want an object of settings that have no name here, such as {"expiry":1798761600000}`,
+		`{"id":"a","want":{"set":{"role":"x"}}}`: `line 1: want.set: "role": want a setting for which there is no field`,
+		`{"id":"a","want":{"set":{"_id":"x"}}}`:  `line 1: want.set: "_id": want a setting for which there is no field`,
+	} {
+		assert.Equal(t, []string{want}, mistakes(t, write(t, "x.jsonl", text)), text)
+	}
+}
+
+func TestACredentialIsNoID(t *testing.T) {
+	const value = "api-12345678-1234-1234-1234-123456789012"
+	for name, text := range map[string]string{
+		"x.jsonl": `{"id":"` + value + `","want":{"name":"x"}}` + "\n" + `{"id":"` + value + `","want":{"name":"x"}}` + "\n" + `{"api":"v1","id":"` + value + `","update":{"name":"x"}}`,
+		"x.csv":   "id,name\n" + value + ",x\n" + value + ",y\n" + value + ",z\n",
+	} {
+		got := mistakes(t, write(t, name, text))
+		require.Len(t, got, 1, name)
+		assert.Contains(t, got[0], "id: a credential: want the id of an access token, not its value")
+		assert.NotContains(t, got[0], "12345678")
+	}
 }

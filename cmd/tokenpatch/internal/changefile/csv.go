@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -98,6 +99,9 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// disarmed is a formula that tokenpatch list or report has disarmed by an apostrophe.
+var disarmed = regexp.MustCompile(`(^|[;|])([\s"']*)'([=+\-@＝＋－＠])`)
+
 // trim cuts blanks off a cell, also those that do not look like one.
 func trim(cell string) string {
 	return strings.TrimFunc(cell, func(r rune) bool { return unicode.IsSpace(r) || r == '\u200b' || r == '\ufeff' })
@@ -135,7 +139,7 @@ func (t *table) record() (cells []string, mistakes []Mistake, err error) {
 		line, _ := t.csv.FieldPos(0)
 		t.last = line + t.before
 		for i := range cells {
-			cells[i] = trim(cells[i])
+			cells[i] = disarmed.ReplaceAllString(trim(cells[i]), "$1$2$3")
 		}
 		if slices.ContainsFunc(cells, func(cell string) bool { return cell != "" }) {
 			return cells, nil, nil

@@ -106,10 +106,13 @@ func (f *File) spool(from io.Reader) (err error) {
 	return nil
 }
 
+// HasName reports whether the file can be opened again by its name: neither stdin nor a pipe can.
+func (f *File) HasName() bool { return f.file.Name() == f.Name }
+
 // Close closes the file.
 func (f *File) Close() error {
 	err := f.file.Close()
-	if f.file.Name() != f.Name {
+	if !f.HasName() {
 		_ = os.Remove(f.file.Name())
 	}
 	return err

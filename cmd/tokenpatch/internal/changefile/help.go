@@ -13,7 +13,7 @@ func Help() string {
 	row("id", "", "the token's id")
 	row("api", "", "v1 or v2; an empty cell is decided by the id")
 	row("comment", "", "V2: for the audit log; V1: kept in the report, not sent")
-	for _, name := range []string{"name", "description", "role", "customRoleIds", "addCustomRoleIds", "removeCustomRoleIds", "inlineRole", "defaultApiVersion"} {
+	for _, name := range []string{"name", "description", "role", "customRoleIds", "addCustomRoleIds", "removeCustomRoleIds", "inlineRole", "defaultApiVersion", "set"} {
 		api := "V2"
 		if _, both := updates[name]; both {
 			api = ""

@@ -43,6 +43,10 @@ var (
 		want: `want a list of statements such as [{"effect":"allow","resources":["proj/*"],"actions":["*"]}], or null`,
 		json: asIs, help: `policy as JSON: [{"effect":"allow", ...}]`,
 	}
+	someMembers = kind{
+		want: `want an object of settings that have no name here, such as {"expiry":1798761600000}`, json: asIs,
+		help: `other settings, as JSON: {"expiry": 1798761600000}`, bad: hasNoMember,
+	}
 	aBoolean  = kind{want: "want TRUE, FALSE or null", json: boolean, help: "TRUE or FALSE"}
 	aUUID     = kind{want: "want a UUID other than the nil UUID, or null", json: quote, bad: isNil, help: "UUID"}
 	anOrgRole = kind{
@@ -72,6 +76,7 @@ var wants = map[string]setting[fleet.Want]{
 	"inlineRole":          {aPolicy, func(w *fleet.Want) any { return &w.InlineRole }},
 	"defaultApiVersion":   {aDate, func(w *fleet.Want) any { return &w.DefaultAPIVersion }},
 	"addCustomRoleIds":    {someIDs.withHelp("custom roles to add"), func(w *fleet.Want) any { return &w.AddCustomRoleIDs }},
+	"set":                 {someMembers, func(w *fleet.Want) any { return &w.Members }},
 	"removeCustomRoleIds": {someIDs.withHelp("custom roles to remove"), func(w *fleet.Want) any { return &w.RemoveCustomRoleIDs }},
 }
 
@@ -177,6 +182,11 @@ func hasEmpty(value string) bool {
 
 func hasNone(value string) bool { return value == "null" || value == "[]" || hasEmpty(value) }
 
+func hasNoMember(value string) bool {
+	var found map[string]json.RawMessage
+	return json.Unmarshal([]byte(value), &found) != nil || len(found) == 0
+}
+
 func isNil(value string) bool { return strings.Trim(value, `"`) == uuid.Nil.String() }
 
 // checked is a row in the form in which a run keeps it, or what is wrong with it as a whole.
@@ -187,6 +197,11 @@ func checked(row Row) (Row, []Mistake) {
 	if rounded.MatchString(row.ID) {
 		return wrong(wantTextColumn)
 	}
+	if err := tokenpatch.CheckTokenID(row.ID); err != nil {
+		mistakes := mistakesOf(row.Line, err)
+		row.ID = "" // which may be a credential
+		return row, mistakes
+	}
 	if row.API == "v1" {
 		id, err := uuid.Parse(row.ID)
 		if err != nil || id == uuid.Nil {
@@ -195,9 +210,6 @@ func checked(row Row) (Row, []Mistake) {
 		row.ID = id.String()
 	}
 	if row.Skip != "" {
-		if row.ID == "" {
-			return wrong("want the id of an access token")
-		}
 		return row, nil
 	}
 	row.Change.ID = row.ID
@@ -219,6 +231,7 @@ var members = strings.NewReplacer(
 	"Change.Want.CustomRoleIDs", "want.customRoleIds",
 	"Change.Want.AddCustomRoleIDs", "want.addCustomRoleIds",
 	"Change.Want.RemoveCustomRoleIDs", "want.removeCustomRoleIds",
+	"Change.Want.Members", "want.set",
 	"Change.Want", "want",
 	"Change.Update", "update",
 )

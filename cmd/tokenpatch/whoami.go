@@ -1,0 +1,142 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/fleet"
+)
+
+// whoami prints whose credentials the environment has, and what is known of the rate limit.
+func whoami(ctx context.Context, a *app) error {
+	config := a.config()
+	if config.V1.APIKey == "" && config.V2.AccessToken == "" {
+		return fmt.Errorf("want LAUNCHDARKLY_ACCESS_TOKEN or DEEPSET_API_KEY in the environment")
+	}
+	client, err := a.client(config)
+	if err != nil {
+		return err
+	}
+	if config.V1.APIKey != "" {
+		fmt.Fprintf(a.stdout, "V1: %s\n", expiry(config.V1.APIKey))
+	}
+	if config.V2.AccessToken == "" {
+		return nil
+	}
+	identity, err := client.V2.Identity(ctx)
+	if err != nil {
+		return err
+	}
+	writeCaller(a.stdout, identity)
+	kind := "a personal token of member " + identity.MemberID
+	if identity.ServiceToken {
+		kind = "a service token"
+	}
+	fmt.Fprintln(a.stdout, printable(kind))
+	if len(identity.Scopes) > 0 {
+		fmt.Fprintf(a.stdout, "scopes %s\n", printable(strings.Join(identity.Scopes, ", ")))
+	}
+	writeRateLimit(a.stdout, client.V2.RateLimit())
+	return nil
+}
+
+// expiry is when a key of V1 expires, which stands in the key. The API cannot be asked whose it is.
+func expiry(key tokenpatch.Secret) string {
+	at, known := key.Expires()
+	switch {
+	case !known:
+		return "the key names no expiry"
+	case at.Before(time.Now()):
+		return "the key expired at " + at.Format(time.RFC3339)
+	}
+	return "the key expires at " + at.Format(time.RFC3339)
+}
+
+// writeCaller writes whose credential it is.
+func writeCaller(w io.Writer, i *tokenpatch.Identity) {
+	credential := cmp.Or(i.TokenID, "an OAuth token")
+	if i.TokenName != "" {
+		credential = fmt.Sprintf("%s (%s)", i.TokenName, credential)
+	}
+	fmt.Fprintf(w, "account %s\ncredential %s\n", printable(i.AccountID), printable(credential))
+}
+
+func writeRateLimit(w io.Writer, limit tokenpatch.RateLimit) {
+	line := func(name string, q tokenpatch.Quota) {
+		if remaining, known := q.Remaining.Get(); known {
+			fmt.Fprintf(w, "rate limit of %s: %d left until %s\n", name, remaining, q.Reset.UTC().Format(time.RFC3339))
+		}
+	}
+	line("the account", limit.Global)
+	for _, route := range slices.Sorted(maps.Keys(limit.Routes)) {
+		line(route, limit.Routes[route])
+	}
+}
+
+// caller prints whose credential of V2 a command uses. If that cannot be read it prints so and returns nil: the credential may
+// be good for all the rest.
+func (a *app) caller(ctx context.Context, client *tokenpatch.Client) *tokenpatch.Identity {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	defer cancel()
+	identity, err := client.V2.Identity(ctx)
+	if err != nil {
+		fmt.Fprintf(a.stderr, "whose credential this is could not be read, so the account is not checked: %s\n", printable(err.Error()))
+		return nil
+	}
+	writeCaller(a.stderr, identity)
+	return identity
+}
+
+// isSelf reports whether a change is of the token that the command runs with, and may not be.
+func (a *app) isSelf(caller *tokenpatch.Identity, api, id string) bool {
+	return !a.allowSelf && caller != nil && caller.TokenID != "" && api == "v2" && strings.EqualFold(caller.TokenID, id)
+}
+
+const whySelf = "this is the token that tokenpatch runs with: want -allow-self to change it"
+
+// checkCaller prints whose credential a run with changes of V2 goes on with. It refuses that of another account than the run
+// was begun with, and a change of the credential itself.
+func (a *app) checkCaller(ctx context.Context, store *fleet.Store, config tokenpatch.Config) error {
+	var caller *tokenpatch.Identity
+	for result, err := range store.Results(ctx, a.runName, fleet.StatePending) {
+		switch {
+		case err != nil:
+			return err
+		case result.Change.Update != nil:
+			continue
+		case caller == nil:
+			client, err := a.client(config)
+			if err != nil {
+				return err
+			}
+			if caller = a.caller(ctx, client); caller == nil {
+				return ctx.Err()
+			}
+			if err := keepAccount(ctx, store, a.runName, caller.AccountID); err != nil {
+				return err
+			}
+		}
+		if a.isSelf(caller, "v2", result.Change.ID) {
+			return fmt.Errorf("%s: %s; nothing was sent", printable(result.Change.ID), whySelf)
+		}
+	}
+	return nil
+}
+
+// keepAccount keeps the account of a run, or returns an error if it has another one.
+func keepAccount(ctx context.Context, store *fleet.Store, run, account string) error {
+	return updateKept(ctx, store, run, func(k *kept) error {
+		if k.Account != "" && k.Account != account {
+			return fmt.Errorf("run %q is of account %s, and the credential is of account %s: want a credential of the former", run, printable(k.Account), printable(account))
+		}
+		k.Account = account
+		return nil
+	})
+}
