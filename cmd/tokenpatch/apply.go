@@ -22,18 +22,11 @@ func apply(ctx context.Context, a *app) error {
 	if len(a.args) == 0 {
 		return a.resume(ctx)
 	}
-	nameless := usageError{"what is read from a pipe has no name: want -run with one"}
-	if a.args[0] == "-" && a.runName == "" {
-		return nameless // before it waits for somebody who types
-	}
-	file, err := changefile.Open(a.args[0], a.stdin)
+	file, err := a.openNamed()
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	if !file.HasName() && a.runName == "" {
-		return nameless
-	}
 	if err := errors.Join(a.checkDigest(file), a.checkSize(file.Changes, file.Rows)); err != nil {
 		return err
 	}
@@ -169,6 +162,20 @@ func (a *app) finished(ctx context.Context, store *fleet.Store, t target) error 
 	fmt.Fprintf(a.stderr, "%s is finished since %s; -again checks each token, and changes what has drifted\n",
 		printable(t.name), t.progress.Ended.Local().Format(time.DateTime))
 	return a.summary(ctx, store)
+}
+
+// openNamed opens FILE, whose name is the run's unless -run gives one.
+func (a *app) openNamed() (*changefile.File, error) {
+	nameless := usageError{"what is read from a pipe has no name: want -run with one"}
+	if a.args[0] == "-" && a.runName == "" {
+		return nil, nameless // before it waits for somebody who types
+	}
+	file, err := changefile.Open(a.args[0], a.stdin)
+	if err == nil && !file.HasName() && a.runName == "" {
+		_ = file.Close()
+		return nil, nameless
+	}
+	return file, err
 }
 
 // resume resumes a run whose file is not given.
