@@ -146,7 +146,8 @@ func (s *Store) Delete(ctx context.Context, run string) error {
 				return err
 			}
 		}
-		return nil
+		_, err := tx.ExecContext(ctx, s.sql("DELETE FROM fleet_note WHERE run = $1"), run)
+		return err
 	})
 	return failed("delete run", run, err)
 }

@@ -9,3 +9,11 @@ CREATE TABLE fleet_role (
 	PRIMARY KEY (run, id),
 	UNIQUE (run, key)
 );
+
+-- What a program notes about a run, under the run's name, since that is noted before the run is made.
+CREATE TABLE fleet_note (
+	run  TEXT NOT NULL,
+	name TEXT NOT NULL,
+	text {bytes},
+	PRIMARY KEY (run, name)
+);

@@ -118,11 +118,6 @@ func (a *app) create(ctx context.Context, store *fleet.Store, file *changefile.F
 	if err := a.writeStarted(file, t); err != nil {
 		return err
 	}
-	if !t.exists { // a new run, or one that was deleted
-		if err := updateKept(ctx, store, t.name, func(k *kept) error { *k = newKept(); return nil }); err != nil {
-			return err
-		}
-	}
 	if err := keepNotes(ctx, store, t.name, file.Digest, file.All()); err != nil {
 		return err
 	}

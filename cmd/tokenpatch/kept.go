@@ -5,15 +5,13 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
-	"time"
 
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
 // kept is what the store keeps of a run for this command: what the processes that worked on it saw of the rate limit, so its
-// page can be written after they have ended. It outlives a run that is deleted; a run that is made again under its name
-// begins anew.
+// page can be written after they have ended.
 type kept struct {
 	Windows map[string][]page.Window `json:"windows"` // by process
 	Refused map[string]int           `json:"refused"`
@@ -24,26 +22,22 @@ func newKept() kept {
 	return kept{Windows: map[string][]page.Window{}, Refused: map[string]int{}}
 }
 
-func keptKey(run string) string { return "cmd/tokenpatch: run " + run }
+const keptName = "kept"
 
-const forever = 100 * 365 * 24 * time.Hour
-
-// updateKept changes what is kept of a run, unless change returns an error. A store keeps small states under keys, and
-// updates them atomically.
+// updateKept changes what is kept of a run, unless change returns an error.
 func updateKept(ctx context.Context, store *fleet.Store, run string, change func(*kept) error) error {
 	var refused error
-	err := store.Update(ctx, keptKey(run), func(state []byte, _ time.Time) ([]byte, time.Duration, error) {
+	err := store.UpdateNote(ctx, run, keptName, func(note []byte) ([]byte, error) {
 		k := newKept()
-		if len(state) > 0 {
-			if err := json.Unmarshal(state, &k); err != nil {
-				return nil, 0, err
+		if len(note) > 0 {
+			if err := json.Unmarshal(note, &k); err != nil {
+				return nil, err
 			}
 		}
 		if refused = change(&k); refused != nil {
-			return nil, 0, refused
+			return nil, refused
 		}
-		next, err := json.Marshal(k)
-		return next, forever, err
+		return json.Marshal(k)
 	})
 	return cmp.Or(refused, err)
 }
@@ -67,9 +61,9 @@ func (t *traffic) keep(ctx context.Context, store *fleet.Store, run string) erro
 // keptRequests is what all processes have written down of the rate limit.
 func keptRequests(ctx context.Context, store *fleet.Store, run string) (windows []page.Window, refused int, err error) {
 	k := newKept()
-	state, err := store.State(ctx, keptKey(run))
-	if err == nil && len(state) > 0 {
-		err = json.Unmarshal(state, &k)
+	note, err := store.Note(ctx, run, keptName)
+	if err == nil && len(note) > 0 {
+		err = json.Unmarshal(note, &k)
 	}
 	windows, refused = k.all()
 	return windows, refused, err

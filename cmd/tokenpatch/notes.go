@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
-	"time"
 
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/changefile"
 	"github.com/tokenpatch/tokenpatch/fleet"
@@ -23,9 +22,8 @@ type note struct {
 
 const notesAtOnce = 1000 // that are kept under one key
 
-func notesKey(run, id string, part int) string {
-	return fmt.Sprintf("cmd/tokenpatch: notes of run %s, %s, %d", run, id, part)
-}
+// notesName is under which name a part of the notes of a file is kept.
+func notesName(file string, part int) string { return fmt.Sprintf("rows of %s, %d", file, part) }
 
 // keepNotes keeps the notes of a file, in its order.
 func keepNotes(ctx context.Context, store *fleet.Store, run, id string, rows iter.Seq2[changefile.Row, error]) error {
@@ -36,7 +34,7 @@ func keepNotes(ctx context.Context, store *fleet.Store, run, id string, rows ite
 		if err != nil {
 			return err
 		}
-		err = store.Update(ctx, notesKey(run, id, part), func([]byte, time.Time) ([]byte, time.Duration, error) { return encoded, forever, nil })
+		err = store.UpdateNote(ctx, run, notesName(id, part), func([]byte) ([]byte, error) { return encoded, nil })
 		notes, part = notes[:0], part+1
 		return err
 	}
@@ -59,7 +57,7 @@ func keptNotes(ctx context.Context, store *fleet.Store, run, id string) iter.Seq
 	return func(yield func(note, error) bool) {
 		for part := 0; ; part++ {
 			var notes []note
-			state, err := store.State(ctx, notesKey(run, id, part))
+			state, err := store.Note(ctx, run, notesName(id, part))
 			if err == nil && len(state) > 0 {
 				err = json.Unmarshal(state, &notes)
 			}
