@@ -27,6 +27,7 @@ const (
 	maxStep        = time.Second      // by which the store's clock and ours may move apart within compared
 	compared       = 20 * time.Second
 	spreadOfAsking = time.Millisecond // for each program
+	maxAsking      = 100              // of more, the spread does not grow
 )
 
 // shared is a limiter's side of the pool that programs share, nil if there is none. It is guarded by the limiter's lock.
@@ -245,6 +246,6 @@ func (s *shared) accept(q *queue, g grant, ahead time.Duration) {
 		x.granted.n += g.N
 	}
 	s.programs = g.Asking
-	spread := time.Duration(rand.Float64() * float64(spreadOfAsking) * float64(g.Asking))
+	spread := time.Duration(rand.Float64() * float64(spreadOfAsking) * float64(min(g.Asking, maxAsking)))
 	q.grant, q.expires, q.again = g, here(g.Expires)-s.limiter.ledger.rtt, here(g.Again)+spread
 }
