@@ -133,6 +133,9 @@ func (s *sending) begin(ctx context.Context) error {
 		return errNoTime
 	}
 	s.last++
+	// A call that is refused meanwhile learns what is written down, and that nothing was sent is written too.
+	ctx, cancel := s.runner.patient(ctx, time.Until(s.until))
+	defer cancel()
 	if err := s.runner.commits.write(ctx, s.asOfNow().write); err != nil {
 		s.attempts = append(s.attempts, attempt{number: s.last, unsent: true})
 		return err

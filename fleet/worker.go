@@ -154,9 +154,8 @@ func (r *runner) record(ctx context.Context, t *task, v verdict) error {
 // persist writes to the store, and tries for as long as a worker may take, or a few
 // seconds once the run is stopping.
 func (r *runner) persist(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTime)
+	ctx, cancel := r.patient(ctx, recordTime)
 	defer cancel()
-	defer context.AfterFunc(r.stopping, func() { time.AfterFunc(endTime, cancel) })()
 	for {
 		err := r.commits.write(ctx, do)
 		if err == nil || errors.Is(err, errTakenOver) || errors.Is(err, errFileReplaced) || errors.Is(err, errPooled) {
@@ -169,4 +168,12 @@ func (r *runner) persist(ctx context.Context, do func(context.Context, *sql.Tx) 
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// patient returns a context for a write to the store. It does not end with ctx, but
+// after a time, or a few seconds after the run begins to stop.
+func (r *runner) patient(ctx context.Context, limit time.Duration) (context.Context, func()) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	stop := context.AfterFunc(r.stopping, func() { time.AfterFunc(endTime, cancel) })
+	return ctx, func() { stop(); cancel() }
 }
