@@ -19,12 +19,12 @@ const (
 var (
 	apiV1, apiV2, apis = pair.V1, pair.V2, pair.APIs
 
-	newPair, newClientAt, serveRaw, refusingAddress = pair.New, pair.ClientAt, pair.ServeRaw, pair.RefusingAddress
-	updateName, patchName, appendRole               = pair.UpdateName, pair.PatchName, pair.AppendRole
-	through, retries, respond                       = pair.Through, pair.Retries, pair.Respond
-	assertOutcome, typesOf                          = pair.AssertOutcome, pair.TypesOf
-	responses, cuts, grace                          = pair.Responses, pair.Cuts, pair.Grace
-	addRole, writeAsOther, isOurs, newHung          = pair.AddRole, pair.WriteAsOther, pair.IsOurs, pair.NewHung
+	newPair, newClientAt                   = pair.New, pair.ClientAt
+	updateName, patchName, appendRole      = pair.UpdateName, pair.PatchName, pair.AppendRole
+	through, retries, respond              = pair.Through, pair.Retries, pair.Respond
+	assertOutcome, typesOf                 = pair.AssertOutcome, pair.TypesOf
+	responses, cuts, grace                 = pair.Responses, pair.Cuts, pair.Grace
+	addRole, writeAsOther, isOurs, newHung = pair.AddRole, pair.WriteAsOther, pair.IsOurs, pair.NewHung
 )
 
 type (

@@ -17,13 +17,13 @@ const (
 )
 
 var (
-	apiV1, apiV2, apis = pair.V1, pair.V2, pair.APIs
+	apis = pair.APIs
 
 	newPair, newClientAt, serveRaw, refusingAddress = pair.New, pair.ClientAt, pair.ServeRaw, pair.RefusingAddress
 	updateName, patchName, appendRole               = pair.UpdateName, pair.PatchName, pair.AppendRole
 	through, retries, respond                       = pair.Through, pair.Retries, pair.Respond
 	assertOutcome, typesOf                          = pair.AssertOutcome, pair.TypesOf
-	responses, cuts, grace                          = pair.Responses, pair.Cuts, pair.Grace
+	responses, grace                                = pair.Responses, pair.Grace
 	addRole, writeAsOther, isOurs, newHung          = pair.AddRole, pair.WriteAsOther, pair.IsOurs, pair.NewHung
 )
 
