@@ -173,14 +173,14 @@ func TestCancelledWaitersLoseNoPermit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &service{account: 50, rtt: 20 * time.Millisecond, random: rand.New(rand.NewPCG(3, 4))}
 		s.init()
-		l := limiter()
+		l, random := limiter(), rand.New(rand.NewPCG(5, 6))
 		var ok, ended atomic.Int64
 		var done sync.WaitGroup
 		began := time.Now()
 		for i := range 1000 {
 			ctx, cancel := context.WithCancel(t.Context())
 			if i%2 == 0 {
-				after := between(s.random, 0, 5*time.Second)
+				after := between(random, 0, 5*time.Second)
 				go func() { time.Sleep(after); cancel() }()
 			}
 			done.Go(func() {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 )
 
@@ -165,11 +166,14 @@ func (u *update) try(ctx context.Context) (o outcome) {
 			o.err = fmt.Errorf("the store panicked: %v", r)
 		}
 	}()
-	o.err = errors.New("the store did not call the function that it was given")
+	var latest atomic.Pointer[outcome] // a store may call the function after it has returned
+	latest.Store(&outcome{err: errors.New("the store did not call the function that it was given")})
 	err := u.store.Update(ctx, u.key, func(data []byte, at time.Time) (next []byte, ttl time.Duration, err error) {
-		next, o = u.apply(data, at)
+		next, o := u.apply(data, at)
+		latest.Store(&o)
 		return next, stored, o.err
 	})
+	o = *latest.Load()
 	o.err = cmp.Or(err, o.err)
 	return o
 }
