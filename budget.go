@@ -13,15 +13,16 @@ import (
 // Budget is a store in which programs share the rate budget of an account: see
 // [Config.Budget]. The module tokenpatchredis has one on Redis.
 //
-// What is stored is a few hundred bytes: what the service's headers said of the
-// limits, and what the programs have taken of them. It holds no credential and no
-// token. Nothing is shared of a service that sends no limit headers, and
+// What is stored is a few hundred bytes: the current window of each limit, what is
+// left of it, and how many programs asked for a part. Instead of a credential it
+// holds the first 64 bits of the SHA-256 of a constant, the account and the
+// credential. Nothing is shared of a service that sends no limit headers, and
 // Retry-After is not shared either: it is about an address, not an account.
 //
-// A store that is slow or fails never makes a call fail: after half a window, or
-// a second at most, the client goes on alone, by the headers, and asks the store
-// again every few seconds. A state that cannot be read is replaced, with a warning
-// to the Logger; one of another version of the format is left alone.
+// A store that is slow or fails never makes a call fail: after a second at most the
+// client goes on alone, by the headers, and asks the store again every few seconds.
+// A state or a clock that cannot be right is replaced or left aside for ten seconds,
+// with a warning to the Logger.
 type Budget interface {
 	// Update atomically replaces the state under key by what f returns. It may
 	// call f more than once, with an empty state where there is none. now is the

@@ -16,13 +16,11 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tokenpatch/tokenpatch/internal/faulttest/pair"
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 )
 
-// roundTripper is an http.RoundTripper of one function.
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+type roundTripper = pair.RoundTripper
 
 func request(t *testing.T, base, body string) *http.Request {
 	t.Helper()
