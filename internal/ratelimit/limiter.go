@@ -264,7 +264,7 @@ func (p *Permit) Use(credential string) {
 		name := nameCredential(p.limiter.account, credential)
 		p.limiter.mu.Lock()
 		defer p.limiter.mu.Unlock()
-		p.limiter.ledger.use(p.attempt, name)
+		p.limiter.ledger.use(p.attempt, name[:])
 	}
 }
 
