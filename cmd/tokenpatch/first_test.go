@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -39,10 +40,13 @@ func TestFirstSteps(t *testing.T) {
 func TestTheReasonForWaiting(t *testing.T) {
 	s := newShell(t)
 	s.tokens(1)
-	s.service.Inject(tokenpatchtest.Fault{Times: -1, Cut: tokenpatchtest.CutBefore})
+	s.service.Inject(tokenpatchtest.Fault{ // the call waits for longer than it takes to say so
+		Match: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/token0") },
+		Times: -1, Status: http.StatusInternalServerError, Header: http.Header{"Retry-After": {"25"}},
+	})
 	s.file("x.jsonl", `{"api":"v2","id":"token0","want":{"role":"reader"}}`)
 	p := s.start("", "apply", "-progress", "plain", "x.jsonl")
-	require.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "waits for another attempt: ") }, 30*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "waits for another attempt: status 500 ") }, 30*time.Second, 10*time.Millisecond)
 	require.NoError(t, p.Process.Kill())
 	_ = p.Wait()
 }

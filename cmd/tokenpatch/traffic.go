@@ -23,7 +23,7 @@ type traffic struct {
 	inFlight map[*page.Window]int             // requests that were sent since a window was first seen, and have no response yet
 	limits   map[string]tokenpatch.RateLimit  // the last that was seen, by API
 	waits    map[*waiting]tokenpatch.WaitInfo // of calls that wait now
-	trouble  error                            // of the last attempt, where it got no response
+	trouble  error                            // why the last attempt failed; nil if it did not
 	calls    int                              // under way
 	last     time.Time                        // when a call began or ended
 	heard    time.Time                        // when the last response came
@@ -107,7 +107,7 @@ func (t *traffic) attemptEnd(ctx context.Context, attempt tokenpatch.AttemptResu
 			delete(t.inFlight, w)
 		}
 	}
-	t.trouble = attempt.Err
+	t.trouble = troubleOf(attempt)
 	refused := attempt.Status == http.StatusTooManyRequests
 	if refused {
 		t.refused++
@@ -202,10 +202,18 @@ func (t *traffic) waitsFor(now time.Time) string {
 	return ""
 }
 
+// troubleOf is why an attempt failed: its error, or an error's status.
+func troubleOf(attempt tokenpatch.AttemptResult) error {
+	if attempt.Err != nil || attempt.Status < http.StatusBadRequest {
+		return attempt.Err
+	}
+	return fmt.Errorf("status %d %s", attempt.Status, http.StatusText(attempt.Status))
+}
+
 // opens is when a rate limit opens that is used up; zero if none is.
 func opens(limit tokenpatch.RateLimit, call tokenpatch.CallInfo) time.Time {
 	at := limit.PausedUntil
-	for _, quota := range []tokenpatch.Quota{limit.Global, limit.Routes[call.Method+" "+call.Route]} {
+	for _, quota := range []tokenpatch.Quota{limit.Global, limit.Credential, limit.Routes[call.Method+" "+call.Route]} {
 		if quota.Remaining.Or(1) == 0 && quota.Reset.After(at) {
 			at = quota.Reset
 		}
