@@ -75,6 +75,7 @@ func writeRateLimit(w io.Writer, limit tokenpatch.RateLimit) {
 		}
 	}
 	line("the account", limit.Global)
+	line("the credential", limit.Credential)
 	for _, route := range slices.Sorted(maps.Keys(limit.Routes)) {
 		line(route, limit.Routes[route])
 	}
@@ -101,7 +102,7 @@ func (a *app) isSelf(caller *tokenpatch.Identity, api, id string) bool {
 
 const whySelf = "this is the token that tokenpatch runs with: want -allow-self to change it"
 
-// checkCaller prints whose credential a run with changes of V2 goes on with. It refuses that of another account than the run
+// checkCaller prints whose credential a run with changes of V2 uses. It refuses that of another account than the run
 // was begun with, and a change of the credential itself.
 func (a *app) checkCaller(ctx context.Context, store *fleet.Store, config tokenpatch.Config) error {
 	var caller *tokenpatch.Identity
