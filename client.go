@@ -318,8 +318,8 @@ func (c *Client) CloseIdleConnections() {
 
 // shared is what both services have in common.
 type shared struct {
-	header http.Header // of every request, its credential aside
-	sender *httpsend.Sender
+	header http.Header             // of every request, its credential aside
+	sender func() *httpsend.Sender // makes one for each server
 	policy engine.Policy
 	known  *redact.Known // the credentials of both, which must not be shown
 	events events
@@ -359,7 +359,8 @@ func newShared(config Config) (shared, error) {
 	}, nil
 }
 
-func newSender(config Config) (*httpsend.Sender, error) {
+// newSender returns what makes a Sender for each server. All use one transport.
+func newSender(config Config) (func() *httpsend.Sender, error) {
 	var client http.Client
 	if config.HTTPClient != nil {
 		client = *config.HTTPClient
@@ -374,7 +375,9 @@ func newSender(config Config) (*httpsend.Sender, error) {
 	}
 	timeout := cmp.Or(max(client.Timeout, 0), defaultTimeout)
 	maxBody := min(cmp.Or(config.MaxResponseBytes, defaultMaxBody), math.MaxInt64-1) // one more is read to see the end
-	return &httpsend.Sender{Transport: client.Transport, Trusted: trusted, Timeout: timeout, Grace: config.CancelGrace, MaxBody: maxBody}, nil
+	return func() *httpsend.Sender {
+		return &httpsend.Sender{Transport: client.Transport, Trusted: trusted, Timeout: timeout, Grace: config.CancelGrace, MaxBody: maxBody}
+	}, nil
 }
 
 // newTransport is http.DefaultTransport with what a fleet of goroutines that
@@ -469,7 +472,7 @@ func newService(shared shared, config Config, own ownConfig) (*service, error) {
 	if s.base, err = parseBase("Config."+own.api+".BaseURL", own.baseURL, "/api/"+strings.ToLower(own.api), config.AllowInsecureHTTP); err != nil {
 		return nil, err
 	}
-	s.engine.Sender, s.engine.Policy, s.engine.Known = shared.sender, shared.policy, shared.known
+	s.engine.Sender, s.engine.Policy, s.engine.Known = shared.sender(), shared.policy, shared.known
 	s.engine.Scheme, s.engine.RetryConflicts = own.scheme, own.retryConflicts
 	switch {
 	case own.supply != nil && own.fixed != "":

@@ -64,7 +64,7 @@ func (t *Transport) begin(request *http.Request) (*attempt, error) {
 		return a, nil
 	}
 	a.request.Body, a.request.GetBody = a.body.first(a.foreign), nil
-	if _, http1 := t.http1.Load(request.URL.Host); http1 || a.foreign {
+	if a.foreign || t.http1.Load() {
 		a.request.GetBody = a.getBody
 	}
 	return a, nil

@@ -7,11 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// Sender bounds attempts and names what carries them.
+// Sender bounds the attempts of one server, and names what carries them.
 type Sender struct {
 	Transport http.RoundTripper
 	Trusted   bool          // whether Transport heeds contexts for certain; any other is called in a goroutine, to be abandoned
@@ -19,7 +19,7 @@ type Sender struct {
 	Grace     time.Duration // how much longer than its caller's context an attempt may last, within Timeout
 	MaxBody   int64         // bytes of a response's body that are read
 
-	http1 sync.Map // hosts that have responded over HTTP/1
+	http1 atomic.Bool // whether the server has responded over HTTP/1
 }
 
 // CloseIdleConnections closes the transport's connections that are not in use.
@@ -79,7 +79,7 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 		t.Observer.Observe(response.StatusCode, response.Header)
 	}
 	if response.ProtoMajor == 1 && !a.foreign {
-		t.http1.Store(request.URL.Host, true)
+		t.http1.Store(true)
 	}
 	t.Result = Result{Status: response.StatusCode, Header: response.Header}
 	t.Result.Body, t.Result.Err = a.readBody(response)

@@ -226,8 +226,9 @@ func decode(data []byte, now int64) (*pool, error) {
 // nameCredential returns what the pool calls a credential: a hash of it.
 func nameCredential(account, credential string) (name [len(credentialPrefix) + 16]byte) {
 	data := make([]byte, 0, 512)
-	data = append(data, "tokenpatch rate limit credential\x00"+account+"\x00"...)
-	data = append(data, credential...)
+	for _, s := range [...]string{"tokenpatch rate limit credential\x00", account, "\x00", credential} {
+		data = append(data, s...) // joined, they would cost an allocation
+	}
 	sum := sha256.Sum256(data)
 	hex.Encode(name[copy(name[:], credentialPrefix):], sum[:8])
 	return name

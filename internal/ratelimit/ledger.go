@@ -100,15 +100,18 @@ func (l *ledger) patience() time.Duration {
 func (l *ledger) overdue() instant { return l.flights[0].admitted + l.patience() }
 
 func (l *ledger) loseOverdue(now instant) {
-	patience, double := l.patience(), false
-	for len(l.flights) > 0 && (l.flights[0].ended || now >= l.flights[0].admitted+patience) {
-		a := l.flights[0]
-		l.flights = l.flights[1:]
+	patience, double, n := l.patience(), false, 0
+	for _, a := range l.flights {
+		if !a.ended && now < a.admitted+patience {
+			break
+		}
 		if !a.ended {
 			a.overdue, double = true, double || a.seq > l.doubled
 			l.lose(a)
 		}
+		n++
 	}
+	l.flights = slices.Delete(l.flights, 0, n) // in place: a slice that moves on would be allocated again and again
 	if double {
 		l.doublings, l.doubled = min(l.doublings+1, maxDoublings), l.admitted
 	}
