@@ -237,12 +237,7 @@ func TestScreamTest(t *testing.T) {
 // recipe is the shell blocks of a recipe.
 func (s *shell) recipe(heading string) (blocks []string) {
 	s.t.Helper()
-	text, err := os.ReadFile("../../docs/recipes.md")
-	if os.IsNotExist(err) {
-		s.t.Skip("SKIPPED: the module is alone")
-	}
-	require.NoError(s.t, err)
-	_, section, found := strings.Cut(string(text), "\n## "+heading+"\n")
+	_, section, found := strings.Cut(s.document("../../docs/recipes.md"), "\n## "+heading+"\n")
 	require.True(s.t, found)
 	section, _, _ = strings.Cut(section, "\n## ")
 	for _, block := range regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(section, -1) {
@@ -261,13 +256,11 @@ func (s *shell) sh(script string) string {
 	return string(output)
 }
 
-// The README shows what the command prints.
-func TestAuditInTheReadme(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	screen := regexp.MustCompile("(?s)```console\n(.*?)```").FindStringSubmatch(string(readme))
-	require.NotNil(t, screen)
+// docs/command.md shows what the command prints.
+func TestAuditInTheDocument(t *testing.T) {
 	s := newShell(t)
+	screen := regexp.MustCompile("(?s)```console\n(.*?)```").FindStringSubmatch(s.document("../../docs/command.md"))
+	require.NotNil(t, screen)
 	s.token("a", map[string]any{"role": "owner"})
 	s.token("b", map[string]any{"lastUsed": daysAgo(412).UnixMilli()})
 	printed := s.run(5, "audit").stdout

@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -10,13 +9,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The files in the README are right, and the wrong one gets the errors that it shows.
-func TestReadme(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	fences := regexp.MustCompile("(?s)```(json|csv|text)\n(.*?)```").FindAllStringSubmatch(string(readme), -1)
-	require.Len(t, fences, 5)
+// The files in docs/command.md are right, and the wrong one gets the errors shown there.
+func TestFilesInTheDocument(t *testing.T) {
 	s := newShell(t)
+	document := s.document("../../docs/command.md")
+	fences := regexp.MustCompile("(?s)```(json|csv|text)\n(.*?)```").FindAllStringSubmatch(document, -1)
+	require.Len(t, fences, 5)
+	assert.Contains(t, s.document("README.md"), fences[0][0])
 	table, columns, object, wrong, mistakes := fences[0][2], fences[1][2], fences[2][2], fences[3][2], fences[4][2]
 	s.file("right.csv", table)
 	s.file("changes.json", object)

@@ -113,29 +113,34 @@ func TestSecurityNamesTestsThatExist(t *testing.T) {
 	}
 }
 
-// Links lead somewhere: to a file of the tree, or to a heading of the same document.
+// Links lead somewhere: to a file of the tree, and to a heading that it has.
 func TestLinksLeadSomewhere(t *testing.T) {
 	for _, name := range filesNamed(t, func(name string) bool { return strings.HasSuffix(name, ".md") }) {
-		document := text(t, name)
-		var anchors []string
-		for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(document, -1) {
-			words := regexp.MustCompile("[^a-z0-9 -]").ReplaceAllString(strings.ToLower(heading[1]), "")
-			anchors = append(anchors, "#"+strings.ReplaceAll(words, " ", "-"))
-		}
-		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(document, -1) {
-			target := link[1]
-			if strings.Contains(target, "://") {
+		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text(t, name), -1) {
+			file, heading, hasHeading := strings.Cut(link[1], "#")
+			if strings.Contains(link[1], "://") || file != "" && !isWhole() {
 				continue
 			}
-			if strings.HasPrefix(target, "#") {
-				assert.Contains(t, anchors, target, "%s links to a heading that it does not have", name)
-			} else if isWhole() {
-				file, _, _ := strings.Cut(target, "#")
-				_, err := fs.Stat(tree, path.Join(path.Dir(name), file))
-				assert.NoError(t, err, "%s links to %s", name, target)
+			target := name
+			if file != "" {
+				target = path.Join(path.Dir(name), file)
+			}
+			_, err := fs.Stat(tree, target)
+			if assert.NoError(t, err, "%s links to %s", name, link[1]) && hasHeading {
+				assert.Contains(t, anchorsOf(text(t, target)), heading, "%s links to %s, which has no such heading", name, target)
 			}
 		}
 	}
+}
+
+// anchorsOf lists the anchors of a document's headings.
+func anchorsOf(document string) []string {
+	var anchors []string
+	for _, heading := range regexp.MustCompile(`(?m)^#+ (.*)$`).FindAllStringSubmatch(document, -1) {
+		words := regexp.MustCompile("[^a-z0-9 -]").ReplaceAllString(strings.ToLower(heading[1]), "")
+		anchors = append(anchors, strings.ReplaceAll(words, " ", "-"))
+	}
+	return anchors
 }
 
 // Between releases the version ends with -dev, and what is new is in the changelog's section Unreleased; a release has a

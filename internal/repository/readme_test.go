@@ -40,23 +40,15 @@ type fence struct {
 	text     string
 }
 
-// Every Go block of the README is compiled and run, with a service of its own on the loopback interface. A block that is a
-// program runs as it is. Any other is the body of a function that has a client, the ids of the service's two tokens, and
-// the second one's settings as they are and as they shall be. A block of plain text after it is what it prints.
+// documentsWithPrograms have Go blocks that run.
+var documentsWithPrograms = []string{"README.md", "docs/migrating.md", "docs/recipes.md"}
+
+// Every Go block is compiled and run, with a service of its own on the loopback interface, except those that show what to
+// replace. A block that is a program runs as it is. Any other is the body of a function. It has a client, the ids of the
+// service's two tokens, and the second token's settings before and after. A block of plain text after it is its output.
 func TestReadmeBlocks(t *testing.T) {
-	testBlocks(t, fencesOf(t, "README.md"))
-}
-
-// The blocks of docs/migrating.md that show tokenpatch are compiled and run too.
-func TestMigratingBlocks(t *testing.T) {
-	testBlocks(t, slices.DeleteFunc(fencesOf(t, "docs/migrating.md"), func(block fence) bool {
-		return !strings.HasPrefix(block.text, "// after\n")
-	}))
-}
-
-func testBlocks(t *testing.T, fences []fence) {
 	dir := t.TempDir()
-	var fragments []fence
+	var fragments []string
 	programs := map[string]map[string]string{"fragments": {"main.go": text(t, "internal/repository/testdata/fragments.go.txt")}}
 	type run struct {
 		fence
@@ -65,28 +57,31 @@ func testBlocks(t *testing.T, fences []fence) {
 		prints  *string
 	}
 	var runs []run
-	for i, block := range fences {
-		if block.language != "go" {
-			continue
+	for _, document := range documentsWithPrograms {
+		fences := fencesOf(t, document)
+		for i, block := range fences {
+			if block.language != "go" || strings.HasPrefix(block.text, "// before\n") {
+				continue
+			}
+			one := run{fence: block, program: "fragments", args: []string{fmt.Sprint(len(fragments))}}
+			if i+1 < len(fences) && fences[i+1].language == "text" {
+				one.prints = &fences[i+1].text
+			}
+			if strings.HasPrefix(block.text, "package ") {
+				one.program, one.args = fmt.Sprint("program", len(runs)), []string{v2Token}
+				programs[one.program] = map[string]string{"main.go": lineOf(block) + block.text}
+			} else {
+				name := fmt.Sprint("fragment", len(fragments))
+				programs["fragments"][name+".go"] = function(t, name, block)
+				fragments = append(fragments, name)
+			}
+			runs = append(runs, one)
 		}
-		one := run{fence: block, program: "fragments", args: []string{fmt.Sprint(len(fragments))}}
-		if i+1 < len(fences) && fences[i+1].language == "text" {
-			one.prints = &fences[i+1].text
-		}
-		if strings.HasPrefix(block.text, "package ") {
-			one.program, one.args = fmt.Sprint("line", block.line), []string{v2Token}
-			programs[one.program] = map[string]string{"main.go": lineOf(block) + block.text}
-		} else {
-			programs["fragments"][fmt.Sprintf("line%d.go", block.line)] = function(t, block)
-			fragments = append(fragments, block)
-		}
-		runs = append(runs, one)
 	}
 	programs["fragments"]["list.go"] = listOf(fragments)
-	require.NotEmpty(t, runs)
 	build(t, dir, programs)
 	for _, one := range runs {
-		t.Run(fmt.Sprint("line ", one.line), func(t *testing.T) {
+		t.Run(fmt.Sprintf("%s line %d", one.document, one.line), func(t *testing.T) {
 			printed := runProgram(t, filepath.Join(dir, one.program), one.args...)
 			if one.prints != nil {
 				assert.Equal(t, *one.prints, printed)
@@ -118,12 +113,12 @@ func lineOf(block fence) string { return fmt.Sprintf("//line %s:%d\n", block.doc
 
 // imports are the packages that a block may use by name.
 var imports = map[string]string{
-	"context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "os": "os", "signal": "os/signal", "slices": "slices", "slog": "log/slog",
+	"bytes": "bytes", "context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "os": "os", "signal": "os/signal", "slices": "slices", "slog": "log/slog", "sync": "sync", "tls": "crypto/tls", "url": "net/url", "x509": "crypto/x509",
 	"syscall": "syscall", "time": "time", "uuid": "github.com/google/uuid", "tokenpatch": rootModule, "tokenpatchtest": rootModule + "/tokenpatchtest",
 }
 
 // function is a file with a block as the body of a function, which uses whatever the block declares.
-func function(t *testing.T, block fence) string {
+func function(t *testing.T, name string, block fence) string {
 	source := "package p\nfunc f() error {\n" + block.text + "\n}"
 	file, err := parser.ParseFile(token.NewFileSet(), block.document, source, parser.SkipObjectResolution)
 	require.NoError(t, err, "%s:%d", block.document, block.line)
@@ -141,9 +136,9 @@ func function(t *testing.T, block fence) string {
 	for _, name := range slices.Sorted(maps.Keys(used)) {
 		fmt.Fprintf(&b, "import %s %q\n", name, imports[name])
 	}
-	fmt.Fprintf(&b, "func fragment%d(ctx context.Context, s scope) (err error) {\n", block.line)
-	b.WriteString("t, client, tokenID, id, before, after := tb{}, s.client, s.uuid, s.id, s.before, s.after\n")
-	b.WriteString("_, _, _, _, _, _, _ = ctx, t, client, tokenID, id, before, after\n{\n" + lineOf(block) + block.text)
+	fmt.Fprintf(&b, "func %s(ctx context.Context, s scope) (err error) {\n", name)
+	b.WriteString("t, client, tokenID, id, before, after, companyCA := tb{}, s.client, s.uuid, s.id, s.before, s.after, []byte(nil)\n")
+	b.WriteString("_, _, _, _, _, _, _, _ = ctx, t, client, tokenID, id, before, after, companyCA\n{\n" + lineOf(block) + block.text)
 	for _, name := range declared(file.Decls[0].(*ast.FuncDecl).Body.List) {
 		fmt.Fprintf(&b, "_ = %s\n", name)
 	}
@@ -167,12 +162,8 @@ func declared(statements []ast.Stmt) []string {
 }
 
 // listOf is the file that lists the fragments for the program that runs them.
-func listOf(fragments []fence) string {
-	list := "package main\nimport \"context\"\nvar fragments = []func(context.Context, scope) error{\n"
-	for _, block := range fragments {
-		list += fmt.Sprintf("fragment%d,\n", block.line)
-	}
-	return list + "}\n"
+func listOf(fragments []string) string {
+	return "package main\nimport \"context\"\nvar fragments = []func(context.Context, scope) error{\n" + strings.Join(fragments, ",\n") + ",\n}\n"
 }
 
 // build compiles each program, a map of file names to what is in them, into dir. They belong to the root module by an

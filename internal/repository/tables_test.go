@@ -22,7 +22,7 @@ import (
 
 // The README's table of errors is true of every status in it, and names every error type.
 func TestReadmeErrors(t *testing.T) {
-	section := sectionOf(t, "Errors")
+	section := sectionOf(t, "README.md", "Errors and outcomes")
 	checked := 0
 	for _, row := range rowsOf(t, section) {
 		status, types, outcome := row[0], typesIn(row[1]), row[2]
@@ -47,10 +47,10 @@ func TestReadmeErrors(t *testing.T) {
 	}
 }
 
-// The README's table of what is sent again is true of every status in it.
-func TestReadmeRetries(t *testing.T) {
+// The table of what is sent again is true of every status in it.
+func TestRetriesTable(t *testing.T) {
 	checked := 0
-	for _, row := range rowsOf(t, sectionOf(t, "What is sent again")) {
+	for _, row := range rowsOf(t, sectionOf(t, "docs/outcomes.md", "What is sent again")) {
 		what, again, _ := strings.Cut(strings.Join(row, "|"), "|")
 		for _, status := range regexp.MustCompile(`\b[1-5]\d\d\b`).FindAllString(what, -1) {
 			code, err := strconv.Atoi(status)
@@ -62,8 +62,8 @@ func TestReadmeRetries(t *testing.T) {
 				}
 				synctest.Test(t, func(t *testing.T) {
 					requests, err := api.meet(t, code)
-					want := strings.HasPrefix(again, "yes") || strings.HasPrefix(again, "where") && api.replayable
-					assert.Equal(t, want, requests > 1, "%s %d: %d requests, and the README says %q: %v", api.name, code, requests, again, err)
+					want := strings.HasPrefix(again, "yes") || strings.HasPrefix(again, "if") && api.replayable
+					assert.Equal(t, want, requests > 1, "%s %d: %d requests, and the table has %q: %v", api.name, code, requests, again, err)
 				})
 			}
 		}
@@ -71,13 +71,13 @@ func TestReadmeRetries(t *testing.T) {
 	assert.Positive(t, checked, "the table has statuses")
 }
 
-// The figures at the top of the README are those of its table of calls through a proxy that breaks them.
+// The figures at the top of the README are those of the table in docs/outcomes.md.
 func TestReadmeFigures(t *testing.T) {
 	top, _, _ := strings.Cut(text(t, "README.md"), "\n## ")
-	_, table, found := strings.Cut(sectionOf(t, "What is sent again"), "\n| of 20,000 calls each ")
+	_, table, found := strings.Cut(sectionOf(t, "docs/outcomes.md", "Figures"), "\n| of 20,000 calls each ")
 	require.True(t, found)
 	rows := rowsOf(t, "| of 20,000 calls each "+table)
-	for i, sentence := range []string{"%s of 20,000 appended roles were added twice", "%s of the 100,000 calls reported what was not true"} {
+	for i, sentence := range []string{"%s of 20,000 appended roles were added twice", "%s of the 100,000 calls reported a wrong outcome"} {
 		assert.Contains(t, strings.Join(strings.Fields(top), " "), fmt.Sprintf(sentence, rows[i][3]), rows[i][0])
 		assert.Equal(t, []string{"0", "0"}, rows[i][1:3], "none reported a wrong outcome and nothing was applied twice: %s", rows[i][0])
 	}
@@ -149,11 +149,11 @@ func typesIn(text string) []string {
 	return names
 }
 
-// sectionOf is what the README says under a heading, up to the next one.
-func sectionOf(t *testing.T, heading string) string {
+// sectionOf returns the text under a heading of a document, up to the next one.
+func sectionOf(t *testing.T, document, heading string) string {
 	t.Helper()
-	_, section, found := strings.Cut(text(t, "README.md"), "\n## "+heading+"\n")
-	require.True(t, found, "README.md has no section %q", heading)
+	_, section, found := strings.Cut(text(t, document), "\n## "+heading+"\n")
+	require.True(t, found, "%s has no section %q", document, heading)
 	section, _, _ = strings.Cut(section, "\n## ")
 	return section
 }
