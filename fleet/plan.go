@@ -23,6 +23,10 @@ type Planned struct {
 	// roles differ. A role that is not known is missing.
 	Roles map[string]string
 
+	// NotThere are the ids of RemoveCustomRoleIDs that the token does not have, and
+	// no known custom role of the account: there is nothing to revoke.
+	NotThere []string
+
 	Err error // why the token could not be read, or could not be changed like this
 }
 
@@ -92,6 +96,9 @@ func plan(ctx context.Context, client *tokenpatch.Client, roles *book, change Ch
 	}
 	p.show(*before, change.patchOf(*before))
 	p.name(ctx, roles)
+	if change.Want != nil {
+		p.NotThere = roles.notThere(change.Want, before)
+	}
 	return p
 }
 

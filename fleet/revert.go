@@ -28,7 +28,7 @@ func (s *Store) Revert(ctx context.Context, client *tokenpatch.Client, run strin
 		found, err := s.find(ctx, run)
 		var roles *book
 		if err == nil {
-			roles, err = s.bookToRead(ctx, client, found.id)
+			roles, err = s.book(ctx, client, found.id)
 		}
 		if err != nil {
 			yield(Planned{}, failed("revert of run", run, err))

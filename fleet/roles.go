@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/internal/suggest"
 )
 
 // roleLists are the lists of custom roles of a Want, by the names of their fields.
@@ -52,13 +53,31 @@ const maxRoles = 10_000 // custom roles of an account that are looked at
 // the account when it has to know one that it does not know, and once at most.
 type book struct {
 	client *tokenpatch.Client
-	keep   func(context.Context, []tokenpatch.CustomRole) ([]tokenpatch.CustomRole, error) // stores what was listed, and returns what counts
+	keep   func(context.Context, []tokenpatch.CustomRole) ([]tokenpatch.CustomRole, error) // stores what was listed, and returns what counts; nil stores nothing
 
 	mu      sync.Mutex
-	roles   []tokenpatch.CustomRole
+	byID    map[string]tokenpatch.CustomRole // in lower case
+	byKey   map[string]tokenpatch.CustomRole
 	listed  bool
-	refused bool  // the credential may not list them
-	failed  error // of listing them
+	refused bool              // the credential may not list them
+	failed  error             // of listing them
+	hints   map[string]string // by the entry that no role has
+}
+
+func newBook(client *tokenpatch.Client, known ...tokenpatch.CustomRole) *book {
+	b := &book{client: client, byID: map[string]tokenpatch.CustomRole{}, byKey: map[string]tokenpatch.CustomRole{}, hints: map[string]string{}}
+	b.know(known)
+	return b
+}
+
+// know adds roles. What is known already keeps its meaning.
+func (b *book) know(roles []tokenpatch.CustomRole) {
+	for _, r := range roles {
+		id := strings.ToLower(r.ID)
+		if b.byID[id].ID == "" && b.byKey[r.Key].ID == "" {
+			b.byID[id], b.byKey[r.Key] = r, r
+		}
+	}
 }
 
 // want returns a Want with the ids of its custom roles.
@@ -88,7 +107,7 @@ func (b *book) look(ctx context.Context) error {
 }
 
 // list reads the custom roles of the account.
-func (b *book) list(ctx context.Context) error {
+func (b *book) list(ctx context.Context) (err error) {
 	var listed []tokenpatch.CustomRole
 	for role, err := range b.client.V2.CustomRoles(ctx) {
 		switch {
@@ -102,11 +121,14 @@ func (b *book) list(ctx context.Context) error {
 		}
 		listed = append(listed, tokenpatch.CustomRole{ID: storable(role.ID, 256), Key: storable(role.Key, 256), Name: storable(role.Name, 256)})
 	}
-	counts, err := b.keep(ctx, listed)
-	if err == nil {
-		b.roles, b.listed = counts, true
+	if b.keep != nil {
+		if listed, err = b.keep(ctx, listed); err != nil {
+			return err
+		}
 	}
-	return err
+	b.know(listed)
+	b.listed = true
+	return nil
 }
 
 // resolve is want with the roles that are known. All entries that cannot be resolved
@@ -137,61 +159,36 @@ func (b *book) resolve(w *Want) (*Want, error) {
 // id returns the id of the custom role that an entry of a Want names, or what would
 // be right. An id that no role has may be removed.
 func (b *book) id(entry string, removed bool) (id, want string) {
-	byID := slices.IndexFunc(b.roles, func(r tokenpatch.CustomRole) bool { return strings.EqualFold(r.ID, entry) })
-	byKey := slices.IndexFunc(b.roles, func(r tokenpatch.CustomRole) bool { return r.Key == entry })
-	looksLikeID := isRoleID.MatchString(strings.ToLower(entry))
+	lower := strings.ToLower(entry)
+	byID, isID := b.byID[lower]
+	byKey, isKey := b.byKey[entry]
 	switch {
-	case byID >= 0 && byKey >= 0 && byID != byKey:
-		return "", fmt.Sprintf("one role: this is the id of custom role %q and the key of custom role %s", b.roles[byID].Key, b.roles[byKey].ID)
-	case byID >= 0:
-		return b.roles[byID].ID, ""
-	case byKey >= 0:
-		return b.roles[byKey].ID, ""
-	case looksLikeID && (removed || b.refused):
-		return entry, ""
+	case isID && isKey && byID.ID != byKey.ID:
+		return "", fmt.Sprintf("one role: this is the id of custom role %q and the key of custom role %s", byID.Key, byKey.ID)
+	case isID:
+		return byID.ID, ""
+	case isKey:
+		return byKey.ID, ""
+	case isRoleID.MatchString(lower) && (b.refused || b.listed && removed):
+		return lower, ""
 	case b.refused:
 		return "", "the id of a custom role: the credential may not list the custom roles of the account, so keys cannot be looked up"
+	case !b.listed:
+		return "", "a custom role that is known"
 	}
-	want = "the key or the id of a custom role of the account"
-	if nearest := b.nearest(entry); nearest != "" {
-		want += "; did you mean " + nearest + "?"
-	}
-	return "", want
+	return "", "the key or the id of a custom role of the account" + b.hint(entry)
 }
 
-// nearest is the key that differs least from an entry, by up to a third of it.
-func (b *book) nearest(entry string) (key string) {
-	least := max(1, len(entry)/3) + 1
-	for _, role := range b.roles {
-		if d := distance(strings.ToLower(entry), strings.ToLower(role.Key)); d < least {
-			key, least = role.Key, d
+// hint names the key that was probably meant. It is the same in many changes.
+func (b *book) hint(entry string) string {
+	hint, found := b.hints[entry]
+	if !found {
+		if nearest := suggest.Nearest(entry, slices.Sorted(maps.Keys(b.byKey))); nearest != "" {
+			hint = "; did you mean " + nearest + "?"
 		}
+		b.hints[entry] = hint
 	}
-	return key
-}
-
-// distance is the Levenshtein distance of two texts, as far as people type them.
-func distance(a, b string) int {
-	if len(a) > 100 || len(b) > 100 {
-		return 100
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			change := diagonal
-			if a[i] != b[j] {
-				change++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(change, row[j]+1, diagonal+1)
-		}
-	}
-	return row[len(b)]
+	return hint
 }
 
 // keys are the keys of those custom roles of some tokens that are known, by id.
@@ -201,22 +198,29 @@ func (b *book) keys(ctx context.Context, tokens ...*tokenpatch.Token) map[string
 	keys := map[string]string{}
 	for _, token := range tokens {
 		for _, id := range token.CustomRoleIDs.Or(nil) {
-			if !b.listed && b.look(ctx) != nil {
-				return keys // a plan is as good without keys
+			role, known := b.byID[strings.ToLower(id)]
+			if !known && !b.listed && b.look(ctx) == nil { // else a plan is as good without keys
+				role, known = b.byID[strings.ToLower(id)]
 			}
-			if i := slices.IndexFunc(b.roles, func(r tokenpatch.CustomRole) bool { return r.ID == id }); i >= 0 {
-				keys[id] = b.roles[i].Key
+			if known {
+				keys[id] = role.Key
 			}
 		}
 	}
 	return keys
 }
 
-// newBook is a book that keeps nothing.
-func newBook(client *tokenpatch.Client) *book {
-	return &book{client: client, keep: func(_ context.Context, roles []tokenpatch.CustomRole) ([]tokenpatch.CustomRole, error) {
-		return roles, nil
-	}}
+// notThere are the custom roles that a Want removes, and that neither the token nor,
+// as far as is known, the account has.
+func (b *book) notThere(w *Want, token *tokenpatch.Token) (ids []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, id := range w.RemoveCustomRoleIDs {
+		if _, known := b.byID[strings.ToLower(id)]; !known && !slices.Contains(token.CustomRoleIDs.Or(nil), id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // Roles returns the custom roles of the account as they were when a run looked up
@@ -243,20 +247,7 @@ func (s *Store) roles(ctx context.Context, db queryer, run int64) (roles []token
 // book is that of a run, with the roles that it has stored.
 func (s *Store) book(ctx context.Context, client *tokenpatch.Client, run int64) (*book, error) {
 	stored, err := s.roles(ctx, s.reads, run)
-	keep := func(ctx context.Context, listed []tokenpatch.CustomRole) ([]tokenpatch.CustomRole, error) {
-		return s.keepRoles(ctx, run, listed)
-	}
-	return &book{client: client, keep: keep, roles: stored}, err
-}
-
-// bookToRead is book for somebody who writes nothing.
-func (s *Store) bookToRead(ctx context.Context, client *tokenpatch.Client, run int64) (*book, error) {
-	b, err := s.book(ctx, client, run)
-	stored := b.roles
-	b.keep = func(_ context.Context, listed []tokenpatch.CustomRole) ([]tokenpatch.CustomRole, error) {
-		return slices.Concat(stored, listed), nil
-	}
-	return b, err
+	return newBook(client, stored...), err
 }
 
 // keepRoles stores those roles whose id and key the run does not have. What it has
@@ -294,6 +285,9 @@ func (e *RolesError) Unwrap() []error { return e.Mistakes }
 func (r *runner) resolveRoles(ctx context.Context) (err error) {
 	if r.book, err = r.store.book(ctx, r.client, r.run.id); err != nil {
 		return err
+	}
+	r.book.keep = func(ctx context.Context, listed []tokenpatch.CustomRole) ([]tokenpatch.CustomRole, error) {
+		return r.store.keepRoles(ctx, r.run.id, listed)
 	}
 	found := &RolesError{Run: r.run.name}
 	for last, more := int64(0), true; more; {

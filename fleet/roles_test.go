@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -198,6 +199,79 @@ func TestPlanNamesCustomRoles(t *testing.T) {
 	undo := b.reverted("run")["a"]
 	require.NoError(t, undo.Err)
 	assert.Equal(t, map[string]string{"first": "key-of-first", opsID: "ops"}, undo.Roles)
+}
+
+// An id that no role has may be removed, in capitals too. A plan shows those that are
+// not there: nothing is revoked.
+func TestRemovingRolesThatAreNotThere(t *testing.T) {
+	for name, refused := range map[string]bool{"roles are listed": false, "roles cannot be listed": true} {
+		t.Run(name, func(t *testing.T) {
+			b := withRoles(t)
+			if refused {
+				b.service.AddCredential(tokenpatchtest.Credential{AccessToken: tokenpatchtest.AccessToken, NoRoles: true})
+			}
+			require.NoError(t, b.service.AddV2(fmt.Sprintf(`{"_id": "has", "customRoleIds": [%q]}`, goneID)))
+			require.NoError(t, b.service.AddV2(`{"_id": "lacks", "customRoleIds": ["first"]}`))
+			client, err := tokenpatch.NewClient(b.options.Client)
+			require.NoError(t, err)
+			remove := fmt.Sprintf(`{"removeCustomRoleIds": [%q]}`, strings.ToUpper(goneID))
+			planned := map[string]fleet.Planned{}
+			for p, err := range fleet.Plan(context.Background(), client, all(b.want("has", remove), b.want("lacks", remove))) {
+				require.NoError(t, err)
+				require.NoError(t, p.Err)
+				planned[p.Change.ID] = p
+			}
+			assert.Empty(t, planned["has"].NotThere)
+			assert.Empty(t, planned["has"].After.CustomRoleIDs.Or(nil))
+			assert.Equal(t, []string{goneID}, planned["lacks"].NotThere)
+			b.add("run", b.want("has", remove), b.want("lacks", remove))
+			require.NoError(t, b.run("run"))
+			assert.Equal(t, `customRoleIds []`, b.has("has", "customRoleIds"))
+		})
+	}
+}
+
+// The result of a change that takes custom roles away has their keys, although the
+// change names none.
+func TestRolesThatAreTakenAwayAreLookedUp(t *testing.T) {
+	b := withRoles(t)
+	b.add("run", b.want(b.token("a"), `{"role": "reader"}`), b.want(b.token("b"), `{"role": "reader"}`))
+	require.NoError(t, b.run("run"))
+	roles, err := b.store.Roles(context.Background(), "run")
+	require.NoError(t, err)
+	assert.Contains(t, roles, tokenpatch.CustomRole{ID: "first", Key: "key-of-first", Name: "key-of-first"})
+	assert.Equal(t, 1, b.listings())
+
+	b.add("name", b.want("a", `{"name": "x"}`))
+	b.service.Inject(tokenpatchtest.Fault{Match: func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/api/v2/roles") }, Times: -1, Status: 500})
+	b.add("role", b.want(b.token("c"), `{"role": "reader"}`))
+	require.NoError(t, b.run("name"))
+	require.NoError(t, b.run("role"), "a change does not need them")
+	assert.Equal(t, `role "reader"`, b.has("c", "role", "customRoleIds"))
+}
+
+// Roles in another order than they were read in refuse a guard: the change is made
+// again with the order as read, also if a response was lost before.
+func TestAGuardThatFailsForTheOrderOfRoles(t *testing.T) {
+	for name, lost := range map[string]bool{"no response is lost": false, "a request is lost": true} {
+		t.Run(name, func(t *testing.T) {
+			b := withRoles(t)
+			b.hasty()
+			defer fleet.SetPauses(time.Second, time.Second)()
+			add := func(ids string) bool {
+				return assert.NoError(b, b.service.AddV2(`{"_id": "a", "customRoleIds": [`+ids+`], "lastModified": 7}`))
+			}
+			add(`"first", "second"`)
+			if lost {
+				b.service.Inject(tokenpatchtest.Fault{Match: isPatch("a"), Cut: tokenpatchtest.CutBefore})
+			}
+			b.service.Inject(tokenpatchtest.Fault{Match: func(r *http.Request) bool { return isPatch("a")(r) && add(`"second", "first"`) }})
+			b.add("run", b.want("a", `{"addCustomRoleIds": ["ops"]}`))
+			require.NoError(t, b.run("run"))
+			assert.Equal(t, fleet.StateApplied, b.results("run")["a"].State, b.results("run")["a"].Err)
+			assert.Equal(t, `customRoleIds ["second","first","`+opsID+`"]`, b.has("a", "customRoleIds"))
+		})
+	}
 }
 
 func TestACredentialIsNoID(t *testing.T) {

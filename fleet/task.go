@@ -53,7 +53,7 @@ func (t *task) decide(ctx context.Context) (v verdict) {
 	case t.unsettled:
 		v = t.settle(ctx)
 	default:
-		v = t.readAndSend(ctx)
+		v = t.readAndSend(ctx, since(t.newest))
 	}
 	if v.state == StateNotApplied && (t.overtaken || t.row.wasOvertaken()) {
 		v.state = StateUnknown // what was sent earlier may have been applied, and overwritten since
@@ -63,9 +63,9 @@ func (t *task) decide(ctx context.Context) (v verdict) {
 
 const maxConflicts = 5 // how often a Want is made again because somebody else was quicker
 
-// readAndSend reads the token, and sends what changes it.
-func (t *task) readAndSend(ctx context.Context) verdict {
-	token, err := t.read(ctx, t.newest)
+// readAndSend reads the token until that is enough, and sends what changes it.
+func (t *task) readAndSend(ctx context.Context, enough func(*tokenpatch.Token) bool) verdict {
+	token, err := t.read(ctx, enough)
 	for conflicts := 0; ; conflicts++ {
 		if err != nil {
 			return t.readFailed(err)
@@ -74,14 +74,25 @@ func (t *task) readAndSend(ctx context.Context) verdict {
 		if patch.Len() == 0 {
 			return verdict{state: StateApplied, after: token}
 		}
+		t.nameRoles(ctx, token)
 		v := t.patch(ctx, token, patch)
 		if t.row.change.Want == nil || !refusedByGuard(v) || conflicts == maxConflicts {
 			return v
 		}
 		before := token
-		if token, err = t.read(ctx, before.LastModified+1); errors.Is(err, errStale) {
+		if token, err = t.read(ctx, refutes(patch, before)); errors.Is(err, errStale) {
 			return t.sendWithoutVersion(ctx, before, patch, v) // nobody has changed the token
 		}
+	}
+}
+
+// nameRoles looks up the custom roles that a Want may take away without naming them,
+// for whoever reads the result.
+func (t *task) nameRoles(ctx context.Context, token *tokenpatch.Token) {
+	if t.row.change.Want != nil && t.row.change.Want.removesOtherAccess() {
+		ctx, forget := t.untilLate(ctx, errNoTime)
+		defer forget()
+		t.book.keys(ctx, token)
 	}
 }
 
@@ -135,8 +146,8 @@ func (t *task) settle(ctx context.Context) verdict {
 			return v
 		}
 		if wanted {
-			t.unsettled, t.newest = false, base.LastModified+1
-			return t.readAndSend(ctx)
+			t.unsettled = false
+			return t.readAndSend(ctx, refutes(patch, base))
 		}
 	}
 	if v, now = t.settled(ctx, base.LastModified+1); now == nil {
@@ -145,11 +156,23 @@ func (t *task) settle(ctx context.Context) verdict {
 	return verdict{state: StateUnknown, err: why}
 }
 
-// isOvertaken reports whether somebody has changed a token since it was read, and a
-// patch for it can no longer be applied.
+// isOvertaken reports whether a token has changed since it was read, if only the order
+// of its custom roles, and a patch for it can no longer be applied.
 func isOvertaken(patch *tokenpatch.Patch, base, now *tokenpatch.Token) bool {
 	_, err := patch.Apply(*now)
-	return now.LastModified > base.LastModified && err != nil
+	return now.LastModified >= base.LastModified && err != nil
+}
+
+// refutes reports of a read whether it shows why a patch for a token was refused.
+func refutes(patch *tokenpatch.Patch, base *tokenpatch.Token) func(*tokenpatch.Token) bool {
+	return func(now *tokenpatch.Token) bool {
+		return now.LastModified > base.LastModified || isOvertaken(patch, base, now)
+	}
+}
+
+// since reports of a read whether it is not older than what is known.
+func since(least tokenpatch.UnixMillis) func(*tokenpatch.Token) bool {
+	return func(now *tokenpatch.Token) bool { return now.LastModified >= least }
 }
 
 // settled is the verdict if a read shows that the patch that was sent last was
@@ -222,17 +245,16 @@ func repeat(ctx context.Context, do func() (enough bool, err error)) error {
 	}
 }
 
-// read reads the token, and reads it again, for a while, as long as it was last
-// modified before least.
-func (t *task) read(ctx context.Context, least tokenpatch.UnixMillis) (token *tokenpatch.Token, err error) {
+// read reads the token, and reads it again, for a while, until that is enough.
+func (t *task) read(ctx context.Context, enough func(*tokenpatch.Token) bool) (token *tokenpatch.Token, err error) {
 	err = t.reading(ctx, func(ctx context.Context) error {
-		return repeat(ctx, func() (enough bool, err error) {
+		return repeat(ctx, func() (bool, error) {
 			now, err := t.client.V2.GetToken(ctx, t.row.change.ID)
 			if err != nil {
 				return true, err
 			}
 			token = now
-			return token.LastModified >= least, nil
+			return enough(token), nil
 		})
 	})
 	if err == nil {
@@ -311,7 +333,7 @@ func (t *task) patch(ctx context.Context, read *tokenpatch.Token, patch *tokenpa
 	})
 	v := t.judge(ctx, s, after, err)
 	if v.state == StateApplied && v.after == nil { // applied, with a response that broke off
-		if token, err := t.read(ctx, t.newest+1); err == nil {
+		if token, err := t.read(ctx, since(t.newest+1)); err == nil {
 			v.after = token
 		}
 	}

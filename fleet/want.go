@@ -114,10 +114,14 @@ func isNull(value json.RawMessage) bool {
 	return value == nil || string(bytes.TrimSpace(value)) == "null"
 }
 
-// removeOtherAccess removes those of role, custom roles and inline role that are not
-// named, if one of the three is set.
+// removesOtherAccess reports whether one of role, custom roles and inline role is set,
+// which removes those of the other two that are not named.
+func (w *Want) removesOtherAccess() bool {
+	return w.Role.IsSet() || len(w.CustomRoleIDs.Or(nil)) > 0 || len(w.InlineRole.Or(nil)) > 0
+}
+
 func (w *Want) removeOtherAccess(t *tokenpatch.Token) {
-	if !w.Role.IsSet() && len(w.CustomRoleIDs.Or(nil)) == 0 && len(w.InlineRole.Or(nil)) == 0 {
+	if !w.removesOtherAccess() {
 		return
 	}
 	if w.Role.IsZero() {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
+	"github.com/tokenpatch/tokenpatch/internal/suggest"
 )
 
 // scripts connect a shell to [complete]. When it prints nothing, they complete names of files.

@@ -17,8 +17,8 @@ import (
 	"sync/atomic"
 	"syscall"
 
-	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/telemetry"
+	"github.com/tokenpatch/tokenpatch/internal/suggest"
 )
 
 // Exit statuses.

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
+	"github.com/tokenpatch/tokenpatch/internal/suggest"
 )
 
 // options are the flags of all commands.

@@ -20,6 +20,7 @@ var mayImport = map[string][]string{
 	"internal/ratelimit":      {},
 	"internal/rawjson":        {},
 	"internal/redact":         {},
+	"internal/suggest":        {},
 	"internal/faulttest/pair": {".", "tokenpatchtest"}, // of tests
 	"tokenpatchtest":          {"."},
 	"examples/addrole":        {"."},
@@ -41,16 +42,15 @@ var mayImport = map[string][]string{
 	"tokenpatchredis":                {},
 	"tokenpatchredis/examples/share": {".", "tokenpatchredis"},
 
-	"fleet":                       {"."},
+	"fleet":                       {".", "internal/suggest"},
 	"fleet/examples/csv":          {".", "fleet"},
 	"fleet/fleetotel":             {"fleet", "tokenpatchotel"},
 	"fleet/internal/postgrestest": {},
 
-	"cmd/tokenpatch":                      {".", "cmd/tokenpatch/internal/audit", "cmd/tokenpatch/internal/changefile", "cmd/tokenpatch/internal/page", "cmd/tokenpatch/internal/suggest", "cmd/tokenpatch/internal/telemetry", "fleet", "tokenpatchtest"},
-	"cmd/tokenpatch/internal/audit":       {".", "cmd/tokenpatch/internal/page", "cmd/tokenpatch/internal/suggest", "fleet"},
+	"cmd/tokenpatch":                      {".", "cmd/tokenpatch/internal/audit", "cmd/tokenpatch/internal/changefile", "cmd/tokenpatch/internal/page", "cmd/tokenpatch/internal/telemetry", "fleet", "internal/suggest", "tokenpatchtest"},
+	"cmd/tokenpatch/internal/audit":       {".", "cmd/tokenpatch/internal/page", "fleet", "internal/suggest"},
 	"cmd/tokenpatch/internal/browsertest": {},
-	"cmd/tokenpatch/internal/changefile":  {".", "cmd/tokenpatch/internal/suggest", "fleet"},
-	"cmd/tokenpatch/internal/suggest":     {},
+	"cmd/tokenpatch/internal/changefile":  {".", "fleet", "internal/suggest"},
 	"cmd/tokenpatch/internal/page":        {},
 	"cmd/tokenpatch/internal/telemetry":   {".", "fleet", "fleet/fleetotel", "internal/redact", "tokenpatchotel"},
 

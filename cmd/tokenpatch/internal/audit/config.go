@@ -16,7 +16,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 
 	"github.com/tokenpatch/tokenpatch"
-	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
+	"github.com/tokenpatch/tokenpatch/internal/suggest"
 )
 
 // Example is a configuration file with all settings at their defaults, and comments.

@@ -10,7 +10,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
-	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
+	"github.com/tokenpatch/tokenpatch/internal/suggest"
 )
 
 // Exception accepts findings until a day.

@@ -14,8 +14,8 @@ import (
 	"unicode"
 
 	"github.com/tokenpatch/tokenpatch"
-	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
 	"github.com/tokenpatch/tokenpatch/fleet"
+	"github.com/tokenpatch/tokenpatch/internal/suggest"
 )
 
 // table reads a change from each record of a CSV file, RFC 4180, as spreadsheets save it. Its first record names the columns.

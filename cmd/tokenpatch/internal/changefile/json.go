@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"github.com/tokenpatch/tokenpatch"
-	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
 	"github.com/tokenpatch/tokenpatch/fleet"
+	"github.com/tokenpatch/tokenpatch/internal/suggest"
 )
 
 // jsonRows reads a row from each JSON object: one a line, over several lines, or in an array. The first one may be that of a

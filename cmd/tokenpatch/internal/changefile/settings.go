@@ -12,8 +12,8 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tokenpatch/tokenpatch"
-	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
 	"github.com/tokenpatch/tokenpatch/fleet"
+	"github.com/tokenpatch/tokenpatch/internal/suggest"
 )
 
 // kind is what the value of a setting may be.

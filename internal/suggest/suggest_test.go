@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/suggest"
+	"github.com/tokenpatch/tokenpatch/internal/suggest"
 )
 
 func TestNearest(t *testing.T) {
