@@ -2,6 +2,11 @@ package tokenpatch
 
 import (
 	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
@@ -20,6 +25,39 @@ type Quota struct {
 	Limit     int        // how many requests a window admits; 0 if the service has not said it
 	Remaining Field[int] // absent if it is not known
 	Reset     time.Time  // when the window ends, by this machine's clock; zero if it is not known
+}
+
+// String returns the quota as people read it, such as "7 of 20 left until 15:04:05 UTC".
+func (q Quota) String() string {
+	remaining, known := q.Remaining.Get()
+	switch {
+	case !known && q.Limit == 0:
+		return "unknown"
+	case !known:
+		return fmt.Sprintf("unknown of %d", q.Limit)
+	}
+	s := strconv.Itoa(remaining)
+	if q.Limit > 0 {
+		s += fmt.Sprintf(" of %d", q.Limit)
+	}
+	s += " left"
+	if !q.Reset.IsZero() {
+		s += " until " + q.Reset.UTC().Format("15:04:05 MST")
+	}
+	return s
+}
+
+// String returns what is known, a limit after the other: "account: 7 of 20 left until 15:04:05 UTC; credential: unknown".
+func (r RateLimit) String() string {
+	var b strings.Builder
+	if !r.PausedUntil.IsZero() {
+		fmt.Fprintf(&b, "paused until %s; ", r.PausedUntil.UTC().Format("15:04:05 MST"))
+	}
+	fmt.Fprintf(&b, "account: %v; credential: %v", r.Global, r.Credential)
+	for _, route := range slices.Sorted(maps.Keys(r.Routes)) {
+		fmt.Fprintf(&b, "; %s: %v", route, r.Routes[route])
+	}
+	return b.String()
 }
 
 // rateLimit returns what is known now.

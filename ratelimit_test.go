@@ -572,6 +572,7 @@ func TestRateLimitReportsWhatIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
 		assert.Equal(t, tokenpatch.RateLimit{}, client.V2.RateLimit(), "nothing is known yet")
+		assert.Equal(t, "account: unknown; credential: unknown", client.V2.RateLimit().String())
 		service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 20, Route: 10, Credential: 5, CredentialOffset: 3 * time.Second})
 		require.NoError(t, patchName(t.Context(), client))
 		limit := client.V2.RateLimit()
@@ -586,6 +587,9 @@ func TestRateLimitReportsWhatIsKnown(t *testing.T) {
 		assert.WithinDuration(t, time.Now().Truncate(10*time.Second).Add(3*time.Second), limit.Credential.Reset, time.Second)
 		assert.Equal(t, tokenpatch.RateLimit{}, client.V1.RateLimit(), "each service has its own")
 		assert.Zero(t, limit.PausedUntil)
+		at := func(q tokenpatch.Quota) string { return q.Reset.UTC().Format("15:04:05 UTC") }
+		assert.Equal(t, fmt.Sprintf("account: 19 of 20 left until %s; credential: 4 of 5 left until %s; PATCH /api/v2/tokens/{id}: 9 of 10 left until %s",
+			at(limit.Global), at(limit.Credential), at(route)), fmt.Sprint(limit))
 
 		service.RefuseFor(tokenpatchtest.V2, time.Minute)
 		done := make(chan error)

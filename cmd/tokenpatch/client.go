@@ -29,7 +29,10 @@ func needs(file *changefile.File) (v1, v2 string) {
 }
 
 // variables are the settings of a Config that come from the environment, by the names that its errors give them.
-var variables = map[string]string{"Config.V1.BaseURL": "DEEPSET_API_URL", "Config.V2.BaseURL": "LAUNCHDARKLY_API_HOST"}
+var variables = map[string]string{
+	"Config.V1.BaseURL": "DEEPSET_API_URL", "Config.V1.APIKey": "DEEPSET_API_KEY",
+	"Config.V2.BaseURL": "LAUNCHDARKLY_API_HOST", "Config.V2.AccessToken": "LAUNCHDARKLY_ACCESS_TOKEN",
+}
 
 // client returns a client whose calls are traced and measured if the environment asks for that, or an error that names the
 // variable that is wrong.
@@ -41,9 +44,22 @@ func (a *app) client(config tokenpatch.Config) (*tokenpatch.Client, error) {
 	client, err := tokenpatch.NewClient(config)
 	var mistake *tokenpatch.InputError
 	if errors.As(err, &mistake) && variables[mistake.Field] != "" {
-		return nil, fmt.Errorf("%s: %s: want %s", variables[mistake.Field], mistake.Value, mistake.Want)
+		mistake.Field = variables[mistake.Field]
 	}
 	return client, err
+}
+
+// refusedVariable names the variable of a credential that was refused, for the end of the error's text; else it is empty.
+func refusedVariable(err error) string {
+	var refused *tokenpatch.UnauthorizedError
+	switch {
+	case !errors.As(err, &refused):
+		return ""
+	case refused.API == "V1":
+		return "; check " + variables["Config.V1.APIKey"]
+	default:
+		return "; check " + variables["Config.V2.AccessToken"]
+	}
 }
 
 // credentials checks that there is one for each API that is used: v1 and v2 are why it is, or empty.

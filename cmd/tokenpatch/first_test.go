@@ -30,6 +30,11 @@ func TestFirstSteps(t *testing.T) {
 	assert.Contains(t, s.run(1, "report", "-o", "none/x.html").stderr, "-o none/x.html: no such file or directory")
 	s.env = append(s.env, "LAUNCHDARKLY_API_HOST=http://example.com")
 	assert.Contains(t, s.run(1, "list").stderr, `tokenpatch list: LAUNCHDARKLY_API_HOST: "http://example.com": want https`)
+	s.env[len(s.env)-1] = `LAUNCHDARKLY_ACCESS_TOKEN="api-quoted"`
+	assert.Equal(t, "tokenpatch list: LAUNCHDARKLY_ACCESS_TOKEN: a credential in quotes: want the credential without the quotes around it\n",
+		s.run(1, "list").stderr)
+	s.env[len(s.env)-1] = "LAUNCHDARKLY_ACCESS_TOKEN=another"
+	assert.Regexp(t, `^tokenpatch list: GET \S+: 401 .*; check LAUNCHDARKLY_ACCESS_TOKEN\n$`, s.run(1, "list").stderr)
 	s.env = s.env[:len(s.env)-1]
 	s.run(0, "retry", "-all")
 	s.run(3, "apply", "-run", "x")

@@ -153,8 +153,8 @@ func (a *app) exit(name string, err error) int {
 		fmt.Fprintf(a.stderr, "tokenpatch %s: %s\n", printable(name), printable(usage.text))
 		return exitUsage
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(a.stderr, "tokenpatch %s: %s\n", name, printable(line))
+	for line := range strings.SplitSeq(err.Error()+refusedVariable(err), "\n") {
+		fmt.Fprintf(a.stderr, "tokenpatch %s: %s\n", name, printable(strings.TrimPrefix(line, "tokenpatch: ")))
 	}
 	if errors.Is(err, errInterrupted) {
 		return exitInterrupted

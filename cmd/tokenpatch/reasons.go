@@ -24,12 +24,13 @@ const (
 )
 
 var (
-	changedSince = reason{"somebody changed this token after the plan", "plan again", nextPlan}
-	noSuchToken  = reason{"no such token", "check its id, or remove its row", nextNothing}
-	mayNot       = reason{"the credential may not change this token", "use another credential, or give it the permission", nextRetry}
-	refused      = reason{"the service refuses these values", "correct them in FILE, and plan again", nextNothing}
-	undecided    = reason{"no response tells whether it was applied", "retry looks at the token first, and sends again only what cannot take effect twice", nextRetry}
-	other        = reason{"another error", "see its text; retry if it was temporary", nextRetry}
+	changedSince  = reason{"somebody changed this token after the plan", "plan again", nextPlan}
+	noSuchToken   = reason{"no such token", "check its id, or remove its row", nextNothing}
+	mayNot        = reason{"the credential may not change this token", "use another credential, or give it the permission", nextRetry}
+	badCredential = reason{"the service refuses the credential", "set LAUNCHDARKLY_ACCESS_TOKEN or DEEPSET_API_KEY to one that it accepts", nextRetry}
+	refused       = reason{"the service refuses these values", "correct them in FILE, and plan again", nextNothing}
+	undecided     = reason{"no response tells whether it was applied", "retry looks at the token first, and sends again only what cannot take effect twice", nextRetry}
+	other         = reason{"another error", "see its text; retry if it was temporary", nextRetry}
 )
 
 // reasonOf is why a change failed, by its error; empty if it did not.
@@ -49,8 +50,10 @@ func reasonOf(r fleet.Result) reason {
 		return refused
 	case "NotFoundError":
 		return noSuchToken
-	case "ForbiddenError", "UnauthorizedError":
+	case "ForbiddenError":
 		return mayNot
+	case "UnauthorizedError":
+		return badCredential
 	case "InvalidRequestError", "ValidationError", "ConflictError", "InputError":
 		return refused
 	}
