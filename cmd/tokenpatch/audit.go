@@ -54,18 +54,9 @@ func auditTokens(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	baseline, err := a.readBaseline()
+	report, err := a.compared(ctx, config)
 	if err != nil {
 		return err
-	}
-	report, err := a.audited(ctx, config)
-	if err != nil {
-		return err
-	}
-	if baseline != nil {
-		if err := report.Compare(baseline); err != nil {
-			return fmt.Errorf("-baseline %s: %w", a.audit.baseline, err)
-		}
 	}
 	if err := a.output(func(w io.Writer) error { return a.writeAudit(w, report) }); err != nil {
 		return err
@@ -135,20 +126,29 @@ func (a *app) auditConfig() (audit.Config, error) {
 	return config, err
 }
 
-func (a *app) readBaseline() (*audit.Baseline, error) {
+// compared makes an audit, and compares it with the earlier one that -baseline names, if any. That one is opened first: what
+// is no report is refused before the tokens are read.
+func (a *app) compared(ctx context.Context, config audit.Config) (*audit.Report, error) {
 	if a.audit.baseline == "" {
-		return nil, nil
+		return a.audited(ctx, config)
 	}
 	file, err := os.Open(a.audit.baseline)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
-	baseline, err := audit.ReadBaseline(file)
-	if err != nil {
-		err = fmt.Errorf("-baseline %s: %w", a.audit.baseline, err)
+	var report *audit.Report
+	baseline, err := audit.OpenBaseline(file)
+	if err == nil {
+		if report, err = a.audited(ctx, config); err != nil {
+			return nil, err
+		}
+		err = report.Compare(baseline)
 	}
-	return baseline, err
+	if err != nil {
+		return nil, fmt.Errorf("-baseline %s: %w", a.audit.baseline, err)
+	}
+	return report, nil
 }
 
 // audited reads the tokens, and looks at each.

@@ -4,8 +4,8 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"iter"
 	"os"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -23,7 +23,7 @@ func (a *app) writeAudit(w io.Writer, r *audit.Report) error {
 	case "html":
 		return r.WritePage(printableWriter{w})
 	case "sarif":
-		return writeJSON(w, r.SARIF(version()))
+		return r.WriteSARIF(escapingWriter{w}, version())
 	}
 	t := auditTable{w: w, r: r, paint: a.paint()}
 	if file, ok := a.stdout.Writer.(*os.File); ok && a.out == "" {
@@ -36,7 +36,7 @@ func (a *app) writeAudit(w io.Writer, r *audit.Report) error {
 // writeAuditJSON writes a header, and a line for each finding: what -baseline reads.
 func writeAuditJSON(w io.Writer, r *audit.Report) error {
 	err := writeJSON(w, map[string]any{"audit": r.Header()})
-	for _, f := range slices.Concat(r.Findings, r.Gone) {
+	for f := range r.All() {
 		if err != nil {
 			return err
 		}
@@ -48,7 +48,7 @@ func writeAuditJSON(w io.Writer, r *audit.Report) error {
 func writeAuditCSV(w io.Writer, r *audit.Report) error {
 	c := csv.NewWriter(w)
 	_ = c.Write([]string{"rule", "severity", "id", "name", "owner", "evidence", "since", "firstSeen", "state", "suggestion", "exception", "until"})
-	for _, f := range slices.Concat(r.Findings, r.Gone) {
+	for f := range r.All() {
 		row := []string{
 			f.Rule, f.Severity.String(), f.ID, f.Name, f.Owner, f.Evidence, dateOf(f.Since), dateOf(f.FirstSeen), string(f.State), f.Suggestion, "", "",
 		}
@@ -95,7 +95,7 @@ func (t *auditTable) write() {
 	}
 	t.line("%s: %s", printable(where), t.paint.bold(auditCounts(t.r)))
 	if !t.r.Baseline.IsZero() {
-		t.line("compared with %s: %d new, %d gone, %d still there", dateOf(t.r.Baseline), t.r.CountState(audit.StateNew), len(t.r.Gone), t.r.CountState(audit.StateSame))
+		t.line("compared with %s: %d new, %d gone, %d still there", dateOf(t.r.Baseline), t.r.CountState(audit.StateNew), t.r.CountState(audit.StateGone), t.r.CountState(audit.StateSame))
 	}
 	if t.r.Quarantined > 0 {
 		t.line("%s in quarantine", count(t.r.Quarantined, "token"))
@@ -104,28 +104,15 @@ func (t *auditTable) write() {
 	for _, note := range t.r.Notes {
 		t.line("note: %s", printable(note))
 	}
-	open := slices.DeleteFunc(slices.Clone(t.r.Findings), func(f audit.Finding) bool { return f.Exception != nil })
-	for len(open) > 0 {
-		n := slices.IndexFunc(open, func(f audit.Finding) bool { return f.Rule != open[0].Rule })
-		if n < 0 {
-			n = len(open)
-		}
-		t.rule(open[:n])
-		open = open[n:]
+	for _, g := range t.r.Groups() {
+		t.line("\n%s  %s", t.severity(g.Severity), t.paint.bold(fmt.Sprintf("%s: %d", g.Name, g.Count)))
+		t.line("        %s. %s", g.Finds, g.Advice)
+		t.rows(g.Findings)
 	}
-	if len(t.r.Gone) > 0 {
-		t.line("\n%s", t.paint.bold(fmt.Sprintf("gone: %d", len(t.r.Gone))))
-		t.rows(t.r.Gone)
+	if n := t.r.CountState(audit.StateGone); n > 0 {
+		t.line("\n%s", t.paint.bold(fmt.Sprintf("gone: %d", n)))
+		t.rows(t.r.Gone())
 	}
-}
-
-// rule writes the findings of a rule.
-func (t *auditTable) rule(found []audit.Finding) {
-	i := slices.IndexFunc(audit.Rules, func(r audit.Rule) bool { return r.Name == found[0].Rule })
-	rule := audit.Rules[i]
-	t.line("\n%s  %s", t.severity(found[0].Severity), t.paint.bold(fmt.Sprintf("%s: %d", rule.Name, len(found))))
-	t.line("        %s. %s", rule.Finds, rule.Advice)
-	t.rows(found)
 }
 
 func (t *auditTable) severity(s audit.Severity) string {
@@ -142,7 +129,7 @@ func (t *auditTable) severity(s audit.Severity) string {
 const maxColumn = 32 // characters of a name or an owner
 
 // cells are the columns of a finding before its evidence.
-func (t *auditTable) cells(f audit.Finding) []string {
+func (t *auditTable) cells(f *audit.Finding) []string {
 	found := string(f.State)
 	if f.State == audit.StateSame {
 		found = dateOf(f.FirstSeen)
@@ -150,35 +137,40 @@ func (t *auditTable) cells(f audit.Finding) []string {
 	return []string{printable(f.ID), shorten(printable(f.Name), maxColumn), shorten(printable(f.Owner), maxColumn), dateOf(f.Since), found}
 }
 
-// rows writes findings in columns. If a line is longer than the terminal is wide, its evidence is on a line of its own.
-func (t *auditTable) rows(findings []audit.Finding) {
-	table := [][]string{{"token", "name", "owner", "since", "found"}}
-	for _, f := range findings {
-		table = append(table, t.cells(f))
-	}
-	widths := make([]int, len(table[0]))
-	for _, row := range table[1:] {
-		for i, text := range row {
+// rows writes findings in columns. They are read twice, the first time for the width of each column.
+func (t *auditTable) rows(findings iter.Seq[*audit.Finding]) {
+	header := []string{"token", "name", "owner", "since", "found"}
+	widths := make([]int, len(header))
+	for f := range findings {
+		for i, text := range t.cells(f) {
 			widths[i] = max(widths[i], utf8.RuneCountInString(text))
 		}
 	}
-	for i, row := range table {
-		line := "       "
-		for column, text := range row {
-			if width := widths[column]; width > 0 { // of a column that is not empty
-				line += fmt.Sprintf(" %-*s ", max(width, len(table[0][column])), text)
-			}
+	for i, width := range widths {
+		if width > 0 { // of a column that is not empty
+			widths[i] = max(width, len(header[i]))
 		}
-		evidence := "evidence"
-		if i > 0 {
-			evidence = printable(findings[i-1].Evidence)
-			if findings[i-1].State == audit.StateGone {
-				evidence = findings[i-1].Rule + ": " + evidence
-			}
-		}
-		if t.width > 0 && utf8.RuneCountInString(line+" "+evidence) > t.width {
-			line = strings.TrimRight(line, " ") + "\n         "
-		}
-		t.line("%s %s", line, evidence)
 	}
+	t.row(header, widths, "evidence")
+	for f := range findings {
+		evidence := printable(f.Evidence)
+		if f.State == audit.StateGone {
+			evidence = f.Rule + ": " + evidence
+		}
+		t.row(t.cells(f), widths, evidence)
+	}
+}
+
+// row writes a finding. If the line is longer than the terminal is wide, its evidence is on a line of its own.
+func (t *auditTable) row(cells []string, widths []int, evidence string) {
+	line := "       "
+	for i, text := range cells {
+		if widths[i] > 0 {
+			line += fmt.Sprintf(" %-*s ", widths[i], text)
+		}
+	}
+	if t.width > 0 && utf8.RuneCountInString(line+" "+evidence) > t.width {
+		line = strings.TrimRight(line, " ") + "\n         "
+	}
+	t.line("%s %s", line, evidence)
 }

@@ -19,20 +19,42 @@ func TestHundredThousand(t *testing.T) {
 	const n = 100_000
 	s := newShell(t)
 	s.many(n)
-	for _, args := range [][]string{
+	s.measure([][]string{
 		{"plan", "-o", "approved.jsonl", "many.jsonl"}, {"apply", "many.jsonl"}, {"apply", "many.jsonl"}, {"status"},
 		{"report", "-format", "csv", "-o", "report.csv"}, {"report", "-format", "html", "-o", "report.html"},
-	} {
+	})
+	assert.Equal(t, n, s.changed(n))
+	for _, file := range []string{"report.csv", "report.html"} {
+		t.Log(file, fmt.Sprintf("%.1f MB", float64(len(s.text(file)))/(1<<20)))
+	}
+}
+
+// TestManyFindings prints the same of an audit of 10,000 tokens with four findings each.
+func TestManyFindings(t *testing.T) {
+	if os.Getenv("MEASURE") == "" {
+		t.Skip("MEASURE is not set")
+	}
+	s := newShell(t)
+	for i := range 10_000 {
+		s.token(fmt.Sprintf("61095542756dba551110%04x", i), map[string]any{
+			"role": "admin", "description": nil, "defaultApiVersion": 20220603, "lastUsed": daysAgo(100).UnixMilli(),
+		})
+	}
+	s.measure([][]string{
+		{"list", "-o", "list.json"}, {"audit", "-o", "last.json"}, {"audit", "-o", "findings.csv"}, {"audit", "-o", "findings.html"}, {"audit", "-o", "findings.sarif"},
+		{"audit"}, {"audit", "-baseline", "last.json"},
+	})
+}
+
+// measure runs commands, and prints what each takes.
+func (s *shell) measure(commands [][]string) {
+	for _, args := range commands {
 		began := time.Now()
 		p := s.start("", args...)
 		memory := peak(p.Process.Pid)
 		_ = p.Wait()
-		t.Logf("%-45s exit %d, %6.1f s, %6.1f s of CPU, %s", strings.Join(args, " "), p.ProcessState.ExitCode(), time.Since(began).Seconds(),
+		s.t.Logf("%-45s exit %d, %6.1f s, %6.1f s of CPU, %s", strings.Join(args, " "), p.ProcessState.ExitCode(), time.Since(began).Seconds(),
 			(p.ProcessState.UserTime() + p.ProcessState.SystemTime()).Seconds(), memory())
-	}
-	assert.Equal(t, n, s.changed(n))
-	for _, file := range []string{"report.csv", "report.html"} {
-		t.Log(file, fmt.Sprintf("%.1f MB", float64(len(s.text(file)))/(1<<20)))
 	}
 }
 

@@ -231,8 +231,16 @@ func writeJSON(w io.Writer, value any) error {
 	if err != nil {
 		return err
 	}
-	out := make([]byte, 0, len(encoded))
-	for _, r := range string(encoded) {
+	_, err = escapingWriter{w}.Write(encoded)
+	return err
+}
+
+// escapingWriter escapes in JSON whatever a terminal would obey. Each Write has whole characters.
+type escapingWriter struct{ io.Writer }
+
+func (w escapingWriter) Write(text []byte) (int, error) {
+	out := make([]byte, 0, len(text))
+	for _, r := range string(text) {
 		if unicode.IsPrint(r) || r == '\n' {
 			out = utf8.AppendRune(out, r)
 			continue
@@ -241,8 +249,10 @@ func writeJSON(w io.Writer, value any) error {
 			out = fmt.Appendf(out, `\u%04x`, unit)
 		}
 	}
-	_, err = w.Write(out)
-	return err
+	if _, err := w.Writer.Write(out); err != nil {
+		return 0, err
+	}
+	return len(text), nil
 }
 
 // reportSummary is what a report has in front of its rows.

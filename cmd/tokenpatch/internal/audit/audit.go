@@ -3,10 +3,8 @@
 package audit
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/tokenpatch/tokenpatch"
@@ -14,7 +12,7 @@ import (
 )
 
 // Severity is how much a finding matters. Zero is not at all: the rule is off.
-type Severity int
+type Severity int8
 
 // The severities.
 const (
@@ -66,9 +64,6 @@ type Finding struct {
 	Exception  *Exception `json:"exception,omitempty"`  // that accepts the finding
 }
 
-// key identifies a finding across audits.
-func (f *Finding) key() string { return f.Rule + " " + f.ID }
-
 // Facts are what the rules know besides a token.
 type Facts struct {
 	Config   Config
@@ -84,7 +79,7 @@ type Facts struct {
 // Auditor applies the rules to one token after another. Make one with [New].
 type Auditor struct {
 	facts       Facts
-	findings    []Finding
+	records     []record
 	seen        []seen
 	used        []bool // by exception, whether it accepts a finding
 	service     int
@@ -113,99 +108,70 @@ func (a *Auditor) Add(t *tokenpatch.Token) *fleet.Change {
 	if _, ok := quarantineOf(t); ok {
 		a.quarantined++
 	}
-	var found []Finding
-	for _, rule := range Rules {
-		if rule.token == nil || a.facts.Config.Severity(rule.Name) == None {
+	first := len(a.records)
+	for rule := range Rules {
+		if Rules[rule].token == nil || !a.facts.looksFor(rule) {
 			continue
 		}
-		if evidence, ok := rule.token(t, &a.facts); ok {
-			found = append(found, a.finding(rule.Name, s, evidence))
+		if evidence, ok := Rules[rule].token(t, &a.facts); ok {
+			a.found(rule, len(a.seen)-1, evidence)
 		}
 	}
-	change := suggestChange(t, &a.facts, found)
+	change := suggestChange(t, &a.facts, a.records[first:])
 	if change != nil && t.ID == a.facts.Self {
 		a.self, change = true, nil
-		for i := range found {
-			found[i].Suggestion = ""
+		for i := range a.records[first:] {
+			a.records[first+i].suggestion = ""
 		}
 	}
 	if change != nil {
 		a.changes++
 	}
-	a.findings = append(a.findings, found...)
 	return change
 }
 
-// finding is what a rule found in a token.
-func (a *Auditor) finding(rule string, s seen, e evidence) Finding {
-	f := Finding{
-		Rule: rule, Severity: a.facts.Config.Severity(rule), ID: s.id, Name: s.name, Owner: s.owner,
-		Evidence: cut(e.text, maxEvidence), Since: e.since, FirstSeen: a.facts.Now,
+// found records what a rule found in one of the tokens that were seen, or in the account.
+func (a *Auditor) found(rule, token int, e evidence) {
+	r := record{
+		rule: uint8(rule), severity: a.facts.Config.Severity(Rules[rule].Name), token: int32(token), //nolint:gosec // both are small
+		evidence: cut(e.text, maxEvidence), since: millis(e.since), firstSeen: millis(a.facts.Now),
 	}
+	s := seenAt(a.seen, r.token)
 	for i := range a.facts.Config.Exceptions {
-		if x := &a.facts.Config.Exceptions[i]; x.accepts(&f, a.facts.Now) {
+		if x := &a.facts.Config.Exceptions[i]; x.accepts(Rules[rule].Name, s.id, s.name, a.facts.Now) {
 			a.used[i] = true
-			f.Exception = x
+			r.exception = x
 			break
 		}
 	}
-	return f
+	a.records = append(a.records, r)
 }
 
-// Report is the result of an audit.
-type Report struct {
-	Host        string
-	Account     string // its id; empty if it is not known
-	At          time.Time
-	Baseline    time.Time // of the audit that it was compared with; zero if there was none
-	FailOn      Severity
-	Tokens      int
-	Service     int // service tokens
-	Quarantined int
-	Changes     int       // that are suggested
-	Findings    []Finding // the most severe first, then by rule; those that an exception accepts, too
-	Gone        []Finding
-	Notes       []string // what the reader has to know about the audit itself
-}
-
-// Report applies the rules that look at all tokens, and returns the result.
+// Report applies the rules that look at all tokens, and returns the result. The Auditor is not used after it.
 func (a *Auditor) Report() *Report {
-	r := &Report{
-		Account: a.facts.Account, At: a.facts.Now, FailOn: a.facts.Config.FailOn, Tokens: len(a.seen), Service: a.service, Quarantined: a.quarantined,
-		Changes: a.changes, Findings: a.findings, Notes: a.notes(),
-	}
-	for _, rule := range Rules {
-		if rule.list == nil || a.facts.Config.Severity(rule.Name) == None {
+	for rule := range Rules {
+		if Rules[rule].list == nil || !a.facts.looksFor(rule) {
 			continue
 		}
-		for _, one := range rule.list(a.seen, &a.facts) {
-			r.Findings = append(r.Findings, a.finding(rule.Name, one.seen, one.evidence))
+		for _, one := range Rules[rule].list(a.seen, &a.facts) {
+			a.found(rule, one.token, one.evidence)
 		}
 	}
-	r.Findings = mergeFindings(r.Findings)
+	r := &Report{
+		Account: a.facts.Account, At: a.facts.Now, FailOn: a.facts.Config.FailOn, Tokens: len(a.seen), Service: a.service, Quarantined: a.quarantined,
+		Changes: a.changes, Notes: a.notes(), facts: &a.facts, seen: a.seen, records: a.records,
+	}
+	r.sort()
 	return r
 }
 
-// mergeFindings sorts findings, and makes one of two that the same rule has about the same token.
-func mergeFindings(findings []Finding) []Finding {
-	slices.SortStableFunc(findings, func(a, b Finding) int {
-		return cmp.Or(
-			cmp.Compare(b.Severity, a.Severity), cmp.Compare(place(a.Rule), place(b.Rule)),
-			strings.Compare(a.Name, b.Name), strings.Compare(a.ID, b.ID),
-		)
-	})
-	merged := findings[:0]
-	for _, f := range findings {
-		if last := len(merged) - 1; last >= 0 && merged[last].key() == f.key() {
-			merged[last].Evidence += "; " + f.Evidence
-			continue
-		}
-		merged = append(merged, f)
-	}
-	return merged
+// looksFor reports whether a rule is on, and can be applied.
+func (f *Facts) looksFor(rule int) bool {
+	name := Rules[rule].Name
+	return f.Config.Severity(name) != None && (name != "unknown-role" || f.RolesErr == "")
 }
 
-// place is the place of a rule in the list of rules.
+// place is the place of a rule in the list of rules, or -1.
 func place(name string) int {
 	return slices.IndexFunc(Rules, func(r Rule) bool { return r.Name == name })
 }
@@ -227,26 +193,4 @@ func (a *Auditor) notes() (notes []string) {
 		}
 	}
 	return notes
-}
-
-// Count returns how many findings of a severity no exception accepts.
-func (r *Report) Count(severity Severity) (n int) {
-	for _, f := range r.Findings {
-		if f.Exception == nil && f.Severity == severity {
-			n++
-		}
-	}
-	return n
-}
-
-// Excepted returns how many findings an exception accepts.
-func (r *Report) Excepted() int {
-	return len(r.Findings) - r.Count(High) - r.Count(Medium) - r.Count(Low)
-}
-
-// Fails reports whether a finding is at least as severe as the configuration tolerates.
-func (r *Report) Fails() bool {
-	return r.FailOn != None && slices.ContainsFunc(r.Findings, func(f Finding) bool {
-		return f.Exception == nil && f.Severity >= r.FailOn
-	})
 }

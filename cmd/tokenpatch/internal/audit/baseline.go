@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"time"
 )
 
@@ -38,10 +39,10 @@ func (r *Report) Header() Header {
 	}
 }
 
-// Baseline is the report of an earlier audit.
+// Baseline is the report of an earlier audit. Its findings are read when a report is compared with them.
 type Baseline struct {
-	header   Header
-	findings []Finding
+	header Header
+	lines  *bufio.Scanner
 }
 
 const (
@@ -51,8 +52,8 @@ const (
 
 var errBaseline = errors.New(`want a report of tokenpatch audit -format json`)
 
-// ReadBaseline reads a report as JSON Lines, to compare another one with it.
-func ReadBaseline(file io.Reader) (*Baseline, error) {
+// OpenBaseline reads the first line of a report as JSON Lines, to compare another one with it.
+func OpenBaseline(file io.Reader) (*Baseline, error) {
 	lines := bufio.NewScanner(file)
 	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
 	var first struct{ Audit *Header }
@@ -62,21 +63,30 @@ func ReadBaseline(file io.Reader) (*Baseline, error) {
 	if first.Audit.Version != headerVersion {
 		return nil, fmt.Errorf("line 1: version %d: want version %d", first.Audit.Version, headerVersion)
 	}
-	b := &Baseline{header: *first.Audit}
-	for n := 2; lines.Scan(); n++ {
-		var f Finding
-		if err := json.Unmarshal(lines.Bytes(), &f); err != nil || f.Rule == "" || n > maxFindings {
-			return nil, errors.Join(fmt.Errorf("line %d: %w", n, errBaseline), err)
+	return &Baseline{*first.Audit, lines}, nil
+}
+
+// findings are those of the baseline that were not gone by then.
+func (b *Baseline) findings() iter.Seq2[*Finding, error] {
+	return func(yield func(*Finding, error) bool) {
+		for n := 2; b.lines.Scan(); n++ {
+			f := new(Finding)
+			if err := json.Unmarshal(b.lines.Bytes(), f); err != nil || f.Rule == "" || n > maxFindings {
+				yield(nil, errors.Join(fmt.Errorf("line %d: %w", n, errBaseline), err))
+				return
+			}
+			if f.State != StateGone && !yield(f, nil) {
+				return
+			}
 		}
-		if f.State != StateGone {
-			b.findings = append(b.findings, f)
+		if err := b.lines.Err(); err != nil {
+			yield(nil, err)
 		}
 	}
-	return b, lines.Err()
 }
 
 // Compare notes which findings of the report are new, and which of the baseline are gone. A finding that an exception
-// accepts is neither.
+// accepts is neither. What was not looked for this time is not gone.
 func (r *Report) Compare(b *Baseline) error {
 	if b.header.Host != r.Host {
 		return fmt.Errorf("the baseline is of %s, not of %s", b.header.Host, r.Host)
@@ -85,36 +95,23 @@ func (r *Report) Compare(b *Baseline) error {
 		return fmt.Errorf("the baseline is of account %s, not of %s", b.header.Account, r.Account)
 	}
 	r.Baseline = b.header.At
-	before := make(map[string]*Finding, len(b.findings))
-	for i := range b.findings {
-		before[b.findings[i].key()] = &b.findings[i]
-	}
-	for i := range r.Findings {
-		f := &r.Findings[i]
-		f.State = StateNew
-		if old := before[f.key()]; old != nil {
-			f.FirstSeen = old.FirstSeen
-			if old.Exception == nil || f.Exception != nil {
-				f.State = StateSame
-			}
-			delete(before, f.key())
+	known := r.index()
+	for old, err := range b.findings() {
+		if err != nil {
+			return err
 		}
-	}
-	for _, old := range b.findings {
-		if before[old.key()] != nil && old.Exception == nil {
-			old.State = StateGone
-			r.Gone = append(r.Gone, old)
+		rule := place(old.Rule)
+		if rule < 0 || !r.facts.looksFor(rule) {
+			continue
+		}
+		if i, still := known[old.key()]; still {
+			r.records[i].firstSeen = millis(old.FirstSeen)
+			if old.Exception == nil || r.records[i].exception != nil {
+				r.records[i].state = StateSame
+			}
+		} else if old.Exception == nil {
+			r.addGone(rule, old)
 		}
 	}
 	return nil
-}
-
-// CountState returns how many findings that no exception accepts have a state.
-func (r *Report) CountState(state State) (n int) {
-	for _, f := range r.Findings {
-		if f.Exception == nil && f.State == state {
-			n++
-		}
-	}
-	return n
 }

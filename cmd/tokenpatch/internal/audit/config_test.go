@@ -129,7 +129,7 @@ func TestExceptions(t *testing.T) {
 	} {
 		report, _ := look(t, facts(t, file), tokens...)
 		var excepted []string
-		for _, f := range report.Findings {
+		for f := range report.Findings() {
 			if f.Exception != nil {
 				excepted = append(excepted, f.Rule+" "+f.ID)
 				assert.Equal(t, "r", f.Exception.Reason)

@@ -27,10 +27,10 @@ type Exception struct {
 
 func (x *Exception) expired(now time.Time) bool { return !now.Before(dayAfter(x.Until)) }
 
-// accepts reports whether the exception accepts a finding.
-func (x *Exception) accepts(f *Finding, now time.Time) bool {
+// accepts reports whether the exception accepts a finding of a rule in a token.
+func (x *Exception) accepts(rule, id, name string, now time.Time) bool {
 	switch {
-	case x.expired(now), x.Rule != "" && x.Rule != f.Rule, x.ID != "" && x.ID != f.ID, x.name != nil && !x.name.MatchString(f.Name):
+	case x.expired(now), x.Rule != "" && x.Rule != rule, x.ID != "" && x.ID != id, x.name != nil && !x.name.MatchString(name):
 		return false
 	}
 	return true

@@ -4,7 +4,7 @@ import (
 	_ "embed"
 	"html/template"
 	"io"
-	"slices"
+	"strings"
 	"time"
 
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
@@ -18,41 +18,38 @@ var (
 	//go:embed page.js
 	script string
 
-	parsed = template.Must(template.New("page").Parse(document))
+	top, bottom = parse(document)
 )
 
-// pageRule is a rule on the page.
-type pageRule struct {
-	Name, Finds, Advice string
-	Severity            Severity
-	Count               int // findings that no exception accepts
+// parse makes templates of what is above and below the findings, which are written one at a time.
+func parse(document string) (top, bottom *template.Template) {
+	above, below, _ := strings.Cut(document, "<!-- findings -->\n")
+	return template.Must(template.New("top").Parse(above)), template.Must(template.New("bottom").Parse(below))
 }
 
 // WritePage writes the report as one HTML document that needs no network.
 func (r *Report) WritePage(w io.Writer) error {
-	var rules []pageRule
-	for _, rule := range Rules {
-		p := pageRule{Name: rule.Name, Finds: rule.Finds, Advice: rule.Advice}
-		for _, f := range r.Findings {
-			if f.Rule == rule.Name && f.Exception == nil {
-				p.Severity = f.Severity
-				p.Count++
-			}
-		}
-		if p.Count > 0 {
-			rules = append(rules, p)
-		}
-	}
-	return parsed.Execute(w, struct {
+	err := top.Execute(w, struct {
 		Header
-		Date, Policy   string
-		New, Same, Out int
-		Rules          []pageRule
-		Findings       []Finding
-		Style          template.CSS
-		Script         template.JS
+		Date, Policy    string
+		New, Same, Gone int
+		Groups          []Group
+		Style           template.CSS
 	}{
-		r.Header(), r.At.UTC().Format(time.RFC3339), page.Policy(script, style, false), r.CountState(StateNew), r.CountState(StateSame), len(r.Gone), rules,
-		slices.Concat(r.Findings, r.Gone), template.CSS(style), template.JS(script), //nolint:gosec // both are files of this package
+		r.Header(), r.At.UTC().Format(time.RFC3339), page.Policy(script, style, false),
+		r.CountState(StateNew), r.CountState(StateSame), r.CountState(StateGone), r.Groups(), template.CSS(style), //nolint:gosec // a file of this package
 	})
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, `<script type="application/json" id="data">[`); err != nil {
+		return err
+	}
+	if err := writeElements(w, r.All(), func(f *Finding) any { return f }); err != nil {
+		return err
+	}
+	if _, err := io.WriteString(w, "]</script>\n"); err != nil {
+		return err
+	}
+	return bottom.Execute(w, template.JS(script)) //nolint:gosec // a file of this package
 }

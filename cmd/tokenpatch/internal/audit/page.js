@@ -1,7 +1,7 @@
 'use strict';
 (() => {
 	const at = id => document.getElementById(id);
-	const all = JSON.parse(at('data').textContent) || [];
+	const all = JSON.parse(at('data').textContent);
 	const step = 200; // rows that are added to the page at once
 
 	// Text goes into the page as text alone: names and evidence come from elsewhere.

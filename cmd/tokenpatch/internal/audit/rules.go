@@ -33,10 +33,13 @@ type tokenRule func(*tokenpatch.Token, *Facts) (evidence, bool)
 // A listRule returns what it finds in the list of all tokens.
 type listRule func([]seen, *Facts) []listed
 
+// listed is what a list rule found in one of the tokens, or in the account.
 type listed struct {
-	seen
+	token int
 	evidence
 }
+
+const account = -1 // in the place of a token
 
 // seen is what the rules need to know about a token after it has been looked at. Its size is bounded.
 type seen struct {
@@ -44,14 +47,14 @@ type seen struct {
 	service         bool
 	creator         bool // has the id of the member who created the token
 	member          bool // has that member
-	modified        time.Time
+	modified        tokenpatch.UnixMillis
 }
 
 func newSeen(t *tokenpatch.Token) seen {
 	_, member := t.Member.Get()
 	return seen{
 		id: t.ID, name: cut(t.Name.Or(""), maxName), owner: owner(t), service: t.ServiceToken.Or(false),
-		creator: t.MemberID != "", member: member, modified: moment(t.LastModified),
+		creator: t.MemberID != "", member: member, modified: t.LastModified,
 	}
 }
 
@@ -258,34 +261,34 @@ func memberGone(all []seen, _ *Facts) (found []listed) {
 	if !slices.ContainsFunc(all, func(s seen) bool { return s.member }) {
 		return nil
 	}
-	for _, s := range all {
+	for i, s := range all {
 		if s.creator && !s.member {
-			found = append(found, listed{s, evidence{text: "the list has no member " + s.owner + ", who created it"}})
+			found = append(found, listed{i, evidence{text: "the list has no member " + s.owner + ", who created it"}})
 		}
 	}
 	return found
 }
 
 func duplicateName(all []seen, _ *Facts) (found []listed) {
-	same := map[string][]seen{}
-	for _, s := range all {
+	same := map[string][]int{}
+	for i, s := range all {
 		if name := strings.ToLower(strings.TrimSpace(s.name)); name != "" {
-			same[name] = append(same[name], s)
+			same[name] = append(same[name], i)
 		}
 	}
 	for _, group := range same {
-		for i, s := range group {
+		for _, i := range group {
 			if len(group) == 1 {
 				break
 			}
 			var others []string
-			for j := range min(len(group), maxFew+2) { // so many that few can count
+			for _, j := range group[:min(len(group), maxFew+2)] { // so many that few can count
 				if j != i {
-					others = append(others, group[j].id)
+					others = append(others, all[j].id)
 				}
 			}
 			text := fmt.Sprintf("%d tokens have this name: also %s", len(group), fewOf(others, len(group)-1))
-			found = append(found, listed{s, evidence{text, s.modified}})
+			found = append(found, listed{i, evidence{text, moment(all[i].modified)}})
 		}
 	}
 	return found
@@ -301,7 +304,7 @@ func many(all []seen, f *Facts) []listed {
 	if 100*n <= f.Config.Percent*f.Config.Limit {
 		return nil
 	}
-	return []listed{{evidence: evidence{text: fmt.Sprintf("%d service tokens; the account may have %d", n, f.Config.Limit)}}}
+	return []listed{{account, evidence{text: fmt.Sprintf("%d service tokens; the account may have %d", n, f.Config.Limit)}}}
 }
 
 // roleNames are custom roles as people know them: ops (5f0c...).

@@ -3,6 +3,7 @@ package audit_test
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,11 +74,14 @@ func look(t testing.TB, f audit.Facts, tokens ...map[string]any) (*audit.Report,
 
 // found are the findings as "rule: evidence".
 func found(r *audit.Report) (texts []string) {
-	for _, f := range r.Findings {
+	for f := range r.Findings() {
 		texts = append(texts, f.Rule+": "+f.Evidence)
 	}
 	return texts
 }
+
+// all are the findings at once.
+func all(r *audit.Report) []*audit.Finding { return slices.Collect(r.Findings()) }
 
 func TestNothingToFind(t *testing.T) {
 	report, changes := look(t, facts(t, ""), plain("a"), plain("b"))
@@ -172,10 +176,10 @@ func TestRules(t *testing.T) {
 
 func TestSince(t *testing.T) {
 	report, _ := look(t, facts(t, ""), with("a", map[string]any{"lastUsed": millis(100), "role": "admin"}))
-	require.Len(t, report.Findings, 2)
-	assert.Equal(t, now.AddDate(0, 0, -200), report.Findings[0].Since, "admin: since the last change, at the latest")
-	assert.Equal(t, now.AddDate(0, 0, -100), report.Findings[1].Since, "unused: since the last use")
-	assert.Equal(t, now, report.Findings[0].FirstSeen)
+	require.Len(t, all(report), 2)
+	assert.Equal(t, now.AddDate(0, 0, -200), all(report)[0].Since, "admin: since the last change, at the latest")
+	assert.Equal(t, now.AddDate(0, 0, -100), all(report)[1].Since, "unused: since the last use")
+	assert.Equal(t, now, all(report)[0].FirstSeen)
 }
 
 func TestPersonal(t *testing.T) {
@@ -188,8 +192,8 @@ func TestPersonal(t *testing.T) {
 	report, _ := look(t, facts(t, "[rules.personal]\nservice-only = true"), tokens...)
 	gone := "the list has no member 569f183514f4432160000008, who created it"
 	assert.Equal(t, []string{"personal: a personal token", "personal: " + gone, "personal: a personal token; " + gone}, found(report))
-	assert.Equal(t, "ana@example.com", report.Findings[0].Owner)
-	assert.Equal(t, "569f183514f4432160000008", report.Findings[1].Owner)
+	assert.Equal(t, "ana@example.com", all(report)[0].Owner)
+	assert.Equal(t, "569f183514f4432160000008", all(report)[1].Owner)
 
 	report, _ = look(t, facts(t, ""), tokens[1:]...)
 	assert.Empty(t, found(report), "this list shows no members at all")
@@ -205,7 +209,7 @@ func TestMany(t *testing.T) {
 	assert.Empty(t, found(report), "8 of 10 are not more than 80 %")
 	report, _ = look(t, f, append(tokens, plain("8"))...)
 	assert.Equal(t, []string{"many: 9 service tokens; the account may have 10"}, found(report))
-	assert.Empty(t, report.Findings[0].ID)
+	assert.Empty(t, all(report)[0].ID)
 }
 
 func TestDuplicateName(t *testing.T) {
@@ -217,8 +221,8 @@ func TestDuplicateName(t *testing.T) {
 		tokens = append(tokens, with(fmt.Sprintf("t%02d", i), map[string]any{"name": "ci"}))
 	}
 	report, _ = look(t, facts(t, ""), tokens...)
-	require.Len(t, report.Findings, 100)
-	for _, f := range report.Findings {
+	require.Len(t, all(report), 100)
+	for f := range report.Findings() {
 		assert.True(t, strings.HasPrefix(f.Evidence, "100 tokens have this name: also t0"), f.Evidence)
 		assert.True(t, strings.HasSuffix(f.Evidence, " and 79 more"), f.Evidence)
 		assert.NotContains(t, f.Evidence[26:], f.ID)
@@ -242,7 +246,7 @@ func TestOwnToken(t *testing.T) {
 	require.Len(t, changes, 1)
 	assert.Equal(t, "b", changes[0].ID)
 	assert.Equal(t, 1, report.Changes)
-	assert.Empty(t, report.Findings[0].Suggestion)
+	assert.Empty(t, all(report)[0].Suggestion)
 	assert.Equal(t, []string{"no change is suggested for a: the audit runs with that token"}, report.Notes)
 }
 
@@ -255,12 +259,12 @@ func TestTextsAreBounded(t *testing.T) {
 		policy = append(policy, map[string]any{"effect": "allow", "resources": []string{"*"}, "actions": []string{"*"}})
 	}
 	report, _ := look(t, facts(t, ""), with("a", map[string]any{"name": long, "customRoleIds": roles[:30], "inlineRole": policy}))
-	require.Len(t, report.Findings, 3)
-	for _, f := range report.Findings {
+	require.Len(t, all(report), 3)
+	for f := range report.Findings() {
 		assert.LessOrEqual(t, len([]rune(f.Evidence)), 2000, f.Rule)
 		assert.Len(t, []rune(f.Name), 200)
 	}
-	assert.Contains(t, report.Findings[0].Evidence, " and 980 more")
+	assert.Contains(t, all(report)[0].Evidence, " and 980 more")
 }
 
 func TestOrderAndExit(t *testing.T) {
@@ -272,7 +276,7 @@ func TestOrderAndExit(t *testing.T) {
 		report, _ := look(t, facts(t, fmt.Sprintf("fail-on = %q", failOn)), tokens...)
 		assert.Equal(t, want, report.Fails(), failOn)
 		var order []string
-		for _, f := range report.Findings {
+		for f := range report.Findings() {
 			order = append(order, f.Rule+" "+f.ID)
 		}
 		assert.Equal(t, []string{"admin b", "never-used c", "no-description b", "no-description a"}, order)

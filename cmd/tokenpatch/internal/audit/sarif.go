@@ -3,15 +3,33 @@ package audit
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
+	"io"
 	"net/url"
-	"slices"
 	"strings"
 	"time"
 )
 
-// SARIF returns the report as a log of the Static Analysis Results Interchange Format 2.1.0, for encoding/json. A token has
-// no file: its location is its path in the API.
-func (r *Report) SARIF(version string) any {
+// WriteSARIF writes the report as a log of the Static Analysis Results Interchange Format 2.1.0. A token has no file: its
+// location is its path in the API.
+func (r *Report) WriteSARIF(w io.Writer, version string) error {
+	log, err := json.Marshal(r.sarif(version))
+	if err != nil {
+		return err
+	}
+	const end = "]}]}" // of the results, the run, the runs and the log
+	if _, err := io.WriteString(w, strings.TrimSuffix(string(log), end)); err != nil {
+		return err
+	}
+	if err := writeElements(w, r.All(), func(f *Finding) any { return f.sarif() }); err != nil {
+		return err
+	}
+	_, err = io.WriteString(w, end+"\n")
+	return err
+}
+
+// sarif is the log without results.
+func (r *Report) sarif(version string) sarifLog {
 	rules := make([]sarifRule, len(Rules))
 	for i, rule := range Rules {
 		rules[i] = sarifRule{
@@ -20,10 +38,6 @@ func (r *Report) SARIF(version string) any {
 			Properties:           map[string]any{"security-severity": scores[rule.Severity], "tags": []string{"security"}},
 		}
 	}
-	results := []sarifResult{}
-	for _, f := range slices.Concat(r.Findings, r.Gone) {
-		results = append(results, f.sarif())
-	}
 	return sarifLog{
 		Schema: "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json", Version: "2.1.0",
 		Runs: []sarifRun{{
@@ -31,8 +45,8 @@ func (r *Report) SARIF(version string) any {
 				Name: "tokenpatch audit", Version: version, InformationURI: "https://github.com/tokenpatch/tokenpatch", Rules: rules,
 			}},
 			Invocations: []sarifInvocation{{ExecutionSuccessful: true, EndTimeUTC: r.At.UTC().Format(time.RFC3339)}},
-			Results:     results,
 			Properties:  map[string]any{"host": r.Host, "account": r.Account, "tokens": r.Tokens},
+			Results:     []sarifResult{},
 		}},
 	}
 }
@@ -81,8 +95,8 @@ type (
 	sarifRun struct {
 		Tool        sarifTool         `json:"tool"`
 		Invocations []sarifInvocation `json:"invocations"`
-		Results     []sarifResult     `json:"results"`
 		Properties  map[string]any    `json:"properties"`
+		Results     []sarifResult     `json:"results"` // the last member, since they are written one at a time
 	}
 	sarifTool struct {
 		Driver sarifDriver `json:"driver"`

@@ -1,6 +1,7 @@
 package audit_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"testing"
 
@@ -18,8 +19,8 @@ func TestSARIF(t *testing.T) {
 	before.Host = report.Host
 	compared(t, report, lines(t, before))
 
-	encoded, err := json.Marshal(report.SARIF("v1.2.3"))
-	require.NoError(t, err)
+	var encoded bytes.Buffer
+	require.NoError(t, report.WriteSARIF(&encoded, "v1.2.3"))
 	var log struct {
 		Version string
 		Runs    []struct {
@@ -41,7 +42,7 @@ func TestSARIF(t *testing.T) {
 			}
 		}
 	}
-	require.NoError(t, json.Unmarshal(encoded, &log))
+	require.NoError(t, json.Unmarshal(encoded.Bytes(), &log))
 	assert.Equal(t, "2.1.0", log.Version)
 	require.Len(t, log.Runs, 1)
 	run := log.Runs[0]

@@ -21,15 +21,15 @@ const (
 
 // suggestChange returns the change that the findings about a token suggest, and notes it in each of them; nil if there is none.
 // Quarantine takes all access away, and a role takes the place of all other access, so only the strongest one is made.
-func suggestChange(t *tokenpatch.Token, f *Facts, found []Finding) *fleet.Change {
+func suggestChange(t *tokenpatch.Token, f *Facts, found []record) *fleet.Change {
 	strongest := ""
-	var with []*Finding // that have a suggestion
+	var with []*record // that have a suggestion
 	for i := range found {
-		s := f.Config.suggestion(found[i].Rule)
+		s := f.Config.suggestion(Rules[found[i].rule].Name)
 		if unknown, _ := f.unknownRoles(t); s == suggestRemove && len(unknown) == 0 {
 			continue
 		}
-		if s == suggestNone || found[i].Exception != nil {
+		if s == suggestNone || found[i].exception != nil {
 			continue
 		}
 		with = append(with, &found[i])
@@ -41,9 +41,9 @@ func suggestChange(t *tokenpatch.Token, f *Facts, found []Finding) *fleet.Change
 		return nil
 	}
 	rules := make([]string, len(with))
-	for i, finding := range with {
-		finding.Suggestion = strongest
-		rules[i] = finding.Rule
+	for i, one := range with {
+		one.suggestion = strongest
+		rules[i] = Rules[one.rule].Name
 	}
 	want := f.want(t, strongest)
 	want.Comment = "tokenpatch audit: " + strings.Join(rules, ", ") // for the service's audit log
@@ -96,13 +96,15 @@ func (f *Facts) quarantineRecord() string {
 	return fmt.Sprintf("[quarantine from %s until %s]", date(f.Now), date(f.Now.Add(f.Config.Quarantine)))
 }
 
-var record = regexp.MustCompile(`^\[quarantine from (\d{4}-\d\d-\d\d) until (\d{4}-\d\d-\d\d)\] ?`)
+var quarantineText = regexp.MustCompile(`^\[quarantine from (\d{4}-\d\d-\d\d) until (\d{4}-\d\d-\d\d)\] ?`)
 
-func withoutRecord(description string) string { return record.ReplaceAllString(description, "") }
+func withoutRecord(description string) string {
+	return quarantineText.ReplaceAllString(description, "")
+}
 
 // quarantineOf reports whether a token is in quarantine: its description records that, and nothing else gives it access.
 func quarantineOf(t *tokenpatch.Token) (q quarantine, in bool) {
-	found := record.FindStringSubmatch(t.Description.Or(""))
+	found := quarantineText.FindStringSubmatch(t.Description.Or(""))
 	if found == nil || t.Role.Or("") != "" || len(t.CustomRoleIDs.Or(nil)) > 0 || !slices.ContainsFunc(t.InlineRole.Or(nil), deniesAll) {
 		return q, false
 	}

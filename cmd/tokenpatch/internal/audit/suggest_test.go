@@ -76,7 +76,7 @@ func TestSuggest(t *testing.T) {
 		require.NoError(t, f.Config.Suggest(list))
 		report, _ := look(t, f, with("a", members))
 		got := ""
-		for _, finding := range report.Findings {
+		for finding := range report.Findings() {
 			got = max(got, finding.Suggestion)
 		}
 		assert.Equal(t, want, got, list)
