@@ -139,7 +139,7 @@ func (c child) call(ctx context.Context, store *fleet.Store) (err error) {
 	case "add":
 		_, err = store.Add(ctx, c.Run, renames(3), fleet.AddOptions{})
 	case "retry":
-		_, err = store.Retry(ctx, c.Run, fleet.StateNotApplied)
+		_, err = store.Retry(ctx, c.Run, nil, fleet.StateNotApplied)
 	case "again":
 		_, err = store.Again(ctx, c.Run)
 	case "delete":

@@ -124,7 +124,7 @@ func ExampleStore_Retry() {
 		panic(err)
 	}
 	_ = store.Run(ctx, "review", fleet.Options{Client: client})
-	n, err := store.Retry(ctx, "review", fleet.StateNotApplied, fleet.StateUnknown)
+	n, err := store.Retry(ctx, "review", nil, fleet.StateNotApplied, fleet.StateUnknown)
 	fmt.Println(n, err)
 	// Output: 1 <nil>
 }

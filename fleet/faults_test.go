@@ -266,7 +266,7 @@ func TestAnUpdateStaysPendingWithoutACredential(t *testing.T) {
 			assert.Zero(t, b.progress("run").Unknown)
 			b.service.ClearFaults()
 			b.service.SetCredentials(tokenpatchtest.APIKey, tokenpatchtest.AccessToken)
-			_, err := b.store.Retry(context.Background(), "run", fleet.StateNotApplied)
+			_, err := b.store.Retry(context.Background(), "run", nil, fleet.StateNotApplied)
 			require.NoError(t, err)
 			require.NoError(t, b.run("run"))
 			assert.Equal(t, 6, b.progress("run").Applied)

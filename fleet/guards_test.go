@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"net/http"
 	"os"
@@ -61,19 +62,28 @@ func TestAnAttemptThatWasHeldUpIsNotSent(t *testing.T) {
 	}
 }
 
-// A request that was sent by a process that was killed is waited for as long as it
-// may take to be sent, to be on its way and to be applied. Sooner, a read would not
-// show it, and an append would end unknown.
+// A change whose request was sent by a process that was killed is not taken over as
+// long as that request may be sent, be on its way or be applied.
 func TestTheQuietTimeIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, filepath.Join(t.TempDir(), "run.db"), 1, "append")
-	s.child.Timeout, s.child.Service = 5*time.Second, 300*time.Millisecond // so 5 s to send it, 5 s for the attempt, and 0.3 s
-	s.service.Inject(tokenpatchtest.Fault{Match: func(r *http.Request) bool { return r.Method == http.MethodPatch }, Late: 8 * time.Second})
+	s.child.Timeout, s.child.Service = 4*time.Second, 2*time.Second
+	const quiet = 4*time.Second + 4*time.Second + 2*time.Second // to send it, for the attempt, and for the service
+	s.service.Inject(tokenpatchtest.Fault{Match: func(r *http.Request) bool { return r.Method == http.MethodPatch }, Late: time.Second})
 	s.child.Fail, s.child.FailAt = "after sending", 1
 	require.True(t, start(t, s.child).killed(t))
+	before := s.service.RequestCount()
 	s.child.Fail = ""
 	start(t, s.child).wait(t, time.Minute)
 	s.judgeAllApplied(t, "")
+
+	db, err := sql.Open("sqlite", s.child.Source)
+	require.NoError(t, err)
+	defer db.Close()
+	var written int64
+	require.NoError(t, db.QueryRow("SELECT started FROM fleet_attempt").Scan(&written))
+	first := s.service.Requests()[before]
+	assert.GreaterOrEqual(t, first.Time.Sub(time.UnixMicro(written)), quiet-10*time.Millisecond, "%s %s", first.Method, first.Path)
 }
 
 // What was overtaken before a restart may have been applied all the same.

@@ -53,7 +53,7 @@ func look(t *testing.T, store *fleet.Store, run string) {
 func writes(store *fleet.Store, options fleet.Options) map[string]error {
 	ctx, errs := context.Background(), map[string]error{}
 	_, errs["Add"] = store.Add(ctx, "run", all(rename("b", "new")), fleet.AddOptions{})
-	_, errs["Retry"] = store.Retry(ctx, "run", fleet.StateNotApplied)
+	_, errs["Retry"] = store.Retry(ctx, "run", nil, fleet.StateNotApplied)
 	_, errs["Again"] = store.Again(ctx, "run")
 	errs["SetLabel"] = store.SetLabel(ctx, "run", "text")
 	errs["Delete"] = store.Delete(ctx, "run")

@@ -87,7 +87,8 @@ type page struct {
 	rows    int   // at most
 	last    int64 // seq of the last result so far
 	results []Result
-	full    bool // reading stopped because of pageBytes
+	seqs    []int64 // of the results
+	full    bool    // reading stopped because of pageBytes
 }
 
 // next reads the next page, and reports whether there may be another.
@@ -111,7 +112,7 @@ func (s *Store) next(ctx context.Context, p *page) (more bool, err error) {
 
 // read reads the changes that a condition names, up to pageBytes.
 func (s *Store) read(ctx context.Context, p *page, where string, args ...any) error {
-	p.results, p.full = nil, false
+	p.results, p.seqs, p.full = nil, nil, false
 	size := 0
 	return s.query(ctx, s.reads, func(rows *sql.Rows) (bool, error) {
 		var r Result
@@ -125,7 +126,7 @@ func (s *Store) read(ctx context.Context, p *page, where string, args ...any) er
 			return false, err
 		}
 		r.Started, r.Ended = micros(started), micros(ended)
-		p.results = append(p.results, r)
+		p.results, p.seqs = append(p.results, r), append(p.seqs, p.last)
 		size += len(body) + len(before) + len(after)
 		p.full = size >= pageBytes
 		return !p.full, nil

@@ -3,55 +3,43 @@ package fleet
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
-	"slices"
 	"strconv"
 
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// Retry makes the changes of a run pending again that ended in one of the states,
-// for the next [Store.Run], and returns how many there were. The states are
-// [StateNotApplied] and [StateUnknown]: another one is a [*tokenpatch.InputError],
-// and without any state there is nothing to do.
+// Retry makes the changes of a run pending again that ended in one of the states, for
+// the next [Store.Run], and returns how many there were: those of them that pick picks,
+// or all if it is nil. The states are [StateNotApplied] and [StateUnknown]: another one
+// is a [*tokenpatch.InputError], and without any state there is nothing to do.
 //
 // The next run settles an unknown change by a read before it sends anything. A
 // patch that may not be sent twice, and that the read does not show, ends unknown
 // again. What is known of earlier attempts is kept.
-func (s *Store) Retry(ctx context.Context, run string, states ...State) (int, error) {
-	return s.retry(ctx, run, "", states)
+//
+// Retry is many transactions, of some hundred changes each. If it is interrupted, call
+// it again for the rest.
+func (s *Store) Retry(ctx context.Context, run string, pick func(Result) bool, states ...State) (int, error) {
+	return s.retry(ctx, run, "", pick, states)
 }
 
 // RetryEvenIfApplied is [Store.Retry] for changes that somebody has looked at, and
 // that do no harm if they are applied twice: they are sent as if they never had
 // been. A change that was unknown ends applied or unknown.
 func (s *Store) RetryEvenIfApplied(ctx context.Context, run string, states ...State) (int, error) {
-	return s.retry(ctx, run, overtaken, states)
+	return s.retry(ctx, run, overtaken, nil, states)
 }
 
-// retry makes changes pending again. forget is what becomes the outcome of their
-// attempts that may have been applied; empty keeps it.
-func (s *Store) retry(ctx context.Context, run string, forget State, states []State) (n int, err error) {
+func (s *Store) retry(ctx context.Context, run string, forget State, pick func(Result) bool, states []State) (n int, err error) {
 	for _, state := range states {
-		if !slices.Contains([]State{StateNotApplied, StateUnknown}, state) {
+		if state != StateNotApplied && state != StateUnknown {
 			return 0, &tokenpatch.InputError{Field: "states", Value: strconv.Quote(string(state)), Want: "not_applied or unknown"}
 		}
-	}
-	r, err := s.find(ctx, run)
-	if err == nil {
-		err = s.tx(ctx, "retry", func(ctx context.Context, tx *sql.Tx) error {
-			for _, state := range states {
-				again, err := s.putBack(ctx, tx, forget, "run = $1 AND outcome = $2", r.id, state)
-				if err != nil {
-					return err
-				}
-				n += again
-			}
-			return nil
-		})
-	}
-	if err != nil {
-		return 0, failed("retry of run", run, err)
+		again, err := s.putBack(ctx, "retry", run, state, forget, pick)
+		n += again
+		if err != nil {
+			return n, failed("retry of run", run, err)
+		}
 	}
 	return n, nil
 }
@@ -60,71 +48,67 @@ func (s *Store) retry(ctx context.Context, run string, forget State, states []St
 // [Store.Run] to check, and returns how many there were. A token that is still as
 // wanted is not written again; one that was changed since is. Another kind of change
 // than a Want is sent again if it is idempotent, and stays as it is otherwise: it was
-// made for the token as it was.
-func (s *Store) Again(ctx context.Context, run string) (n int, err error) {
-	r, err := s.find(ctx, run)
-	if err != nil {
-		return 0, failed("again of run", run, err)
-	}
-	for after, more := int64(0), true; more && err == nil; {
-		var seqs []int64
-		if seqs, after, more, err = s.repeatable(ctx, r.id, after); err != nil {
-			break
-		}
-		err = s.tx(ctx, "again", func(ctx context.Context, tx *sql.Tx) error {
-			for _, seq := range seqs {
-				again, err := s.putBack(ctx, tx, StateApplied, "run = $1 AND seq = $2 AND outcome = 'applied'", r.id, seq)
-				if err != nil {
-					return err
-				}
-				n += again
-			}
-			return nil
-		})
-	}
+// made for the token as it was. Like [Store.Retry] it is many transactions.
+func (s *Store) Again(ctx context.Context, run string) (int, error) {
+	n, err := s.putBack(ctx, "again", run, StateApplied, StateApplied, func(r Result) bool {
+		return r.Change.Patch == nil || r.Change.Patch.Replay() == tokenpatch.ReplayIdempotent
+	})
 	return n, failed("again of run", run, err)
 }
 
-// repeatable are the next changes that were applied and that [Store.Again] may put
-// back.
-func (s *Store) repeatable(ctx context.Context, run, after int64) (seqs []int64, last int64, more bool, err error) {
-	last = after
-	read := 0
-	err = s.query(ctx, s.reads, func(rows *sql.Rows) (bool, error) {
-		var body []byte
-		var change Change
-		if err := rows.Scan(&last, &body); err != nil {
-			return false, err
+// putBack makes those changes of a run in one state pending again that pick picks; nil
+// picks all. forget is the outcome that their attempts get that have none, or may have
+// been applied; empty keeps what they have. name is that of the transactions.
+func (s *Store) putBack(ctx context.Context, name, run string, state, forget State, pick func(Result) bool) (n int, err error) {
+	found, err := s.find(ctx, run)
+	p := page{run: found.id, states: []State{state}, rows: pageRows}
+	for more := true; more && err == nil; {
+		if more, err = s.next(ctx, &p); err != nil {
+			break
 		}
-		if err := json.Unmarshal(body, &change); err != nil {
-			return false, err
+		var picked []int64
+		for i, result := range p.results {
+			if pick == nil || pick(result) {
+				picked = append(picked, p.seqs[i])
+			}
 		}
-		if change.Patch == nil || change.Patch.Replay() == tokenpatch.ReplayIdempotent {
-			seqs = append(seqs, last)
+		if len(picked) == 0 {
+			continue
 		}
-		read++
-		return true, nil
-	}, "SELECT seq, body FROM fleet_change WHERE run = $1 AND outcome = 'applied' AND seq > $2 ORDER BY seq LIMIT $3", run, after, pageRows)
-	return seqs, last, read == pageRows, err
+		var again int
+		err = s.tx(ctx, name, func(ctx context.Context, tx *sql.Tx) (err error) {
+			again, err = s.makePending(ctx, tx, found.id, picked, state, forget)
+			return err
+		})
+		if err == nil {
+			n += again
+		}
+	}
+	return n, err
 }
 
-// putBack makes the changes pending again that a condition names, and sets the
-// outcome of those of their attempts that have none, or may have been applied.
-func (s *Store) putBack(ctx context.Context, tx *sql.Tx, attempts State, condition string, args ...any) (int, error) {
-	if attempts != "" {
-		_, err := tx.ExecContext(ctx, s.sql(`UPDATE fleet_attempt SET outcome = $3 WHERE run = $1 AND outcome NOT IN ('applied', 'not_applied')
-			AND seq IN (SELECT seq FROM fleet_change WHERE `+condition+")"), append(args, attempts)...)
+// makePending puts back those of some changes that are in a state.
+func (s *Store) makePending(ctx context.Context, tx *sql.Tx, run int64, seqs []int64, state, forget State) (n int, err error) {
+	for _, seq := range seqs {
+		if forget != "" {
+			_, err := tx.ExecContext(ctx, s.sql(`UPDATE fleet_attempt SET outcome = $4 WHERE run = $1 AND seq = $2 AND outcome NOT IN ('applied', 'not_applied')
+				AND EXISTS (SELECT 1 FROM fleet_change WHERE run = $1 AND seq = $2 AND outcome = $3)`), run, seq, state, forget)
+			if err != nil {
+				return 0, err
+			}
+		}
+		result, err := tx.ExecContext(ctx, s.sql(`UPDATE fleet_change SET outcome = 'pending', fence = $4, job = NULL, error = '', error_type = '',
+			code = '', status = 0, ended = NULL, tries = 0, due = 0 WHERE run = $1 AND seq = $2 AND outcome = $3`), run, seq, state, newFence())
 		if err != nil {
 			return 0, err
 		}
+		changed, err := result.RowsAffected()
+		if err != nil {
+			return 0, err
+		}
+		n += int(changed)
 	}
-	result, err := tx.ExecContext(ctx, s.sql(`UPDATE fleet_change SET outcome = 'pending', fence = $3, job = NULL, error = '', error_type = '',
-		code = '', status = 0, ended = NULL, tries = 0, due = 0 WHERE `+condition), append(args, newFence())...)
-	if err != nil {
-		return 0, err
-	}
-	n, err := result.RowsAffected()
-	return int(n), err
+	return n, nil
 }
 
 // Delete deletes a run with its changes and their results. A process that works on

@@ -222,7 +222,7 @@ func TestARefusedCredentialStopsTheRun(t *testing.T) {
 	assert.Equal(t, 200, p.NotApplied+p.Pending)
 
 	b.service.SetCredentials("", tokenpatchtest.AccessToken)
-	n, err := b.store.Retry(context.Background(), "run", fleet.StateNotApplied)
+	n, err := b.store.Retry(context.Background(), "run", nil, fleet.StateNotApplied)
 	require.NoError(t, err)
 	assert.Equal(t, p.NotApplied, n)
 	require.NoError(t, b.run("run"))
@@ -358,10 +358,10 @@ func TestRetry(t *testing.T) {
 		assert.Equal(t, fleet.StateApplied, results["arrives"].State, "a read shows it")
 		assert.Equal(t, fleet.StateNotApplied, results["missing"].State)
 
-		_, err := b.store.Retry(ctx, "run", fleet.StateApplied)
+		_, err := b.store.Retry(ctx, "run", nil, fleet.StateApplied)
 		require.ErrorContains(t, err, "not_applied or unknown")
 		b.token("missing")
-		n, err := b.store.Retry(ctx, "run", fleet.StateUnknown, fleet.StateNotApplied)
+		n, err := b.store.Retry(ctx, "run", nil, fleet.StateUnknown, fleet.StateNotApplied)
 		require.NoError(t, err)
 		assert.Equal(t, 2, n)
 		require.NoError(t, b.run("run"))

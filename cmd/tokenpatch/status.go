@@ -92,7 +92,7 @@ func retry(ctx context.Context, a *app) error {
 	if a.evenIfApplied {
 		n, err = store.RetryEvenIfApplied(ctx, run, states...)
 	} else {
-		n, err = store.RetryIf(ctx, run, func(r fleet.Result) bool {
+		n, err = store.Retry(ctx, run, func(r fleet.Result) bool {
 			if a.all || reasonOf(r).next == nextRetry {
 				return true
 			}
