@@ -1,6 +1,10 @@
 package fleet
 
-import "time"
+import (
+	"strconv"
+	"strings"
+	"time"
+)
 
 // SetTimes shortens what a worker may take, for processes that are killed so
 // often that nothing would ever be taken over, until restore is called.
@@ -43,4 +47,18 @@ func SetProgressInterval(interval time.Duration) (restore func()) {
 	before := progressInterval
 	progressInterval = interval
 	return func() { progressInterval = before }
+}
+
+// SetStoreClock gives a store that nothing uses yet another clock than its database's.
+func SetStoreClock(s *Store, now func() time.Time) { s.dialect = clocked{s.dialect, now} }
+
+type clocked struct {
+	dialect
+	now func() time.Time
+}
+
+// Replace has River's jobs made at the beginning of time: they are by the database's clock.
+func (c clocked) Replace(statement string) string {
+	now := strconv.FormatInt(c.now().UnixMicro(), 10)
+	return c.dialect.Replace(strings.NewReplacer("{now}", now, "{made}", "0").Replace(statement))
 }

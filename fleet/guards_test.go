@@ -225,14 +225,15 @@ func TestALateCallIsEnded(t *testing.T) {
 	b.options.Client.HTTPClient.Timeout = 2 * time.Minute // or the limiter knows that it cannot wait as long as the call may take
 	b.options.Workers = 1
 	ctx, cancel := context.WithCancel(context.Background())
-	var late error
+	var late fleet.ChangeResult
 	b.options.Hooks.ChangeEnd = func(_ context.Context, change fleet.ChangeResult) {
 		if change.State == fleet.StatePending {
-			late = change.Err
+			late = change
 			cancel()
 		}
 	}
 	require.ErrorIs(t, b.store.Run(ctx, "run", b.options), context.Canceled)
-	require.ErrorContains(t, late, "the try has taken too long")
+	require.ErrorContains(t, late.Err, "the try has taken too long")
+	assert.Less(t, late.Duration, 30*time.Second, "it did not wait for the next window")
 	assert.Equal(t, 1, b.service.RequestCount())
 }

@@ -59,34 +59,30 @@ func TestMeasureSharedLimit(t *testing.T) {
 	assert.LessOrEqual(t, share, 1.05)
 }
 
-// Four programs share a limit through the store that has their run. Time is virtual, for the store's clock too: on a busy
+// Four programs share a limit through the store that has their run. Time is virtual, and the store's clock too: on a busy
 // machine a request could be held up between its permit and its sending, into the next window.
 func TestProgramsShareALimit(t *testing.T) {
 	onEach(t, func(t *testing.T, source string) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, source)
 			b.service.SetLatency(20 * time.Millisecond)
-			b.limit(limits, limited)
+			b.limit(limits, 300)
 			began := time.Now()
 			var programs sync.WaitGroup
 			for range 4 {
 				program, options := open(t, source), b.options
-				options.Client.Budget, options.Client.V1.Account, options.Client.V2.Account = virtual{program}, "shared", "shared"
+				fleet.SetStoreClock(program, time.Now)
+				options.Client.Budget, options.Client.V1.Account, options.Client.V2.Account = program, "shared", "shared"
 				programs.Go(func() { assert.NoError(t, program.Run(t.Context(), "run", options)) })
 			}
 			programs.Wait()
 			share, refused := b.ofTheBound(time.Since(began))
 			assert.Zero(t, refused)
 			assert.LessOrEqual(t, share, 1.05)
+			requests, _ := b.requests()
+			assert.Equal(t, 2*300, requests, "each token is read once, and written once")
 		})
 	})
-}
-
-// virtual is a store whose clock is that of a synctest bubble.
-type virtual struct{ *fleet.Store }
-
-func (v virtual) Update(ctx context.Context, key string, f func([]byte, time.Time) ([]byte, time.Duration, error)) error {
-	return v.Store.Update(ctx, key, func(state []byte, _ time.Time) ([]byte, time.Duration, error) { return f(state, time.Now()) })
 }
 
 // limit limits the service, and adds n changes.
@@ -111,10 +107,11 @@ func (b *bench) requests() (admitted, refused int) {
 // ofTheBound says how long a run took, as a share of the least possible time.
 func (b *bench) ofTheBound(took time.Duration) (share float64, refused int) {
 	b.Helper()
-	assert.Equal(b, limited, b.progress("run").Applied)
+	p := b.progress("run")
+	assert.Equal(b, p.Total(), p.Applied)
 	requests, refused := b.requests()
 	bound := time.Duration((requests-1)/limits.Global) * limits.Window
 	share = took.Seconds() / bound.Seconds()
-	b.Logf("%d changes, %d requests in %v: %.3f of the bound; %d responses with 429", limited, requests, took, share, refused)
+	b.Logf("%d changes, %d requests in %v: %.3f of the bound; %d responses with 429", p.Total(), requests, took, share, refused)
 	return share, refused
 }

@@ -3,6 +3,7 @@ package fleet
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -162,8 +163,9 @@ var recordTime = 15 * time.Second
 // its outcome.
 const endTime = 3 * time.Second
 
-// waitTime is how long a worker may wait for the rate limit with one change.
-var waitTime = 30 * time.Second
+// waitTime is how long a worker may wait for the rate limit with one change. What it has read
+// by then is read again, so it is longer than many workers wait for each other.
+var waitTime = time.Minute
 
 func newTiming(o Options) timing {
 	t := timing{attempt: 30 * time.Second}
@@ -184,6 +186,7 @@ func (r *runner) riverConfig() *river.Config {
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &worker{runner: r})
 	return &river.Config{
+		ID:                   rand.Text(), // River's own is a host name and a time, which two processes may have in common
 		Queues:               map[string]river.QueueConfig{r.run.queue(): {MaxWorkers: r.workers}},
 		Workers:              workers,
 		JobTimeout:           r.timing.lease,

@@ -21,7 +21,7 @@ type Store struct {
 	db         *sql.DB // for transactions, and for River; nil if the store is read-only
 	reads      *sql.DB // for queries outside of transactions
 	driver     riverDriver
-	dialect    *strings.Replacer           // translates statements, see [Store.sql]
+	dialect    dialect                     // translates statements, see [Store.sql]
 	committers int                         // how many transactions of a run's workers there may be at once
 	intact     func() error                // an error if the database must not be used any more; asked around each use
 	checkpoint func(context.Context) error // moves what was committed to the file that is named
@@ -101,6 +101,9 @@ func (s *Store) Close() error {
 	}
 	return err
 }
+
+// dialect is a [*strings.Replacer].
+type dialect interface{ Replace(statement string) string }
 
 // riverDriver is River's, for either database.
 type riverDriver = riverdriver.Driver[*sql.Tx]
