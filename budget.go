@@ -10,25 +10,22 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 )
 
-// Budget is a store in which programs share the rate budget of an account: see
-// [Config.Budget]. The module tokenpatchredis has one on Redis.
+// Budget is a store in which programs share the rate limit of an account: see [Config.Budget]. The
+// module tokenpatchredis has one on Redis.
 //
-// What is stored is a few hundred bytes: the current window of each limit, what is
-// left of it, and how many programs asked for a part. Instead of a credential it
-// holds the first 64 bits of the SHA-256 of a constant, the account and the
-// credential. Nothing is shared of a service that sends no limit headers, and
-// Retry-After is not shared either: it is about an address, not an account.
+// The stored state is a few hundred bytes: the current window of each limit, what is left of it,
+// and how many programs asked. It has no credential, only 64 bits of a hash. For a service without
+// rate limit headers there is nothing to share. Retry-After is not shared either, because it
+// applies to an IP address.
 //
-// A store that is slow or fails never makes a call fail: after a second at most the
-// client goes on alone, by the headers, and asks the store again every few seconds.
-// A state or a clock that cannot be right is replaced or left aside for ten seconds,
-// with a warning to the Logger.
+// A store that is slow or fails never makes a call fail. After a second at most the client
+// continues alone, and asks the store again every few seconds. An impossible state or clock is
+// replaced, or ignored for ten seconds, with a warning to the Logger.
 type Budget interface {
-	// Update atomically replaces the state under key by what f returns. It may
-	// call f more than once, with an empty state where there is none. now is the
-	// store's own clock, read in the same round trip. The store may forget the
-	// state when nothing has replaced it for ttl. An error of f leaves the state
-	// as it was, and is returned. Many goroutines call Update at once.
+	// Update atomically replaces the state under key by the result of f. It may call f more than
+	// once, with an empty state if there is none. now is the store's own clock, read in the same
+	// round trip. The store may forget the state if nothing has replaced it for ttl. If f fails,
+	// Update leaves the state unchanged and returns the error. Many goroutines call Update at once.
 	Update(ctx context.Context, key string, f func(state []byte, now time.Time) (next []byte, ttl time.Duration, err error)) error
 }
 

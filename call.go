@@ -19,17 +19,17 @@ import (
 // service is one of the two APIs: what its endpoints share.
 type service struct {
 	api    string        // "V1" or "V2"
-	field  string        // where its credential is configured, for the error of a call without one
+	field  string        // name of the credential's setting, for the error of a call without one
 	base   *url.URL      // without a slash at its end
 	reads  http.Header   // of requests without a body; the credential aside
 	writes http.Header   // of requests with one
 	engine engine.Engine // its Credential is nil if none is configured
 	events events
 
-	expired atomic.Pointer[time.Time] // when the key of V1 expired that was refused last; nil if it has not
+	expired atomic.Pointer[time.Time] // when the V1 key that was refused last expired; nil if it has not
 }
 
-// endpoint is one of the calls that an API documents.
+// endpoint is a documented call of an API.
 type endpoint struct {
 	method string
 	route  string // template of its path
@@ -45,7 +45,7 @@ func newEndpoint(method, route string) *endpoint {
 // reads reports whether a call of the endpoint changes nothing.
 func (e *endpoint) reads() bool { return e.method == http.MethodGet }
 
-// url is the only maker of URLs. The id is escaped, so it can change neither the path nor the host that a request goes to.
+// url makes every URL. The id is escaped, so it can change neither the path nor the host.
 func (s *service) url(e *endpoint, id string) url.URL {
 	u := *s.base
 	escaped := url.PathEscape(id)
@@ -65,7 +65,7 @@ type request struct {
 	result   success
 
 	replay  Replay // what sending the request again can do after it may have been applied
-	guarded bool   // whether a 422 may mean that a guard of the patch held
+	guarded bool   // whether a 422 may come from a guard of the patch
 	noGrace bool   // whether attempts end with the context: the context has the grace already
 }
 
@@ -75,8 +75,8 @@ type success interface {
 	read(r *httpsend.Result) (Outcome, error)
 }
 
-// send makes a call. It returns nil if the server accepted the request with the response that the API documents. Any other
-// error has an outcome.
+// send makes a call. It returns nil if the server accepted the request with the documented
+// response. Any other error has an outcome.
 func (s *service) send(ctx context.Context, r request) error {
 	if ctx == nil {
 		return &InputError{Field: "ctx", Value: "nil", Want: "a context"}
@@ -163,7 +163,7 @@ func (c *call) err(r *engine.Result) error {
 	}
 }
 
-// cause is the error that the latest attempt ended with, and why there was no other one.
+// cause is the error of the latest attempt, and why there was no other one.
 func (c *call) cause(r *engine.Result) error {
 	base := APIError{CallInfo: c.info(), Attempts: r.Attempts, Err: r.Err}
 	if r.Stopped != nil {
@@ -184,7 +184,8 @@ func (c *call) cause(r *engine.Result) error {
 	}
 }
 
-// after is err behind what came before it, unless that includes it. errors.Join would put it on a line of its own.
+// after is err behind what came before it, unless before includes err. errors.Join would put it on
+// a line of its own.
 func after(before, err error) error {
 	switch {
 	case before == nil:
@@ -196,8 +197,8 @@ func after(before, err error) error {
 	}
 }
 
-// hint is what probably happened to a change whose outcome is unknown. A guarded patch that was applied fails when it is sent
-// again.
+// hint is the probable outcome of a change whose outcome is unknown: an applied guarded patch fails
+// when it is sent again.
 func (c *call) hint(status int) string {
 	if status == http.StatusUnprocessableEntity && c.request.replay == ReplayGuarded {
 		return ", probably applied by an earlier attempt"
@@ -205,8 +206,8 @@ func (c *call) hint(status int) string {
 	return ""
 }
 
-// undocumented is the error of a change that the server accepted with a response that is not as its API documents it; nil if it
-// is.
+// undocumented is the error of a change that was accepted with an undocumented response. It is nil
+// if the response is as documented.
 func (c *call) undocumented(r *engine.Result) error {
 	if r.Invalid == nil {
 		return nil

@@ -22,10 +22,11 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
-// version is what the User-Agent says: that of the release to come with -dev, until the release itself. RELEASING.md.
-const version = "0.2.0-dev"
+// version is sent in the User-Agent. It is the next release with -dev, until that release: see
+// RELEASING.md.
+const version = "0.1.0-dev"
 
-// The base URLs that the two providers document.
+// The documented base URLs of the two providers.
 const (
 	V1BaseURL   = "https://api.cloud.deepset.ai" // Europe; the default
 	V1BaseURLUS = "https://api.us.deepset.ai"
@@ -41,15 +42,12 @@ const (
 	defaultMaxBody    = 1 << 20
 )
 
-// Client calls both APIs. It is made by [NewClient], is safe for concurrent
-// use, and is meant to be shared: the goroutines that share one share its
-// connections and its rate limiters, one for each service. A call through a zero
-// Client returns an [*InputError]; one through a nil *Client panics, as with any
-// nil pointer.
+// Client calls both APIs. [NewClient] makes one. It is safe for concurrent use and meant to be
+// shared: its goroutines share connections and one rate limiter for each service. A call through a
+// zero Client returns an [*InputError]; one through a nil *Client panics.
 //
-// A panic in a transport, a hook, a logger or a credential function goes up
-// through the call in which it happens, and affects no other call. The outcome of
-// the call that panicked is unknown.
+// A panic in a transport, a hook, a logger or a credential function propagates to its caller and
+// does not affect other calls. The outcome of the call that panicked is unknown.
 type Client struct {
 	V1 *V1Tokens // deepset
 	V2 *V2Tokens // LaunchDarkly
@@ -65,31 +63,22 @@ type Config struct {
 	V1 V1Config
 	V2 V2Config
 
-	// HTTPClient supplies the Transport and the Timeout. It is copied, and never
-	// changed. Its Timeout is that of one attempt, from the connection to the
-	// last byte of the response, and of waiting for that connection; 0 means 30 s. An attempt that exceeds it counts
-	// as one whose connection broke. The waits of a call are not part of it: the
-	// context bounds them. The cookie jar and the redirect policy are not used:
-	// redirects are never followed. nil, or a nil Transport, means a transport of
-	// the package's own, with TLS 1.2 or newer, the environment's proxy, kept
-	// connections, and at most 256 KiB of headers in a response.
+	// HTTPClient supplies the Transport and the Timeout. It is copied and never changed.
 	//
-	// A Transport decides where the credential goes. An [*http.Transport] that
-	// allows TLS 1.1 is refused; which certificates a Transport trusts, and how
-	// many bytes of headers it reads, is up to the caller. A Transport that
-	// ignores the context of its request is abandoned, in a goroutine of its own,
-	// a second after the end of the attempt; the outcome is what is known then. An
-	// [*http.Transport] that speaks HTTP/2 needs pings ([http.HTTP2Config]), or a
-	// connection that died silently is used for ever. For any other transport the
-	// client can only tell whether the request body was read: see [NotSentError].
+	// Timeout is for one attempt, from the connection to the last byte of the response, and for
+	// waiting for a connection. 0 means 30 s. The context bounds the waits of a call. Redirects are
+	// never followed, and the cookie jar is not used.
+	//
+	// nil, or a nil Transport, means a transport with TLS 1.2 or newer, the proxy of the
+	// environment, HTTP/2 pings, and at most 256 KiB of response headers. An [*http.Transport] that
+	// allows TLS 1.1 is refused. docs/recipes.md describes proxies, certificates and other
+	// transports.
 	HTTPClient *http.Client
 
-	// CancelGrace is how long an attempt that is under way when the context of its
-	// call ends, by cancellation or by its deadline, may go on. Its outcome then
-	// counts, and no other attempt follows. The timeout of an attempt still holds.
-	// A call that is waiting when its context ends, ends at once: nothing was
-	// sent. 0 means that an attempt is cut off with the context, which leaves its
-	// outcome unknown.
+	// CancelGrace is how long an attempt in flight may outlive the context of its call. Its outcome
+	// then counts, and no other attempt follows. The timeout of an attempt still applies. 0 means
+	// that the attempt ends with the context, which leaves its outcome unknown. A call still
+	// waiting when its context is done returns immediately without sending anything.
 	CancelGrace time.Duration
 
 	// UserAgent names the program in the User-Agent header, in front of the
@@ -97,32 +86,27 @@ type Config struct {
 	// means the library's name alone.
 	UserAgent string
 
-	// Logger gets a record of each attempt and each wait at debug level, and of
-	// attempts that failed, and of trouble with the Budget, at warn level. nil
-	// means no log.
+	// Logger gets each attempt and each wait at debug level. Failed attempts and trouble with the
+	// Budget are at warn level. nil means no log.
 	Logger *slog.Logger
 
-	// Retry says how often and how soon to try again.
+	// Retry configures how often and how soon to try again.
 	Retry RetryPolicy
 
-	// Budget is a store in which programs that spend from the same account share
-	// one rate budget: together they use it up, and waste none of it on 429s. It
-	// requires the Account of each service that has a credential. nil means that
-	// this client keeps its own: it notices other programs, and leaves them a
-	// share.
+	// Budget lets programs on one account share its rate limit: together they use it up and waste
+	// none of it on 429s. It requires the Account of each service with a credential. nil means a
+	// limiter of this client's own, which notices other programs and leaves them a share.
 	Budget Budget
 
 	// Hooks are called at the beginning and the end of each call, attempt and wait.
 	Hooks Hooks
 
-	// MaxResponseBytes is how many bytes of a response's body are read, counted
-	// after unpacking. A longer one counts as a response that could not be read. 0
-	// means 1 MiB.
+	// MaxResponseBytes bounds the body of a response, counted after unpacking. A longer body counts
+	// as unreadable. 0 means 1 MiB.
 	MaxResponseBytes int64
 
-	// AllowInsecureHTTP permits base URLs that begin with http:// and name
-	// another machine, to which credentials then travel in clear text. Loopback
-	// hosts need no permission.
+	// AllowInsecureHTTP permits base URLs with http:// for other machines. Credentials then travel
+	// in clear text. Loopback hosts need no permission.
 	AllowInsecureHTTP bool
 }
 
@@ -132,18 +116,19 @@ type V1Config struct {
 	// /api/v1, which may be there or not. Empty means [V1BaseURL].
 	BaseURL string
 
-	// APIKey is sent as Authorization: Bearer. Empty, without an APIKeyFunc,
-	// means that the service is not used: a call to it is an [*InputError].
+	// APIKey is sent as Authorization: Bearer. If it is empty and APIKeyFunc is nil, calls to the
+	// service return an [*InputError].
 	APIKey Secret
 
-	// APIKeyFunc supplies the key for each attempt, for keys that rotate. refused
-	// is empty, or the key that the service has just refused with a 401 in this
-	// call: if the function then returns another one, the request is sent again,
-	// once in a call. Many goroutines call it at once, so it should keep the key
-	// and read it anew only if the kept one is refused. Its context is that of the
-	// call, with the timeout of an attempt. If it fails, nothing is sent, and its
-	// error is wrapped in the call's error. Don't put the key in that error: the
-	// client can redact only keys that it has been given. nil means APIKey.
+	// APIKeyFunc supplies the key for each attempt, for keys that rotate. nil means APIKey.
+	//
+	// refused is empty, or the key that the service has just refused with a 401 in this call. If
+	// the function then returns another key, the request is sent again, once in a call. Many
+	// goroutines call the function at once, so it should cache the key. Its context is the call's,
+	// with the timeout of an attempt.
+	//
+	// If it fails, nothing is sent and its error is wrapped in the call's error. Don't put the key
+	// in the error: the client can redact only keys it has been given.
 	APIKeyFunc func(ctx context.Context, refused Secret) (Secret, error)
 
 	// Account names the account whose rate budget is shared through
@@ -158,9 +143,8 @@ type V2Config struct {
 	// /api/v2, which may be there or not. Empty means [V2BaseURL].
 	BaseURL string
 
-	// AccessToken is sent as Authorization, bare unless OAuth is set. Empty, without an
-	// AccessTokenFunc, means that the service is not used: a call to it is an
-	// [*InputError].
+	// AccessToken is sent as Authorization, bare unless OAuth is set. If it is empty and
+	// AccessTokenFunc is nil, calls to the service return an [*InputError].
 	AccessToken Secret
 
 	// AccessTokenFunc supplies the token for each attempt, as APIKeyFunc of
@@ -176,9 +160,9 @@ type V2Config struct {
 	// Account names the account whose rate budget is shared, as in [V1Config].
 	Account string
 
-	// Share is the fraction of what remains of the account's rate limit that this
-	// client may take, from 0 to 1: with 0.5, an overnight run leaves production
-	// half. At least one request goes in each window. 0 means all of it.
+	// Share is the fraction of the remaining rate limit of the account for this client, from 0 to
+	// 1. With 0.5, an overnight run leaves production half. At least one request goes in each
+	// window. 0 means all of it.
 	Share float64
 }
 
@@ -243,9 +227,8 @@ func printableBase(base string) string {
 // the default. Whether a request may be sent again at all is another question: see
 // [Patch.Replay].
 type RetryPolicy struct {
-	// MaxAttempts is how many attempts a call may make. 0 means 4. 1 means one
-	// request, whatever the response is. With more, an attempt that ends with a 429
-	// does not count, and neither does one that ends with a 401 if a function then
+	// MaxAttempts is how many attempts a call may make. 0 means 4. 1 means one request, whatever
+	// the response is. With more, a 429 does not count, and neither does a 401 if a function then
 	// supplies another credential.
 	MaxAttempts int
 
@@ -257,10 +240,9 @@ type RetryPolicy struct {
 	// MaxBackoff is the longest such wait. 0 means 10 s.
 	MaxBackoff time.Duration
 
-	// MaxRateLimitWait is the longest wait that a server may declare with
-	// Retry-After, whatever its status, or with the reset of a rate limit. A longer
-	// one ends a call at once: with a [*RateLimitedError], or for a Retry-After of
-	// another status with the error of that. 0 means 5 minutes.
+	// MaxRateLimitWait is the longest wait that a server may ask for, with Retry-After or the reset
+	// of a rate limit. A longer one ends the call at once: with a [*RateLimitedError], or after
+	// another status with the error of the status. 0 means 5 minutes.
 	MaxRateLimitWait time.Duration
 }
 
@@ -287,9 +269,8 @@ func ConfigFromEnv() Config {
 	}
 }
 
-// NewClient returns a client for the services for which config has a credential.
-// It does no I/O. Its error is an [*InputError], which names a setting that cannot
-// be right, or says that there is no credential at all.
+// NewClient returns a client for the services with a credential in config. It does no I/O. Its
+// error is an [*InputError], which names an invalid setting or reports a missing credential.
 func NewClient(config Config) (*Client, error) {
 	shared, err := newShared(config)
 	if err != nil {
@@ -309,7 +290,7 @@ func NewClient(config Config) (*Client, error) {
 	return &Client{V1: v1, V2: v2}, nil
 }
 
-// CloseIdleConnections closes the connections that no call is using.
+// CloseIdleConnections closes the connections without a call.
 func (c *Client) CloseIdleConnections() {
 	if c != nil && c.V1 != nil && c.V1.service != nil { // made by NewClient
 		c.V1.service.engine.Sender.CloseIdleConnections()
@@ -380,8 +361,8 @@ func newSender(config Config) (func() *httpsend.Sender, error) {
 	}, nil
 }
 
-// newTransport is http.DefaultTransport with what a fleet of goroutines that
-// talks to two hosts needs: net/http keeps two connections to a host.
+// newTransport is http.DefaultTransport for many goroutines and two hosts: net/http keeps only two
+// connections to a host.
 func newTransport() *http.Transport {
 	transport := new(http.Transport)
 	if standard, ok := http.DefaultTransport.(*http.Transport); ok {
@@ -393,7 +374,7 @@ func newTransport() *http.Transport {
 	transport.MaxResponseHeaderBytes = 256 << 10
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	transport.ForceAttemptHTTP2 = true
-	// Without pings net/http keeps using a connection that died silently.
+	// Without pings net/http keeps using a dead connection.
 	transport.HTTP2 = &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second}
 	return transport
 }
@@ -404,9 +385,9 @@ func allowsOldTLS(config *tls.Config) bool {
 	return config != nil && config.MinVersion != 0 && config.MinVersion < tls.VersionTLS12
 }
 
-// parseBase checks a base URL, and returns it without a slash at its end and without the path of the API, such as "/api/v2",
-// with which some programs write it. Its errors never quote what may hold a credential: user info, a query, or a text that is no
-// URL at all.
+// parseBase checks a base URL. It returns it without a slash at its end and without the path of the
+// API, such as "/api/v2", which some programs include. Its errors never quote possible credentials:
+// user info, a query, or a text that is not a URL.
 func parseBase(field, base, api string, insecure bool) (*url.URL, error) {
 	refuse := func(value, want string) (*url.URL, error) {
 		return nil, &InputError{Field: field, Value: value, Want: want}
@@ -426,7 +407,7 @@ func parseBase(field, base, api string, insecure bool) (*url.URL, error) {
 	case u.Scheme == "http" && !insecure && !isLoopback(u.Hostname()):
 		return refuse(strconv.Quote(u.Scheme+"://"+u.Host), "https, which hides the credential; http is for loopback hosts, or with AllowInsecureHTTP")
 	}
-	// A slash that is escaped belongs to a segment: only plain ones are trimmed.
+	// An escaped slash belongs to a segment: only plain ones are trimmed.
 	escaped := strings.TrimSuffix(strings.TrimRight(u.EscapedPath(), "/"), api)
 	for _, segment := range strings.Split(u.Path, "/") {
 		if segment == "." || segment == ".." {
@@ -453,8 +434,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// isHeaderValue reports whether a text is safe in a header: RFC 9110 section
-// 5.5 without the bytes that it calls obsolete.
+// isHeaderValue reports whether a text is safe in a header: RFC 9110 section 5.5 without the
+// obsolete bytes.
 func isHeaderValue(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] > '~' {
@@ -464,8 +445,8 @@ func isHeaderValue(s string) bool {
 	return true
 }
 
-// newService returns a service with what each has for itself: where it is, who calls it, and its rate limit. The credential
-// is fixed, or supplied by a function.
+// newService returns a service with its own address, credential and rate limit. The credential is
+// fixed, or supplied by a function.
 func newService(shared shared, config Config, own ownConfig) (*service, error) {
 	s := &service{api: own.api, field: "Config." + own.api + "." + own.credential, events: shared.events}
 	var err error
@@ -518,7 +499,7 @@ func checkCredential(field string, secret Secret) error {
 	return nil
 }
 
-// supplied is a credential that a function supplies. The function may take as long as an attempt.
+// supplied is the credential from a function, which may take as long as an attempt.
 func (s *service) supplied(supply func(context.Context, Secret) (Secret, error)) func(context.Context, string) (string, error) {
 	field := s.field + "Func"
 	return func(ctx context.Context, refused string) (string, error) {

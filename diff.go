@@ -11,22 +11,17 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
-// Diff returns the smallest patch that turns the settings of before into those of
-// after. The settings are the name, the description, the role, the custom roles,
-// the inline role, the default API version, and the members of [Token.Extra] whose
-// names do not begin with an underscore. Other differences are ignored: only the
-// server writes the rest.
+// Diff returns the smallest patch from the settings of before to those of after. The settings are
+// the name, the description, the role, the custom roles, the inline role, the default API version,
+// and the members of [Token.Extra] whose names do not begin with an underscore. Other differences
+// are ignored.
 //
-// Each setting that differs takes one operation on the whole of it: an add if
-// before has none, a remove if after has none, else a replace. Absent and null
-// differ, except for the role, the custom roles and the inline role: for them
-// absent, null and an empty list are the same. Custom roles are a set: neither
-// order nor repetition counts. The statements of an inline role are a list. Texts
-// are compared as they are sent.
+// Each setting takes one operation on the whole of it: add, remove or replace. Absent and null
+// differ, except for the role, the custom roles and the inline role: for them, absent, null and an
+// empty list are the same. Custom roles are compared as a set, statements as a list.
 //
-// Without a difference the patch is empty: its Len is 0, and sending it is an
-// error. A statement of after that breaks the rules of [Statement] is a mistake,
-// which [Patch.Err] returns.
+// Without a difference the patch is empty, and sending it is an error. A statement of after that
+// breaks the rules of [Statement] is a mistake: see [Patch.Err].
 func Diff(before, after Token) *Patch {
 	p := NewPatch()
 	diffField(p, PathName, before.Name, after.Name, sameField(sameText), textCodec)
@@ -39,7 +34,7 @@ func Diff(before, after Token) *Patch {
 	return p
 }
 
-// diffExtra is diffField for the members that have no field.
+// diffExtra is diffField for members without a field.
 func diffExtra(p *Patch, before, after Extra) {
 	for name := range before.All() {
 		if _, stays := after.Get(name); !stays && !isServers(name) {
@@ -58,10 +53,10 @@ func diffExtra(p *Patch, before, after Extra) {
 	}
 }
 
-// isServers reports whether a member that has no field is the server's alone.
+// isServers reports whether only the server writes a member without a field.
 func isServers(name string) bool { return checkEditable(jsonpatch.Pointer(NewPointer(name))) != nil }
 
-// diffField adds to p the operation that makes before after, unless same.
+// diffField adds the operation from before to after to p, unless they are the same.
 func diffField[T any](p *Patch, path Pointer, before, after Field[T], same func(a, b Field[T]) bool, codec rawjson.Codec[T]) {
 	op := jsonpatch.OpReplace
 	switch {
@@ -86,7 +81,7 @@ func sameField[T any](same func(a, b T) bool) func(a, b Field[T]) bool {
 
 func equal[T comparable](a, b T) bool { return a == b }
 
-// sameText compares what would be sent: text that is not UTF-8 is mended.
+// sameText compares what would be sent: invalid UTF-8 is replaced.
 func sameText(a, b string) bool {
 	return a == b || jsonpatch.Equal(textCodec.Append(nil, &a), textCodec.Append(nil, &b))
 }
@@ -137,25 +132,18 @@ func (t Token) has(before Token, members []Pointer) bool {
 	})
 }
 
-// Guard returns a patch that does what p does, but fails if the token is no longer
-// as in before. It begins with a test operation for each member of the token that p
-// reads or writes, so it overwrites nothing that another writer has written.
+// Guard returns p with tests in front, so it fails if the token is no longer as in before. It tests
+// each member that p reads or writes, as a whole.
 //
 //	patch := tokenpatch.Diff(before, after).Guard(before)
 //
-// JSON Patch has no test for absence. If before lacks one of the members, the patch
-// tests /lastModified as well, which the service raises with each write: then it
-// fails after any other change of the token. So does a patch that writes the role,
-// the custom roles or the inline role, because a policy that another writer adds
-// beside them changes what the token may do. If before has no lastModified either,
-// the patch has a mistake, and [Patch.Err] names it.
+// JSON Patch has no test for absence. If before lacks one of the members, the patch also tests
+// /lastModified, which changes with each write. So does a patch of the role, the custom roles or
+// the inline role. If before has no lastModified, the patch has a mistake: see [Patch.Err].
 //
-// A test compares the entire member, so it also notices nested values that were
-// added or removed, and another order of a list. A guard without /lastModified does
-// not notice a value that was changed and put back in between.
+// Without /lastModified, a guard does not notice a value that was changed and put back.
 //
-// p is not changed. The guard of an empty patch is empty, that of a patch with a
-// mistake has the same mistake, and that of nil is nil.
+// p is not changed. An empty patch, a patch with a mistake and nil are returned as they are.
 func (p *Patch) Guard(before Token) *Patch {
 	if p.Err() != nil {
 		return p.Clone()
@@ -184,10 +172,8 @@ func (p *Patch) Guard(before Token) *Patch {
 	return guarded
 }
 
-// WithoutLastModified returns a patch that does what p does, without its tests of
-// /lastModified. It is for a service that cannot test that member: it refuses the
-// patch although the token is as in before. What [Patch.Guard] covers by that test
-// is then unguarded.
+// WithoutLastModified returns p without its tests of /lastModified. It is for a service that cannot
+// test this member and refuses the patch. What [Patch.Guard] covers by the test is then unguarded.
 func (p *Patch) WithoutLastModified() *Patch {
 	q := p.Clone()
 	if q.Len() > 0 {
@@ -200,8 +186,7 @@ func (p *Patch) WithoutLastModified() *Patch {
 
 const pathLastModified Pointer = "/lastModified"
 
-// writesAccess reports whether p writes one of the three members that decide
-// together what a token may do.
+// writesAccess reports whether p writes the role, the custom roles or the inline role.
 func (p *Patch) writesAccess() bool {
 	isAccess := func(path jsonpatch.Pointer) bool {
 		member, _ := memberOf(path)
@@ -212,9 +197,8 @@ func (p *Patch) writesAccess() bool {
 	})
 }
 
-// touched returns the members of a token that p reads or writes, or something
-// inside them, once each and in the order of first mention. The whole token is
-// the empty Pointer.
+// touched returns the members of a token that p reads or writes, or inside which it does, in the
+// order of first mention. The whole token is the empty Pointer.
 func (p *Patch) touched() (touched []Pointer) {
 	seen := make(map[Pointer]bool, p.Len())
 	touch := func(path jsonpatch.Pointer) {
@@ -233,7 +217,7 @@ func (p *Patch) touched() (touched []Pointer) {
 	return touched
 }
 
-// membersAt returns the JSON of those of the members that t has.
+// membersAt returns the JSON of the given members that t has.
 func (t Token) membersAt(paths []Pointer) map[Pointer]json.RawMessage {
 	values := make(map[Pointer]json.RawMessage, len(paths))
 	for _, path := range paths {
@@ -248,17 +232,13 @@ func (t Token) membersAt(paths []Pointer) map[Pointer]json.RawMessage {
 	return values
 }
 
-// Apply returns what the patch makes of t, or an error and the zero Token: it is
-// applied as a whole or not at all. It follows RFC 6902 to the letter, which is
-// stricter than V2: replacing a member that t does not have is an error here. t is
-// not changed, and a change to what is returned is not seen in t.
+// Apply returns the token after the patch, or an error and the zero Token. It follows RFC 6902 to
+// the letter, which is stricter than V2: replacing a member that t does not have is an error here.
+// t is not changed and shares nothing with the result. A required property that the patch removes
+// is zero.
 //
-// What is patched is the JSON of t, and the result is decoded from that: a required
-// property that the patch removes is zero.
-//
-// The error is a [*PatchError]: the patch's own mistake ([Patch.Err]), the first
-// operation that cannot be applied, or, without an operation, that the result is
-// not a Token any more. An empty patch returns a copy of t.
+// The error is a [*PatchError]: the patch's own mistake ([Patch.Err]), the first operation that
+// cannot be applied, or a result that is not a Token. An empty patch returns a copy of t.
 func (p *Patch) Apply(t Token) (Token, error) {
 	if err := p.Err(); err != nil {
 		return Token{}, err
@@ -274,17 +254,15 @@ func (p *Patch) Apply(t Token) (Token, error) {
 	return *after, nil
 }
 
-// ApplyJSON returns what the patch makes of any JSON document, or an error and nil:
-// it is applied as a whole or not at all. It follows RFC 6902 to the letter.
-// document is not changed. What the patch does not reach stays as it was written:
+// ApplyJSON returns any JSON document after the patch, or an error and nil. It follows RFC 6902 to
+// the letter. document is not changed. What the patch does not reach stays as it was written:
 // space, order, every digit.
 //
-// The document must be UTF-8. A member whose name its object has twice cannot be
-// reached, RFC 6901 section 4. Copy operations may add 64 MiB in all.
+// The document must be UTF-8. A member whose name occurs twice in its object cannot be reached, RFC
+// 6901 section 4. Copy operations may add 64 MiB in all.
 //
-// The error is a [*PatchError]: an operation that RFC 6902 refuses, or the first
-// that cannot be applied. Operations that V2 allows on no [Token] are allowed on a
-// document.
+// The error is a [*PatchError]: an operation that RFC 6902 refuses, or the first that cannot be
+// applied. Operations that V2 refuses for every [Token] are allowed here.
 func (p *Patch) ApplyJSON(document []byte) ([]byte, error) {
 	if err := p.documentErr(); err != nil {
 		return nil, err

@@ -1,58 +1,52 @@
-// Package tokenpatch changes the settings of access tokens through two APIs:
-// deepset's (V1) and LaunchDarkly's (V2).
+// Package tokenpatch changes the settings of access tokens through two APIs: deepset's (V1) and
+// LaunchDarkly's (V2). It does not create, reset or delete tokens.
 //
-//	client, err := tokenpatch.NewClient(tokenpatch.Config{
-//		V1: tokenpatch.V1Config{APIKey: "..."},
-//		V2: tokenpatch.V2Config{AccessToken: "..."},
+// [Token], [Role], [Statement], [Patch] and everything about them belong to V2. [TokenUpdate],
+// [OrganizationRole] and [ValidationError] belong to V1. Share one [Client] among all goroutines:
+//
+//	client, err := tokenpatch.NewClient(tokenpatch.ConfigFromEnv())
+//
+// V2: edit a copy of the token. Another writer's change is never overwritten:
+//
+//	token, err := client.V2.EditToken(ctx, id, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
+//		token.UseRole(tokenpatch.RoleReader)
+//		return nil
 //	})
 //
-// V1 takes a typed update. Each field is absent, so that it stays as it is,
-// null, or set:
+// or send a JSON Patch (RFC 6902), which [Diff] and [Patch.Guard] can make:
 //
-//	err = client.V1.UpdateToken(ctx, id, tokenpatch.TokenUpdate{
+//	patch := tokenpatch.NewPatch().SetName("deployer").SetDescription("Deploys from CI")
+//	token, err := client.V2.PatchToken(ctx, id, patch)
+//
+// V1: each field is absent (it stays as it is), null, or set:
+//
+//	err := client.V1.UpdateToken(ctx, id, tokenpatch.TokenUpdate{
 //		Name:   tokenpatch.Set("ci"),
 //		RoleID: tokenpatch.Null[uuid.UUID](),
 //	})
 //
-// V2 takes a JSON Patch (RFC 6902), which is built step by step:
+// # Errors
 //
-//	patch := tokenpatch.NewPatch().SetName("deployer").SetDescription("Deploys from CI")
-//	token, err := client.V2.PatchToken(ctx, "61095542756dba551110ae21", patch)
+// Ask for the outcome first: a call that returns an error may still have changed the token. The
+// error's type is the reason. Each status has a type, and [errors.As] finds an [*APIError] in it.
 //
-// [V2Tokens.EditToken] reads a token, has a function change a copy of it, and
-// sends the difference in a way that overwrites nothing that somebody else has
-// written in between. What a token may do is changed with [Token.UseRole] and its
-// siblings, since one of role, custom roles and policy leaves the others standing.
-// Each step can be had on its own: [V2Tokens.GetToken] reads a
-// token, [V2Tokens.Tokens] lists all of them, [Diff] makes the patch between two
-// tokens, [Patch.Apply] previews what a patch makes of a token, [Patch.Guard] makes
-// a patch fail where the token has changed meanwhile, and [V2Tokens.Settle] reads
-// what became of a patch whose outcome is unknown.
+//	var notFound *tokenpatch.NotFoundError
+//	switch outcome := tokenpatch.OutcomeOf(err); {
+//	case err == nil:                              // changed
+//	case outcome == tokenpatch.OutcomeUnknown:    // read the token before you try again
+//	case outcome == tokenpatch.OutcomeApplied:    // changed, but the response could not be read
+//	case errors.As(err, &notFound):               // not changed: no such token
+//	default:                                      // not changed
+//	}
 //
-// # What happened to my token?
+// A request is sent again only if repeating it changes nothing more: see [Patch.Replay].
 //
-// Each call ends with one of three outcomes, which [OutcomeOf] tells from its
-// error: applied, not applied, or unknown. It is never a guess. The error's type
-// says why: each documented status has a type of its own, such as [*NotFoundError],
-// and to errors.As each of these is an [*APIError] too. Where a request may have
-// reached the server, and no response says what became of the change, the error is
-// an [*OutcomeUnknownError].
+// # Waiting
 //
-// # Will it take effect twice?
+// The client reads the rate limits from each response and sends as many requests as they allow,
+// first come, first served. A call waits as long as its context allows, and fails at once with a
+// [*RateLimitedError] if that is not enough. Programs share a limit through [Config].Budget.
 //
-// A request is sent again only if that changes nothing more: after a refusal, if
-// nothing was sent, or if [Patch.Replay] allows it. Such a repetition may show twice
-// in the audit log. The replays that net/http makes by itself are prevented.
-//
-// # What if there are ten thousand?
-//
-// Share one [Client] among as many goroutines as you like. It reads the rate
-// limit from the headers of each response and admits as many calls as the limit
-// allows, first come, first served. A call waits as long as its context lets it,
-// and fails at once with a [*RateLimitedError] where that is not enough.
-//
-// Programs that spend from one account share its limit through a [Config.Budget].
-// The module fleet runs thousands of changes that outlive their process, and
-// tokenpatchotel traces and measures every call. Package tokenpatchtest has a
-// service that implements both APIs, for tests.
+// Package tokenpatchtest has a service for tests. The modules fleet (runs that outlive their
+// process), tokenpatchotel and tokenpatchredis build on this one.
 package tokenpatch

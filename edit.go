@@ -33,48 +33,18 @@ const (
 	maxStale            = 10 * time.Second // how long a read may be older than what is known
 )
 
-// EditToken changes the settings of the access token with this id, and returns
-// the updated token. It reads the token, has edit change a copy, and sends the
-// difference ([Diff]) behind a guard ([Patch.Guard]), so it overwrites nothing that
-// another writer has written in between.
+// EditToken changes a token in a function of yours, and overwrites nothing of other writers. It
+// reads the token with this id, has edit change a copy, and sends the difference ([Diff]) behind a
+// guard ([Patch.Guard]). It returns the updated token.
 //
-//	token, err := client.V2.EditToken(ctx, id, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
-//		token.Description = tokenpatch.Set("Deploys from CI")
-//		return nil
-//	})
+// edit modifies the copy into the desired state. It may run more than once, so it must be
+// idempotent: add a role only if it is missing, for example. If it fails, the call ends with a
+// [*NotSentError]. Only the members that edit changes are guarded.
 //
-// edit modifies the copy into the desired state. It may be called more than once,
-// so it must be idempotent: add a role only if it is missing, for example. The copy
-// shares no memory with anything else. An error of edit ends the call, as a
-// [*NotSentError]. Only the members that edit changes are guarded; those that it
-// merely reads are not. A token that is already as desired is not written. If
-// nothing goes wrong, an edit takes one read and at most one change.
-//
-// If another writer was quicker, the token is read again and edit called again, up
-// to [EditOptions.MaxConflicts] times; then the error is an [*EditConflictError]. If
-// the outcome of a change is unknown, EditToken settles it: it sends the change
-// again, which the guard makes harmless, and reads the token, up to 8 times with
-// backoff, until it knows the outcome. When the context is done nothing more is
-// sent, but reads go on for [Config.CancelGrace]. A nil error means that the token
-// is as desired, even if another writer made it so.
-//
-// A read can be older than the token, because replicas lag. EditToken repeats a
-// read that is older than what it has seen, and one that does not show why the
-// service refused a change, with backoff, for ten seconds at most.
-//
-// A service that cannot test /lastModified refuses a guard that has such a test.
-// If the token does not change for ten seconds after a refusal, EditToken sends the
-// change without that test; if this is accepted, later edits of this client leave
-// the test out too, and the logger gets a warning. What the other tests do not
-// cover is then unguarded: members that the token does not have yet, and the other
-// two of role, custom roles and inline role.
-//
-// An [*InputError] is the error for an id that [V2Tokens.PatchToken] refuses, a nil
-// edit, a wrong MaxConflicts, and an edit of a member that no client writes, such as
-// [Token.ID]. A statement that breaks the rules of [Statement] is a [*PatchError].
-// Once the outcome of one of its changes was unknown, the outcome of the call's
-// error is [OutcomeUnknown] or [OutcomeApplied], never [OutcomeNotApplied]: the
-// change may still be on its way.
+// If another writer was quicker, EditToken starts again, up to [EditOptions.MaxConflicts] times,
+// then returns an [*EditConflictError]. If the outcome of a change is unknown, it settles it, as
+// docs/outcomes.md describes. After an unknown outcome, the outcome of an error is never
+// [OutcomeNotApplied].
 func (t *V2Tokens) EditToken(ctx context.Context, id string, options EditOptions, edit func(*Token) error) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade
@@ -147,7 +117,7 @@ func withGrace(ctx context.Context, grace time.Duration) (context.Context, conte
 	return later, func() { stop(); cancel() }
 }
 
-// end is the error of the whole call, given that of its last step.
+// end is the error of the whole call, given the error of its last step.
 func (e *editor) end(err error) error {
 	if err == nil || e.unknown == nil || OutcomeOf(err) != OutcomeNotApplied {
 		return err
@@ -160,7 +130,7 @@ type change struct {
 	before, after Token
 	patch         *Patch
 	written       []Pointer // members
-	unguarded     bool      // whether the patch lacks the test of lastModified that it needs
+	unguarded     bool      // whether the patch lacks a test of lastModified it needs
 }
 
 // change has the caller's function edit a token.
@@ -188,9 +158,9 @@ func (c *change) leaveOutVersion() {
 	c.patch = shorter
 }
 
-// write sends a change until its outcome is known. It returns the token as it is
-// after the change; or, with the refusal, as another writer has changed it, so that
-// the change cannot be made any more; else an error.
+// write sends a change until its outcome is known. It returns the token after the change. If
+// another writer has overtaken the change, it returns the newer token with the refusal. Otherwise
+// it returns an error.
 func (e *editor) write(ctx, graced context.Context, c *change) (token, newer *Token, err error) {
 	for {
 		token, err := e.send(ctx, c)
@@ -245,7 +215,7 @@ func (e *editor) send(ctx context.Context, c *change) (*Token, error) {
 	return token, err
 }
 
-// noteNoVersion notes that the service cannot test lastModified.
+// noteNoVersion notes a service that cannot test lastModified.
 func (t *V2Tokens) noteNoVersion() {
 	if log := t.service.events.log; !t.cannotTestVersion.Swap(true) && log != nil {
 		log.Warn("tokenpatch: the service cannot test /lastModified: edits no longer guard members that a token does not have")
@@ -260,16 +230,16 @@ func (c *change) isOvertakenBy(t *Token) bool {
 	return t.LastModified != c.before.LastModified || !t.has(c.before, c.written)
 }
 
-// canOmitVersion reports whether the test of lastModified is all that can have kept
-// the service from applying the patch to a token that is as the patch expects it.
+// canOmitVersion reports whether only the test of lastModified can have kept the service from
+// applying the patch to the token.
 func (c *change) canOmitVersion(t *Token) bool {
 	shorter := c.patch.WithoutLastModified()
 	_, err := shorter.byRulesOfV2().Apply(*t)
 	return err == nil && shorter.Len() < c.patch.Len()
 }
 
-// afterApplied reads the token if the response to a change that was applied could
-// not be read, which is err.
+// afterApplied reads the token if the response to an applied change could not be read, which is
+// err.
 func (e *editor) afterApplied(ctx context.Context, c *change, token *Token, err error) (*Token, error) {
 	if err == nil {
 		return token, nil
@@ -281,9 +251,9 @@ func (e *editor) afterApplied(ctx context.Context, c *change, token *Token, err 
 	return nil, err
 }
 
-// unread is the error of a change that ended with err while its token cannot be
-// read. A refusal proves nothing then: a gateway may have sent the change twice, and
-// the first copy may have been applied.
+// unread is the error of a change that ended with err while its token cannot be read. A refusal
+// proves nothing then: a gateway may have sent the change twice, and the first copy may have been
+// applied.
 func (e *editor) unread(err error) error {
 	var refused *PatchFailedError
 	if !errors.As(err, &refused) || e.unknown != nil {
@@ -292,10 +262,9 @@ func (e *editor) unread(err error) error {
 	return &OutcomeUnknownError{CallInfo: e.info(), Attempts: refused.Attempts, Err: err}
 }
 
-// read reads the token after a change that ended with cause. A read that is older
-// than one before, or that is not conclusive, may come from a replica that lags: it
-// is repeated with backoff for up to maxStale. It returns the last one, unless that
-// is still older.
+// read reads the token after a change, which ended with cause. A read older than an earlier one, or
+// without a conclusion, may come from a lagging replica. It is repeated with backoff for up to
+// maxStale. read returns the last one, unless it is still older.
 func (e *editor) read(ctx context.Context, cause error, conclusive func(*Token) bool) (*Token, error) {
 	until := time.Now().Add(maxStale)
 	for reads := 1; ; reads++ {
@@ -351,9 +320,9 @@ func (e *editor) info() CallInfo {
 	return s.info(patchToken, s.engine.Known.Secrets().Clean(e.id)) // an id can be a credential by mistake
 }
 
-// isTransient reports whether a call that ended with err may succeed if it is made
-// again soon. A read may also succeed after a status that no read has: on a
-// connection that is out of step, it gets the response to the change before it.
+// isTransient reports whether a call that ended with err may soon succeed. A read may also succeed
+// after a status that is not one of reads: on a connection that is out of step, it gets the
+// response to the change before it.
 func isTransient(ctx context.Context, err error) bool {
 	if ctx.Err() != nil {
 		return false
@@ -387,25 +356,18 @@ func checkWritable(before, after Token) error {
 	return &InputError{Field: "edit", Value: strconv.Quote(shorten(name, 64)), Want: "no change of this member, which no client writes"}
 }
 
-// Settle reads the token to find out the outcome of a patch whose
-// [V2Tokens.PatchToken] ended with [OutcomeUnknown]. before is the token as it was
-// when the patch was sent. Settle returns the token as it is now, too.
+// Settle reads the token to find out the outcome of a patch whose [V2Tokens.PatchToken] ended with
+// [OutcomeUnknown]. before is the token when the patch was sent. Settle also returns the newest
+// token. The outcome is
 //
-//   - [OutcomeApplied]: each member that the patch writes is as the patch makes it
-//     of before, whoever wrote it. Replacing a member that before does not have adds
-//     it, as V2 does. Custom roles are compared as a set; of role, custom roles and
-//     inline role, absent, null and the empty list are the same.
-//   - [OutcomeUnknown]: the token is otherwise. If it is as in before, the patch may
-//     still arrive; if not, another writer may have overwritten what the patch wrote.
+//   - [OutcomeApplied] if each member that the patch writes has the desired value, whoever wrote
+//     it. Custom roles are compared as a set.
+//   - [OutcomeUnknown] otherwise: the patch may still arrive, or another writer may have
+//     overwritten it. A read does not show the past, so Settle never returns OutcomeNotApplied.
 //
-// A read does not show the past, so Settle never returns OutcomeNotApplied. A read
-// that is older than before comes from a replica that lags. It is repeated with
-// backoff, up to eight times; if all of them are older, the outcome is unknown.
-//
-// A patch that is nil, empty or has a mistake, or that cannot be applied to before,
-// is a [*PatchError]; the errors of the read are those of [V2Tokens.GetToken]. With
-// an error, the outcome is OutcomeUnknown and the token nil. Do not pass such an
-// error to [OutcomeOf]: it is about the read alone.
+// A read older than before comes from a lagging replica and is repeated, up to eight times. A patch
+// that cannot be sent, or be applied to before, is a [*PatchError]. The errors of the read are
+// those of [V2Tokens.GetToken]. Do not pass them to [OutcomeOf].
 func (t *V2Tokens) Settle(ctx context.Context, before Token, patch *Patch) (Outcome, *Token, error) {
 	if err := patch.checkSend(); err != nil {
 		return OutcomeUnknown, nil, err
@@ -435,8 +397,7 @@ func (t *V2Tokens) Settle(ctx context.Context, before Token, patch *Patch) (Outc
 	}
 }
 
-// written returns the members that p writes, or inside which it does; of a patch
-// that only tests, those that it tests.
+// written returns the members that p writes; for a patch of tests only, those it tests.
 func (p *Patch) written() (written []Pointer) {
 	var tested []Pointer
 	for _, op := range p.operations() {
@@ -457,8 +418,8 @@ func (p *Patch) written() (written []Pointer) {
 	return written
 }
 
-// byRulesOfV2 returns a patch that does by RFC 6902 what p does in V2, where a
-// setting that a token does not have can be replaced.
+// byRulesOfV2 returns a patch that does by RFC 6902 what p does in V2, which replaces settings a
+// token does not have.
 func (p *Patch) byRulesOfV2() *Patch {
 	q := p.Clone()
 	q.content.operations = slices.Clone(p.operations())

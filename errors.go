@@ -20,12 +20,12 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
-// Outcome is what became of a change.
+// Outcome is the outcome of a change.
 type Outcome int
 
-// The three outcomes. The zero value is the one that promises nothing.
+// The three outcomes. The zero value promises nothing.
 const (
-	OutcomeUnknown    Outcome = iota // the request may have reached the server, and no response says what became of it
+	OutcomeUnknown    Outcome = iota // the request may have reached the server, and no response shows the outcome
 	OutcomeApplied                   // the server accepted the change
 	OutcomeNotApplied                // the server refused the change, or the request was not sent
 )
@@ -59,14 +59,12 @@ func (o *Outcome) UnmarshalText(text []byte) error {
 	return &InputError{Field: "outcome", Value: strconv.Quote(shorten(string(text), 64)), Want: "applied, not_applied or unknown"}
 }
 
-// OutcomeOf returns what became of the change whose call returned err:
-// [OutcomeApplied] where err is nil. It is right for every error that a call of
-// this package returns, and for whatever wraps one. Any other error is
-// [OutcomeUnknown]. A read changes nothing: the outcome of its error is
-// [OutcomeNotApplied].
+// OutcomeOf returns the outcome of the change whose call returned err: [OutcomeApplied] if err is
+// nil. It is right for every error from a call of this package, wrapped or not. Any other error is
+// [OutcomeUnknown]. A read changes nothing: the outcome of its error is [OutcomeNotApplied].
 //
-// Of joined errors, those from other packages are passed over. If all the others
-// have the same outcome, it is that one; if they differ, [OutcomeUnknown].
+// In joined errors, those from other packages are ignored. If the rest differ, the outcome is
+// [OutcomeUnknown].
 func OutcomeOf(err error) Outcome {
 	if err == nil {
 		return OutcomeApplied
@@ -75,7 +73,7 @@ func OutcomeOf(err error) Outcome {
 	return outcome
 }
 
-// findOutcome returns the outcome that err has, and whether it has one.
+// findOutcome returns the outcome of err, and whether it has one.
 func findOutcome(err error) (outcome Outcome, found bool) {
 	switch e := err.(type) {
 	case interface{ outcome() Outcome }:
@@ -96,25 +94,23 @@ func findOutcome(err error) (outcome Outcome, found bool) {
 	return outcome, found
 }
 
-// APIError is the error for a response other than the success that its endpoint
-// documents. The types that are named after a status, such as [NotFoundError],
-// embed it: to [errors.As] each of them is an *APIError too. For a status without
-// such a type the error is an *APIError itself. It holds no request, no header and
-// no credential.
+// APIError is the error for any response other than the documented success. The types named after a
+// status, such as [NotFoundError], embed it: [errors.As] finds an *APIError in each of them. Other
+// statuses are an *APIError itself. It holds no request, no header and no credential.
 type APIError struct {
 	CallInfo
-	StatusCode int    // of the response; 429 also where the rate limit kept the request from being sent
-	Code       string // the API's code; where the response has none, the status's name in the same form: "not_found"
-	Message    string // the API's message, the first 1 KiB; where the response has none, a description of the response
+	StatusCode int    // of the response; 429 also if the rate limit kept the request from being sent
+	Code       string // the API's code; if the response has none, the status's name in the same form: "not_found"
+	Message    string // the API's message, the first 1 KiB; if the response has none, a description of the response
 	SupportID  string // identifies the error for the provider's support; empty if the response has none
 	Attempts   int    // how many attempts were made
 	Body       []byte // the response's body, the first 4 KiB, with credentials redacted; nil for a 2xx, which may hold a token's value
-	Err        error  // why the response could not be read, or why there was no further attempt; nil where neither applies
+	Err        error  // why the response could not be read, or why there was no further attempt; else nil
 }
 
 func (e *APIError) Error() string { return errorText(e.CallInfo, e.reason(), e.Attempts) }
 
-// reason is the text without the request that it is about.
+// reason is the text without the request.
 func (e *APIError) reason() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d %s", e.StatusCode, oneLine(cmp.Or(e.Code, statusName(e.StatusCode))))
@@ -152,7 +148,7 @@ func oneLine(text string) string {
 	return text
 }
 
-// As lets [errors.As] find the *APIError in every type that embeds one.
+// As lets [errors.As] find the *APIError in every type with one embedded.
 func (e *APIError) As(target any) bool {
 	if t, ok := target.(**APIError); ok {
 		*t = e
@@ -164,8 +160,8 @@ func (e *APIError) As(target any) bool {
 // Unwrap returns Err.
 func (e *APIError) Unwrap() error { return e.Err }
 
-// outcome is what the status says. Where it says less than the call knows, the
-// call returns an [*OutcomeUnknownError] around e.
+// outcome is what the status alone proves. If the call knows more, it returns an
+// [*OutcomeUnknownError] around e.
 func (e *APIError) outcome() Outcome {
 	if e.Method == http.MethodGet {
 		return OutcomeNotApplied
@@ -183,8 +179,8 @@ type (
 	// InvalidRequestError is status 400: the request could not be understood.
 	InvalidRequestError struct{ APIError }
 
-	// UnauthorizedError is status 401: the credential is missing or wrong. V2
-	// also uses it for a credential that may not make this call.
+	// UnauthorizedError is status 401: the credential is missing or wrong. V2 also uses it for a
+	// credential without the right to make this call.
 	UnauthorizedError struct{ APIError }
 
 	// ForbiddenError is status 403: the credential may not do this.
@@ -200,7 +196,7 @@ type (
 	// ValidationError is status 422 of V1: FastAPI's HTTPValidationError.
 	ValidationError struct {
 		APIError
-		Details []ValidationDetail // the first 100; empty where the response has only a text
+		Details []ValidationDetail // the first 100; empty if the response has only a text
 	}
 
 	// PatchFailedError is status 422 of V2: the patch could not be understood or
@@ -208,21 +204,18 @@ type (
 	PatchFailedError struct {
 		APIError
 
-		// Guarded is whether the patch has a test operation: then it may have
-		// failed because the token is not as the patch expects. To find out, read
-		// the token and use [Patch.Apply], which says which operation fails. Where
-		// Guarded is false, the patch is wrong for this token: sent again, it
-		// fails again.
+		// Guarded is whether the patch has a test operation. If it is true, a test may have failed:
+		// read the token and use [Patch.Apply] to find the operation. If it is false, the patch is
+		// wrong for this token and fails again.
 		Guarded bool
 	}
 
-	// RateLimitedError is status 429, after as much waiting as the context and
-	// [RetryPolicy] allow. It is also returned at once, without an attempt, where
-	// the limit opens later than the context ends, or than
-	// [RetryPolicy.MaxRateLimitWait] allows.
+	// RateLimitedError is status 429, after as much waiting as the context and [RetryPolicy] allow.
+	// It is also returned at once, without an attempt, if the limit opens after the context ends,
+	// or later than [RetryPolicy.MaxRateLimitWait].
 	RateLimitedError struct {
 		APIError
-		RetryAfter time.Duration // how long the limit stays closed, counted from the end of the call; zero where that is not known
+		RetryAfter time.Duration // how long the limit stays closed after the end of the call; zero if unknown
 		RateLimit  RateLimit     // as it was known when the call ended
 	}
 
@@ -231,7 +224,7 @@ type (
 	ServerError struct{ APIError }
 )
 
-// An error that a program makes by itself, as its tests may, needs no StatusCode: its type has one.
+// An error made by a program itself, as in its tests, needs no StatusCode: its type has one.
 
 func (e *InvalidRequestError) Error() string { return e.or(http.StatusBadRequest).Error() }
 func (e *UnauthorizedError) Error() string   { return e.or(http.StatusUnauthorized).Error() }
@@ -316,11 +309,11 @@ func marshalGroup(group slog.Value) ([]byte, error) {
 // ValidationDetail is one item of V1's HTTPValidationError, whose schema is
 // ValidationError.
 type ValidationDetail struct {
-	Loc   []any           // where: strings and ints, such as "body", "name" or "body", "roles", 0
+	Loc   []any           // the location: strings and ints, such as "body", "name" or "body", "roles", 0
 	Msg   string          // what is wrong, for people
 	Type  string          // what is wrong, for programs: "string_type"
-	Input json.RawMessage // the value that is wrong; nil where the response has none
-	Ctx   json.RawMessage // an object with more about the rule that it breaks; nil where the response has none
+	Input json.RawMessage // the wrong value; nil if the response has none
+	Ctx   json.RawMessage // an object with more about the broken rule; nil if the response has none
 }
 
 // UnmarshalJSON replaces d by the item in data, whose loc mixes strings and integers.
@@ -362,15 +355,14 @@ func (d ValidationDetail) String() string {
 	return strings.Join(loc, ".") + ": " + d.Msg
 }
 
-// OutcomeUnknownError is the error of a call whose request may have reached the
-// server, where no response says what became of the change: a connection broke, an
-// attempt timed out, the server failed, or a refusal followed one of these. It wraps
-// the error of the last attempt, so that [errors.As] finds that.
+// OutcomeUnknownError is the error of a call whose request may have reached the server, without a
+// response that shows the outcome. A connection broke, an attempt timed out, the server failed, or
+// a refusal followed one of these. [errors.As] finds the error of the last attempt in it.
 type OutcomeUnknownError struct {
 	CallInfo
 	Attempts int    // how many attempts were made
 	Err      error  // the error of the last attempt
-	hint     string // what probably happened; empty where there is no sign of it
+	hint     string // the probable outcome; empty if there is no sign of it
 }
 
 func (e *OutcomeUnknownError) Error() string {
@@ -382,14 +374,13 @@ func (e *OutcomeUnknownError) Unwrap() error { return e.Err }
 
 func (e *OutcomeUnknownError) outcome() Outcome { return OutcomeUnknown }
 
-// NotSentError is the error of a call whose request did not reach a server: no
-// connection could be made, the context ended while the call was waiting, or a
-// function of the caller's returned an error, such as [V1Config.APIKeyFunc]. A
-// transport that is not an [*http.Transport] counts as having sent nothing if it
-// failed without reading the body of the request.
+// NotSentError is the error of a call whose request did not reach a server. No connection could be
+// made, the context ended while the call was waiting, or a function of the caller returned an
+// error, such as [V1Config.APIKeyFunc]. For a transport other than [*http.Transport], nothing was
+// sent if it failed without reading the request's body.
 type NotSentError struct {
 	CallInfo
-	Attempts int   // how many attempts were made; 0 where the call ended before the first
+	Attempts int   // how many attempts were made; 0 if the call ended before the first
 	Err      error // why
 }
 
@@ -402,11 +393,11 @@ func (e *NotSentError) Unwrap() error { return e.Err }
 
 func (e *NotSentError) outcome() Outcome { return OutcomeNotApplied }
 
-// ReadError is the error of a read that got no response: it may not even have been
-// sent. A read changes nothing: the outcome is [OutcomeNotApplied].
+// ReadError is the error of a read without a response: it may not even have been sent. A read
+// changes nothing: the outcome is [OutcomeNotApplied].
 type ReadError struct {
 	CallInfo
-	Attempts int   // how many attempts were made; 0 where the call ended before the first
+	Attempts int   // how many attempts were made; 0 if the call ended before the first
 	Err      error // why
 }
 
@@ -423,9 +414,8 @@ func (e *ReadError) Unwrap() error { return e.Err }
 
 func (e *ReadError) outcome() Outcome { return OutcomeNotApplied }
 
-// EditConflictError is the error of an edit that was given up because another
-// writer changed the token between the read and the change, each time. The edit was
-// not applied.
+// EditConflictError is the error of an edit that gave up because another writer was quicker each
+// time. The edit was not applied.
 type EditConflictError struct {
 	CallInfo
 	Conflicts int   // how many times another writer was quicker
@@ -441,11 +431,11 @@ func (e *EditConflictError) Unwrap() error { return e.Err }
 
 func (e *EditConflictError) outcome() Outcome { return OutcomeNotApplied }
 
-// InputError is the error for an argument or a setting that is wrong, which is seen
-// before anything is sent: a field of [Config] or [TokenUpdate], an id, an option.
+// InputError is the error for a wrong argument or setting: a field of [Config] or [TokenUpdate], an
+// id, an option. Nothing was sent.
 type InputError struct {
 	Field string // what is wrong, as the caller spells it: "Config.V2.BaseURL", "id"
-	Value string // its value or what that is, shortened; empty where it may hold a credential
+	Value string // its value or a description, shortened; empty if it may hold a credential
 	Want  string // what would be right: "a UUID other than the nil UUID"
 }
 
@@ -458,11 +448,10 @@ func (e *InputError) Error() string {
 
 func (e *InputError) outcome() Outcome { return OutcomeNotApplied }
 
-// PatchError is the error of a [Patch], or of one of its operations, that could not
-// be built, decoded or applied.
+// PatchError is the error of a [Patch] or an operation that could not be built, decoded or applied.
 type PatchError struct {
-	Index int     // position of the operation in its patch, from 0; -1 where the error is about the whole patch
-	Op    string  // the operation: "add", "remove", "replace", "move", "copy" or "test"; empty where not known
+	Index int     // position of the operation in its patch, from 0; -1 for an error of the whole patch
+	Op    string  // the operation: "add", "remove", "replace", "move", "copy" or "test"; empty if unknown
 	Path  Pointer // its path, RFC 6902 section 4
 	Err   error   // why
 }
@@ -482,27 +471,27 @@ func (e *PatchError) Unwrap() error { return e.Err }
 
 func (e *PatchError) outcome() Outcome { return OutcomeNotApplied }
 
-// reason is an error's text, without the request where that was named already.
+// reason is an error's text, without the request if that was named already.
 func reason(err error) string {
 	var api *APIError
 	if errors.As(err, &api) && api.Error() == err.Error() {
 		return api.reason()
 	}
-	text := fmt.Sprint(err) // nil in an error that was not made here
+	text := fmt.Sprint(err) // nil in an error from elsewhere
 	return oneLine(strings.TrimPrefix(text, "tokenpatch: "))
 }
 
 const (
-	maxErrorBody   = 4 << 10   // bytes of a response that an APIError keeps
-	maxErrorRead   = 256 << 10 // bytes of a response in which an APIError looks for what it says
-	maxErrorHeader = 1 << 10   // bytes of each header that it looks at
+	maxErrorBody   = 4 << 10   // bytes of a response kept in an APIError
+	maxErrorRead   = 256 << 10 // bytes of a response read for its code and message
+	maxErrorHeader = 1 << 10   // bytes of each header
 	maxErrorText   = 1 << 10   // bytes of each part of an error's text
-	maxDetails     = 100       // items of a list of what is wrong that a ValidationError keeps
+	maxDetails     = 100       // items of a list kept in a ValidationError
 )
 
 const redacted = redact.Redacted
 
-// refusal is a response that an error is made of. What is kept of it is cleaned first.
+// refusal is the response behind an error. What is kept of it is cleaned first.
 type refusal struct {
 	status                int
 	location, contentType string // cleaned
@@ -520,8 +509,8 @@ func newRefusal(r *httpsend.Result, secrets *redact.Secrets) refusal {
 	}
 }
 
-// describe fills in what the response says. The schemas of V2 name code and
-// message, FastAPI a detail that is a text or a list.
+// describe fills in code and message of the response. The schemas of V2 name them so; FastAPI has a
+// detail, a text or a list.
 func (e *APIError) describe(r refusal) (details []ValidationDetail) {
 	var wire struct {
 		Code, Message, ID string
@@ -545,8 +534,7 @@ func (e *APIError) describe(r refusal) (details []ValidationDetail) {
 	return details
 }
 
-// responseError maps a response that is not a success to the type of its
-// status, whatever it says.
+// responseError returns the error type for the status of an unsuccessful response.
 func (s *service) responseError(base APIError, r refusal, guarded bool) error {
 	details := base.describe(r)
 	switch code := base.StatusCode; {
@@ -580,8 +568,8 @@ func statusName(status int) string {
 	return strings.ReplaceAll(strings.ToLower(name), " ", "_")
 }
 
-// decodeDetails reads FastAPI's list of what is wrong. It is nil where detail
-// is something else, or has an item that is.
+// decodeDetails reads FastAPI's list of mistakes. It returns nil if detail, or an item of it, is
+// something else.
 func (r refusal) decodeDetails(detail json.RawMessage) []ValidationDetail {
 	if len(detail) == 0 || detail[0] != '[' {
 		return nil
@@ -607,8 +595,8 @@ func describeDetails(details []ValidationDetail) string {
 	return strings.Join(lines, "; ")
 }
 
-// describeRedirect names where a response points, by its host alone: the rest
-// of a location can carry anything.
+// describeRedirect names the target of a redirect by its host alone: the rest of a location can
+// carry anything.
 func describeRedirect(r refusal) string {
 	if r.status < 300 || r.status > 399 {
 		return ""
@@ -624,7 +612,7 @@ func describeRedirect(r refusal) string {
 	}
 }
 
-// describeBody stands in for a message where a response has none.
+// describeBody stands in for a missing message.
 func describeBody(r refusal, body string) string {
 	switch {
 	case body == "":

@@ -13,47 +13,42 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
-// Hooks are functions that are called while a call is under way, so that a
-// program can count, time and trace it without wrapping anything. Each may be
-// nil, and costs nothing then. [V2Tokens.EditToken] makes several calls, each of
-// which is reported; [V2Tokens.Tokens] makes one for each page.
+// Hooks are functions that report calls, waits and attempts, so a program can count, time and trace
+// them. Each may be nil and costs nothing then. [V2Tokens.EditToken] makes several calls,
+// [V2Tokens.Tokens] one for each page.
 //
-// They are called in the goroutine of the call, concurrently for concurrent calls.
-// A hook that blocks holds up its own call. WaitEnd and AttemptStart may be called
-// while the call holds a permit of the rate limit: one of them that blocks can hold
-// up other calls too, until the limiter counts the attempt as lost. A hook that
-// panics ends its own call with that panic; the outcome of the call is then
-// unknown. The same holds for the logger.
+// Hooks run in the goroutine of their call. A hook that blocks delays its own call; WaitEnd and
+// AttemptStart can delay others too, because the call may hold a permit of the rate limit. A hook
+// that panics ends its own call, whose outcome is then unknown. The same applies to the logger.
 //
-// What hooks are given holds no credential and no token's value.
+// Hooks get no credential and no token's value.
 type Hooks struct {
-	// CallStart is called when a call begins, once its arguments have been
-	// checked. The call goes on with the context that it returns.
+	// CallStart is called when a call begins, after its arguments were checked. The call continues
+	// with the returned context.
 	CallStart func(ctx context.Context, call CallInfo) context.Context
 
 	// WaitStart is called when the call begins to wait: for the rate limit, or
 	// between two attempts. It gets the context of CallStart.
 	WaitStart func(ctx context.Context, wait WaitInfo)
 
-	// WaitEnd is called when that wait is over. It gets the context of CallStart.
+	// WaitEnd is called when the wait is over. It gets the context of CallStart.
 	WaitEnd func(ctx context.Context, wait WaitInfo)
 
-	// AttemptStart is called before a request is sent, and may add to
-	// attempt.Header. What it does to Authorization, Content-Type, Content-Length
-	// and Host has no effect, and is logged. The request and AttemptEnd get the
-	// context that it returns.
+	// AttemptStart is called before a request is sent, and may add to attempt.Header. Changes to
+	// Authorization, Content-Type, Content-Length and Host have no effect, and are logged. The
+	// request and AttemptEnd get the returned context.
 	AttemptStart func(ctx context.Context, attempt *AttemptInfo) context.Context
 
-	// AttemptEnd is called when the response has been read, or when it is clear
-	// that there is none. It gets the context of AttemptStart.
+	// AttemptEnd is called after the response was read, or without one. It gets the context of
+	// AttemptStart.
 	AttemptEnd func(ctx context.Context, attempt AttemptResult)
 
 	// CallEnd is called when a call is over. It gets the context of CallStart.
 	CallEnd func(ctx context.Context, call CallResult)
 }
 
-// JoinHooks returns hooks that call all of these. At a beginning they are called in order, each with the context that the one
-// before it returned; at an end in the opposite order.
+// JoinHooks returns hooks that call all of these. At a beginning they run in order, each with the
+// context returned by the one before it; at an end in the opposite order.
 func JoinHooks(all ...Hooks) Hooks {
 	joined := Hooks{}
 	for _, h := range all {
@@ -98,7 +93,7 @@ func joinEvents[T any](first, second func(context.Context, T)) func(context.Cont
 // CallInfo describes a call.
 type CallInfo struct {
 	API     string // "V1" or "V2"
-	Host    string // that the request goes to, with the port if the base URL has one
+	Host    string // of the request, with the port if the base URL has one
 	Method  string // "PATCH", or "GET" for a read
 	Route   string // template of the path, as its API's document has it: "/api/v2/tokens/{id}"
 	TokenID string // not escaped; empty for a list of tokens
@@ -114,34 +109,34 @@ func (c CallInfo) target() string {
 	return c.Host + before + url.PathEscape(c.TokenID)
 }
 
-// WaitReason says what a call waits for.
+// WaitReason is why a call waits.
 type WaitReason string
 
 // The reasons for waiting.
 const (
-	WaitRetryAfter WaitReason = "retry_after" // a pause that the server asked for, or one after a 429 that asked for none
+	WaitRetryAfter WaitReason = "retry_after" // a pause for Retry-After, or after a 429 without it
 	WaitRateLimit  WaitReason = "rate_limit"  // the next window: this one is used up
-	WaitProbe      WaitReason = "probe"       // the response to the one attempt that goes first while nothing is known
-	WaitTurn       WaitReason = "turn"        // the calls that came before, in a window that is open
+	WaitProbe      WaitReason = "probe"       // the response to the one attempt sent first in an unknown window
+	WaitTurn       WaitReason = "turn"        // earlier calls, in an open window
 	WaitBackoff    WaitReason = "backoff"     // the time between two attempts
 )
 
 // WaitInfo is one wait of a call.
 type WaitInfo struct {
 	CallInfo
-	Reason   WaitReason    // what it waits for; for WaitEnd, of several reasons the one that is first in the list of constants
-	Duration time.Duration // how long it was; for WaitStart, how long it will be where that is known (WaitBackoff), else 0
+	Reason   WaitReason    // why the call waits; if there were several reasons, WaitEnd reports the one listed first among the constants
+	Duration time.Duration // how long it was; for WaitStart, how long it will be (WaitBackoff), or 0 if unknown
 }
 
-// AttemptInfo is an attempt that is about to begin.
+// AttemptInfo is an attempt at its start.
 type AttemptInfo struct {
 	CallInfo
 	Number int         // of the attempt within its call, from 1
 	URL    string      // of the request
-	Header http.Header // of the request without its credential, a copy; nil where there is no AttemptStart
+	Header http.Header // of the request without its credential, a copy; nil without AttemptStart
 }
 
-// AttemptResult is an attempt that is over.
+// AttemptResult is an attempt at its end.
 type AttemptResult struct {
 	AttemptInfo
 	Status         int           // of the response; 0 if there was none
@@ -155,13 +150,13 @@ type AttemptResult struct {
 	RateLimit      RateLimit     // as it is known after this attempt
 }
 
-// CallResult is a call that is over.
+// CallResult is a call at its end.
 type CallResult struct {
 	CallInfo
-	Outcome  Outcome       // what became of the change; of a read, applied where it succeeded and not applied where it failed
+	Outcome  Outcome       // the outcome of the change; for a read: applied if it succeeded, otherwise not applied
 	Attempts int           // how many attempts were made
 	Duration time.Duration // of the whole call
-	Waited   time.Duration // how much of that was spent waiting
+	Waited   time.Duration // the part of Duration spent waiting
 	Err      error         // what the call returns
 }
 
@@ -171,7 +166,7 @@ type events struct {
 	log   *slog.Logger // nil is silent
 }
 
-// callStart returns the context that the call goes on with.
+// callStart returns the context for the rest of the call.
 func (e *events) callStart(ctx context.Context, c *call) context.Context {
 	if e.hooks.CallStart == nil {
 		return ctx
@@ -197,7 +192,7 @@ func (e *events) observe() bool {
 // observer passes the waits and attempts of one call on to hooks and logger.
 type observer struct {
 	*call
-	attempt AttemptInfo // the one that is under way
+	attempt AttemptInfo // the current one
 }
 
 func (o *observer) WaitStart(ctx context.Context, reason engine.Reason, length time.Duration) {
@@ -216,7 +211,8 @@ func (o *observer) WaitEnd(ctx context.Context, reason engine.Reason, took time.
 	}
 }
 
-// AttemptStart gives the hook a copy of the header without the credential, and sends what the hook makes of that.
+// AttemptStart gives the hook a copy of the header without the credential, and sends the changed
+// copy.
 func (o *observer) AttemptStart(ctx context.Context, number int, request *http.Request) context.Context {
 	o.attempt = AttemptInfo{CallInfo: o.info(), Number: number, URL: o.sent.Secrets.Clean(request.URL.String())}
 	hook := o.service.events.hooks.AttemptStart
@@ -234,8 +230,8 @@ func (o *observer) AttemptStart(ctx context.Context, number int, request *http.R
 	return ctx
 }
 
-// checkHook returns the header that a hook has made of the one that it was given, with those headers as they were that a hook
-// cannot change.
+// checkHook returns the header as changed by a hook, with the original values of the headers in
+// fixedHeaders.
 func (e *events) checkHook(ctx context.Context, given, made http.Header) http.Header {
 	checked := made.Clone()
 	if checked == nil {
@@ -256,7 +252,7 @@ func (e *events) checkHook(ctx context.Context, given, made http.Header) http.He
 	return checked
 }
 
-// fixedHeaders are those that a hook cannot change: with others, the request would be another one.
+// fixedHeaders are off limits for hooks: changing them would change the request's meaning.
 var fixedHeaders = []string{"Authorization", "Content-Type", "Content-Length", "Host", "Transfer-Encoding"}
 
 func (o *observer) AttemptEnd(ctx context.Context, a *engine.Attempt) {
@@ -308,7 +304,7 @@ func (c CallInfo) attrs() []slog.Attr {
 	return []slog.Attr{slog.String("api", c.API), slog.String("host", c.Host), slog.String("method", c.Method), slog.String("route", c.Route), slog.String("token_id", c.TokenID)}
 }
 
-// orElse is ctx, unless a hook that had to return a context returned none.
+// orElse is ctx, or otherwise if a hook returned no context.
 func orElse(ctx, otherwise context.Context) context.Context {
 	if ctx == nil {
 		return otherwise

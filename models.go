@@ -20,14 +20,13 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
-// Token is an access token of V2, after the schema Token of its API document.
+// Token is an access token of V2 (LaunchDarkly), after the schema Token.
 //
-// Members that this version of the package does not know are kept in Extra. Encoding
-// writes the schema's members in the schema's order, and after them those of Extra. A
-// required member that was null or missing is zero, and is encoded as that.
+// Unknown members are kept in Extra. Encoding writes the schema's members in its order, then those
+// of Extra. A required member that was null or missing is zero, and is encoded as zero.
 //
-// fmt, slog and encoding/json redact the token's value. They do not redact what is in
-// Extra, except that fmt prints only the names there.
+// fmt, slog and encoding/json redact the token's value. They do not redact values in Extra, of
+// which fmt prints only the names.
 type Token struct {
 	ID                string               `json:"_id"`
 	OwnerID           string               `json:"ownerId"`                    // id of the owner of the account
@@ -37,7 +36,7 @@ type Token struct {
 	Description       Field[string]        `json:"description,omitzero"`       // for people to read
 	CreationDate      UnixMillis           `json:"creationDate"`               // zero if the API sent none
 	LastModified      UnixMillis           `json:"lastModified"`               // zero if the API sent none
-	CustomRoleIDs     Field[[]string]      `json:"customRoleIds,omitzero"`     // custom roles that limit the token
+	CustomRoleIDs     Field[[]string]      `json:"customRoleIds,omitzero"`     // custom roles
 	InlineRole        Field[[]Statement]   `json:"inlineRole,omitzero"`        // a policy in place of a role
 	Role              Field[Role]          `json:"role,omitzero"`              // the base role
 	Token             Field[Secret]        `json:"token,omitzero"`             // whole when created or reset, else the last four characters
@@ -45,11 +44,11 @@ type Token struct {
 	Links             map[string]Link      `json:"_links"`                     // related resources by name; nil is encoded as {}
 	DefaultAPIVersion Field[int]           `json:"defaultApiVersion,omitzero"` // a date as digits: 20240415
 	LastUsed          Field[UnixMillis]    `json:"lastUsed,omitzero"`          // absent if never
-	Extra             Extra                `json:"-"`                          // members that this version does not know
+	Extra             Extra                `json:"-"`                          // unknown members
 }
 
-// MemberSummary is the member who created a token, after the schema
-// MemberSummary of V2. Members that it does not know are kept, as in [Token].
+// MemberSummary is the member who created a V2 token, after the schema MemberSummary. Unknown
+// members are kept, as in [Token].
 type MemberSummary struct {
 	Links     map[string]Link `json:"_links"` // related resources by name; nil is encoded as {}
 	ID        string          `json:"_id"`
@@ -57,28 +56,27 @@ type MemberSummary struct {
 	LastName  Field[string]   `json:"lastName,omitzero"`
 	Role      Role            `json:"role"` // the member's base role, in effect if the member has no other role
 	Email     string          `json:"email"`
-	Extra     Extra           `json:"-"` // members that this version does not know
+	Extra     Extra           `json:"-"` // unknown members
 }
 
-// Statement is one statement of a policy, after the schema Statement of V2. A nil
-// list is left out; an empty one is sent as []. NotResources requires Resources and
-// NotActions to be empty; NotActions requires Actions and NotResources to be empty.
-// Members that it does not know are kept, as in [Token].
+// Statement is one statement of a V2 policy, after the schema Statement. A nil list is omitted; an
+// empty one is sent as []. NotResources requires Resources and NotActions to be empty; NotActions
+// requires Actions and NotResources to be empty. Unknown members are kept, as in [Token].
 type Statement struct {
 	Resources    []string `json:"resources,omitzero"`    // resource specifiers
 	NotResources []string `json:"notResources,omitzero"` // all resources but these
 	Actions      []string `json:"actions,omitzero"`      // action specifiers
 	NotActions   []string `json:"notActions,omitzero"`   // all actions but these
 	Effect       Effect   `json:"effect"`                // required
-	Extra        Extra    `json:"-"`                     // members that this version does not know
+	Extra        Extra    `json:"-"`                     // unknown members
 }
 
-// Link is where a related resource is, after the schema Link of V2. Members that it
-// does not know are kept, as in [Token]. A link that was null is the zero Link.
+// Link is the location of a related resource, after the schema Link of V2. Unknown members are
+// kept, as in [Token]. A link that was null is the zero Link.
 type Link struct {
 	Href  Field[string] `json:"href,omitzero"` // a URL, often without its host
 	Type  Field[string] `json:"type,omitzero"` // a media type
-	Extra Extra         `json:"-"`             // members that this version does not know
+	Extra Extra         `json:"-"`             // unknown members
 }
 
 // Effect is whether a [Statement] allows or denies. V2 has these two values only.
@@ -148,9 +146,9 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
 // MarshalText returns what [Secret.String] does.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Field is a property of a JSON object that may be absent, null or set. The
-// zero Field is absent. [Set] and [Null] make the others. Tag a Field with
-// omitzero: without that, encoding/json writes an absent one as null.
+// Field is a property of a JSON object: absent, null or set. The zero Field is absent; [Set] and
+// [Null] make the others. Tag a Field with omitzero: otherwise encoding/json writes an absent one
+// as null.
 type Field[T any] struct {
 	value T
 	state fieldState
@@ -164,8 +162,7 @@ const (
 	fieldSet
 )
 
-// Set returns a Field that is set to v. A nil slice becomes an empty one: use [Null] for
-// null.
+// Set returns a Field with the value v. A nil slice becomes an empty one: use [Null] for null.
 func Set[T any](v T) Field[T] {
 	if t := reflect.TypeFor[T](); t.Kind() == reflect.Slice && reflect.ValueOf(v).IsNil() {
 		v = reflect.MakeSlice(t, 0, 0).Interface().(T)
@@ -173,7 +170,7 @@ func Set[T any](v T) Field[T] {
 	return Field[T]{value: v, state: fieldSet}
 }
 
-// Null returns a Field that is null.
+// Null returns a null Field.
 func Null[T any]() Field[T] { return Field[T]{state: fieldNull} }
 
 // Get returns the value and true if f is set, else the zero T and false.
@@ -196,8 +193,7 @@ func (f Field[T]) IsZero() bool { return f.state == fieldAbsent }
 // IsNull reports whether f is null.
 func (f Field[T]) IsNull() bool { return f.state == fieldNull }
 
-// Equal reports whether f and other are both absent, both null, or set to values that
-// are deeply equal.
+// Equal reports whether f and other are both absent, both null, or set to deeply equal values.
 func (f Field[T]) Equal(other Field[T]) bool {
 	return f.state == other.state && reflect.DeepEqual(f.value, other.value)
 }
@@ -278,7 +274,7 @@ func (t Token) LogValue() slog.Value {
 	)
 }
 
-// Clone returns a copy of t. The copy and t share nothing that can be changed.
+// Clone returns a deep copy of t.
 func (t Token) Clone() Token {
 	t.Member.value.Links = maps.Clone(t.Member.value.Links)
 	t.Links = maps.Clone(t.Links)
@@ -292,16 +288,15 @@ func (t Token) Clone() Token {
 	return t
 }
 
-// Extra are the members of a JSON object for which its type has no field. They can be
-// read, compared and edited, so a setting that this version of the package does not
-// know can still be used:
+// Extra holds the members of a JSON object without a field in its type. They can be read, compared
+// and edited:
 //
 //	token, err := client.V2.EditToken(ctx, id, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
 //		return token.Extra.Set("expiry", 1798761600000)
 //	})
 //
-// The zero Extra is empty. A copy of an Extra is independent of it. fmt prints only the
-// names: any of the values may be a secret.
+// The zero Extra is empty. A copy of an Extra is independent of it. fmt prints only the names: any
+// of the values may be a secret.
 type Extra struct {
 	members []rawjson.Member // in the order in which they were received or set; never written, because copies share it
 }

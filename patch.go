@@ -33,15 +33,14 @@ type Patch struct {
 	content *patchContent // nil for an empty Patch
 }
 
-// patchContent is behind a pointer, which fmt prints as an address where it gets
-// to a Patch through a field that is not exported, and calls no method: values
-// may be secrets.
+// patchContent is behind a pointer because values may be secrets. fmt calls no method on a Patch in
+// an unexported field, and prints the pointer as an address.
 type patchContent struct {
 	operations []jsonpatch.Operation // values compact, escaped as encoding/json does
 	values     []byte                // what the operations' values are cut from; append to it only
 	comment    string
-	mistake    *PatchError // the first that RFC 6902 or a setter refuses; nothing is added after it
-	forbidden  *PatchError // the first operation that V2 allows on no token
+	mistake    *PatchError // the first refused by RFC 6902 or a setter; nothing is added after it
+	forbidden  *PatchError // the first operation that V2 refuses for every token
 }
 
 // noCopy lets go vet find copies of a Patch, which would share what they append
@@ -54,12 +53,11 @@ func (*noCopy) Unlock() {}
 // NewPatch returns an empty Patch.
 func NewPatch() *Patch { return new(Patch) }
 
-// Add sets a member of an object, or inserts an element into an array: before the
-// one at path, or at the end where path ends in "-". RFC 6902 section 4.1.
+// Add sets a member of an object, or inserts an element into an array: before the one at path, or
+// at the end if path ends in "-". RFC 6902 section 4.1.
 func (p *Patch) Add(path Pointer, value any) *Patch { return p.withValue(jsonpatch.OpAdd, path, value) }
 
-// Remove removes the value at path, RFC 6902 section 4.2. Where there is none, V2
-// responds with 422.
+// Remove removes the value at path, RFC 6902 section 4.2. If there is none, V2 responds with 422.
 func (p *Patch) Remove(path Pointer) *Patch {
 	return p.with(jsonpatch.Operation{Op: jsonpatch.OpRemove, Path: jsonpatch.Pointer(path)})
 }
@@ -150,8 +148,7 @@ func (p *Patch) SetDefaultAPIVersion(version int) *Patch {
 	return p.set(jsonpatch.OpReplace, PathDefaultAPIVersion, strconv.AppendInt(p.content.values, int64(version), 10))
 }
 
-// Comment sets the comment that V2 puts into its audit log with the change. The
-// empty text removes it.
+// Comment sets the comment for V2's audit log. The empty text removes it.
 func (p *Patch) Comment(text string) *Patch {
 	p = p.ready()
 	p.content.comment = text
@@ -166,7 +163,7 @@ type Operation struct {
 	Value json.RawMessage // of add, replace and test, else nil
 }
 
-// Operations returns a copy of the operations, so a program can hold a patch that it has read from a file against a policy. It
+// Operations returns a copy of the operations, so a program can check a patch against a policy. It
 // is nil for an empty patch.
 func (p *Patch) Operations() []Operation {
 	var all []Operation
@@ -187,11 +184,10 @@ func (p *Patch) CommentText() string {
 // Len returns the number of operations.
 func (p *Patch) Len() int { return len(p.operations()) }
 
-// Err returns the first mistake as a [*PatchError], or nil. A mistake is an
-// operation that RFC 6902 or a setter refuses, after which nothing is added, or
-// one that V2 allows on no token, such as a write to /_id or /lastModified. A nil Patch is a mistake
-// too. That a patch is empty, or that it writes the whole document, is an error
-// only of sending it and of [Patch.MarshalJSON].
+// Err returns the first mistake as a [*PatchError], or nil. A mistake is an operation that RFC
+// 6902, a setter or V2 refuses, such as a write to /_id or /lastModified. A nil Patch is a mistake
+// too. An empty patch, or one that writes the whole document, is an error only of sending it and of
+// [Patch.MarshalJSON].
 func (p *Patch) Err() error {
 	if p == nil || p.content == nil || p.content.forbidden == nil {
 		return p.documentErr()
@@ -212,8 +208,8 @@ func (p *Patch) documentErr() error {
 
 var errNilPatch = errors.New("the Patch is nil")
 
-// Clone returns a Patch that starts as p is now: what is added to one of them
-// is not seen by the other. The clone of nil is nil.
+// Clone returns a copy of p. Later additions to one of the two do not change the other. The clone
+// of nil is nil.
 func (p *Patch) Clone() *Patch {
 	switch {
 	case p == nil:
@@ -304,8 +300,7 @@ func (p *Patch) withValue(op string, path Pointer, value any) *Patch {
 	return p.with(jsonpatch.Operation{Op: op, Path: jsonpatch.Pointer(path), Value: p.keep(values)})
 }
 
-// appendValueOf appends the JSON of any value; that of a string without reflection,
-// and that of a Secret as it is.
+// appendValueOf appends the JSON of any value: a string without reflection, a Secret in clear text.
 func appendValueOf(b []byte, value any) ([]byte, error) {
 	switch text := value.(type) {
 	case string:
@@ -340,14 +335,13 @@ func (p *Patch) setString(path Pointer, text string) *Patch {
 	return p.set(jsonpatch.OpReplace, path, rawjson.AppendString(p.content.values, text))
 }
 
-// set adds an operation that needs no check. values are the content's, with the
-// operation's value appended.
+// set adds an operation without checking it. values are the content's, with the operation's value
+// appended.
 func (p *Patch) set(op string, path Pointer, values []byte) *Patch {
 	return p.add(jsonpatch.Operation{Op: op, Path: jsonpatch.Pointer(path), Value: p.keep(values)})
 }
 
-// keep keeps values, which are the content's with one value appended, and returns
-// that value.
+// keep stores values, which are the content's with one value appended, and returns the new value.
 func (p *Patch) keep(values []byte) json.RawMessage {
 	value := slices.Clip(values[len(p.content.values):])
 	p.content.values = values
@@ -371,8 +365,8 @@ func (p *Patch) fail(op string, path Pointer, err error) *Patch {
 	return p
 }
 
-// ready returns p with room for a small patch, in one allocation. For a nil
-// Patch it returns one that has failed.
+// ready returns p with room for a small patch, in one allocation. For a nil Patch it returns a
+// failed one.
 func (p *Patch) ready() *Patch {
 	if p == nil {
 		return &Patch{content: &patchContent{mistake: wholePatchError(errNilPatch)}}
@@ -412,10 +406,9 @@ var (
 	errNoName      = errors.New("not editable: a token has no member with an empty name")
 )
 
-// checkEditable refuses what is at or under a member that begins with an
-// underscore, a member that the schema has and that is no setting, and one whose name
-// is empty, which some servers take for the whole token. A slash inside a reference
-// token is escaped, so that each one in path starts a token.
+// checkEditable refuses read-only members: those below a name with an underscore, those of the
+// schema other than settings, and those with an empty name, which some servers take for the whole
+// token. A slash inside a reference token is escaped, so each slash in path starts a token.
 func checkEditable(path jsonpatch.Pointer) error {
 	member, name := memberOf(path)
 	switch {
@@ -429,8 +422,8 @@ func checkEditable(path jsonpatch.Pointer) error {
 	return nil
 }
 
-// checkInlineRole checks the statements that value writes to the inline role.
-// A value that is none is left to the API, whose schema may grow.
+// checkInlineRole checks the statements that value writes to the inline role. Values that are not
+// statements are left for the API to validate.
 func checkInlineRole(path jsonpatch.Pointer, value json.RawMessage) error {
 	token, inside := strings.CutPrefix(string(path), string(PathInlineRole))
 	switch {
@@ -480,9 +473,9 @@ func operationError(i int, op jsonpatch.Operation, err error) *PatchError {
 	return &PatchError{Index: i, Op: op.Op, Path: Pointer(op.Path), Err: err}
 }
 
-// MarshalJSON returns the body that is sent: an array of operations, or with a
-// comment the object {"comment": ..., "patch": [...]}. A patch that cannot be sent
-// is a [*PatchError]: see [Patch.Err].
+// MarshalJSON returns the request's body: an array of operations, or with a comment the object
+// {"comment": ..., "patch": [...]}. A patch that cannot be sent is a [*PatchError]: see
+// [Patch.Err].
 func (p *Patch) MarshalJSON() ([]byte, error) { return p.encode() }
 
 // encode returns the body of V2's PatchToken, whose schema is JSONPatch.
@@ -501,8 +494,8 @@ func (p *Patch) encode() ([]byte, error) {
 	return append(b, '}'), nil
 }
 
-// checkSend returns why p cannot be sent. Replacing the whole document would
-// be right for RFC 6902, but a token has members that nobody can write.
+// checkSend returns why p cannot be sent. RFC 6902 could replace the whole document, but nobody can
+// write some members of a token.
 func (p *Patch) checkSend() error {
 	if err := p.Err(); err != nil {
 		return err
@@ -545,16 +538,14 @@ func (p *Patch) appendOperations(b []byte) []byte {
 	return append(b, ']')
 }
 
-// UnmarshalJSON replaces p by the patch in data: an array of operations, or an
-// object with the member patch and optionally the member comment. Where RFC 6902
-// refuses what is in data, it returns a [*PatchError] and leaves p as it is. An
-// operation that V2 allows on no token is decoded; [Patch.Err] then returns the
-// mistake.
+// UnmarshalJSON replaces p by the patch in data: an array of operations, or an object with the
+// member patch and optionally comment. If RFC 6902 refuses data, it returns a [*PatchError] and
+// leaves p unchanged. An operation that V2 refuses for every token is decoded; [Patch.Err] then
+// returns the mistake.
 //
-// Members of an operation that RFC 6902 does not define for it are ignored, as
-// its section 4 says. A second op, path, from or value is an error: RFC 8259
-// section 4 does not say which of them counts. So are other members beside patch
-// and comment, and null instead of a patch.
+// Unknown members of an operation are ignored, RFC 6902 section 4. A second op, path, from or value
+// is an error, because RFC 8259 section 4 does not define which one counts. So are unknown members
+// beside patch and comment, and null instead of a patch.
 func (p *Patch) UnmarshalJSON(data []byte) error {
 	if p == nil {
 		return wholePatchError(errNilPatch)
@@ -630,13 +621,13 @@ func decodeOperations(array json.RawMessage) (*Patch, error) {
 	return p, nil
 }
 
-// A Pointer names one value inside a JSON document: a JSON Pointer in its
-// string form, RFC 6901 section 5. The empty Pointer names the whole document,
-// "/name" its member name, "/customRoleIds/0" the first element of an array,
-// and "/customRoleIds/-" the end of that array, behind its last element.
+// A Pointer names one value inside a JSON document: a JSON Pointer in its string form, RFC 6901
+// section 5. The empty Pointer names the whole document, "/name" its member name,
+// "/customRoleIds/0" the first element of an array, and "/customRoleIds/-" the position behind its
+// last element.
 type Pointer string
 
-// The settings of a [Token]: the members that clients change.
+// The settings of a V2 [Token]: the members that clients change.
 const (
 	PathName              Pointer = "/name"
 	PathDescription       Pointer = "/description"
@@ -660,9 +651,9 @@ func (p Pointer) Append(tokens ...string) Pointer {
 	return Pointer(jsonpatch.Pointer(p).Append(tokens...))
 }
 
-// Tokens returns the reference tokens of p, unescaped: nil for the whole
-// document. The error says how p breaks RFC 6901 section 3: it is not empty and
-// does not start with a slash, a "~" is not followed by 0 or 1, or it is not UTF-8.
+// Tokens returns the reference tokens of p, unescaped: nil for the whole document. The error names
+// the broken rule of RFC 6901 section 3: p does not start with a slash, a "~" is not followed by 0
+// or 1, or p is not UTF-8.
 func (p Pointer) Tokens() ([]string, error) { return jsonpatch.Pointer(p).Tokens() }
 
 // oneLine returns p with control characters and quotes escaped.
@@ -671,8 +662,8 @@ func (p Pointer) oneLine() string {
 	return quoted[1 : len(quoted)-1]
 }
 
-// memberOf returns the pointer to the member of a token at or under which p is,
-// and its name. Both are empty where p is the whole token.
+// memberOf returns the pointer to the token's member at or above p, and its name. Both are empty if
+// p is the whole token.
 func memberOf(p jsonpatch.Pointer) (member Pointer, name string) {
 	if p == "" {
 		return "", ""
@@ -687,19 +678,18 @@ type Replay int
 
 // The three kinds of request. The zero value is the most careful one.
 const (
-	// ReplayUnsafe: a second application can change something more. The request
-	// is sent again only if it is certain that nothing was applied.
+	// ReplayUnsafe: a second application can change something more. The request is sent again only
+	// if nothing can have been applied.
 	ReplayUnsafe Replay = iota
 
-	// ReplayGuarded: a second application right after the first one fails, or
-	// leaves everything as it is. The request may be sent again. If another writer
-	// puts the tested value back in between, it is applied again; a test of
-	// /lastModified in the patch prevents that.
+	// ReplayGuarded: a second application right after the first one fails, or changes nothing. The
+	// request may be sent again. If another writer puts the tested value back in between, it is
+	// applied again; a test of /lastModified in the patch prevents this.
 	ReplayGuarded
 
-	// ReplayIdempotent: applying it twice equals applying it once, and the second
-	// time cannot fail. The request may be sent again, which can overwrite what
-	// another writer did in between; [Patch.Guard] prevents that.
+	// ReplayIdempotent: applying it twice equals applying it once, and the second time cannot fail.
+	// The request may be sent again, which can overwrite a change of another writer in between;
+	// [Patch.Guard] prevents this.
 	ReplayIdempotent
 )
 
@@ -715,17 +705,16 @@ func (r Replay) String() string {
 	}
 }
 
-// Replay returns what sending the patch a second time can do. A member is fixed
-// once the patch has tested it, written it or removed it as a whole.
+// Replay returns what a second application of the patch can do. A member is fixed once the patch
+// has tested, written or removed it as a whole.
 //
-//   - [ReplayGuarded]: every member is fixed before the patch reads it or changes
-//     a part of it, or the patch tests /lastModified, which the service raises with
-//     each write.
-//   - [ReplayIdempotent]: besides, the patch only adds and replaces whole members,
-//     and its tests still hold afterwards: those of members that it does not write,
-//     or for the last value that it writes; not of lastModified or lastUsed.
-//   - [ReplayUnsafe]: everything else, a patch with a mistake, and one that writes
-//     the whole token or a member with an empty name.
+//   - [ReplayGuarded]: every member is fixed before the patch reads it or changes a part of it, or
+//     the patch tests /lastModified.
+//   - [ReplayIdempotent]: besides, the patch only adds and replaces whole members, and its tests
+//     still hold afterwards: tests of other members than it writes, or of the last value it writes,
+//     but not of lastModified or lastUsed.
+//   - [ReplayUnsafe]: everything else, including a patch with a mistake, and one that writes the
+//     whole token or a member with an empty name.
 func (p *Patch) Replay() Replay {
 	if p.Err() != nil {
 		return ReplayUnsafe

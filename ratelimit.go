@@ -15,7 +15,7 @@ import (
 // RateLimit is what is known of a service's limits at one moment.
 type RateLimit struct {
 	Global      Quota            // of the whole account
-	Credential  Quota            // of the credential that was last in use
+	Credential  Quota            // of the credential in use
 	Routes      map[string]Quota // by method and path template, "PATCH /api/v2/tokens/{id}"; nil if nothing is known of any
 	PausedUntil time.Time        // until when nothing at all is sent, because of Retry-After; zero if nothing is paused
 }
@@ -81,7 +81,7 @@ func newQuota(q ratelimit.Quota) Quota {
 	return quota
 }
 
-// rateLimited is the error of a call that the rate limit ended.
+// rateLimited is the error of a call ended by the rate limit.
 func (s *service) rateLimited(base APIError) *RateLimitedError {
 	e := &RateLimitedError{APIError: base, RateLimit: s.rateLimit()}
 	if until := e.opens(); !until.IsZero() {
@@ -90,7 +90,7 @@ func (s *service) rateLimited(base APIError) *RateLimitedError {
 	return e
 }
 
-// opens is when the limit lets a call go, as far as that is known.
+// opens is when the limit admits a call, if known.
 func (e *RateLimitedError) opens() time.Time {
 	if closed := (*ratelimit.ClosedError)(nil); errors.As(e.Err, &closed) {
 		return closed.Opens

@@ -9,9 +9,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 )
 
-// UseRole gives the token a base role in place of whatever it had: the custom roles
-// and the inline role are removed. Use it in the function that is passed to
-// [V2Tokens.EditToken].
+// UseRole gives the token a base role in place of whatever it had: the custom roles and the inline
+// role are removed. Use it in the function for [V2Tokens.EditToken].
 func (t *Token) UseRole(role Role) {
 	t.Role, t.CustomRoleIDs, t.InlineRole = Set(role), Field[[]string]{}, Field[[]Statement]{}
 }

@@ -19,8 +19,8 @@ import (
 // V1Tokens are the tokens of deepset's API: [Client] has them as V1.
 type V1Tokens struct{ service *service }
 
-// TokenUpdate is the body of V1's UpdateToken schema. A field that is absent
-// stays as it is; [Null] sets it to null; [Set] gives it a value.
+// TokenUpdate is an update of a V1 (deepset) token, after the schema UpdateToken. An absent field
+// stays unchanged; [Null] sets it to null; [Set] gives it a value.
 type TokenUpdate struct {
 	Name             Field[string]           `json:"name,omitzero"`
 	OrganizationRole Field[OrganizationRole] `json:"organization_role,omitzero"` // ADMIN, MEMBER or EXTERNAL
@@ -64,7 +64,7 @@ func (s Secret) Expires() (time.Time, bool) {
 	return time.Unix(int64(claims.Exp), 0).UTC(), true
 }
 
-// noteExpired notes whether the key that was refused has expired.
+// noteExpired notes whether the refused key has expired.
 func (s *service) noteExpired(refused Secret) {
 	if refused == "" {
 		return
@@ -83,16 +83,15 @@ func (s *service) whyUnauthorized() error {
 	return nil
 }
 
-// UpdateToken changes the settings of the API token with this id, and returns
-// nil when the server has done so: PATCH /api/v1/token/{api_token_id}.
+// UpdateToken changes the settings of a V1 token: PATCH /api/v1/token/{api_token_id}. [OutcomeOf]
+// the error is the outcome of the update.
 //
-// The nil UUID, an update without a field and an organization role that V1 does not
-// document are an [*InputError]; so is a client that has no API key. An update sets
-// values, so that the request is sent again whenever an attempt leaves the outcome
-// unknown: that can overwrite what another writer changed in between. Only a status
-// 204 proves that the update was applied: behind a gateway that makes a 200 of it,
-// each update is sent as often as [RetryPolicy] allows, and ends as unknown.
-// [OutcomeOf] the error is the outcome of the update.
+// The nil UUID, an update without a field, an undocumented organization role and a client without
+// an API key are an [*InputError]. An update sets values, so it is sent again whenever its outcome
+// is unknown. A repetition can overwrite a change of another writer in between.
+//
+// Only a status 204 proves success. Behind a gateway that turns it into 200, each update is sent as
+// often as [RetryPolicy] allows, and ends as unknown.
 func (t *V1Tokens) UpdateToken(ctx context.Context, id uuid.UUID, update TokenUpdate) error {
 	if t == nil || t.service == nil {
 		return errNotMade

@@ -28,7 +28,7 @@ import (
 // V2Tokens are the access tokens of LaunchDarkly's API: [Client] has them as V2.
 type V2Tokens struct {
 	service           *service
-	cannotTestVersion atomic.Bool // whether the service has refused a test of /lastModified that must have held
+	cannotTestVersion atomic.Bool // whether the service has refused a true test of /lastModified
 }
 
 var patchToken = newEndpoint(http.MethodPatch, "/api/v2/tokens/{id}")
@@ -53,29 +53,23 @@ func newV2Tokens(shared shared, config Config) (*V2Tokens, error) {
 	return &V2Tokens{service: s}, nil
 }
 
-// PatchToken changes the settings of the access token with this id, and
-// returns the token as it then is: PATCH /api/v2/tokens/{id}.
+// PatchToken changes the settings of a V2 token and returns the updated token: PATCH
+// /api/v2/tokens/{id}. [OutcomeOf] the error is the outcome of the patch. If it is
+// [OutcomeApplied], only the rest of the response could not be read.
 //
-// An id that [CheckTokenID] refuses, or that has a part of a credential that the
-// client knows, is an [*InputError], as is a client that has no access token; a patch that has a mistake or no operation is a [*PatchError]. After an
-// attempt that leaves the outcome unknown, the request is sent again only if
-// [Patch.Replay] allows it. [OutcomeOf] the error is the outcome of the patch; if
-// that is [OutcomeApplied], the patch was applied and only the rest of the response
-// could not be read. A response without the _id that was asked for proves nothing,
-// and neither does a token that a guarded patch would still change.
-// The patch is sent as it is when the call begins: what is added to it later is not
-// sent.
+// An id that [CheckTokenID] refuses, or with a part of a known credential, is an [*InputError]. So
+// is a client without an access token. A patch with a mistake, or without operations, is a
+// [*PatchError].
 //
-// Two things are outside of what PatchToken can see: a gateway that sends one request
-// twice, since the second copy of a guarded patch fails and the response may be that
-// one's; and a connection that is out of step, on which the refusal of another
-// request arrives. [V2Tokens.EditToken] reads the token after a 422.
+// After an attempt with an unknown outcome, the request is sent again only if [Patch.Replay] allows
+// it. A response without the id proves nothing. PatchToken cannot see a gateway that sends a
+// request twice; [V2Tokens.EditToken] can, because it reads the token after a 422.
 func (t *V2Tokens) PatchToken(ctx context.Context, id string, patch *Patch) (*Token, error) {
 	return t.patch(ctx, id, patch, patch.Replay(), 0)
 }
 
-// patch sends a patch. replay is whether it may be sent again, and before is
-// lastModified of the token that it is for, or 0.
+// patch sends a patch. replay is whether it may be sent again. before is lastModified of the
+// expected token, or 0.
 func (t *V2Tokens) patch(ctx context.Context, id string, patch *Patch, replay Replay, before UnixMillis) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade
@@ -109,11 +103,11 @@ func (t *V2Tokens) RateLimit() RateLimit {
 	return t.service.rateLimit()
 }
 
-// oneToken decodes a status 200 with the token that was asked for. Anything else
-// may be a proxy's page, or the response to another request.
+// oneToken decodes a status 200 with the requested token. Anything else may be a proxy's page, or
+// the response to another request.
 type oneToken struct {
-	id    string // that was asked for
-	token *Token // made late: calls that wait hold little memory
+	id    string // requested
+	token *Token // made late: waiting calls hold little memory
 }
 
 func (t *oneToken) decode(r *httpsend.Result) error {
@@ -133,12 +127,11 @@ func (t *oneToken) decode(r *httpsend.Result) error {
 // patchedToken is the success of PatchToken.
 type patchedToken struct {
 	oneToken
-	guarded *Patch     // that was sent; nil if a token can show nothing of it
+	guarded *Patch     // as sent; nil if a token cannot show its effect
 	before  UnixMillis // lastModified before the change, or 0
 }
 
-// read takes a token that cannot be read, or that broke off, for a success once it
-// has the _id.
+// read accepts a token that is unreadable or broke off, once it has the _id.
 func (t *patchedToken) read(r *httpsend.Result) (Outcome, error) {
 	err := t.decode(r)
 	switch {
@@ -150,9 +143,8 @@ func (t *patchedToken) read(r *httpsend.Result) (Outcome, error) {
 	return OutcomeUnknown, err
 }
 
-// isBefore reports whether the response is the token as it was before the change:
-// a guarded patch would still change it. On a connection that is out of step, a
-// change gets the response to the read before it.
+// isBefore reports whether the response is the token before the change: a guarded patch would still
+// change it. On a connection that is out of step, a change gets the response to the read before it.
 func (t *patchedToken) isBefore(body []byte) bool {
 	if t.guarded == nil || t.before > 0 && t.token.LastModified > t.before {
 		return false
@@ -198,8 +190,9 @@ const maxID = 256 // bytes; the ids in use have 24
 // than 256 bytes, or not UTF-8, has control characters, or looks like a credential, which is not shown then.
 func CheckTokenID(id string) error { return checkID(id, nil) }
 
-// checkID refuses what cannot be an id. Whatever passes is escaped, except that nothing can escape a dot segment: RFC 3986
-// section 5.2.4. A text with a part of one of the secrets is a credential that was passed by mistake.
+// checkID refuses impossible ids. Everything else is escaped, except dot segments, which cannot be
+// escaped: RFC 3986 section 5.2.4. A text with a part of one of the secrets is a credential passed
+// by mistake.
 func checkID(id string, secrets *redact.Secrets) error {
 	refuse := func(value, want string) error { return &InputError{Field: "id", Value: value, Want: want} }
 	switch {
@@ -225,20 +218,18 @@ var (
 	listTokens = newEndpoint(http.MethodGet, "/api/v2/tokens")
 )
 
-// GetToken returns the access token with this id as it is now:
-// GET /api/v2/tokens/{id}. Of the token's value it has the last four characters.
+// GetToken returns the access token with this id: GET /api/v2/tokens/{id}. Its value has only the
+// last four characters.
 //
-// An id that [V2Tokens.PatchToken] refuses is an [*InputError], as is a client that
-// has no access token. A read changes nothing: it is sent again whenever that may
-// help, and the outcome of every error is [OutcomeNotApplied]. Where there was a
-// response, the error is of the type of its status, and an [*APIError]; where there
-// was none, it is a [*ReadError], or a [*RateLimitedError] where the rate limit kept
-// the request from being sent.
+// An id that [V2Tokens.PatchToken] refuses is an [*InputError], as is a client without an access
+// token. A read changes nothing: it is sent again whenever this may help, and the outcome of every
+// error is [OutcomeNotApplied]. An error with a response has the type of its status. Without one it
+// is a [*ReadError], or a [*RateLimitedError] if the rate limit kept the request from being sent.
 func (t *V2Tokens) GetToken(ctx context.Context, id string) (*Token, error) {
 	return t.get(ctx, id, false)
 }
 
-// get is GetToken, if noGrace with a context that has the grace already.
+// get is GetToken. With noGrace, the context includes the grace already.
 func (t *V2Tokens) get(ctx context.Context, id string, noGrace bool) (*Token, error) {
 	if t == nil || t.service == nil {
 		return nil, errNotMade
@@ -256,37 +247,24 @@ func (t *V2Tokens) get(ctx context.Context, id string, noGrace bool) (*Token, er
 
 // TokensOptions are the options of [V2Tokens.Tokens]. The zero value is the default.
 type TokensOptions struct {
-	// ShowAll lists other members' personal tokens as well, where the credential
-	// may see them.
+	// ShowAll also lists personal tokens of other members, if the credential may see them.
 	ShowAll bool
 
-	// PageSize is how many tokens to ask for at once. 0 means 25; no largest size is
-	// documented. A negative number is an error, and so is a page that is longer
-	// than [Config.MaxResponseBytes].
+	// PageSize is how many tokens to ask for at once. 0 means 25; no maximum is documented. A
+	// negative number is an error, and so is a page longer than [Config.MaxResponseBytes].
 	PageSize int
 }
 
-// Tokens returns the access tokens of the account, page by page:
-// GET /api/v2/tokens. Each page is one call, with the errors of
-// [V2Tokens.GetToken]. It is made when the loop gets there: a loop that ends
-// early sends nothing more. API versions before 20240415 have no pages.
+// Tokens returns the access tokens of the account, page by page: GET /api/v2/tokens. Each page is
+// one call, with the errors of [V2Tokens.GetToken], made when the loop needs it. API versions
+// before 20240415 have no pages.
 //
-//	for token, err := range client.V2.Tokens(ctx, tokenpatch.TokensOptions{}) {
-//		if err != nil {
-//			return err
-//		}
-//		fmt.Println(token.ID, token.Name.Or(""))
-//	}
+// The list continues while a page is full, has a link to the next one, or ends before the total
+// count. Without a count it ends with an empty page. Ten empty pages in a row end it in any case.
 //
-// The list continues while a page is full, has a link to the next one, or ends
-// before the number of tokens that the service counts; if it counts none, until a
-// page is empty. Ten empty pages in a row end it,
-// because the service may count tokens that the credential may not see.
-//
-// The list may change between two pages: no token is yielded twice, but one that
-// appears, vanishes or moves may be missed. An error ends the loop, and comes with
-// a nil Token: that of a page, an [*InputError] about an option, or an [*APIError]
-// if ten pages in a row repeat earlier ones.
+// If tokens change between two pages, none is returned twice, but one that appears, vanishes or
+// moves may be missed. An error ends the loop and comes with a nil Token. It is that of a page, an
+// [*InputError] about an option, or an [*APIError] if ten pages in a row repeat earlier ones.
 func (t *V2Tokens) Tokens(ctx context.Context, options TokensOptions) iter.Seq2[*Token, error] {
 	if options.PageSize < 0 {
 		return func(yield func(*Token, error) bool) {
@@ -302,12 +280,12 @@ func (t *V2Tokens) Tokens(ctx context.Context, options TokensOptions) iter.Seq2[
 
 const (
 	tokenPageSize = 25 // the API's default
-	// maxIdlePages is how many pages in a row without anything new end a list. A few
-	// are normal: items that appear push others to later pages.
+	// maxIdlePages is how many pages without anything new end a list. A few are normal: new items
+	// push others to later pages.
 	maxIdlePages = 10
 )
 
-// list returns the items of an endpoint that has pages of this size.
+// list returns the items of an endpoint with pages of this size.
 func list[T any](ctx context.Context, t *V2Tokens, e *endpoint, size int, query url.Values, id func(*T) string) iter.Seq2[*T, error] {
 	return func(yield func(*T, error) bool) {
 		seen := make(map[string]bool)
@@ -370,7 +348,7 @@ type readToken struct{ oneToken }
 
 func (t *readToken) read(r *httpsend.Result) (Outcome, error) { return outcomeOfRead(t.decode(r)) }
 
-// decodeOK decodes a response with the only status that V2 documents for a success.
+// decodeOK decodes a response with the one documented success status of V2.
 func decodeOK(r *httpsend.Result, result any) error {
 	switch {
 	case r.Status != http.StatusOK:
@@ -384,8 +362,8 @@ func decodeOK(r *httpsend.Result, result any) error {
 	return json.Unmarshal(r.Body, result)
 }
 
-// outcomeOfRead is that of a read with a status 2xx. What is not what was asked for
-// may be a proxy's page, and another one when it is read again.
+// outcomeOfRead is the outcome of a read with a status 2xx. An unexpected body may be a proxy's
+// page, and the next read may return the token.
 func outcomeOfRead(err error) (Outcome, error) {
 	if err != nil {
 		return OutcomeNotApplied, err
