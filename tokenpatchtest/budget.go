@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Budget keeps a rate budget in memory, for tests of programs that share one:
-// it is a Config.Budget. The zero value is ready, and its methods may be called
-// at once. Inside testing/synctest its clock is that of the bubble.
+// Budget is a Config.Budget in memory, for tests of programs with a shared rate limit. The zero
+// value is ready and safe for concurrent use. Inside testing/synctest its clock is that of the
+// bubble.
 type Budget struct {
 	// Before, if not nil, begins every update: it may take its time, and its
 	// error is the update's. It is set before the first use, and called by

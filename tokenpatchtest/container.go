@@ -43,7 +43,7 @@ func newContainer(text json.RawMessage) (*container, error) {
 	return c, nil
 }
 
-// find returns the place of the value that a reference token names.
+// find returns the index of the value named by a reference token.
 func (c *container) find(token string) (int, error) {
 	i := slices.Index(c.names, token)
 	if c.array {

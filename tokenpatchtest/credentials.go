@@ -6,9 +6,8 @@ import (
 	"slices"
 )
 
-// Credentials that a new [Service] accepts. They stand for secrets: each is a
-// random string that shares no word with any other text, so a test can search a
-// log for it.
+// The credentials of a new [Service]. Each is a random string without a word of any other text, so
+// a test can search a log for it.
 const (
 	APIKey      = "QL48xdvMzSbi3bzzQEp3XUP4fWaidITRxmLqoThx" // of V1: "Authorization: Bearer " before it
 	AccessToken = "fbfYVu9D4ErLYr2wM14ss5IzaWY7m7MhvgkxUYPR" // of V2: bare in the Authorization header
@@ -22,8 +21,7 @@ const (
 	CredentialID = "569f183514f4432160000009" // the id of the token
 )
 
-// Credential is an access token that V2 accepts, and what the service knows of
-// whoever sends it.
+// Credential is an access token of V2, and the identity behind it.
 type Credential struct {
 	AccessToken string // its value
 	TokenID     string // the id of the token whose value it is; empty is [CredentialID]
@@ -32,9 +30,8 @@ type Credential struct {
 	NoRoles     bool   // it may not read custom roles: 403
 }
 
-// SetCredentials replaces the credentials that the service accepts, from the
-// next request on: an API key of V1, an access token of V2. An empty one accepts
-// nobody.
+// SetCredentials replaces the accepted credentials, from the next request on: an API key of V1, an
+// access token of V2. An empty one accepts nobody.
 func (s *Service) SetCredentials(apiKey, accessToken string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -53,8 +50,8 @@ func (s *Service) AddCredential(credential Credential) {
 	s.credentials = append(s.credentials, credential)
 }
 
-// authorized reports whether the request has a credential of its API, and keeps
-// that of V2 in the call.
+// authorized reports whether the request has a credential of its API. It keeps the credential of V2
+// in the call.
 func (s *Service) authorized(c *call) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

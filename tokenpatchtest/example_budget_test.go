@@ -14,7 +14,7 @@ func ExampleBudget() {
 	service := tokenpatchtest.New()
 	defer service.Close()
 	budget := new(tokenpatchtest.Budget)
-	for range 2 { // programs that share the account's budget
+	for range 2 { // two programs share the account's budget
 		client, err := tokenpatch.NewClient(tokenpatch.Config{
 			V2:         tokenpatch.V2Config{AccessToken: tokenpatchtest.AccessToken, Account: "acme"},
 			HTTPClient: service.Client(),

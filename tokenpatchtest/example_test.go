@@ -76,8 +76,8 @@ func show(client *http.Client, request *http.Request) {
 	fmt.Println(strings.TrimSpace(fmt.Sprintf("%d %s", response.StatusCode, body)))
 }
 
-// A program sends an update, and the connection breaks after the service has
-// applied it. What does the program report, and what became of the token?
+// A program sends an update, and the connection breaks after the service has applied it. What does
+// the program report?
 func Example() {
 	service := tokenpatchtest.New()
 	defer service.Close()
@@ -286,7 +286,7 @@ func ExampleService_SetSeed() {
 	// 502 Bad Gateway
 }
 
-// A member that the schema does not name is refused, unless a test allows it.
+// An undocumented member is refused, unless a test allows it.
 func ExampleService_SetOptions() {
 	service, config := tokenpatchtest.Start(example{}, `{"_id": "61095542756dba551110ae21"}`)
 	client, err := tokenpatch.NewClient(config)
@@ -327,7 +327,7 @@ func ExampleService_AddCredential() {
 	// 403
 }
 
-// A custom role that a token can have by its id. Its key is refused.
+// A token has a custom role by its id. Its key is refused.
 func ExampleService_AddRole() {
 	service, config := tokenpatchtest.Start(example{}, `{"_id": "61095542756dba551110ae21"}`)
 	fmt.Println(service.AddRole(`{"_id": "5f0c1f2e3d4b5a6978879601", "key": "ops"}`))
@@ -373,7 +373,7 @@ func ExampleService_SetClockOffset() {
 	// 24h0m0s
 }
 
-// Ten requests a window, of which another program has spent eight.
+// Ten requests a window. Another program has spent eight of them.
 func ExampleService_SetLimits() {
 	service := exampleService()
 	defer service.Close()
@@ -480,7 +480,7 @@ func ExampleService_ServeHTTP() {
 	// Output: 200
 }
 
-// A closed service can still be asked what became of its tokens.
+// A closed service still returns its tokens.
 func ExampleService_Close() {
 	service := exampleService()
 	client := service.Client()

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Cut is where a [Fault] breaks the connection: with HTTP/1 by closing it, with
+// Cut is the moment at which a [Fault] breaks the connection: with HTTP/1 by closing it, with
 // HTTP/2 by resetting the request's stream.
 type Cut int
 
@@ -24,13 +24,13 @@ const (
 	CutAnywhere            // as CutMiddle, but so much of its body as is drawn by chance
 )
 
-// Fault is something that goes wrong with one request, or with several. Its
-// zero value changes nothing; the fields combine.
+// Fault is a failure of one request, or of several. Its zero value changes nothing; the fields
+// combine.
 type Fault struct {
 	API   API                      // the requests it is for; zero is [AnyAPI]
 	Match func(*http.Request) bool // which of them; nil is all. It may read the body, and must not touch the script
-	// Chance is the probability that a request which the fault is for meets it,
-	// from 0 to 1, drawn as [Service.SetSeed] says. Zero is 1: every request.
+	// Chance is the probability of the fault for each request it applies to, from 0 to 1: see
+	// [Service.SetSeed]. Zero is 1: every request.
 	Chance float64
 	Times  int // how many requests meet it; zero is one, negative is every one
 
@@ -41,56 +41,51 @@ type Fault struct {
 	// request. Zero leaves both to the service.
 	Status int
 	Body   string // used with Status only
-	// Header is set in the response over what is there, also where Status is
-	// zero. A name without values removes that header.
+	// Header replaces headers of the response, also if Status is zero. A name without values
+	// removes that header.
 	Header http.Header
 	// Apply handles the request even though Status is set: what the service
 	// would have responded is lost, except for its rate limit headers.
 	Apply bool
 
-	// Late holds the request up on its way: it is handled so much later, even
-	// though Status is set. Where Status is zero the connection breaks at once.
-	// [Service.Close] drops a request that is still held up.
+	// Late delays the request on its way: it is handled so much later, even if Status is set. If
+	// Status is zero the connection breaks at once. [Service.Close] drops a delayed request.
 	Late time.Duration
-	// Duplicate handles the request twice, as where a proxy sends it twice, even
-	// though Status is set. Both are in the log. The response is that to the
-	// second; with Late, by which only the second is held up, that to the first.
+	// Duplicate handles the request twice, like a proxy that sends it twice, even if Status is set.
+	// Both are in the log. The client gets the second response; with Late, which delays only the
+	// second request, the first.
 	Duplicate bool
 
-	Cut Cut // where the connection breaks; the zero value is [NoCut]
+	Cut Cut // when the connection breaks; the zero value is [NoCut]
 	// CutAt is how many bytes of the body CutMiddle lets through; zero is half of
 	// them, and of a negative number all but so many. At least one is missing.
 	CutAt int
 
-	// OutOfStep sends the response to the request before it on the same
-	// connection, as a proxy does that has lost count. The first request of a
-	// connection gets its own. With Times: -1, each gets the one before. A request
-	// that reaches [Service.ServeHTTP] without a connection gets its own too.
+	// OutOfStep sends the response to the previous request on the same connection, like a proxy
+	// that has lost count. The first request of a connection gets its own. With Times: -1, each
+	// gets the one before. A request to [Service.ServeHTTP] without a connection gets its own too.
 	OutOfStep bool
 }
 
-// Inject appends to the script of faults. Each request meets at most one: the
-// first of the script that is for it, and that its chance selects. It is removed
-// after the last of its Times. Inject panics where a Chance is not from 0 to 1.
+// Inject appends faults to the script. Each request meets at most one: the first that applies to it
+// and is selected by its chance. A fault is removed after the last of its Times. Inject panics if a
+// Chance is not from 0 to 1.
 //
-// A malformed response to a change that was made is
-// Fault{Status: 200, Body: "<html>", Apply: true}.
+// A malformed response to an applied change is Fault{Status: 200, Body: "<html>", Apply: true}.
 func (s *Service) Inject(faults ...Fault) {
 	for _, f := range faults {
-		if !(f.Chance >= 0 && f.Chance <= 1) { // so that NaN is refused too
+		if !(f.Chance >= 0 && f.Chance <= 1) { // refuses NaN too
 			panic(fmt.Sprintf("tokenpatchtest: Fault.Chance: %v: want a number from 0 to 1", f.Chance))
 		}
 	}
 	s.script.add(faults)
 }
 
-// ClearFaults empties the script of faults. Requests that are under way keep
-// the fault that they have met.
+// ClearFaults empties the script of faults. Requests in flight keep theirs.
 func (s *Service) ClearFaults() { s.script.clear() }
 
-// SetSeed starts the random numbers of [Fault.Chance], [CutAnywhere] and
-// [Options.ReplicaLag] from this seed. A new service starts from 0. Requests that
-// arrive in the same order meet the same faults again.
+// SetSeed seeds the random numbers of [Fault.Chance], [CutAnywhere] and [Options.ReplicaLag]. A new
+// service starts from 0. Requests in the same order meet the same faults again.
 func (s *Service) SetSeed(seed uint64) { s.script.seed(seed) }
 
 // script is the faults to come.
@@ -118,8 +113,7 @@ func (s *script) seed(seed uint64) {
 	s.random = rand.New(rand.NewPCG(seed, 0))
 }
 
-// next takes the fault that this request meets out of the script, or returns the
-// zero Fault.
+// next removes this request's fault from the script, or returns the zero Fault.
 func (s *script) next(c *call) Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -187,8 +181,7 @@ func (f Fault) silences(r response) bool {
 	return r.status == 0 || f.Cut == CutAfter || f.cutsBody() && len(r.body) == 0
 }
 
-// alter returns what the fault makes of a response, which is the zero response
-// where the request was not handled.
+// alter applies the fault to a response, which is the zero response if the request was not handled.
 func (f Fault) alter(r response) response {
 	if f.Status != 0 {
 		r = response{status: f.Status, header: rateLimitHeaders(r.header), body: []byte(f.Body)}

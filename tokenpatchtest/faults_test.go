@@ -104,7 +104,7 @@ func TestCutsBreakTheConnection(t *testing.T) {
 		name    string
 		fault   tokenpatchtest.Fault
 		applied bool
-		status  int // that reaches the client, and the log; 0 is none
+		status  int // of the client and the log; 0 is none
 	}{
 		{"before", tokenpatchtest.Fault{Cut: tokenpatchtest.CutBefore}, false, 0},
 		{"after", tokenpatchtest.Fault{Cut: tokenpatchtest.CutAfter}, true, 0},
@@ -233,8 +233,7 @@ func TestFaultsAreMetInOrder(t *testing.T) {
 	assert.Equal(t, 200, send(t, client, "http://a"+v2Path, rename(v2Path, "special")).status)
 }
 
-// A request that is held up is applied after its connection has broken, or after
-// a gateway has given up.
+// A delayed request is applied after its connection broke, or after a gateway gave up.
 func TestLateRequestsAreApplied(t *testing.T) {
 	for _, fault := range []tokenpatchtest.Fault{
 		{Late: 59 * time.Second},

@@ -39,7 +39,7 @@ type Limits struct {
 	// X-Ratelimit-Reset.
 	CredentialOffset time.Duration
 
-	// NoLimitHeaders leaves the headers out that say what a window admits.
+	// NoLimitHeaders omits the headers with the limit of a window.
 	NoLimitHeaders bool
 	// HideHeaders leaves all of these headers out of every response.
 	HideHeaders bool
@@ -58,11 +58,10 @@ type WindowStats struct {
 	Spent        int       // taken by [Service.Spend]
 }
 
-// SetLimits replaces the rate limits of V1 or V2, from the next request on: what
-// the current window has admitted counts against the new ones. Where Window or
-// Floating change, the current window goes on and ends by the new length: at
-// the next multiple of it or, where Floating is set, one length from now. V1
-// documents no limits; with some set it has the headers of V2.
+// SetLimits replaces the rate limits of V1 or V2, from the next request on. Requests of the current
+// window count against the new ones. If Window or Floating changes, the current window ends by the
+// new length: at its next multiple or, with Floating, one length from now. V1 documents no limits;
+// with limits it sends the headers of V2.
 func (s *Service) SetLimits(api API, limits Limits) {
 	s.limiter(api).set(s.now(), limits)
 }
@@ -80,9 +79,9 @@ func (s *Service) Spend(api API, n int) {
 	s.limiter(api).spend(s.now(), n)
 }
 
-// RefuseFor refuses every request to an API that arrives within d with 429, and
-// with the seconds that are left, rounded up, in Retry-After: the limit by
-// address. It needs no credential, and counts in no window. Zero ends it.
+// RefuseFor refuses every request to an API within d with 429, with the remaining seconds, rounded
+// up, in Retry-After: the limit by address. It needs no credential, and counts in no window. Zero
+// ends it.
 func (s *Service) RefuseFor(api API, d time.Duration) {
 	s.limiter(api).refuseFor(d)
 }
@@ -202,7 +201,7 @@ func (l Limits) setHeaders(h http.Header, resetHeader string, reset time.Time, n
 	}
 }
 
-// credential returns the window of a credential that now is in.
+// credential returns the current window of a credential.
 func (l *limiter) credential(now time.Time, authorization string) *credentialWindow {
 	c := l.credentials[authorization]
 	if c == nil || now.Before(c.start) || !now.Before(c.reset) {
@@ -219,7 +218,7 @@ func (l *limiter) credential(now time.Time, authorization string) *credentialWin
 	return c
 }
 
-// window returns the window that now is in, begun if need be.
+// window returns the current window, and starts one if necessary.
 func (l *limiter) window(now time.Time) *window {
 	w := l.current(now)
 	if w == nil {
@@ -231,8 +230,7 @@ func (l *limiter) window(now time.Time) *window {
 	return w
 }
 
-// current returns the window that now is in, or nil: a clock that is set back
-// may be before the last one.
+// current returns the current window, or nil: a clock that was set back may be before the last one.
 func (l *limiter) current(now time.Time) *window {
 	if len(l.windows) == 0 {
 		return nil
@@ -248,7 +246,7 @@ func (l Limits) length() time.Duration {
 	return cmp.Or(max(l.Window.Truncate(time.Millisecond), 0), 10*time.Second)
 }
 
-// start returns when a window starts that now could begin or be in.
+// start returns when the window around now starts.
 func (l Limits) start(now time.Time) time.Time {
 	since := now.UnixMilli()
 	if !l.Floating {
@@ -257,8 +255,7 @@ func (l Limits) start(now time.Time) time.Time {
 	return time.UnixMilli(since).UTC()
 }
 
-// lowest is the limit that refuses first if one route and one credential have
-// all the requests.
+// lowest is the first limit to refuse if one route and one credential have all the requests.
 func (l Limits) lowest() int {
 	lowest := 0
 	for _, limit := range []int{l.Global, l.Route, l.Credential} {
@@ -269,7 +266,7 @@ func (l Limits) lowest() int {
 	return lowest
 }
 
-// rateLimitHeaders returns those of the headers that are about rate limits.
+// rateLimitHeaders returns the headers about rate limits.
 func rateLimitHeaders(h http.Header) http.Header {
 	kept := make(http.Header)
 	for name, values := range h {

@@ -107,7 +107,7 @@ func TestLimitsChangeWithinAWindow(t *testing.T) {
 	})
 }
 
-// Whatever the time of day, the current window goes on and ends by the new length.
+// At any time of day, the current window ends by the new length.
 func TestWindowLengthChangesWithinAWindow(t *testing.T) {
 	for _, into := range []time.Duration{0, 300 * time.Millisecond, 4 * time.Second, 9999 * time.Millisecond, 47*time.Minute + 3*time.Second} {
 		for _, test := range []struct {

@@ -9,9 +9,8 @@ import (
 	"time"
 )
 
-// connect returns the two ends of a connection in memory. Unlike those of
-// net.Pipe a write never waits for a read, as with a socket that has room: each
-// end may write before it reads.
+// connect returns the two ends of a connection in memory. Unlike net.Pipe, and like a socket with
+// room, a write never waits for a read: each end may write before it reads.
 func connect() (near, far net.Conn) {
 	there, back := newFlow(), newFlow()
 	return &conn{in: back, out: there}, &conn{in: there, out: back}
@@ -129,7 +128,7 @@ func (f *flow) stopTimer() {
 	}
 }
 
-// single is a listener that accepts one connection.
+// single is a listener for one connection.
 type single struct {
 	conn net.Conn
 }

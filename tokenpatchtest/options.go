@@ -7,19 +7,17 @@ import (
 	"time"
 )
 
-// Options decide what the documents of V2 leave open. The zero value is that of a
-// new service.
+// Options decide what the documents of V2 leave open. The zero value is the default of a new
+// service.
 type Options struct {
-	// Members are further members of a token that a patch may write, such as
-	// "expiry". Without them it may write those settings that the schema names.
-	// [Service.AddV2] takes tokens with any members.
+	// Members are further writable members of a token, such as "expiry", besides the settings of
+	// the schema. [Service.AddV2] accepts tokens with any members.
 	Members []string
-	// Roles are further base roles that a patch may set, besides reader, writer,
-	// admin and owner.
+	// Roles are further valid base roles, besides reader, writer, admin and owner.
 	Roles []string
 
-	// RefuseLastModifiedTest refuses a patch that tests /lastModified with 422.
-	// Each patch that is applied raises lastModified all the same.
+	// RefuseLastModifiedTest refuses patches with a test of /lastModified with 422. Each applied
+	// patch still raises lastModified.
 	RefuseLastModifiedTest bool
 	// ReplicaLag is how old a read can be. Each read returns what was there some
 	// time ago, from zero to ReplicaLag, drawn as [Service.SetSeed] describes: a
@@ -45,7 +43,7 @@ func (s *Service) SetOptions(options Options) {
 // baseRoles are the base roles of V2.
 var baseRoles = []string{"reader", "writer", "admin", "owner"}
 
-// normalize returns the token that is stored for one that a patch made.
+// normalize returns a patched token as it is stored.
 func (o Options) normalize(token json.RawMessage) (json.RawMessage, error) {
 	if !o.Normalize {
 		return token, nil

@@ -34,8 +34,7 @@ func TestTestsOfLastModifiedCanBeRefused(t *testing.T) {
 	assert.Equal(t, 422, send(t, client, "http://a"+v2Path, guarded).status, "it was raised")
 }
 
-// Each write raises lastModified, one that changes nothing and one in the same
-// millisecond included.
+// Each write raises lastModified, even without a difference or in the same millisecond.
 func TestEachWriteRaisesLastModified(t *testing.T) {
 	inBubble(t, func(t *testing.T, service *tokenpatchtest.Service, patch func(string, ...edit) result) {
 		require.NoError(t, service.AddV2(document))
@@ -89,7 +88,7 @@ func TestReadsLag(t *testing.T) {
 	assert.Greater(t, forward, 20)
 }
 
-// number returns the name of a token that is read, which is a number.
+// number returns the name of a token, which is a number.
 func number(t *testing.T, client *http.Client, path string) int {
 	t.Helper()
 	r := read(t, client, path)

@@ -8,9 +8,8 @@ import (
 	"strconv"
 )
 
-// Paging is how lists of V2 are cut into pages. The zero value is the documented
-// way: totalCount is exact, and links are empty, so only the number of items and
-// totalCount show where a list ends.
+// Paging is how V2's lists are cut into pages. The zero value is the documented way: totalCount is
+// exact, and links are empty, so only the number of items and totalCount show the end of a list.
 type Paging struct {
 	// TotalCount returns the totalCount of a page; nil is the number of all items.
 	TotalCount func(all, onPage int) int
@@ -19,9 +18,8 @@ type Paging struct {
 	Links func(next string) any
 	// IgnoreOffset makes every page the first one.
 	IgnoreOffset bool
-	// FilterLate cuts the pages first, and then leaves out the tokens that the
-	// caller may not see: a page can be short or empty although others follow it,
-	// and totalCount counts tokens that no page has.
+	// FilterLate cuts the pages first, and then omits the tokens the caller may not see. A page can
+	// be short or empty although others follow it, and totalCount counts omitted tokens too.
 	FilterLate bool
 	// NullItems makes the items of an empty page null.
 	NullItems bool
@@ -40,7 +38,7 @@ type item struct {
 	hidden   bool // from the caller
 }
 
-// read reads the parameters of a page that are there.
+// read reads the parameters of a page.
 func (p *page) read(query map[string]string) error {
 	err := readNumber(query, "limit", &p.limit, 1)
 	if err == nil {

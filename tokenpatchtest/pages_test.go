@@ -30,7 +30,7 @@ func newList(t *testing.T, paging tokenpatchtest.Paging) *http.Client {
 	return service.Client()
 }
 
-// onPage is what a page says, with the ids of its items.
+// onPage is a decoded page, with the ids of its items.
 type onPage struct {
 	Items []struct {
 		ID string `json:"_id"`
@@ -85,7 +85,7 @@ func TestOffsetCanBeIgnored(t *testing.T) {
 	}
 }
 
-// Pages that are cut before tokens are left out can be empty in between.
+// Pages can be empty in between if they are cut before tokens are omitted.
 func TestPagesCanBeEmptyInBetween(t *testing.T) {
 	client := newList(t, tokenpatchtest.Paging{FilterLate: true})
 	for offset, want := range map[int]struct {
@@ -141,7 +141,7 @@ func TestLinksAreAsATestWants(t *testing.T) {
 	assert.Contains(t, read(t, client, "/api/v2/roles").body, `"_links":{"next":null}`)
 }
 
-// A token can have a link that is null, or null for all of them.
+// A token can have a null link, or null instead of all of them.
 func TestLinksOfTokensCanBeNull(t *testing.T) {
 	service, client := newService(t)
 	for id, links := range map[string]string{"x": `null`, "y": `{"self": null}`} {

@@ -19,8 +19,8 @@ type operation struct {
 	value      json.RawMessage
 }
 
-// operands are the members that each operation has besides op and path. No
-// other is accepted, although RFC 6902 would ignore it.
+// operands are the members of each operation besides op and path. Others are refused, although RFC
+// 6902 would ignore them.
 var operands = map[string][]string{
 	"add":     {"value"},
 	"remove":  nil,
@@ -54,7 +54,7 @@ func decodePatch(body []byte) ([]operation, error) {
 	return patch, nil
 }
 
-// commented returns the patch of the form that can have a comment.
+// commented returns the patch of the form with a comment.
 func commented(members map[string]json.RawMessage) ([]byte, error) {
 	for name, raw := range members {
 		switch {
@@ -107,7 +107,7 @@ func object(raw []byte) (map[string]json.RawMessage, error) {
 	return members, nil
 }
 
-// text returns a member that must be a string.
+// text returns a string member.
 func text(members map[string]json.RawMessage, name string) (string, error) {
 	var s *string
 	if err := json.Unmarshal(members[name], &s); err != nil || s == nil {
@@ -116,7 +116,7 @@ func text(members map[string]json.RawMessage, name string) (string, error) {
 	return *s, nil
 }
 
-// writes returns the locations that an operation changes.
+// writes returns the locations changed by an operation.
 func (op operation) writes() []pointer {
 	switch op.kind {
 	case "test":
@@ -128,8 +128,8 @@ func (op operation) writes() []pointer {
 	}
 }
 
-// apply returns the document that the operation makes of this one. A move is a
-// removal and an addition, a copy an addition, as RFC 6902 defines them.
+// apply returns the document after the operation. A move is a removal and an addition, a copy an
+// addition, as RFC 6902 defines them.
 func (op operation) apply(document json.RawMessage) (json.RawMessage, error) {
 	switch op.kind {
 	case "test":
@@ -240,7 +240,7 @@ func (p pointer) String() string {
 	return b.String()
 }
 
-// find returns the text of the value that the pointer names in a document.
+// find returns the text of the value at the pointer.
 func (p pointer) find(document json.RawMessage) (json.RawMessage, error) {
 	for _, token := range p {
 		c, err := newContainer(document)
@@ -262,7 +262,7 @@ func index(token string) (int, bool) {
 	return n, err == nil && n >= 0 && strconv.Itoa(n) == token
 }
 
-// equal reports whether two values are equal as RFC 6902 section 4.6 says.
+// equal reports whether two values are equal by RFC 6902 section 4.6.
 func equal(a, b any) bool {
 	switch a := a.(type) {
 	case map[string]any:
@@ -287,8 +287,8 @@ func equal(a, b any) bool {
 	}
 }
 
-// normal writes equal numbers alike: an integer that does not end in zero, and a
-// power of ten. It works on digits, since a float would round them.
+// normal writes equal numbers alike: an integer without a zero at its end, and a power of ten. It
+// works on digits, because a float would round them.
 func normal(n json.Number) string {
 	mantissa, power, _ := strings.Cut(strings.ToLower(n.String()), "e")
 	mantissa, negative := strings.CutPrefix(mantissa, "-")
@@ -299,7 +299,7 @@ func normal(n json.Number) string {
 	}
 	exponent, err := strconv.Atoi(power)
 	if err != nil && power != "" {
-		return n.String() // too far out to be a number that anybody writes in two ways
+		return n.String() // nobody writes such a number in two ways
 	}
 	significant := strings.TrimRight(digits, "0")
 	exponent += len(digits) - len(significant) - len(fraction)
@@ -327,9 +327,8 @@ func decode(data []byte) (any, error) {
 	return value, nil
 }
 
-// decodeStrictly is decode for what comes from outside. It refuses what
-// encoding/json mends in silence: text that is not UTF-8, and a name that
-// occurs twice in an object.
+// decodeStrictly is decode for input from outside. It refuses what encoding/json silently repairs:
+// invalid UTF-8, and a name that occurs twice in an object.
 func decodeStrictly(data []byte) (any, error) {
 	if !utf8.Valid(data) {
 		return nil, errors.New("the text is not UTF-8")
@@ -341,8 +340,7 @@ func decodeStrictly(data []byte) (any, error) {
 	return value, unique(json.NewDecoder(bytes.NewReader(data)))
 }
 
-// unique reads one value, and returns an error where an object in it has a name
-// twice.
+// unique reads one value, and returns an error if an object in it has a name twice.
 func unique(decoder *json.Decoder) error {
 	token, err := decoder.Token()
 	start, nested := token.(json.Delim)

@@ -48,7 +48,7 @@ func agree(t *testing.T, document, body json.RawMessage) bool {
 	operations, err := decodePatch(body)
 	var patch tokenpatch.Patch
 	if err != nil || patch.UnmarshalJSON(body) != nil {
-		return false // each refuses some that the other takes: members that the RFC ignores, or two of one name
+		return false // each refuses something the other accepts: unknown members, or two of one name
 	}
 	theirs, theirErr := patch.ApplyJSON(document)
 	ours := document
@@ -105,8 +105,7 @@ func randomPatch(random *rand.Rand, document json.RawMessage) json.RawMessage {
 	return encode(patch)
 }
 
-// randomPath returns a pointer that most often leads somewhere, and the value
-// there, or nil.
+// randomPath returns a pointer, which usually exists, and its value or nil.
 func randomPath(random *rand.Rand, value any) (string, any) {
 	var path pointer
 	for random.IntN(4) > 0 {

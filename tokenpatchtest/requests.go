@@ -6,21 +6,21 @@ import (
 	"time"
 )
 
-// Request is one request that the service received.
+// Request is one received request.
 type Request struct {
 	Time    time.Time   // when it arrived, by the service's clock
 	API     API         // whose path it has
-	Route   string      // method and path template, such as "GET /api/v2/tokens/{id}"; empty where the APIs have no such path
+	Route   string      // method and path template, such as "GET /api/v2/tokens/{id}"; empty if the APIs have no such path
 	Method  string      // as received
 	Path    string      // as received: escaped, with the query if there is one
 	Header  http.Header // must not be modified
 	Body    []byte      // must not be modified; at most a little over 1 MiB
-	Status  int         // of the response; 0 where none was begun, or not yet
+	Status  int         // of the response; 0 if there is none, or not yet
 	Applied bool        // whether it was applied to a token, whatever the response
 }
 
-// Requests returns every request received so far, in order of arrival, those
-// that a [Fault] kept from being handled included.
+// Requests returns every request so far, in order of arrival, including those not handled because
+// of a [Fault].
 func (s *Service) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -42,8 +42,8 @@ func (s *Service) RequestCount() int {
 // call is one request on its way through the service.
 type call struct {
 	api        API
-	resource   *resource // nil where the path has none
-	id         string    // the last element of the path, decoded; empty if the path has none that is an id
+	resource   *resource // nil if the path has none
+	id         string    // the last element of the path, decoded; empty if the path has no id
 	request    *http.Request
 	body       []byte
 	index      int        // of the request in the log
@@ -78,7 +78,7 @@ func (s *Service) receive(r *http.Request, body []byte) *call {
 	return c
 }
 
-// note writes what became of a request into the log.
+// note records a request's outcome in the log.
 func (s *Service) note(c *call, write func(*Request)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,8 +9,8 @@ import (
 	"slices"
 )
 
-// RoleKeys is what V2 does with a patch that adds a custom role by its key:
-// customRoleIds has ids, and no document mentions keys.
+// RoleKeys is how V2 handles a patch with a custom role's key: customRoleIds has ids, and no
+// document mentions keys.
 type RoleKeys int
 
 const (
@@ -39,13 +39,12 @@ var isRole = isObject(
 		"resourceCategory": isString,
 	})
 
-// AddRole adds a custom role of V2: a JSON document of the schema CustomRole with
-// its _id and key. Those of its members that the schema requires and that are
-// missing are filled in; the name is then the key. One with the same _id is
+// AddRole adds a custom role of V2: a JSON document of the schema CustomRole with its _id and key.
+// Missing required members are filled in; the name is then the key. One with the same _id is
 // replaced. [Service.Remove] removes it.
 //
-// Once there is a role, a patch can add to a token no ids of others: that is 400.
-// [Options.RoleKeys] is what a key does.
+// Once there is a role, a patch with ids of other roles is refused with 400. [Options.RoleKeys]
+// decides about keys.
 func (s *Service) AddRole(document string) error {
 	value, err := decodeStrictly([]byte(document))
 	if err != nil {
@@ -128,7 +127,7 @@ func noRoles() response {
 func byKey(key string) func(role) bool { return func(r role) bool { return r.key == key } }
 func byID(id string) func(role) bool   { return func(r role) bool { return r.id == id } }
 
-// role returns the first role that is so. The caller holds the lock.
+// role returns the first matching role. The caller holds the lock.
 func (s *Service) role(is func(role) bool) (role, bool) {
 	if i := slices.IndexFunc(s.roles, is); i >= 0 {
 		return s.roles[i], true
@@ -136,15 +135,15 @@ func (s *Service) role(is func(role) bool) (role, bool) {
 	return role{}, false
 }
 
-// refusedRole is a custom role that a patch cannot add.
+// refusedRole is a custom role not allowed in a patch.
 type refusedRole string
 
 func (r refusedRole) Error() string {
 	return fmt.Sprintf("customRoleIds: no custom role has the id %q", string(r))
 }
 
-// resolveRoles returns a patched token with the custom roles that the patch has
-// added as they are stored. The caller holds the lock.
+// resolveRoles returns a patched token with the added custom roles as they are stored. The caller
+// holds the lock.
 func (s *Service) resolveRoles(before, after json.RawMessage) (json.RawMessage, error) {
 	is, changed := stringsAt(after, "customRoleIds"), false
 	was := stringsAt(before, "customRoleIds")
@@ -166,7 +165,7 @@ func (s *Service) resolveRoles(before, after json.RawMessage) (json.RawMessage, 
 	return setMember(after, "customRoleIds", is)
 }
 
-// stringsAt returns a member of an object that is a list of strings, or nil.
+// stringsAt returns a member of an object, a list of strings, or nil.
 func stringsAt(object json.RawMessage, name string) (list []string) {
 	text, err := pointer{name}.find(object)
 	if err != nil || json.Unmarshal(text, &list) != nil {

@@ -18,7 +18,7 @@ const (
 	qaID   = "5f0c1f2e3d4b5a6978879602"
 )
 
-// newRoles returns a service that knows two custom roles.
+// newRoles returns a service with two custom roles.
 func newRoles(t *testing.T) (*tokenpatchtest.Service, *http.Client) {
 	t.Helper()
 	service, client := newService(t)
@@ -38,7 +38,7 @@ func TestRolesAreReadByKeyOrID(t *testing.T) {
 	assert.Contains(t, read(t, client, "/api/v2/roles/qa").body, `"name":"qa"`)
 	assert.Equal(t, "GET /api/v2/roles/{customRoleKey}", service.Requests()[0].Route)
 
-	// A key that is another role's id: the key counts.
+	// A key equal to another role's id: the key counts.
 	require.NoError(t, service.AddRole(`{"_id": "x", "key": "`+qaID+`"}`))
 	assert.Contains(t, read(t, client, "/api/v2/roles/"+qaID).body, `"_id":"x"`)
 
@@ -95,7 +95,7 @@ func TestRolesAreListed(t *testing.T) {
 	assert.Equal(t, 400, read(t, client, "/api/v2/roles/key-role-000?expand=members").status)
 }
 
-// A patch that adds a custom role by its key is handled as the test chooses.
+// The test chooses how a patch with a custom role's key is handled.
 func TestPatchesWithRoles(t *testing.T) {
 	const refused, accepted = http.StatusBadRequest, http.StatusOK
 	for _, test := range []struct {
@@ -128,7 +128,7 @@ func TestPatchesWithRoles(t *testing.T) {
 	}
 }
 
-// A token keeps the ids of custom roles that are not there any more.
+// A token keeps the ids of deleted custom roles.
 func TestRolesThatAreGone(t *testing.T) {
 	service, client := newRoles(t)
 	add := `[{"op": "add", "path": "/customRoleIds/-", "value": "` + opsID + `"}]`

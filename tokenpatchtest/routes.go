@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// resource is a path that an API has, and what each method does there.
+// resource is a path of an API, and its methods.
 type resource struct {
 	api      API
 	template string
@@ -38,8 +38,8 @@ var (
 	resources = []*resource{tokenOfV1, tokenOfV2, tokensOfV2, rolesOfV2, roleOfV2, callerOfV2}
 )
 
-// find returns the API and the resource that an escaped path names, and the id in
-// it, decoded. The resource is nil if there is none.
+// find returns the API and the resource of an escaped path, and the id in it, decoded. The resource
+// is nil if there is none.
 func find(path string) (api API, r *resource, id string) {
 	switch {
 	case strings.HasPrefix(path, "/api/v1/"):
@@ -60,7 +60,7 @@ func find(path string) (api API, r *resource, id string) {
 	return api, nil, ""
 }
 
-// methodNotAllowed is the response to a method that a resource has not.
+// methodNotAllowed is the response to an unknown method.
 func (r *resource) methodNotAllowed() response {
 	allowed := strings.Join(slices.Sorted(maps.Keys(r.methods)), ", ")
 	refused := refusal(r.api, http.StatusMethodNotAllowed, "the method must be "+allowed)

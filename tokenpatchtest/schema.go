@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// schema says how a decoded value differs from what it should be, if it does.
+// schema returns how a decoded value deviates from the schema, if it does.
 type schema func(value any) error
 
 // isToken is the schema Token of V2.
@@ -45,8 +45,8 @@ var isMember = isObject(
 		"email":     isString,
 	})
 
-// isLinks accepts a link that is null, and null instead of all of them: a service
-// may write that, and no client writes links.
+// isLinks accepts null links, and null instead of all of them: a service may write that, and no
+// client writes links.
 var isLinks = orNull(isMap(orNull(isObject(nil, map[string]schema{"href": isString, "type": isString}))))
 
 var isStatementObject = isObject(
@@ -59,9 +59,8 @@ var isStatementObject = isObject(
 		"effect":       isOneOf("allow", "deny"),
 	})
 
-// isStatement is the schema Statement, with what its descriptions add: a
-// negated list can be used only where its own opposite, and the other negated
-// list, are empty.
+// isStatement is the schema Statement, with the rules in its descriptions: a negated list requires
+// its opposite, and the other negated list, to be empty.
 func isStatement(value any) error {
 	if err := isStatementObject(value); err != nil {
 		return err
@@ -149,9 +148,9 @@ func isMap(item schema) schema {
 	}
 }
 
-// isObject accepts members that it does not know, as the API's documents do.
+// isObject accepts unknown members, as the API's documents do.
 func isObject(required []string, known map[string]schema) schema {
-	names := slices.Sorted(maps.Keys(known)) // so that it is always the same error
+	names := slices.Sorted(maps.Keys(known)) // always the same error
 	return func(value any) error {
 		members, ok := value.(map[string]any)
 		if !ok {

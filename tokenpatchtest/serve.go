@@ -21,24 +21,21 @@ import (
 	"time"
 )
 
-// Client returns an http.Client whose every request, whatever its host and
-// scheme, reaches the service: HTTP/1.1 over connections in memory. Each call
-// returns a client with connections of its own.
+// Client returns an http.Client that sends every request to the service, whatever its host and
+// scheme: HTTP/1.1 over connections in memory. Each call returns a client with its own connections.
 //
-// In a bubble of testing/synctest, call Client in the bubble: a connection and
-// the goroutines that serve it belong to the bubble that made it. A request of a
-// client that was made elsewhere is an error. A service that was made in the
-// bubble must be closed there. With one that was made elsewhere, each request
-// has a connection of its own, so that none is left when the bubble ends.
+// In a bubble of testing/synctest, call Client in the bubble: a connection and its goroutines
+// belong to their bubble. A request through a client from elsewhere is an error. A service from the
+// bubble must be closed there. With a service from elsewhere, each request has its own connection,
+// so none is left when the bubble ends.
 func (s *Service) Client() *http.Client {
 	home := bubble()
 	dial := func(context.Context, string, string) (net.Conn, error) {
 		return s.dial()
 	}
 	return &http.Client{Transport: &http.Transport{
-		// Asked for every request, in the goroutine of the caller, before any of
-		// the transport's channels is used: the runtime ends a process that uses
-		// those of another bubble.
+		// Called for every request, in the goroutine of the caller, before the transport uses any
+		// channel: the runtime ends a process that uses channels of another bubble.
 		Proxy: func(*http.Request) (*url.URL, error) {
 			if bubble() != home {
 				return nil, errors.New("tokenpatchtest: the client is of another synctest bubble, or of none: call Service.Client where it is used")
@@ -58,8 +55,8 @@ func (s *Service) dial() (net.Conn, error) {
 		return nil, fmt.Errorf("tokenpatchtest: the service is closed: %w", net.ErrClosed)
 	}
 	near, far := connect()
-	// Serve starts a goroutine for the one connection, then finds no other. A
-	// server that several bubbles share would not do.
+	// Serve starts a goroutine for the one connection, then finds no other. Several bubbles cannot
+	// share a server.
 	_ = s.server().Serve(&single{conn: far})
 	return near, nil
 }
@@ -76,8 +73,8 @@ func (s *Service) Listen() (baseURL string, err error) {
 	return "http://" + l.Addr().String(), nil
 }
 
-// ListenTLS is like [Service.Listen] with TLS and HTTP/2. The client that it
-// returns trusts the service's certificate, and no other.
+// ListenTLS is like [Service.Listen] with TLS and HTTP/2. The returned client trusts the service's
+// certificate, and no other.
 func (s *Service) ListenTLS() (baseURL string, client *http.Client, err error) {
 	certificate, err := selfSigned()
 	if err != nil {
@@ -100,13 +97,12 @@ func (s *Service) ListenTLS() (baseURL string, client *http.Client, err error) {
 	}}, nil
 }
 
-// Close stops every listener, closes every connection of [Service.Client],
-// [Service.Listen] and [Service.ListenTLS], and waits until nothing serves them
-// any more. Requests that are under way are cut. What the service knows can
-// still be asked. Closing twice is harmless.
+// Close stops every listener, closes every connection of [Service.Client], [Service.Listen] and
+// [Service.ListenTLS], and waits until nothing serves them. Requests in flight are cut. Tokens and
+// logs can still be read. Closing twice is harmless.
 //
-// Close panics where a connection is open that belongs to another bubble of
-// testing/synctest than its caller: only its own bubble can close it.
+// Close panics if an open connection belongs to another bubble of testing/synctest than its caller:
+// only its own bubble can close it.
 func (s *Service) Close() { s.conns.close() }
 
 func (s *Service) listen() (net.Listener, error) {
@@ -150,8 +146,7 @@ type exchange struct {
 
 type exchangeKey struct{}
 
-// exchangeOf returns that of a request's connection. A request without one has
-// its own.
+// exchangeOf returns the exchange of a request's connection. A request without one has its own.
 func exchangeOf(r *http.Request) *exchange {
 	if e, found := r.Context().Value(exchangeKey{}).(*exchange); found {
 		return e
@@ -192,17 +187,17 @@ func selfSigned() (tls.Certificate, error) {
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, err
 }
 
-// connections are the listeners, connections and handlers that are alive.
+// connections are the live listeners, connections and handlers.
 type connections struct {
 	mu     sync.Mutex
 	idle   sync.Cond            // signalled when something ends
-	open   map[io.Closer]string // to the bubble that each belongs to
+	open   map[io.Closer]string // by bubble
 	held   map[*held]struct{}
 	busy   int // requests being handled
 	closed bool
 }
 
-// held is a request that is held up on its way, and the bubble of its timer.
+// held is a delayed request, and the bubble of its timer.
 type held struct {
 	timer *time.Timer
 	home  string
@@ -220,7 +215,7 @@ func (c *connections) isClosed() bool {
 	return c.closed
 }
 
-// add takes note of something to close, and closes it at once where all is closed.
+// add registers something to close, and closes it at once if everything is closed.
 func (c *connections) add(closer io.Closer) {
 	c.mu.Lock()
 	c.open[closer] = bubble()
@@ -238,8 +233,7 @@ func (c *connections) remove(closer io.Closer) {
 	c.idle.Broadcast()
 }
 
-// changed is a ConnState hook. A connection that is reported closed has no
-// goroutine left that reads from it.
+// changed is a ConnState hook. A closed connection has no reading goroutine left.
 func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
@@ -250,8 +244,7 @@ func (c *connections) changed(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// watch counts the requests that h is handling: with HTTP/2 they can outlive
-// their connection.
+// watch counts the requests in h: with HTTP/2 they can outlive their connection.
 func (c *connections) watch(h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		c.handling(1)
@@ -260,7 +253,7 @@ func (c *connections) watch(h http.Handler) http.Handler {
 	})
 }
 
-// handling counts n more requests that are being handled.
+// handling adds n to the number of requests in handlers.
 func (c *connections) handling(n int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -318,7 +311,7 @@ func (c *connections) later(d time.Duration, f func()) {
 	})
 }
 
-// due reports whether a request that was held up is to be handled now.
+// due reports whether a delayed request is to be handled now.
 func (c *connections) due(h *held) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -330,8 +323,8 @@ func (c *connections) due(h *held) bool {
 	return due
 }
 
-// bubble names the bubble of testing/synctest that the caller is in, or is empty
-// outside of any. The header of a stack trace is the one place that tells.
+// bubble names the caller's bubble of testing/synctest, or is empty outside of any. Only the header
+// of a stack trace has it.
 func bubble() string {
 	var buffer [128]byte
 	header, _, _ := bytes.Cut(buffer[:runtime.Stack(buffer[:], false)], []byte("\n"))

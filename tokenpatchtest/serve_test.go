@@ -61,8 +61,8 @@ func TestListenAfterClose(t *testing.T) {
 	service.Close()
 }
 
-// A service that was made outside of any bubble works in several: each has its own
-// connections, and none is left when it ends.
+// A service from outside of any bubble works in several: each has its own connections, and none is
+// left when it ends.
 func TestServiceWorksInSeveralBubbles(t *testing.T) {
 	service, outside := newService(t)
 	require.Equal(t, 200, send(t, outside, "http://a"+v2Path, rename(v2Path, "outside")).status)
@@ -87,8 +87,8 @@ func TestServiceWorksInSeveralBubbles(t *testing.T) {
 	assert.Equal(t, 22, service.Changes(tokenID))
 }
 
-// The runtime ends the process where a bubble's connection is used from outside
-// of it. Each of these is an error or a panic before it comes to that.
+// The runtime ends the process if a bubble's connection is used from outside of it. Each of these
+// is an error or a panic before that.
 func TestMisuseOfBubblesIsNoticed(t *testing.T) {
 	service, outside := newService(t)
 	patch := func(client *http.Client) error {
@@ -116,7 +116,7 @@ func TestMisuseOfBubblesIsNoticed(t *testing.T) {
 	outside.CloseIdleConnections()
 }
 
-// A connection of a bubble that still runs cannot be closed from outside of it.
+// A connection of a running bubble cannot be closed from outside of it.
 func TestCloseOutsideOfABubble(t *testing.T) {
 	service, _ := newService(t)
 	opened, closed := make(chan struct{}), make(chan any)
@@ -189,7 +189,7 @@ func TestConnectionBehavesAsASocketDoes(t *testing.T) {
 	})
 }
 
-// A connection that nobody sends anything to ends with the service.
+// An idle connection ends with the service.
 func TestCloseWakesAReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service := tokenpatchtest.New()

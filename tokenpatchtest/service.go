@@ -15,12 +15,11 @@ import (
 	"github.com/google/uuid"
 )
 
-// maxBody is the longest request body that the service reads, in bytes. A
-// longer one is refused with 413.
+// maxBody is the longest accepted request body, in bytes. A longer one is refused with 413.
 const maxBody = 1 << 20
 
-// API is one of the two APIs, or neither. The methods of a [Service] that take
-// one want V1 or V2, and panic otherwise.
+// API is one of the two APIs, or neither. Methods of [Service] with an API panic unless it is V1 or
+// V2.
 type API int
 
 const (
@@ -35,7 +34,7 @@ type Service struct {
 	script   script
 	limiters [V2 + 1]limiter // indexed by API
 	conns    *connections
-	home     string // the bubble that it was made in
+	home     string // the bubble of its maker
 
 	mu          sync.Mutex // guards what follows
 	apiKey      string
@@ -67,10 +66,9 @@ func (s *Service) SetLatency(d time.Duration) {
 	s.latency = d
 }
 
-// SetClockOffset makes the service's clock run ahead of [time.Now] by d, or
-// behind it where d is negative. The clock gives the Date header, the windows
-// of the rate limits and their resets, lastModified, and every time that the
-// service reports.
+// SetClockOffset sets the service's clock ahead of [time.Now] by d, or behind it if d is negative.
+// The clock is used for the Date header, rate limit windows, lastModified, and every other time of
+// the service.
 func (s *Service) SetClockOffset(d time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,9 +90,8 @@ func (s *Service) halfway() time.Duration {
 	return s.latency / 2
 }
 
-// ServeHTTP responds to one request. Where a [Fault] cuts the connection, or the
-// client has gone, it panics with [http.ErrAbortHandler], as net/http asks of
-// handlers: a server of net/http takes that as the end of the connection.
+// ServeHTTP responds to one request. If a [Fault] cuts the connection, or the client has gone, it
+// panics with [http.ErrAbortHandler], which ends the connection in net/http.
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := read(r.Body)
 	arrived := err == nil && wait(r.Context(), s.halfway())
@@ -148,8 +145,8 @@ func wait(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// deliver has the request handled as late and as often as the fault says. The
-// response is the zero response where there is none to send.
+// deliver handles the request as late and as often as the fault demands. The zero response means
+// none.
 func (s *Service) deliver(c *call, f Fault) response {
 	switch {
 	case f.Duplicate:
@@ -169,8 +166,8 @@ func (s *Service) deliver(c *call, f Fault) response {
 	}
 }
 
-// handleAgain handles the second of two equal requests, whose response reaches
-// the client as that to the first, if at all.
+// handleAgain handles the second of two equal requests. The client may get its response as that to
+// the first.
 func (s *Service) handleAgain(c *call) response {
 	r := s.handle(c)
 	s.note(c, func(entry *Request) { entry.Status = r.status })
@@ -209,7 +206,7 @@ func (s *Service) handle(c *call) response {
 	return r
 }
 
-// errNoToken is the error for an id that no token has.
+// errNoToken is the error for an unknown id.
 var errNoToken = errors.New("no token with this id")
 
 // response is a response before it is sent.
@@ -219,7 +216,7 @@ type response struct {
 	body   []byte
 }
 
-// respond returns a response with v as its JSON body, or with none where v is nil.
+// respond returns a response with v as its JSON body, or without a body if v is nil.
 func respond(status int, v any) response {
 	r := response{status: status, header: make(http.Header)}
 	if v != nil {
@@ -260,14 +257,14 @@ func (r response) write(w http.ResponseWriter, part int) {
 		w.Header().Set("Content-Length", strconv.Itoa(len(r.body)))
 	}
 	w.WriteHeader(r.status)
-	_, _ = w.Write(r.body[:part]) // a client that has gone cannot be told
+	_, _ = w.Write(r.body[:part]) // the client may have gone
 	if part < len(r.body) {
 		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
 }
 
-// encode returns v as JSON, without the escapes that only HTML needs.
+// encode returns v as JSON, without HTML escapes.
 func encode(v any) json.RawMessage {
 	var b strings.Builder
 	encoder := json.NewEncoder(&b)

@@ -42,7 +42,7 @@ const document = `{
 	"future": {"exact": 1.50, "big": 12345678901234567890, "null": null, "nulls": [null, 1], "": {"x": 1}, "a/b~c": 1}
 }`
 
-// result is a response that was read to its end.
+// result is a response, read to its end.
 type result struct {
 	status int
 	header http.Header
@@ -62,7 +62,7 @@ func header(name string, values ...string) edit {
 
 func method(m string) edit { return func(r *http.Request) { r.Method = m } }
 
-// attempt sends a PATCH that is right but for body and edits.
+// attempt sends a PATCH, valid except for body and edits.
 func attempt(client *http.Client, url, body string, edits ...edit) (result, error) {
 	return attemptContext(context.Background(), client, url, body, edits...)
 }

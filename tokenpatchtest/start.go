@@ -6,18 +6,17 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// TB is what [Start] needs of a testing.TB. A program that is no test can use
-// this package without linking package testing.
+// TB is the part of testing.TB that [Start] needs. It keeps package testing out of programs without
+// tests.
 type TB interface {
 	Helper()
 	Cleanup(f func())
 	Fatalf(format string, args ...any)
 }
 
-// Start returns a service with these tokens, and the Config of a client that
-// reaches it. The service is closed when the test ends. Each token is a JSON
-// document as [Service.AddV2] or [Service.AddV1] takes it: one with the member _id
-// is of V2, any other of V1. A mistake in a document ends the test.
+// Start returns a service with these tokens, and the Config of a client for it. The service is
+// closed when the test ends. Each token is a JSON document for [Service.AddV2] or [Service.AddV1]:
+// one with the member _id is of V2, any other of V1. A mistake in a document ends the test.
 //
 //	service, config := tokenpatchtest.Start(t, `{"_id": "61095542756dba551110ae21", "name": "ci"}`)
 //	client, err := tokenpatch.NewClient(config)

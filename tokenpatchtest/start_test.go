@@ -52,7 +52,7 @@ func TestStartReachesBothServices(t *testing.T) {
 	})
 }
 
-// failing is a test that counts what happens to it.
+// failing is a test double for a testing.TB.
 type failing struct {
 	example
 	failures []string

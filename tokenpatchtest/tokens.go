@@ -8,13 +8,13 @@ import (
 	"time"
 )
 
-// Change is one request that was applied to a token.
+// Change is one applied request.
 type Change struct {
 	Time    time.Time       // when it was applied, by the service's clock
 	Request int             // its index in [Service.Requests]
 	Body    []byte          // as it was received
-	Before  json.RawMessage // the token that it found
-	After   json.RawMessage // the token that it left; a request to V2 sets lastModified at least
+	Before  json.RawMessage // the token before it
+	After   json.RawMessage // the token after it; a request to V2 sets lastModified at least
 }
 
 // token is what the service knows of one token.
@@ -69,9 +69,9 @@ func (s *Service) put(api API, id string, document json.RawMessage, private bool
 	return nil
 }
 
-// Remove takes away the token of either API, or the custom role, that has this id,
-// as another program would that deletes it. A token's history stays, and so do the
-// ids of custom roles that tokens have. See [Service.Changes] for the id.
+// Remove removes the token of either API, or the custom role, with this id, like another program
+// that deletes it. A token's history stays, and so do the ids of custom roles in tokens. See
+// [Service.Changes] for the id.
 func (s *Service) Remove(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +81,7 @@ func (s *Service) Remove(id string) {
 	}
 }
 
-// document returns a token, or false where its API has none with that id.
+// document returns a token, or false if its API has none with this id.
 func (s *Service) document(api API, id string) (json.RawMessage, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -92,8 +92,8 @@ func (s *Service) document(api API, id string) (json.RawMessage, bool) {
 	return bytes.Clone(t.document), true
 }
 
-// change replaces a token by what edit makes of it, or leaves it alone where
-// edit fails. It returns the new document.
+// change replaces a token by the result of edit, or leaves it unchanged if edit fails. It returns
+// the new document.
 func (s *Service) change(c *call, id string, edit func(json.RawMessage) (json.RawMessage, error)) (json.RawMessage, error) {
 	now := s.now()
 	s.mu.Lock()
@@ -112,9 +112,9 @@ func (s *Service) change(c *call, id string, edit func(json.RawMessage) (json.Ra
 	return after, nil
 }
 
-// Changes returns how many requests were applied to the token with this id, of
-// either API, those that left it as it was included. For V1 the id is the UUID
-// in its canonical form, in lower case.
+// Changes returns how many requests were applied to the token with this id, of either API,
+// including requests without an effect. For V1 the id is the UUID in its canonical form, in lower
+// case.
 func (s *Service) Changes(id string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,9 +124,8 @@ func (s *Service) Changes(id string) int {
 	return 0
 }
 
-// History returns the requests that were applied to the token with this id, in
-// the order in which they were applied; see [Service.Changes] for the id. What
-// the changes point to must not be modified.
+// History returns the requests applied to the token with this id, in order; see [Service.Changes]
+// for the id. The changes must not be modified.
 func (s *Service) History(id string) []Change {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -22,11 +22,10 @@ type v1Token struct {
 	RoleID           *uuid.UUID `json:"role_id"`
 }
 
-// AddV1 adds a token of V1: a JSON object with its id, a UUID, and any of name,
-// organization_role, personal and role_id; those that are missing are null. One
-// with the same id is replaced, as if another program had changed it: its
-// history stays. The error says what is wrong with the document, or that a token
-// of V2 has the id.
+// AddV1 adds a token of V1: a JSON object with its id, a UUID, and any of name, organization_role,
+// personal and role_id; missing ones are null. It replaces a token with the same id, like a change
+// by another program: its history stays. The error names the mistake in the document, or the token
+// of V2 with this id.
 func (s *Service) AddV1(document string) error {
 	value, err := decodeStrictly([]byte(document))
 	if err == nil {
@@ -42,7 +41,7 @@ func (s *Service) AddV1(document string) error {
 	return s.put(V1, t.ID.String(), encode(t), false)
 }
 
-// isTokenV1 says what is wrong with a token of V1, if anything is.
+// isTokenV1 returns the mistake in a token of V1, if any.
 func isTokenV1(value any) error {
 	members, isObject := value.(map[string]any)
 	if !isObject {
@@ -96,7 +95,7 @@ func mergeV1(before json.RawMessage, update []byte) (json.RawMessage, error) {
 	return encode(t), nil
 }
 
-// isJSON reports whether a request says that its body is JSON in UTF-8.
+// isJSON reports whether a request declares a JSON body in UTF-8.
 func isJSON(r *http.Request) bool {
 	types := r.Header.Values("Content-Type")
 	if len(types) != 1 {
@@ -144,7 +143,7 @@ func checkV1ID(id string) []mistake {
 	return nil
 }
 
-// checkV1Update returns everything that is wrong with the body of a request.
+// checkV1Update returns all mistakes in the body of a request.
 func checkV1Update(body []byte) []mistake {
 	if len(body) == 0 {
 		return []mistake{{Type: "missing", Loc: []any{"body"}, Msg: "Field required"}}

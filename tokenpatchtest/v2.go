@@ -15,9 +15,8 @@ var apiVersions = []string{"20240415", "20220603", "20210729", "20191212", "beta
 
 var errNoVersion = errors.New("LD-API-Version must name an API version, such as 20240415")
 
-// version returns the API version that a request names, or nothing where it
-// names none. The first header counts: the provider's own client adds one to that
-// of a program which sets it.
+// version returns the API version of a request, or "" if it has none. The first header counts: the
+// provider's own client adds one to that of its program.
 func version(r *http.Request) string {
 	v := r.Header.Get("LD-API-Version")
 	if !slices.Contains(apiVersions, v) {
@@ -26,12 +25,10 @@ func version(r *http.Request) string {
 	return v
 }
 
-// AddV2 adds a token of V2: a JSON document of the schema Token with its _id,
-// and any other members. Those that the schema requires and that are missing are
-// filled in. Of token the service keeps the last four characters, since it hands
-// out no more. One with the same _id is replaced, as if another program had changed
-// it: its history stays. The error says how the document differs from the schema,
-// or that a token of V1 has the id.
+// AddV2 adds a token of V2: a JSON document of the schema Token with its _id, and any other
+// members. Missing required ones are filled in. The service keeps only the last four characters of
+// token. It replaces a token with the same _id, like a change by another program: its history
+// stays. The error names the deviation from the schema, or the token of V1 with this id.
 func (s *Service) AddV2(document string) error {
 	value, err := decodeStrictly([]byte(document))
 	if err != nil {
@@ -76,7 +73,7 @@ func cutValue(text json.RawMessage, members map[string]any) (json.RawMessage, er
 	return setMember(text, "token", string(value[len(value)-4:]))
 }
 
-// required is a member that a schema requires, and its value if it is missing.
+// required is a required member of a schema, and its value if it is missing.
 type required struct {
 	name  string
 	value any
@@ -92,8 +89,8 @@ func fill(text json.RawMessage, members map[string]any, all []required) json.Raw
 	return text
 }
 
-// V2 returns the token of V2 with this _id as it is now, and whether there is
-// one. A member that no request has changed is as it was added, digit for digit.
+// V2 returns the current token of V2 with this _id, and whether there is one. Unchanged members are
+// as they were added, digit for digit.
 func (s *Service) V2(id string) (json.RawMessage, bool) { return s.document(V2, id) }
 
 func (s *Service) updateV2(c *call) response {
@@ -122,12 +119,11 @@ func (s *Service) updateV2(c *call) response {
 	return respond(http.StatusOK, after)
 }
 
-// maxToken is the longest token that a patch may make, in bytes: copies double
-// what they copy.
+// maxToken is the longest token after a patch, in bytes: copies double what they copy.
 const maxToken = 4 << 20
 
-// patch applies a patch as the API does: only to members that may be edited, and
-// only if the result is a token. The caller holds the lock.
+// patch applies a patch as the API does: only to editable members, and only if the result is a
+// token. The caller holds the lock.
 func (s *Service) patch(before json.RawMessage, patch []operation, now time.Time) (json.RawMessage, error) {
 	after := before
 	for i, op := range patch {
@@ -155,8 +151,8 @@ func (s *Service) patch(before json.RawMessage, patch []operation, now time.Time
 	return touch(after, now)
 }
 
-// check returns how a patched token differs from the schema, or what the patch
-// has written that the API does not know.
+// check returns how a patched token deviates from the schema, or what the patch has written without
+// the API knowing it.
 func (o Options) check(before, after json.RawMessage) error {
 	was, err := decode(before)
 	if err != nil {
@@ -177,7 +173,7 @@ func (o Options) check(before, after json.RawMessage) error {
 	return nil
 }
 
-// settable are the members of the schema that clients write.
+// settable are the writable members of the schema.
 var settable = []string{"customRoleIds", "defaultApiVersion", "description", "inlineRole", "name", "role"}
 
 // settable reports whether clients write the member with this name.
@@ -201,8 +197,8 @@ func (o Options) editable(op operation) error {
 	return nil
 }
 
-// lenient is the one way in which the API is more lenient than RFC 6902: it
-// replaces a member that the token lacks. Adding a member of an object does that.
+// lenient is the one way in which the API is more lenient than RFC 6902: it replaces a missing
+// member of the token. Adding a member of an object does the same.
 func (o Options) lenient(op operation) operation {
 	if op.kind == "replace" && len(op.path) == 1 && o.settable(op.path[0]) {
 		op.kind = "add"
@@ -210,8 +206,7 @@ func (o Options) lenient(op operation) operation {
 	return op
 }
 
-// touch sets lastModified to now, or to a millisecond more than it was where
-// now is not later.
+// touch sets lastModified to now, or to a millisecond more than before if now is not later.
 func touch(token json.RawMessage, now time.Time) (json.RawMessage, error) {
 	var t struct {
 		LastModified int64 `json:"lastModified"`

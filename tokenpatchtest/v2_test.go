@@ -133,14 +133,14 @@ func TestV2RefusesMalformedPatches(t *testing.T) {
 	assert.Zero(t, service.Changes(tokenID))
 }
 
-// The provider's own client adds the header to that of a program which sets it.
+// The provider's own client adds the header to that of its program.
 func TestV2FirstVersionCounts(t *testing.T) {
 	_, client := newService(t)
 	r := send(t, client, "http://a"+v2Path, rename(v2Path, "after"), header("LD-API-Version", "20240415", "nonsense"))
 	assert.Equal(t, 200, r.status)
 }
 
-// A patch that cannot be applied is refused with 422, and nothing of it is applied.
+// An inapplicable patch is refused with 422, and nothing of it is applied.
 func TestV2RefusesPatchesThatFail(t *testing.T) {
 	service, client := newService(t)
 	for name, operation := range map[string]string{
@@ -211,8 +211,7 @@ func TestV2RefusesPatchesThatFail(t *testing.T) {
 	assert.Zero(t, service.Changes(tokenID))
 }
 
-// A patch writes what the schema names, and base roles that exist, unless a test
-// allows more.
+// A patch writes documented members and existing base roles, unless a test allows more.
 func TestV2KnowsMembersAndRoles(t *testing.T) {
 	service, client := newService(t)
 	unknown := map[string]string{
@@ -251,7 +250,7 @@ func TestV2KnowsMembersAndRoles(t *testing.T) {
 	assert.Equal(t, 200, send(t, client, "http://a"+v2Path, rename(v2Path, "after")).status, "a role that the patch does not write stays")
 }
 
-// doubled returns operations that double what is at path n times.
+// doubled returns operations to double the value at path n times.
 func doubled(path string, n int) string {
 	operations := make([]string, n)
 	for i := range operations {

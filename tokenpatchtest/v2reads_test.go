@@ -69,7 +69,7 @@ func TestValueIsCut(t *testing.T) {
 	}
 }
 
-// A read of either route may have the parameters that are documented, and nothing else.
+// A read of either route accepts documented parameters only.
 func TestReadsAreStrict(t *testing.T) {
 	_, client := newService(t)
 	body := func(r *http.Request) {
@@ -119,7 +119,7 @@ func TestReadsAreStrict(t *testing.T) {
 	}
 }
 
-// The message of a refused read names the parameter that is wrong.
+// The message of a refused read names the wrong parameter.
 func TestReadsSayWhichParameterIsWrong(t *testing.T) {
 	_, client := newService(t)
 	for query, want := range map[string]string{
@@ -196,7 +196,7 @@ func TestListIsPaged(t *testing.T) {
 	assert.Equal(t, 129, total)
 }
 
-// Other members' personal tokens are listed only where showAll asks for them.
+// Other members' personal tokens are listed only with showAll.
 func TestShowAllListsTheTokensOfOthers(t *testing.T) {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
