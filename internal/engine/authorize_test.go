@@ -13,7 +13,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/engine"
 )
 
-// After a 401 the credential is asked for once more, with the one that was refused. Another one is tried at once.
+// After a 401 the credential is asked for once more, with the refused one. Another one is tried at
+// once.
 func TestAuthorizeAsksForAnotherCredential(t *testing.T) {
 	for name, test := range map[string]struct {
 		other    string
@@ -53,7 +54,7 @@ func TestAuthorizeAsksForAnotherCredential(t *testing.T) {
 	}
 }
 
-// The header that calls share never gets a credential, and what was sent is known as a secret.
+// The shared header never gets a credential, and a sent credential is known as a secret.
 func TestAuthorizeKeepsTheCredentialToItself(t *testing.T) {
 	s := &server{responses: []response{{status: 204}}}
 	e, request := newEngine(s), newRequest()

@@ -21,18 +21,18 @@ type call struct {
 	Result
 
 	permit   ratelimit.Permit // of one attempt after the other
-	admitted bool             // whether the permit is for an attempt that has not begun
-	wait     wait             // the one that was announced to the Observer and is not over
+	admitted bool             // whether the permit is for an attempt still to begin
+	wait     wait             // announced to the Observer and not over
 
 	credential string // of the latest attempt
 	renewed    bool   // whether credential is another one than the service has refused, and was not sent yet
 	asked      bool   // whether another credential was asked for after a 401
 
-	next      next          // what the end of the latest attempt says about another one
-	failures  int           // attempts that ended badly, refusals by the rate limit and of a credential aside
+	next      next          // whether the latest attempt allows another one
+	failures  int           // failed attempts, except refusals by the rate limit and of a credential
 	refusals  int           // responses with status 429
 	pause     time.Duration // before another attempt
-	hostRetry bool          // whether this call is the one that tries again although the host seems wrong
+	hostRetry bool          // whether this call is the one to try again although the host seems wrong
 	declared  time.Duration // what the server asked to wait
 	due       bool          // whether another attempt is due, and has not begun
 }
@@ -52,7 +52,7 @@ type loop struct {
 
 // chain is what each attempt passes through, from the outside in.
 type chain struct {
-	limit     limit              // waits for a permit, and takes back one that was not used
+	limit     limit              // waits for a permit, and returns an unused one
 	authorize authorize          // sets the credential, and asks for another one after a 401
 	observe   observe            // counts and judges the attempt, and reports it to the Observer
 	send      httpsend.Transport // sends the request, and reads the response
@@ -76,8 +76,8 @@ func (c *call) loop(ctx context.Context) *loop {
 // lastResponse keeps http.Client from following redirects.
 func lastResponse(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
-// maxRefusals is how many responses 429 end a call. The limiter waits before each attempt, so only a server that never admits
-// anybody gets there.
+// maxRefusals is how many 429 responses end a call. The limiter waits before each attempt, so only
+// a server without any admission gets there.
 const maxRefusals = 100
 
 // checkRetry reports whether there is another attempt. It is retryablehttp's CheckRetry, and judges what the chain has recorded:
@@ -154,7 +154,7 @@ func (c *call) count() {
 		c.declared = ratelimit.RetryAfterOf(c.Header)
 		c.pause = c.engine.Policy.Backoff(c.failures, rand.Float64())
 		if c.Status != http.StatusServiceUnavailable { // to whose Retry-After the limiter holds all calls
-			c.pause += c.declared // callers that failed together stay spread
+			c.pause += c.declared // keeps callers apart after a common failure
 		}
 	}
 }

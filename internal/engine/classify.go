@@ -20,7 +20,7 @@ const (
 	NotApplied               // it did not
 )
 
-// next is what the end of an attempt says about another one.
+// next is what the end of an attempt means for another one.
 type next int
 
 const (
@@ -33,8 +33,8 @@ const (
 	onceForHost         // once for all calls: what is wrong with the host is unlikely to be transient
 )
 
-// classify returns what the end of an attempt proves, whoever sent the response: it may come from a proxy (RFC 9110, section
-// 15). For a status 2xx it is the rule for a response that is not as the API documents it.
+// classify returns what the end of an attempt proves, even if a proxy sent the response (RFC 9110,
+// section 15). For a status 2xx it is the rule for an undocumented response.
 func classify(r *httpsend.Result) (Effect, next) {
 	switch {
 	case r.Status != 0:
@@ -48,7 +48,7 @@ func classify(r *httpsend.Result) (Effect, next) {
 	}
 }
 
-// classifyStatus is the part of classify about responses. A status that is not registered proves nothing.
+// classifyStatus is the part of classify about responses. An unregistered status proves nothing.
 func classifyStatus(status int) (Effect, next) {
 	switch status {
 	case http.StatusTooManyRequests:
@@ -61,7 +61,7 @@ func classifyStatus(status int) (Effect, next) {
 		400, 402, 403, 404, 405, 406, 407, 410, 411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 423, 425, 426, 428, 431, 451:
 		return NotApplied, never
 	case 408, 500, 502, 503, 504,
-		520, 521, 522, 523, 524, 525, 526, 527, 528, 529: // of proxies that could not reach the server, or did not understand it
+		520, 521, 522, 523, 524, 525, 526, 527, 528, 529: // of proxies: the server is unreachable or its response invalid
 		return Unknown, ifReplayable
 	}
 	if IsSuccess(status) {
@@ -79,7 +79,7 @@ func StatusEffect(status int) Effect {
 	return effect
 }
 
-// IsTransient reports whether a call that ended with this status may succeed if it is made again soon.
+// IsTransient reports whether a call with this status may soon succeed.
 func IsTransient(status int) bool {
 	_, next := classifyStatus(status)
 	return next == ifReplayable || next == ifConflict
@@ -98,13 +98,13 @@ func isHostWrong(err error) bool {
 
 // Policy is how often and how soon a call is tried again.
 type Policy struct {
-	MaxAttempts            int // refusals by the rate limit, and of a credential that was replaced, aside
+	MaxAttempts            int // except refusals by the rate limit, and of a replaced credential
 	MinBackoff, MaxBackoff time.Duration
 	MaxRateLimitWait       time.Duration
 }
 
-// Backoff returns the pause before the next attempt after a number of failures, from 1. A random number in [0, 1) spreads the
-// callers that failed together: it takes away up to half of the pause.
+// Backoff returns the pause before the next attempt after a number of failures, from 1. A random
+// number in [0, 1) removes up to half of it, which keeps callers apart after a common failure.
 func (p Policy) Backoff(failures int, random float64) time.Duration {
 	pause := p.MaxBackoff
 	if doublings := failures - 1; doublings < 30 && p.MinBackoff < p.MaxBackoff>>doublings {

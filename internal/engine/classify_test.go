@@ -24,7 +24,7 @@ func TestBackoffBounds(t *testing.T) {
 		name     string
 		policy   Policy
 		failures int
-		want     time.Duration // where nothing is left out
+		want     time.Duration // without a random part
 	}{
 		{"first", defaults, 1, 250 * time.Millisecond},
 		{"second", defaults, 2, 500 * time.Millisecond},
@@ -53,7 +53,7 @@ type rule struct {
 	next   next
 }
 
-// Every status has a rule, and so has every number that is no status.
+// Every status has a rule, and so has every invalid number.
 func TestClassifyStatus(t *testing.T) {
 	for status := -1; status <= 1000; status++ {
 		want := rule{Unknown, never} // 1xx, 300 to 306, 424, 460, 499, what is not registered, 5xx

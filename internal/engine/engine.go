@@ -24,11 +24,11 @@ type Engine struct {
 	Limiter *ratelimit.Limiter
 	Policy  Policy
 
-	// Credential returns the credential of the next attempt. refused is the one that the service has just refused in this
-	// call, else empty. Many goroutines call it at once.
+	// Credential returns the credential of the next attempt. refused is the one the service has
+	// just refused in this call, else empty. Many goroutines call it at once.
 	Credential func(ctx context.Context, refused string) (string, error)
 	Scheme     string        // of the Authorization header, with the blank behind it
-	Known      *redact.Known // the credentials that must not be shown
+	Known      *redact.Known // credentials to hide
 
 	RetryConflicts bool // whether a 409 is worth another attempt
 
@@ -47,7 +47,7 @@ type Request struct {
 	Observer Observer // nil if nobody listens
 	NoGrace  bool     // whether attempts end with the context, whatever the Sender's Grace is
 
-	// Secrets are the credentials that must not be shown. The engine adds those that it sends.
+	// Secrets are the credentials to hide. The engine adds those it sends.
 	Secrets *redact.Secrets
 }
 
@@ -56,8 +56,8 @@ type Rules interface {
 	// Read judges a response with a status 2xx. Its error is how the response deviates from the API's documentation.
 	Read(*httpsend.Result) (Effect, error)
 
-	// Replayable reports whether the request may be sent again after it may have been applied. It is asked only if that
-	// matters.
+	// Replayable reports whether the request may be sent again after it may have been applied. It
+	// is called only if the answer matters.
 	Replayable() bool
 }
 
@@ -68,7 +68,7 @@ type Result struct {
 	Unknown         bool          // whether the effect of any attempt was unknown
 	Invalid         error         // how a 2xx response deviates from the API's documentation
 	Stopped         error         // why there was no further attempt although one was due; nil if none was
-	Attempts        int           // that were made
+	Attempts        int           // made
 	Waited          time.Duration // in all, if there is an Observer
 }
 
@@ -76,7 +76,7 @@ type Result struct {
 func (e *Engine) Do(ctx context.Context, r *Request) Result {
 	c := newCall(e, r)
 	defer c.permit.Abandon() // a panic must not keep the permit
-	// A call that waits here has allocated little.
+	// A call waiting here has allocated little.
 	if c.Stopped = c.admit(ctx); c.Stopped != nil {
 		return c.Result
 	}

@@ -99,7 +99,7 @@ func TestDo(t *testing.T) {
 	})
 }
 
-// When the attempts are used up, or another one is not allowed, the result is that of the last one.
+// When the attempts are used up, or another one is not allowed, the last result counts.
 func TestDoEnds(t *testing.T) {
 	for name, test := range map[string]struct {
 		replayable bool
@@ -136,7 +136,7 @@ func TestDoEnds(t *testing.T) {
 	}
 }
 
-// A context that ends in a backoff, or before it would end, leaves the last result.
+// A context done during a backoff, or before its end, leaves the last result.
 func TestDoEndsWithTheContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{responses: []response{{status: 503, body: "down"}}}
@@ -174,7 +174,7 @@ func TestDoReads(t *testing.T) {
 	})
 }
 
-// Retry-After delays the call whatever the status, and ends it if that is too long.
+// Retry-After delays the call whatever the status, and ends it if the wait is too long.
 func TestDoWaitsAsLongAsTheServerAsks(t *testing.T) {
 	for _, status := range []int{408, 409, 500, 502, 503, 504} {
 		synctest.Test(t, func(t *testing.T) {

@@ -7,7 +7,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 )
 
-// limit waits for a permit of the rate limit before each attempt, and takes back one that was not used.
+// limit waits for a permit of the rate limit before each attempt, and returns an unused one.
 type limit struct {
 	*call
 	next http.RoundTripper
@@ -39,7 +39,7 @@ func (c *call) admit(ctx context.Context) error {
 	reason, err := c.engine.Limiter.Wait(ctx, c.request.Route, &c.permit)
 	c.admitted = err == nil
 	if reason != "" {
-		c.wait.reason = reason // the first in rank of those that it met
+		c.wait.reason = reason // the first in rank
 	}
 	c.endWait(ctx)
 	return err

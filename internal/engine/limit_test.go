@@ -31,7 +31,7 @@ func TestLimitWaitsForItsPermit(t *testing.T) {
 	})
 }
 
-// A limit that opens too late ends the call with the refusal.
+// A limit with a late opening ends the call with the refusal.
 func TestLimitThatOpensTooLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{responses: []response{refusal("3600")}}
@@ -50,7 +50,8 @@ func TestLimitThatOpensTooLate(t *testing.T) {
 	})
 }
 
-// A permit that was not used is there for the next call: of a call without a credential, and of one that panics.
+// An unused permit is there for the next call: after a call without a credential, and after a
+// panic.
 func TestLimitTakesPermitsBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{responses: []response{refusal("1"), {status: 204}}}

@@ -10,16 +10,17 @@ import (
 
 // Observer is told of the waits and attempts of a call, in the call's goroutine.
 type Observer interface {
-	// WaitStart is told how long the wait will be; 0 if that is not known.
+	// WaitStart gets the length of the wait; 0 if unknown.
 	WaitStart(ctx context.Context, reason Reason, length time.Duration)
 	WaitEnd(ctx context.Context, reason Reason, took time.Duration)
 
-	// AttemptStart may change the header of the request. The attempt goes on with the context that it returns.
+	// AttemptStart may change the header of the request. The attempt continues with the returned
+	// context.
 	AttemptStart(ctx context.Context, number int, request *http.Request) context.Context
 	AttemptEnd(ctx context.Context, attempt *Attempt)
 }
 
-// Attempt is an attempt that is over.
+// Attempt is a finished attempt.
 type Attempt struct {
 	*httpsend.Result
 	Number int // within its call, from 1
@@ -49,7 +50,7 @@ func (o *observe) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
-// judge records how an attempt ended, what that proves, and what it means for another one.
+// judge records how an attempt ended, its proof, and whether another one may follow.
 func (c *call) judge(r *httpsend.Result) {
 	if r.Err != nil {
 		r.Err = c.request.Secrets.CleanError(r.Err)

@@ -16,7 +16,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 )
 
-// recorder is an Observer that records what it is told.
+// recorder is an Observer with a record of its calls.
 type recorder struct{ events []string }
 
 func (r *recorder) WaitStart(_ context.Context, reason engine.Reason, length time.Duration) {
@@ -57,7 +57,7 @@ func TestObserve(t *testing.T) {
 	})
 }
 
-// No credential is in an error that comes out.
+// No returned error contains a credential.
 func TestObserveRedacts(t *testing.T) {
 	e := newEngine(nil)
 	e.Policy.MaxAttempts = 1

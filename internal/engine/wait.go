@@ -13,13 +13,13 @@ type Reason = ratelimit.Reason
 // Backoff is the reason for a pause between two attempts.
 const Backoff Reason = "backoff"
 
-// wait is a wait that has begun; zero if there is none.
+// wait is the current wait; zero if there is none.
 type wait struct {
 	reason Reason
 	began  time.Time
 }
 
-// startWait reports that a wait begins, and how long it is; 0 if that is not known. Every wait begins here.
+// startWait reports the beginning of a wait and its length; 0 if unknown. Every wait begins here.
 func (c *call) startWait(ctx context.Context, reason Reason, length time.Duration) {
 	if c.request.Observer == nil {
 		return
@@ -28,7 +28,7 @@ func (c *call) startWait(ctx context.Context, reason Reason, length time.Duratio
 	c.request.Observer.WaitStart(ctx, reason, length)
 }
 
-// endWait reports that the wait is over, if there is one. Every wait ends here.
+// endWait reports the end of the wait, if there is one. Every wait ends here.
 func (c *call) endWait(ctx context.Context) {
 	if c.wait.began.IsZero() {
 		return

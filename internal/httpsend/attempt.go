@@ -25,7 +25,7 @@ type attempt struct {
 	ending  ending[*http.Response]
 }
 
-// errDone is why the context of an attempt ends that is over.
+// errDone is the cancel cause of a finished attempt's context.
 var errDone = errors.New("the attempt is over")
 
 // limitError is why the context of an attempt ended before its caller's.
@@ -112,7 +112,7 @@ func (a *attempt) timedOut() {
 // connected starts the timeout anew: waiting for a connection has a timeout of its own.
 func (a *attempt) connected() { a.timer.Reset(a.sender.Timeout) }
 
-// end makes sure that nothing is sent or read any more.
+// end stops all sending and reading.
 func (a *attempt) end() {
 	a.timer.Stop()
 	if a.release != nil {
@@ -142,10 +142,10 @@ func (a *attempt) explain(err error) error {
 	return limit
 }
 
-// provesNotSent reports whether no server can have acted on an attempt that ended with err and without a response. net/http's
-// own transport reports what it did, unless it refuses a request at once or a protocol was registered with it. Of any other
-// transport all that is known is whether it took the body: without one a request is incomplete, and after its end an attempt
-// gives none away.
+// provesNotSent reports whether no server can have acted on an attempt without a response, which
+// ended with err. net/http's own transport reports its steps, unless it refuses a request at once
+// or a protocol was registered with it. For any other transport only its use of the body is known:
+// without a body a request is incomplete, and a finished attempt gives none away.
 func (a *attempt) provesNotSent(err error) bool {
 	switch {
 	case errors.As(err, new(statusError)):
@@ -163,9 +163,10 @@ func (a *attempt) provesNotSent(err error) bool {
 
 var errUnprocessed = errors.New("the server did not process the request: it refused the HTTP/2 stream, or went away")
 
-// isUnprocessed reports whether net/http says that an HTTP/2 server did not process the request: it refused the stream, or went
-// away after one before it (RFC 9113, sections 6.8 and 8.7). net/http has no type for that. It says so only of a request without
-// GetBody, which it could otherwise send again. What a server can write into an error does not stand at its beginning.
+// isUnprocessed reports whether, according to net/http, an HTTP/2 server did not process the
+// request: it refused the stream, or went away before it (RFC 9113, sections 6.8 and 8.7). net/http
+// has no type for this. It says so only of a request without GetBody, which it could otherwise send
+// again. A server cannot write the beginning of an error.
 func isUnprocessed(err error) bool {
 	text := err.Error()
 	if strings.HasPrefix(text, "http2: Transport received GOAWAY from server") {

@@ -9,14 +9,15 @@ import (
 	"time"
 )
 
-// errAbandoned is why something that did not return was given up.
+// errAbandoned is the error of an abandoned function or transport.
 var errAbandoned = errors.New("abandoned: it ignored the end of its context")
 
 // abandonAfter is how much longer than its context something may take to return.
 const abandonAfter = time.Second
 
-// Await returns what f returns, or an error if f takes a second longer than ctx; late, if it is not nil, gets what f returns
-// after that. A panic of f, and the end of its goroutine, is that of the goroutine that waits.
+// Await returns the result of f, or an error if f takes a second longer than ctx. A later result
+// goes to late, unless late is nil. A panic of f, and the end of its goroutine, is passed on to the
+// waiting goroutine.
 func Await[T any](ctx context.Context, f func() (T, error), late func(T)) (T, error) {
 	return new(ending[T]).await(ctx, f, late)
 }

@@ -25,15 +25,14 @@ const (
 
 var errEnded = errors.New("the attempt is over: its body must not be sent any more")
 
-// end makes sure that nothing is sent any more, and reports whether nothing can
-// have been.
+// end stops all sending, and reports whether nothing can have been sent.
 func (b *requestBody) end() bool { return b.state.Or(ended)&touched == 0 }
 
 // touch reports whether the body may be taken.
 func (b *requestBody) touch() bool { return b.state.Or(touched)&ended == 0 }
 
-// first returns the body of the request. Only to a reader that net/http knows
-// does it give header and body to the connection at once.
+// first returns the body of the request. net/http gives header and body to the connection at once
+// only for readers it knows.
 func (b *requestBody) first(foreign bool) io.ReadCloser {
 	if foreign {
 		return b.open()
@@ -74,9 +73,10 @@ func (r *bodyReader) WriteTo(w io.Writer) (int64, error) {
 
 func (r *bodyReader) Close() error { return nil }
 
-// getBody is http.Request.GetBody, with which net/http can use another connection if nothing could be written to an idle one of
-// HTTP/1. A transport that signs or that authenticates by digest reads the body more than once. Between the request's header and
-// the response it is net/http that is about to send the request again: the attempt ends, with a body that cannot be sent.
+// getBody is http.Request.GetBody. With it net/http can use another connection if nothing could be
+// written to an idle one of HTTP/1. A transport with signatures or digest authentication reads the
+// body more than once. Between the request's header and the response, only net/http calls it, to
+// send the request again: then the attempt ends, with an unusable body.
 func (a *attempt) getBody() (io.ReadCloser, error) {
 	if a.trace.refusesReplay() {
 		return io.NopCloser(failing{errReplay}), nil
@@ -123,7 +123,7 @@ func (a *attempt) readBody(response *http.Response) ([]byte, error) {
 // alone, which can lie.
 const maxTrusted = 64 << 10
 
-// read reads up to MaxBody bytes. A body that is longer is an error, with as much of it as was read.
+// read reads up to MaxBody bytes. A longer body is an error, with the part read so far.
 func (a *attempt) read(response *http.Response) ([]byte, error) {
 	defer closeBody(response)
 	limit := a.sender.MaxBody
@@ -131,7 +131,7 @@ func (a *attempt) read(response *http.Response) ([]byte, error) {
 	if room < 0 {
 		room = bytes.MinRead
 	}
-	b := make([]byte, 0, room+1) // one more shows where it ends
+	b := make([]byte, 0, room+1) // one more shows the end
 	for {
 		if len(b) == cap(b) {
 			b = slices.Grow(b, cap(b))

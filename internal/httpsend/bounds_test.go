@@ -18,7 +18,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 )
 
-// A server that switches protocols and goes silent holds nobody up.
+// A server that switches protocols and goes silent delays nobody.
 func TestSwitchingProtocolsEndsAtOnce(t *testing.T) {
 	release := make(chan struct{})
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -80,7 +80,7 @@ type blocking func()
 func (b blocking) Read([]byte) (int, error) { b(); return 0, io.EOF }
 func (blocking) Close() error               { return nil }
 
-// A response that comes too late is closed. A panic in that ends no process.
+// A late response is closed. A panic of its Close does not end the process.
 func TestLateBodyThatPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release, closed := make(chan struct{}), atomic.Bool{}
@@ -101,7 +101,8 @@ type panicking struct{ closed *atomic.Bool }
 func (panicking) Read([]byte) (int, error) { return 0, io.EOF }
 func (p panicking) Close() error           { p.closed.Store(true); panic("closed") }
 
-// Waiting for a connection has a timeout of its own: a request that goes out late has as much time as any other.
+// Waiting for a connection has its own timeout: a request with a late start has as much time as any
+// other.
 func TestTimeoutStartsWithTheConnection(t *testing.T) {
 	for name, test := range map[string]struct {
 		connects, responds time.Duration

@@ -1,5 +1,5 @@
-// Package httpsend sends an HTTP request once and reports how far it got and what that proves.
-// It never sends a request twice, and it keeps net/http from doing so.
+// Package httpsend sends an HTTP request once, and reports how far it got and what this proves. It
+// never sends a request twice, and keeps net/http from doing so.
 package httpsend
 
 import (
@@ -17,12 +17,12 @@ type Sender struct {
 	Trusted   bool          // whether Transport heeds contexts for certain; any other is called in a goroutine, to be abandoned
 	Timeout   time.Duration // until there is a connection, and again from then to the last byte of the response
 	Grace     time.Duration // how much longer than its caller's context an attempt may last, within Timeout
-	MaxBody   int64         // bytes of a response's body that are read
+	MaxBody   int64         // bytes read of a response's body
 
 	http1 atomic.Bool // whether the server has responded over HTTP/1
 }
 
-// CloseIdleConnections closes the transport's connections that are not in use.
+// CloseIdleConnections closes the transport's unused connections.
 func (s *Sender) CloseIdleConnections() {
 	(&http.Client{Transport: s.Transport}).CloseIdleConnections()
 }
@@ -38,7 +38,7 @@ type Result struct {
 	Header  http.Header // of the response, as received: it may contain a credential
 	Body    []byte      // of the response, as much as could be read, as received
 	Err     error       // why there was no response, or why its body could not be read whole
-	NotSent bool        // whether it is certain that no server can have acted on the request
+	NotSent bool        // whether certainly no server has acted on the request
 }
 
 // Transport makes one attempt for each request and keeps its result. Each call has its own: it is
@@ -86,7 +86,7 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	return t.received(request), nil
 }
 
-// memory is a body that has been read.
+// memory is a body in memory.
 type memory struct{ bytes.Reader }
 
 func (*memory) Close() error { return nil }

@@ -34,7 +34,7 @@ func over(transport http.RoundTripper) *httpsend.Transport {
 	return &httpsend.Transport{Sender: &httpsend.Sender{Transport: transport, Timeout: 5 * time.Second, MaxBody: 100}}
 }
 
-// send makes one attempt, and checks that the response is the result.
+// send makes one attempt, and checks the result against the response.
 func send(t *testing.T, transport *httpsend.Transport, r *http.Request) httpsend.Result {
 	t.Helper()
 	response, err := transport.RoundTrip(r)
@@ -52,7 +52,7 @@ func send(t *testing.T, transport *httpsend.Transport, r *http.Request) httpsend
 	return result
 }
 
-// observed is an Observer that keeps what it got.
+// observed is an Observer with a record of its calls.
 type observed struct {
 	status int
 	header http.Header
@@ -144,7 +144,7 @@ func TestBodyEndsWithTheAttempt(t *testing.T) {
 	require.Error(t, err)
 }
 
-// With a context that has ended before, the transport is not called.
+// With a done context, the transport is not called.
 func TestEndedContextSendsNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -169,8 +169,8 @@ func TestRequestsThatNetHTTPRefuses(t *testing.T) {
 	}
 }
 
-// A protocol that was registered with http.Transport reports nothing: it is
-// believed as any other transport is.
+// A protocol registered with http.Transport reports nothing: it is trusted like any other
+// transport.
 func TestRegisteredProtocol(t *testing.T) {
 	for name, takes := range map[string]bool{"takes the body": true, "takes nothing": false} {
 		t.Run(name, func(t *testing.T) {
@@ -188,8 +188,7 @@ func TestRegisteredProtocol(t *testing.T) {
 	}
 }
 
-// Whoever waits for a function that ignores its context gets what it returns
-// up to a second after the context's end.
+// A function that ignores its context may return up to a second after the context's end.
 func TestAwait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for took, want := range map[time.Duration]error{0: nil, time.Second: nil, 1999 * time.Millisecond: nil, 3 * time.Second: context.DeadlineExceeded} {

@@ -6,8 +6,9 @@ import (
 	"sync/atomic"
 )
 
-// trace records how far net/http got with one attempt. It also keeps net/http from sending the request
-// again by itself. Its hooks run in goroutines of the transport, some of which outlive the attempt.
+// trace records how far net/http got with one attempt. It also keeps net/http from sending the
+// request again by itself. Its hooks run in goroutines of the transport, some of which outlive the
+// attempt.
 type trace struct {
 	attempt *attempt
 	client  httptrace.ClientTrace
@@ -46,8 +47,8 @@ func (t *trace) gotConn(httptrace.GotConnInfo) {
 	t.bits.Or(connected)
 }
 
-// errReplay is why an attempt ended that net/http wanted to send again.
-// Whether to send a request again is decided in one place only.
+// errReplay ends an attempt that net/http wanted to send again. Only the engine decides about
+// repetitions.
 var errReplay = errors.New("the connection or the stream broke, and net/http was kept from sending the request again")
 
 // refusesReplay reports whether whoever asks for the body now is net/http, to
@@ -63,15 +64,16 @@ func (t *trace) refusesReplay() bool {
 
 func (t *trace) replayRefused() bool { return t.bits.Load()&wantedReplay != 0 }
 
-// reported reports whether the transport reports what it does. A protocol that
-// was registered with net/http's own does not.
+// reported reports whether the transport reports its steps. A protocol registered with net/http's
+// own does not.
 func (t *trace) reported() bool { return t.bits.Load()&traced != 0 }
 
 // waitsForConnection reports whether the transport looks for a connection and has none so far.
 func (t *trace) waitsForConnection() bool { return t.bits.Load()&(traced|connected) == traced }
 
-// provesNotSent reports whether it is certain that no server can have acted on an attempt that was reported, and ended without a
-// response: nothing of it was handed to a connection, or net/http wanted to send again what it had not written whole.
+// provesNotSent reports whether certainly no server has acted on a reported attempt without a
+// response: nothing of it was handed to a connection, or net/http wanted to send an incomplete
+// request again.
 func (t *trace) provesNotSent() bool {
 	bits := t.bits.Load()
 	return bits&wroteHeaders == 0 || bits&wantedReplay != 0 && bits&wroteRequest == 0

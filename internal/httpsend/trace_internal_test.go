@@ -74,7 +74,7 @@ func TestTraceTellsReplaysFromOtherReaders(t *testing.T) {
 	assert.True(t, tr.replayRefused())
 }
 
-// newTrace returns the trace of an attempt that cancel ends.
+// newTrace returns the trace of an attempt, which cancel ends.
 func newTrace(cancel func(error)) *trace {
 	a := &attempt{sender: &Sender{Timeout: time.Hour}, cancel: cancel, timer: time.NewTimer(time.Hour)}
 	a.trace.attempt = a

@@ -8,10 +8,9 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
-// Apply returns what the operations make of document, which is valid JSON
-// without space around it and is not changed: RFC 6902 to the letter. Where one
-// of them cannot be applied it returns why, and done is its index. What copy
-// operations add may come to 64 MiB together.
+// Apply returns document after the operations, by RFC 6902 to the letter. document is valid JSON
+// without surrounding space, and is not changed. If an operation cannot be applied, Apply returns
+// the reason, and done is its index. Copy operations may add 64 MiB together.
 func Apply(document json.RawMessage, ops []Operation) (result []byte, done int, err error) {
 	d := patching{root: node{raw: document}}
 	for i, op := range ops {
@@ -28,10 +27,10 @@ const maxCopied = 64 << 20
 
 var errCopiesTooMuch = fmt.Errorf("the values copied come to more than %d MiB", maxCopied>>20)
 
-// patching is a document that is being patched.
+// patching is a document in the middle of a patch.
 type patching struct {
 	root   node
-	copied int // bytes that copy operations have added
+	copied int // bytes added by copy operations
 }
 
 func (d *patching) apply(op Operation) error {
@@ -139,7 +138,7 @@ func (d *patching) test(path Pointer, value json.RawMessage) error {
 	return nil
 }
 
-// locationError says where in the document it went wrong.
+// locationError is an error with its location in the document.
 type locationError struct {
 	path Pointer
 	err  error

@@ -13,8 +13,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
 )
 
-// applyCase is a patch and what it makes of a document, or the index of the
-// operation that fails and why.
+// applyCase is a patch with its result, or the index of the failing operation and its error.
 type applyCase struct {
 	name, document, patch string
 	want                  string

@@ -11,10 +11,9 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
-// Equal reports whether two JSON values, valid and without space around them, are
-// equal as RFC 6902 section 4.6 defines it: numbers by their value, objects
-// whatever their order. An object that has a name twice equals one with the
-// same names and values in an order that differs only between names.
+// Equal reports whether two valid JSON values without surrounding space are equal by RFC 6902
+// section 4.6: numbers by their value, objects in any order. An object with a name twice equals one
+// with the same names and values in an order that differs only between names.
 func Equal(a, b json.RawMessage) bool {
 	if bytes.Equal(a, b) {
 		return true
@@ -35,9 +34,8 @@ type value struct {
 	children []value
 }
 
-// parse reads the value that b starts with, and returns what follows it. A
-// document gets deeper than MaxDepth only by patching; what lies deeper is
-// compared as it is written.
+// parse reads the first value of b, and returns the rest. A document gets deeper than MaxDepth only
+// by patching; deeper values are compared as they are written.
 func parse(b json.RawMessage, depth int) (v value, rest json.RawMessage) {
 	if b[0] != '{' && b[0] != '[' || depth == rawjson.MaxDepth {
 		v.text, rest = rawjson.Cut(b)
@@ -70,8 +68,7 @@ func (v value) equal(w value) bool {
 		slices.EqualFunc(v.children, w.children, value.equal)
 }
 
-// equalText compares what is no object and no array, and objects and arrays
-// that were not taken apart.
+// equalText compares scalars, and objects and arrays that were not parsed.
 func equalText(a, b []byte) bool {
 	switch {
 	case bytes.Equal(a, b):

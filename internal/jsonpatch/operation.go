@@ -30,7 +30,7 @@ type Operation struct {
 	Value json.RawMessage // add, replace and test: valid, without space around it
 }
 
-// Check says what can be seen to be wrong with op without a document.
+// Check returns the mistakes of op that are visible without a document.
 func (op Operation) Check() error {
 	if err := op.Path.check(); err != nil {
 		return err
@@ -44,7 +44,7 @@ func (op Operation) Check() error {
 	return nil
 }
 
-// HasFrom reports whether op is one of those that RFC 6902 gives a from.
+// HasFrom reports whether RFC 6902 gives op a from.
 func (op Operation) HasFrom() bool { return op.Op == OpMove || op.Op == OpCopy }
 
 // Append appends the JSON of op.
@@ -65,12 +65,11 @@ func (op Operation) Append(b []byte) []byte {
 	return append(b, '}')
 }
 
-// Decode reads one operation, whose Value shares memory with object. It does
-// not check the pointers. Next to an error, Op and Path are what could be read.
+// Decode reads one operation, whose Value shares memory with object. It does not check the
+// pointers. Next to an error, Op and Path are as far as they could be read.
 //
-// Members that RFC 6902 does not define for the operation are ignored, as its
-// section 4 says. A second op, path, from or value is an error: RFC 8259
-// section 4 does not say which would count.
+// Unknown members of an operation are ignored, RFC 6902 section 4. A second op, path, from or value
+// is an error: RFC 8259 section 4 does not define which one counts.
 func Decode(object json.RawMessage) (op Operation, err error) {
 	raw, err := split(object)
 	if err != nil {
@@ -100,8 +99,8 @@ func Decode(object json.RawMessage) (op Operation, err error) {
 	return op, nil
 }
 
-// rawOperation holds the members of an operation; nil for those that are not
-// there. It tells a value that is null from none.
+// rawOperation holds the members of an operation; nil for missing ones. It distinguishes null from
+// a missing value.
 type rawOperation struct{ op, path, from, value json.RawMessage }
 
 func split(object json.RawMessage) (raw rawOperation, err error) {

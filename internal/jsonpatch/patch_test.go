@@ -57,7 +57,7 @@ func (p patch) encode() []byte {
 
 func (p patch) String() string { return string(p.encode()) }
 
-// err returns the first mistake that can be seen without a document.
+// err returns the first mistake visible without a document.
 func (p patch) err() error {
 	for i, op := range p {
 		if err := op.Check(); err != nil {

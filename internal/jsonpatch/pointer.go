@@ -38,7 +38,7 @@ func (p Pointer) Tokens() (tokens []string, err error) {
 	return tokens, nil
 }
 
-// check says how p breaks RFC 6901 section 3.
+// check returns how p breaks RFC 6901 section 3.
 func (p Pointer) check() error {
 	switch {
 	case p == "":

@@ -124,8 +124,7 @@ func remove(in any, token string) (any, error) {
 	return object, nil
 }
 
-// write returns a document in which f has changed what is at a path. Nothing that
-// document consists of is changed.
+// write returns a copy of a document in which f has changed the value at a path.
 func write(document any, path []string, f change) (any, error) {
 	switch len(path) {
 	case 0:

@@ -15,16 +15,15 @@ const (
 	Idempotent               // it succeeds and changes nothing
 )
 
-// Analyze returns what a second application of ops to an object can do, right
-// after a first one that succeeded. The service raises the member called version
-// with each write, and may write those called volatile at any time.
+// Analyze returns what a second application of ops to an object can do, right after a successful
+// first one. The service raises the member called version with each write, and may write those
+// called volatile at any time.
 //
-// A member is fixed once ops have tested, written or removed it as a whole. If
-// each member is fixed before ops read it or change a part of it, the patch is
-// guarded: unless the second application fails, each fixed member has the same
-// value at each step as the first time, and so at the end. A patch that tests the
-// version is guarded too: it fails the second time. Analyze may return [Unsafe] for
-// a patch that is not, and never the reverse.
+// A member is fixed once ops have tested, written or removed it as a whole. If each member is fixed
+// before ops read it or change a part of it, the patch is guarded: unless the second application
+// fails, each fixed member has the same value at each step as the first time, and so at the end. A
+// patch that tests the version is guarded too: it fails the second time. Analyze may return
+// [Unsafe] too often, never too rarely.
 func Analyze(ops []Operation, version string, volatile ...string) Replay {
 	fixed := make(map[string]bool)
 	open, tested := false, false
@@ -35,7 +34,7 @@ func Analyze(ops []Operation, version string, volatile ...string) Replay {
 			tested = tested || name == version && !fixed[name]
 			fixed[name] = true
 		case op.Op == OpTest: // of a part: it fails or changes nothing
-		case name == "": // the whole object, or a name that some libraries take for it
+		case name == "": // the whole object, or a name some libraries take for it
 			return Unsafe
 		default:
 			open = open || op.HasFrom() && !fixed[from] || !whole && !fixed[name]

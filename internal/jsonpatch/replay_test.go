@@ -86,7 +86,7 @@ func TestReplay(t *testing.T) {
 		"volatile, replace":            {patch{}.Test("/lastUsed", 1).Replace("/name", "a"), guarded},
 		"volatile, append":             {patch{}.Test("/lastUsed", 1).Add("/a/-", 1), unsafe},
 
-		// Writes of the whole, and names that are read in different ways.
+		// Writes of the whole, and ambiguous names.
 		"whole replaced":          {patch{}.Test("/lastModified", 1).Replace("", 1), unsafe},
 		"whole removed":           {patch{}.Remove(""), unsafe},
 		"whole moved to itself":   {patch{}.Move("", ""), unsafe},
@@ -144,9 +144,8 @@ func FuzzReplay(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { checkReplay(t, (*source)(&data)) })
 }
 
-// checkReplay makes a patch that succeeds on a token, and checks what Analyze
-// returns on that token and on others. It reports whether the patch ever did more
-// the second time.
+// checkReplay makes a successful patch for a token, and checks the result of Analyze on it and on
+// other tokens. It reports whether the patch ever did more the second time.
 func checkReplay(t *testing.T, d dice) (replay jsonpatch.Replay, unsafe bool) {
 	t.Helper()
 	r := reference{replaceAdds: d.IntN(2) == 0, absentNull: d.IntN(2) == 0, emptyWhole: d.IntN(2) == 0}
@@ -175,8 +174,7 @@ const (
 	doneTwice   verdict = "the second time changed something"
 )
 
-// twice applies a patch twice, as a service does that writes lastModified and
-// lastUsed.
+// twice applies a patch twice, like a service that writes lastModified and lastUsed.
 func (r reference) twice(p patch, token any) verdict {
 	once, err := r.serve(p, token)
 	if err != nil {
@@ -270,7 +268,7 @@ func randomName(d dice) string {
 	return pick(d, randomNames...)
 }
 
-// mutated returns a token that up to three random operations have changed.
+// mutated returns a token after up to three random operations.
 func mutated(d dice, token any) any {
 	for range 1 + d.IntN(3) {
 		if next, err := (reference{}).apply(token, randomOperation(d, token)(nil)); err == nil {
@@ -280,7 +278,7 @@ func mutated(d dice, token any) any {
 	return token
 }
 
-// randomPatch returns a patch of a few operations that succeed on token.
+// randomPatch returns a patch of a few operations, successful on token.
 func randomPatch(d dice, r reference, token any) (p patch) {
 	for range 1 + d.IntN(6) {
 		for range 4 {
@@ -295,7 +293,7 @@ func randomPatch(d dice, r reference, token any) (p patch) {
 	return p
 }
 
-// randomOperation returns a function that adds an operation to a patch.
+// randomOperation returns a function to add an operation to a patch.
 func randomOperation(d dice, document any) func(patch) patch {
 	path, present := randomPath(d, document)
 	from, _ := randomPath(d, document)

@@ -9,16 +9,15 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 )
 
-// node is a JSON value that is taken apart only where a pointer walks into it.
-// Until then it is the text that it was read from: shared, never written. The
-// zero node is no value.
+// node is a JSON value, parsed only if a pointer walks into it. Until then it is its original text:
+// shared, never written. The zero node is no value.
 //
-// A value is put together again before it is moved or copied, so that nodes
-// are nested no deeper than the longest pointer that walked through them.
+// A value is put together again before it is moved or copied, so nodes are nested no deeper than
+// the longest pointer.
 type node struct {
-	raw    json.RawMessage // nil where the value is taken apart
-	object *object         // not nil where it is an object taken apart
-	array  []node          // not nil where it is an array taken apart
+	raw    json.RawMessage // nil if the value is parsed
+	object *object         // not nil for a parsed object
+	array  []node          // not nil for a parsed array
 }
 
 func (n *node) exists() bool { return n.raw != nil || n.object != nil || n.array != nil }
@@ -69,8 +68,7 @@ func (n *node) append(b []byte) []byte {
 	return append(b, n.raw...)
 }
 
-// at returns the value that p names inside n, RFC 6901 section 4. It is good
-// until n is changed.
+// at returns the value at p inside n, RFC 6901 section 4. It is valid until n is changed.
 func (n *node) at(p Pointer) (*node, error) {
 	for rest := p; rest != ""; {
 		var token string
@@ -84,7 +82,7 @@ func (n *node) at(p Pointer) (*node, error) {
 	return n, nil
 }
 
-// child returns the member or element that token names.
+// child returns the member or element named by token.
 func (n *node) child(token string) (*node, error) {
 	n.open()
 	switch {
@@ -100,7 +98,7 @@ func (n *node) child(token string) (*node, error) {
 	return nil, errNoChildren(n.raw)
 }
 
-// insert adds value as the member or before the element that token names.
+// insert adds value as the member, or before the element, named by token.
 func (n *node) insert(token string, value node) error {
 	n.open()
 	switch {
@@ -120,7 +118,7 @@ func (n *node) insert(token string, value node) error {
 	return errNoChildren(n.raw)
 }
 
-// remove takes the member or element that token names out of n.
+// remove removes the member or element named by token from n.
 func (n *node) remove(token string) (node, error) {
 	child, err := n.child(token)
 	if err != nil {
@@ -151,9 +149,8 @@ func indexWithin(token string, last int) (int, error) {
 	return i, nil
 }
 
-// object is a JSON object that was taken apart. Its members keep their order,
-// and one that was removed keeps its place. Members with one name are all kept,
-// and cannot be reached: RFC 6901 section 4.
+// object is a parsed JSON object. Its members keep their order, and a removed one keeps its index.
+// Members with one name are all kept, and cannot be reached: RFC 6901 section 4.
 type object struct {
 	members []member
 	index   map[string]int // position by name, or ambiguous; nil while there are few members
@@ -161,12 +158,12 @@ type object struct {
 
 type member struct {
 	name  json.RawMessage // in quotes, as it was read
-	value node            // the zero node where it was removed
+	value node            // the zero node if removed
 }
 
 const (
-	few       = 32 // where a search from the front stops being quicker than a map
-	ambiguous = -1 // in place of the position of a name that occurs twice
+	few       = 32 // from here on a map is quicker than a search from the front
+	ambiguous = -1 // instead of the index of a name that occurs twice
 )
 
 // openObject returns the object in raw, whose memory it shares.
@@ -192,7 +189,7 @@ func (o *object) buildIndex() {
 	}
 }
 
-// find returns the value with that name, which may have been removed, or nil.
+// find returns the value with this name, which may have been removed, or nil.
 func (o *object) find(name string) (found *node, err error) {
 	if o.index != nil {
 		i, ok := o.index[name]
@@ -216,7 +213,7 @@ func (o *object) find(name string) (found *node, err error) {
 	return found, nil
 }
 
-// lookup returns the value with that name, or an error where there is none.
+// lookup returns the value with this name, or an error if there is none.
 func (o *object) lookup(name string) (*node, error) {
 	value, err := o.find(name)
 	if err == nil && (value == nil || !value.exists()) {
@@ -225,8 +222,8 @@ func (o *object) lookup(name string) (*node, error) {
 	return value, err
 }
 
-// set replaces the value with that name in its place, or appends it. Its error
-// is errAmbiguous, which takes an object that was read.
+// set replaces the value with this name in its place, or appends it. Its error is errAmbiguous,
+// which takes an object that was read.
 func (o *object) set(name string, value node) error {
 	place, err := o.find(name)
 	if err != nil {

@@ -69,8 +69,8 @@ func Boolean() Codec[bool] {
 	}
 }
 
-// List is the codec of an array. A member that is a nil slice is left out; elsewhere a
-// nil slice is written as [].
+// List is the codec of an array. A member with a nil slice is omitted; elsewhere a nil slice is
+// written as [].
 func List[T any](element Codec[T]) Codec[[]T] {
 	return Codec[[]T]{
 		Read: func(r *Reader, v *[]T) error {
@@ -101,8 +101,8 @@ func List[T any](element Codec[T]) Codec[[]T] {
 	}
 }
 
-// Map is the codec of an object that may have any names. It reads null as the zero
-// value of T, and writes a nil map as {}.
+// Map is the codec of an object with any names. It reads null as the zero value of T, and writes a
+// nil map as {}.
 func Map[T any](value Codec[T]) Codec[map[string]T] {
 	return Codec[map[string]T]{
 		Read: func(r *Reader, v *map[string]T) error {

@@ -2,7 +2,7 @@ package rawjson
 
 import "fmt"
 
-// Property is a member of a JSON object that has a field in the struct T.
+// Property is a member of a JSON object with a field in the struct T.
 type Property[T any] struct {
 	name   string
 	read   func(r *Reader, object *T) error
@@ -10,7 +10,7 @@ type Property[T any] struct {
 	append func(b []byte, object *T) []byte // nothing if the member is absent
 }
 
-// Of returns the property with a name, the field that it has, and the field's codec.
+// Of returns the property with a name, its field, and the field's codec.
 func Of[T, V any](name string, field func(object *T) *V, codec Codec[V]) Property[T] {
 	start := string(append(AppendString([]byte(","), name), ':'))
 	return Property[T]{
@@ -39,9 +39,8 @@ type Member struct {
 	Value string // JSON, as it was received
 }
 
-// Object is the codec of a struct. It writes the properties in their order, and after
-// them the members in the field that unknown returns. If several members have one name,
-// the last one counts.
+// Object is the codec of a struct. It writes the properties in their order, and after them the
+// members of unknown. If several members have one name, the last one counts.
 func Object[T any](unknown func(object *T) *[]Member, properties ...Property[T]) Codec[T] {
 	o := object[T]{unknown, properties}
 	return Codec[T]{Read: o.read, Append: o.append}

@@ -1,7 +1,6 @@
-// Package rawjson walks JSON one level at a time, and builds nothing of it.
-// [Reader] is for JSON that nobody has checked. Everything else is for valid JSON
-// without space around it, such as [Check] returns, and what it returns shares
-// memory with what it was given.
+// Package rawjson walks JSON one level at a time, and builds nothing of it. [Reader] is for
+// unchecked JSON. Everything else is for valid JSON without surrounding space, as [Check] returns
+// it. Results share memory with the input.
 package rawjson
 
 import (
@@ -11,8 +10,8 @@ import (
 	"iter"
 )
 
-// Check returns the value in data without the space around it, or the syntax
-// error of encoding/json, which tells the offset.
+// Check returns the value in data without surrounding space, or the syntax error of encoding/json
+// with its offset.
 func Check(data []byte) (json.RawMessage, error) {
 	r := NewReader(data)
 	r.skip()
@@ -55,15 +54,13 @@ func inside(composite []byte) []byte {
 	return skipSpace(composite[1 : len(composite)-1])
 }
 
-// Cut splits off the value that rest starts with, and drops the comma or colon
-// and the space behind it.
+// Cut splits off the first value of rest, and drops the comma or colon and the space behind it.
 func Cut(rest []byte) (value, after json.RawMessage) {
 	end := valueEnd(rest)
 	return rest[:end:end], Next(rest[end:])
 }
 
-// Next returns b from its next value or bracket on: without the space, and the
-// comma or colon, that it starts with.
+// Next returns b from its next value or bracket on, without leading space, comma or colon.
 func Next(b []byte) []byte {
 	b = skipSpace(b)
 	if len(b) > 0 && (b[0] == ',' || b[0] == ':') {
@@ -81,7 +78,7 @@ func skipSpace(b []byte) []byte {
 	return nil
 }
 
-// valueEnd returns the length of the value that b starts with.
+// valueEnd returns the length of the first value of b.
 func valueEnd(b []byte) int {
 	switch b[0] {
 	case '"':
@@ -109,8 +106,7 @@ func stringEnd(b []byte) int {
 	return len(b)
 }
 
-// compositeEnd counts brackets rather than recursing, so that deep nesting
-// costs no stack.
+// compositeEnd counts brackets instead of recursing, so deep nesting costs no stack.
 func compositeEnd(b []byte) int {
 	depth := 0
 	for i := 0; i < len(b); i++ {
@@ -132,8 +128,8 @@ func compositeEnd(b []byte) int {
 // "a number", "a boolean" or "null".
 func Kind(value json.RawMessage) string { return kindOf(value[0]) }
 
-// WrongKind returns the error that value is not what want says, such as "an
-// array". It names what value is, never the value: it may be a secret.
+// WrongKind returns the error for a value other than want, such as "an array". It names the kind,
+// never the value: it may be a secret.
 func WrongKind(want string, value json.RawMessage) error { return wrongKind(want, value[0]) }
 
 func wrongKind(want string, first byte) error {

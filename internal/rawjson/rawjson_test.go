@@ -70,7 +70,7 @@ func TestKind(t *testing.T) {
 	assert.EqualError(t, rawjson.WrongKind("an array", json.RawMessage(`"secret"`)), "want an array, got a string")
 }
 
-// Strings that encoding/json can hold are decoded and encoded as it does.
+// Strings are decoded and encoded as encoding/json does, if it can hold them.
 func TestStringsAsEncodingJSON(t *testing.T) {
 	for _, quoted := range []string{
 		`""`, `"a"`, `"é"`, `"\u00e9\u0061\/\\\"\b\f\n\r\t\u0000\u007f\u001F"`, `"\ud83d\ude00 😀"`, `"<a&b>\u2028\u2029"`, "\"\xff\xc3(\"", "\"a\\n\xff\"",
@@ -160,5 +160,5 @@ func rebuilt(value json.RawMessage) []byte {
 	if len(b) > 1 {
 		b = b[:len(b)-1]
 	}
-	return append(b, value[0]+2) // the bracket that closes it
+	return append(b, value[0]+2) // the closing bracket
 }

@@ -6,10 +6,9 @@ import (
 	"strings"
 )
 
-// Reader reads JSON from the front to the back in one pass, and checks it on
-// the way: what it returns of JSON that is not valid is of no use, and
-// [Reader.Finish] gives the error. What it returns is cut from one copy of the
-// data, which lives as long as any of it.
+// Reader reads JSON in one pass and checks it on the way. Results from invalid JSON are useless,
+// and [Reader.Finish] returns the error. Results are cut from one copy of the data, which lives as
+// long as any of them.
 type Reader struct {
 	text    string
 	pos     int
@@ -23,9 +22,8 @@ const MaxDepth = 10000
 // NewReader returns a Reader of the value in data.
 func NewReader(data []byte) *Reader { return &Reader{text: string(data)} }
 
-// Finish returns the syntax error of encoding/json if the data is not valid as
-// far as it was read, else err if that is not nil, else the syntax error of
-// what is left.
+// Finish returns the syntax error of encoding/json if the data read so far is invalid, else err if
+// it is not nil, else the syntax error of the rest.
 func (r *Reader) Finish(err error) error {
 	if err == nil {
 		r.require(r.Kind() == 0 && r.pos == len(r.text)) // nothing follows the value
@@ -39,8 +37,8 @@ func (r *Reader) Finish(err error) error {
 	return errors.New("invalid JSON")
 }
 
-// Kind returns the first byte of what comes next: '{', '[', '"', 't', 'f', 'n',
-// a digit or '-' for a value, and 0 where nothing comes.
+// Kind returns the first byte of the next value: '{', '[', '"', 't', 'f', 'n', a digit or '-', and
+// 0 if nothing comes.
 func (r *Reader) Kind() byte {
 	for ; r.pos < len(r.text); r.pos++ {
 		switch c := r.text[r.pos]; c {
@@ -52,8 +50,7 @@ func (r *Reader) Kind() byte {
 	return 0
 }
 
-// WrongKind returns the error that what comes next is not what want says, such
-// as "an array", and reads it.
+// WrongKind returns the error for a next value other than want, such as "an array", and reads it.
 func (r *Reader) WrongKind(want string) error {
 	c := r.Kind()
 	r.skip()
@@ -122,7 +119,7 @@ func (r *Reader) skip() {
 	switch c := r.Kind(); c {
 	case '{', '[':
 		r.open(c)
-		for first := true; r.more(c+2, first); first = false { // the bracket that closes it
+		for first := true; r.more(c+2, first); first = false { // the closing bracket
 			if c == '{' {
 				r.skipString()
 				r.expect(':')

@@ -49,7 +49,7 @@ func TestReaderWrongKind(t *testing.T) {
 	require.NoError(t, r.Finish(nil))
 }
 
-// Finish returns a syntax error rather than an error of the caller that follows from it.
+// Finish prefers a syntax error to an error of the caller, which follows from it.
 func TestReaderFinish(t *testing.T) {
 	other := errors.New("other")
 	for data, want := range map[string]string{

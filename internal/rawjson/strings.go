@@ -15,10 +15,9 @@ func Text(value json.RawMessage) (string, error) {
 	return string(Unquote(value)), nil
 }
 
-// Unquote decodes a JSON string. Bytes that are not UTF-8 become U+FFFD, as in
-// encoding/json. Half a surrogate pair, which JSON can escape and UTF-8 cannot
-// say, becomes the three bytes that UTF-8 would have for it: so no two strings
-// become one, and [AppendString] writes it as it was.
+// Unquote decodes a JSON string. Invalid UTF-8 becomes U+FFFD, as in encoding/json. JSON can escape
+// half a surrogate pair, which UTF-8 has no form for. It becomes the three bytes of its code point,
+// so no two strings become one, and [AppendString] restores it.
 func Unquote(quoted json.RawMessage) []byte {
 	text := quoted[1 : len(quoted)-1]
 	for _, c := range text {
@@ -30,7 +29,7 @@ func Unquote(quoted json.RawMessage) []byte {
 	return text
 }
 
-// string reads a string. One that stands there as it is, is not copied.
+// string reads a string. One without escapes is not copied.
 func (r *Reader) string() string {
 	r.expect('"')
 	plain := r.plain()
@@ -135,8 +134,7 @@ func (r *Reader) skipString() {
 	r.require(false)
 }
 
-// escapeLen returns the length of the escape that text starts with, or 0 if it
-// is none.
+// escapeLen returns the length of the escape at the start of text, or 0 if it is none.
 func escapeLen(text string) int {
 	switch {
 	case len(text) > 1 && strings.IndexByte(escapes, text[1]) >= 0:
@@ -147,8 +145,7 @@ func escapeLen(text string) int {
 	return 0
 }
 
-// codeUnit returns the code unit of the \u escape that text starts with, or -1
-// where there is none.
+// codeUnit returns the code unit of the \u escape at the start of text, or -1 if there is none.
 func codeUnit(text string) (unit rune) {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return -1
@@ -183,8 +180,7 @@ func AppendString(b []byte, s string) []byte {
 	}
 }
 
-// asItIs has the bytes that stand in JSON as they are, also where encoding/json
-// escapes for HTML.
+// asItIs has the bytes that JSON needs no escape for, even if encoding/json escapes them for HTML.
 var asItIs = func() (asItIs [256]bool) {
 	for c := byte(' '); c < utf8.RuneSelf; c++ {
 		asItIs[c] = strings.IndexByte(`"\<>&`, c) < 0
@@ -202,7 +198,7 @@ func plainPrefix(s string) int {
 	return len(s)
 }
 
-// appendEscaped appends the character that s starts with, and returns the rest.
+// appendEscaped appends the first character of s, and returns the rest.
 func appendEscaped(b []byte, s string) (after []byte, rest string) {
 	if i := strings.IndexByte(escaped, s[0]); i >= 0 {
 		return append(b, '\\', escapes[i]), s[1:]

@@ -9,7 +9,7 @@ import (
 // maxSupplied is how many supplied credentials Known keeps. A program whose credential rotates has a few at a time.
 const maxSupplied = 16
 
-// Known is the credentials that a client knows: fixed ones, and the latest that functions have supplied. It is safe for
+// Known is a client's credentials: fixed ones, and the latest from functions. It is safe for
 // concurrent use.
 type Known struct {
 	mu       sync.Mutex
@@ -23,14 +23,14 @@ func NewKnown(fixed ...string) *Known {
 	return &Known{fixed: fixed, secrets: New(fixed...)}
 }
 
-// Secrets returns the credentials that are known now.
+// Secrets returns the currently known credentials.
 func (k *Known) Secrets() *Secrets {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.secrets
 }
 
-// Learn adds a credential that a function has supplied, and returns those that are known then.
+// Learn adds a credential from a function, and returns all known ones.
 func (k *Known) Learn(secret string) *Secrets {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -43,7 +43,8 @@ func (k *Known) Learn(secret string) *Secrets {
 	return k.secrets
 }
 
-// In reports whether a whole credential is in text. Credentials that are shorter than a run count only if they are all of it.
+// In reports whether a whole credential is in text. A credential shorter than a run counts only if
+// it is the whole text.
 func (s *Secrets) In(text string) bool {
 	return s != nil && slices.ContainsFunc(s.secrets, func(secret string) bool {
 		return secret == text || len(secret) >= runLength && strings.Contains(text, secret)

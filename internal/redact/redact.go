@@ -12,13 +12,13 @@ import (
 // Redacted stands for what must not be shown.
 const Redacted = "[redacted]"
 
-// Secrets are the credentials that are redacted. A nil Secrets has none.
+// Secrets are credentials to redact. A nil Secrets has none.
 type Secrets struct {
 	secrets []string
 	parts   func() *parts // made when they are first needed
 }
 
-// New returns the credentials that are not empty.
+// New returns Secrets without the empty ones.
 func New(secrets ...string) *Secrets {
 	secrets = slices.DeleteFunc(secrets, func(s string) bool { return s == "" })
 	return &Secrets{secrets, sync.OnceValue(func() *parts { return partsOf(secrets) })}

@@ -13,8 +13,8 @@ const runLength = 8
 
 // parts are the parts of credentials that must not be shown, folded.
 type parts struct {
-	runs  []uint64 // those of runLength characters: a hash table, with 0 where it is free
-	short []run    // those that are shorter: unescaped, or all of a short credential
+	runs  []uint64 // those of runLength characters: a hash table, with 0 for a free place
+	short []run    // shorter ones: unescaped, or all of a short credential
 }
 
 // run is the last characters of a text, folded.
@@ -56,8 +56,8 @@ func partsOf(secrets []string) *parts {
 	return p
 }
 
-// addBase64 adds the runs of the digits that a credential has for sure in base64, after
-// none, one or two other bytes.
+// addBase64 adds the certain runs of base64 digits of a credential, after none, one or two other
+// bytes.
 func (p *parts) addBase64(secret string) {
 	for before := range 3 {
 		digits := base64.RawStdEncoding.EncodeToString([]byte("  "[:before] + secret))
@@ -80,7 +80,7 @@ func (p *parts) add(text string) {
 	}
 }
 
-// find returns where a run is in the table, or would be.
+// find returns the index of a run in the table, or of its free place.
 func (p *parts) find(chars uint64) uint64 {
 	last := uint64(len(p.runs) - 1)
 	i := chars * 0x9e3779b97f4a7c15 >> 32 & last
@@ -92,7 +92,7 @@ func (p *parts) find(chars uint64) uint64 {
 
 func (p *parts) isRun(chars uint64) bool { return chars != 0 && p.runs[p.find(chars)] == chars }
 
-// search hides the parts that a reading of a text has.
+// search hides the parts found in a reading of a text.
 func (p *parts) search(r reading, hidden *mask) {
 	var last run
 	for i := range len(r.text) {
@@ -109,8 +109,8 @@ func (p *parts) search(r reading, hidden *mask) {
 	p.searchHex(r, hidden)
 }
 
-// searchHex searches hexadecimal digits. Between digits there may be "0x" and anything
-// that is not a letter.
+// searchHex searches hexadecimal digits. Between digits there may be "0x" and anything except
+// letters.
 func (p *parts) searchHex(r reading, hidden *mask) {
 	for i := 0; i+hexLength <= len(r.text); {
 		letter := i + hexLength - 1
@@ -127,11 +127,10 @@ func (p *parts) searchHex(r reading, hidden *mask) {
 
 const hexLength = 2 * runLength
 
-// searchDigits searches hexadecimal digits from i on, up to another letter, and returns
-// where it ended.
+// searchDigits searches hexadecimal digits from i up to another letter, and returns its index.
 func (p *parts) searchDigits(r reading, i int, hidden *mask) int {
 	var last uint64
-	var at [hexLength]int // where the last digits are
+	var at [hexLength]int // indexes of the last digits
 	digits := 0
 	for ; i < len(r.text) && hexDigits[r.text[i]] != otherLetter; i++ {
 		digit := hexDigits[r.text[i]]

@@ -6,17 +6,17 @@ import (
 	"strings"
 )
 
-// maxEscapes is how often a text is unescaped: four times, once more for the JSON string
-// that it is in, and once more for what only looks like an escape in a credential.
+// maxEscapes is how often a text is unescaped: four times, once more for its JSON string, and once
+// more for a part of a credential that only looks like an escape.
 const maxEscapes = 6
 
 // reading is a text, unescaped any number of times.
 type reading struct {
 	text  string
-	begin []int32 // where each byte begins in the text as it was, and the end; nil if nothing was unescaped
+	begin []int32 // the index of each byte's beginning, and of the end, in the original text; nil if nothing was unescaped
 }
 
-// at returns where byte i begins in the text as it was.
+// at returns the index of byte i in the original text.
 func (r reading) at(i int) int {
 	if r.begin == nil {
 		return i
@@ -24,8 +24,8 @@ func (r reading) at(i int) int {
 	return int(r.begin[i])
 }
 
-// readings returns a text as it is, and unescaped once and more often, as long as that
-// changes it. Each is valid until the next.
+// readings returns a text as it is, and unescaped once or more, as long as it changes. Each is
+// valid until the next.
 func readings(text string) iter.Seq[reading] {
 	return func(yield func(reading) bool) {
 		r, changed := reading{text: text}, true
@@ -96,8 +96,8 @@ func unescapeHex(text string, begin, digits int) (char byte, length int) {
 	return byte(min(value, 0xff)), begin + digits // no credential has what is not a byte
 }
 
-// maxEntity is the length of the longest entity that is undone: longer than the name
-// of any ASCII character, while leading zeros can make a number longer.
+// maxEntity is the length of the longest decoded entity: longer than the name of any ASCII
+// character, while leading zeros can make a number longer.
 const maxEntity = 32
 
 func unescapeEntity(text string) (char byte, length int) {
