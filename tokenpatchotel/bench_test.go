@@ -27,8 +27,8 @@ func BenchmarkCall(b *testing.B) {
 	b.Run("of=metrics-and-traces", func(b *testing.B) { benchmarkCall(b, &both) })
 }
 
-// How long an instrumented call takes over one that is not. The two take turns, so that whatever else the machine does
-// slows down both.
+// How long an instrumented call takes compared with a plain one. The two take turns, so other load
+// on the machine slows down both.
 func BenchmarkBesidePlain(b *testing.B) {
 	none, metrics, both := setups()
 	b.Run("of=without-sdk", func(b *testing.B) { benchmarkBesidePlain(b, &none) })
@@ -59,7 +59,7 @@ func benchmarkBesidePlain(b *testing.B, options *tokenpatchotel.Options) {
 	for b.Loop() {
 		without, with = append(without, timed(plain)), append(with, timed(instrumented))
 	}
-	b.ReportMetric(0, "ns/op") // of both together says nothing
+	b.ReportMetric(0, "ns/op") // a figure for both together means nothing
 	b.ReportMetric(float64(median(with))/float64(median(without)), "x-plain")
 }
 

@@ -3,10 +3,11 @@
 //	config, err := tokenpatchotel.Instrument(tokenpatch.ConfigFromEnv(), tokenpatchotel.Options{})
 //	client, err := tokenpatch.NewClient(config)
 //
-// Each call is a span, with a span below it for each wait and for each attempt; the latter keep to the semantic conventions
-// for HTTP clients. Calls, attempts and waits are measured, and so are the calls that wait and what remains of the rate limit.
-// The README lists every name.
+// Each call is a span, with a span below it for each wait and for each attempt. The latter follow
+// the semantic conventions for HTTP clients. Metrics cover calls, attempts, waits, waiting calls,
+// and what remains of the rate limit. The README lists every name.
 //
-// A span names the token by its id, which is part of the address, and has the text of the error where there was one. Nothing
-// else about a token is ever in a span, and no id is in a metric: its attributes have few values, whatever the service responds.
+// A span has the token's id, which is part of the address, and the text of an error. It has nothing
+// else about a token. No metric has an id, and its attributes have few values, whatever the service
+// responds.
 package tokenpatchotel

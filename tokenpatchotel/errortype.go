@@ -9,12 +9,13 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// ours is where the types of tokenpatch's errors are.
+// ours is the package path of tokenpatch's errors.
 var ours = reflect.TypeFor[tokenpatch.APIError]().PkgPath()
 
-// errorTypeOf is the error.type of an error: one of few, whatever its text is. It is the name of the first error of
-// tokenpatch's in its chain, such as "NotFoundError"; else "timeout"; else the type of the last error in the
-// chain. It is empty for nil, and if the caller canceled: that is no error of the operation, as the conventions have it.
+// errorTypeOf is the error.type of an error, one of few. It is the name of the first error of
+// tokenpatch in its chain, such as "NotFoundError"; else "timeout"; else the type of the last error
+// in the chain. It is empty for nil, and if the caller canceled, which is no error by the
+// conventions.
 func errorTypeOf(err error) string {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return ""
@@ -31,5 +32,5 @@ func errorTypeOf(err error) string {
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "timeout"
 	}
-	return reflect.TypeOf(last).String() // not what an ErrorType method says, as semconv.ErrorType does: that could be anything
+	return reflect.TypeOf(last).String() // unlike semconv.ErrorType, ignores an ErrorType method, which could return anything
 }

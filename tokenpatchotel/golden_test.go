@@ -22,7 +22,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// everything makes calls that meet all that is traced and measured.
+// everything makes calls with all kinds of spans and metrics.
 func everything(t testing.TB, i *instrumented) {
 	i.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 10 * time.Second, Global: 5, Route: 2})
 	i.service.Inject(
@@ -101,7 +101,7 @@ func kindOf(t *testing.T, m metricdata.Metrics) (kind string, keys []string) {
 	return kind, keys
 }
 
-// Values that the README lists are those that occur, but for errors.
+// The README lists all values, except those of errors.
 func TestReadmeListsEveryValue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := instrument(t)
@@ -149,7 +149,7 @@ func TestReadmeShowsWhatCompiles(t *testing.T) {
 	assert.Contains(t, strings.ReplaceAll(string(source), "\n\t", "\n"), block)
 }
 
-// No secret and no id is where it must not be.
+// No secret and no id leaks.
 func TestNothingLeaks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := instrument(t)

@@ -14,7 +14,7 @@ import (
 
 const scope = "github.com/tokenpatch/tokenpatch/tokenpatchotel"
 
-// Options says where spans and metrics go. The zero Options are ready.
+// Options are the targets of spans and metrics. The zero Options are ready.
 type Options struct {
 	// TracerProvider makes the spans. nil is the global one, otel.GetTracerProvider.
 	TracerProvider trace.TracerProvider
@@ -27,9 +27,9 @@ type Options struct {
 	Propagator propagation.TextMapPropagator
 }
 
-// Instrument returns config with hooks that trace and measure the calls of the clients made from it. The hooks that config
-// has are called too, within the spans: the context that they get has the span of the call, or of the attempt. The error, if
-// any, is the MeterProvider's.
+// Instrument returns config with hooks for traces and metrics. The hooks in config are called too,
+// within the spans: their context has the span of the call, or of the attempt. The error, if any,
+// is the MeterProvider's.
 func Instrument(config tokenpatch.Config, options Options) (tokenpatch.Config, error) {
 	if options.TracerProvider == nil {
 		options.TracerProvider = otel.GetTracerProvider()
@@ -70,7 +70,7 @@ func (o *observer) around(caller tokenpatch.Hooks) tokenpatch.Hooks {
 	}
 }
 
-// within calls inner with the context of outer. An inner hook that returns no context leaves it at that.
+// within calls inner with the context of outer. If inner returns no context, that of outer stays.
 func within[T any](outer, inner func(context.Context, T) context.Context) func(context.Context, T) context.Context {
 	if inner == nil {
 		return outer
@@ -84,8 +84,8 @@ func within[T any](outer, inner func(context.Context, T) context.Context) func(c
 	}
 }
 
-// afterWaitStart begins a wait once the caller's hook has returned: where that panics there is no WaitEnd, and the call would
-// count as waiting for ever.
+// afterWaitStart begins a wait once the caller's hook has returned: if the hook panics, there is no
+// WaitEnd, and the call would count as waiting forever.
 func (o *observer) afterWaitStart(caller func(context.Context, tokenpatch.WaitInfo)) func(context.Context, tokenpatch.WaitInfo) {
 	if caller == nil {
 		return o.waitStart
@@ -96,7 +96,7 @@ func (o *observer) afterWaitStart(caller func(context.Context, tokenpatch.WaitIn
 	}
 }
 
-// end calls outer after inner, also where inner panics: what has begun ends.
+// end calls outer after inner, even if inner panics: whatever has begun ends.
 func end[T any](inner, outer func(context.Context, T)) func(context.Context, T) {
 	if inner == nil {
 		return outer

@@ -39,7 +39,7 @@ const (
 	waited    = "tokenpatch wait"
 )
 
-// instrumented is a client whose calls are traced and measured in memory, and the service that it reaches.
+// instrumented is a client with traces and metrics in memory, and its service.
 type instrumented struct {
 	client  *tokenpatch.Client
 	service *tokenpatchtest.Service
@@ -164,7 +164,7 @@ func with(m map[string]string, pairs ...string) map[string]string {
 	return all
 }
 
-// A trace shows where four minutes went: one wait, and its reason.
+// A trace explains four minutes: one wait, and its reason.
 func TestSpanOfALongWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := instrument(t)
@@ -205,7 +205,7 @@ func TestSpansOfFailures(t *testing.T) {
 	}
 }
 
-// A call that its caller cancels is no error of the operation.
+// A call canceled by its caller is no error.
 func TestSpansOfACanceledCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := instrument(t)
@@ -249,7 +249,7 @@ func TestMetrics(t *testing.T) {
 	})
 }
 
-// Calls that wait are counted while they wait, by whatever their waiting ends.
+// Waiting calls are counted while they wait, by whatever their waiting ends.
 func TestWaitingCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := instrument(t)
@@ -275,7 +275,7 @@ func TestWaitingCalls(t *testing.T) {
 	})
 }
 
-// counts tells how often each set of attributes was measured.
+// counts returns how often each set of attributes was measured.
 func counts(t testing.TB, m metricdata.Metrics) map[string]uint64 {
 	t.Helper()
 	histogram, ok := m.Data.(metricdata.Histogram[float64])
@@ -351,7 +351,7 @@ func TestCallersHooks(t *testing.T) {
 	assert.Equal(t, "yes", i.service.Requests()[0].Header.Get("X-Own"))
 }
 
-// A hook that throws the context away loses the spans of its calls, and nothing else.
+// A hook that drops the context loses the spans of its calls, and nothing else.
 func TestHooksThatLoseTheContext(t *testing.T) {
 	i := instrument(t, func(c *tokenpatch.Config, _ *tokenpatchotel.Options) {
 		c.Hooks.CallStart = func(context.Context, tokenpatch.CallInfo) context.Context { return context.Background() }
@@ -391,7 +391,7 @@ func (s sampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingRe
 
 func (s sampler) Description() string { return "none" }
 
-// A hook that panics leaves no call waiting and no wait or attempt open, if these had come to their end.
+// A panicking hook leaves no call waiting, and no finished wait or attempt open.
 func TestHooksThatPanic(t *testing.T) {
 	for name, hooks := range map[string]tokenpatch.Hooks{
 		"WaitStart":  {WaitStart: func(context.Context, tokenpatch.WaitInfo) { panic("own") }},
@@ -439,7 +439,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// selfNamed is an error that says itself what its type is.
+// selfNamed is an error with a name for its own type.
 type selfNamed string
 
 func (e selfNamed) Error() string     { return string(e) }

@@ -106,7 +106,7 @@ type attributer interface {
 	attributes() []attribute.KeyValue
 }
 
-// set is the option with the attributes of which.
+// set is the option with the attributes in which.
 func (m *measures) set(which attributer) metric.MeasurementOption {
 	if known, ok := m.sets.Load(which); ok {
 		return known.(metric.MeasurementOption)

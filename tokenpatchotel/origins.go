@@ -13,7 +13,7 @@ type origin struct {
 	port    int
 }
 
-// origins keeps the origins that it has parsed: a client has one for each API.
+// origins caches parsed origins: a client has one for each API.
 type origins struct {
 	known sync.Map // "https://host:port" to origin
 }

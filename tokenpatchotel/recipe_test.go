@@ -12,7 +12,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// The trace explains a call of which the first attempt met a conflict.
+// The trace explains a call with a conflict at its first attempt.
 func TestTraceRecipe(t *testing.T) {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)

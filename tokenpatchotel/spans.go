@@ -35,7 +35,7 @@ type (
 // call is what is known of a call while it is under way. One goroutine at a time uses it.
 type call struct {
 	span trace.Span
-	wait trace.Span // of the wait that it is in, or nil
+	wait trace.Span // of the current wait, or nil
 }
 
 func route(info tokenpatch.CallInfo) string { return info.Method + " " + info.Route }
@@ -71,7 +71,7 @@ func (o *observer) callEnd(ctx context.Context, result tokenpatch.CallResult) {
 	c.span.End()
 }
 
-// waitStart begins the span of a wait, so that a trace shows where the time went.
+// waitStart begins the span of a wait.
 func (o *observer) waitStart(ctx context.Context, info tokenpatch.WaitInfo) {
 	o.measures.waiting(ctx, info.API, 1)
 	if c, _ := ctx.Value(callKey{}).(*call); c != nil {
@@ -139,7 +139,7 @@ func (o *observer) attemptEnd(ctx context.Context, result tokenpatch.AttemptResu
 	span.End()
 }
 
-// description is empty where the status code says it all, as the conventions ask.
+// description is empty if the status code is enough, as the conventions ask.
 func description(err error) string {
 	if err == nil {
 		return ""
@@ -147,7 +147,8 @@ func description(err error) string {
 	return err.Error()
 }
 
-// failureOf is the error.type of an attempt: its status where that is an error, else the kind of error; empty for none.
+// failureOf is the error.type of an attempt: its status if it is an error, else the kind of error;
+// empty for none.
 func failureOf(result tokenpatch.AttemptResult) string {
 	if result.Status >= 400 {
 		return strconv.Itoa(result.Status)

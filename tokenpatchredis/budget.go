@@ -21,19 +21,17 @@ import (
 // concurrent use.
 type Budget struct{ client redis.UniversalClient }
 
-// New returns a budget in the Redis that the client talks to. It does no I/O. The
-// client stays the caller's, to share and to close; its timeouts and retries
-// are as the caller set them, and the context of each update bounds them.
+// New returns a budget in the client's Redis. It does no I/O. The client stays the caller's, to
+// share and to close. Its timeouts and retries apply, and the context of each update bounds them.
 func New(client redis.UniversalClient) *Budget { return &Budget{client} }
 
 // maxState is how many bytes of what is stored are read: a state has a few
 // hundred, and what is longer is none.
 const maxState = 8 << 10
 
-// Update replaces the state under key by what f returns, atomically. f is called
-// again where another program was quicker, until the context ends. An error of
-// f, or of Redis, leaves the state as it was, unless the connection broke while
-// Redis replaced it: then either may be so.
+// Update atomically replaces the state under key by the result of f. It calls f again if another
+// program was quicker, until the context ends. An error of f, or of Redis, leaves the state
+// unchanged, unless the connection broke while Redis replaced it.
 func (b *Budget) Update(ctx context.Context, key string, f func(state []byte, now time.Time) (next []byte, ttl time.Duration, err error)) error {
 	for tries := 1; ; tries++ {
 		err := b.client.Watch(ctx, func(tx *redis.Tx) error { return replace(ctx, tx, key, f) }, key)
@@ -67,8 +65,8 @@ func replace(ctx context.Context, tx *redis.Tx, key string, f func([]byte, time.
 	return err
 }
 
-// read returns what is stored, and the time of the server that stores it. What
-// is no string is shown as something that is no state.
+// read returns the stored state, and the server's time. A value other than a string is returned as
+// an invalid state.
 func read(ctx context.Context, tx *redis.Tx, key string) ([]byte, time.Time, error) {
 	var state *redis.StringCmd
 	var now *redis.TimeCmd
@@ -85,8 +83,7 @@ func read(ctx context.Context, tx *redis.Tx, key string) ([]byte, time.Time, err
 	return []byte(state.Val()), now.Val(), nil
 }
 
-// rest waits a little, longer after each try, so that many programs do not get in
-// each other's way for ever.
+// rest waits a little, longer after each try, so many programs do not collide forever.
 func rest(ctx context.Context, tries int) error {
 	const most = 10 * time.Millisecond
 	timer := time.NewTimer(time.Duration(rand.Int64N(int64(min(most, time.Duration(tries)*time.Millisecond)))))

@@ -32,7 +32,7 @@ type job struct {
 	Refuse            bool // Redis refuses every other command
 }
 
-// tally is what became of it.
+// tally is the result.
 type tally struct{ Calls, Failed, Updates, Tries int64 }
 
 const jobVariable = "TOKENPATCHREDIS_TEST_JOB"
@@ -100,7 +100,7 @@ func (c *counting) Update(ctx context.Context, key string, f func([]byte, time.T
 	})
 }
 
-// refusing is a hook that refuses every other command.
+// refusing is a hook to refuse every other command.
 type refusing struct{ n atomic.Int64 }
 
 var errRefused = errors.New("ERR refused")
@@ -133,7 +133,7 @@ const (
 	limit = 100 // a second
 )
 
-// account is a service with a limit, and processes that share its budget.
+// account is a service with a limit, and processes with a shared budget.
 type account struct {
 	t       *testing.T
 	service *tokenpatchtest.Service
@@ -237,8 +237,7 @@ func TestProcessesShareABudget(t *testing.T) {
 	}
 }
 
-// A process that is killed takes the permits along that it held, for as long as
-// the window lasts.
+// The permits of a killed process are lost until the window ends.
 func TestKilledProcesses(t *testing.T) {
 	a := newAccount(t, redisServer(t))
 	a.job.Goroutines, a.job.For = 50, seconds(t)

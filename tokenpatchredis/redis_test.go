@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// redisServer is the address of a Redis: that of REDIS_URL, the usual one, or one
-// of a server that is started for the test.
+// redisServer is the address of a Redis: that of REDIS_URL, the usual one, or a new server for the
+// test.
 func redisServer(t testing.TB) string {
 	t.Helper()
 	if url := os.Getenv("REDIS_URL"); url != "" {
@@ -88,7 +88,7 @@ func (s *server) stop() {
 	s.command = nil
 }
 
-// client returns a client, and a key that nobody else uses.
+// client returns a client, and an unused key.
 func client(t testing.TB) (*redis.Client, string) {
 	t.Helper()
 	c := redis.NewClient(&redis.Options{Addr: redisServer(t)})

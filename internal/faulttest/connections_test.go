@@ -17,9 +17,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// One connection carries everything: refusals with a body, attempts that are
-// tried again, and calls that give up while they wait, which must not close the
-// idle connections of others.
+// One connection carries everything: refusals with a body, repeated attempts, and calls that give
+// up while they wait, which must not close the idle connections of others.
 func TestConnectionsAreKept(t *testing.T) {
 	service, _ := newPair(t)
 	var opened atomic.Int64

@@ -45,7 +45,7 @@ var weathers = []weather{
 	},
 }
 
-// pages are a gateway's, whole and cut anywhere, and tokens that are cut anywhere.
+// pages are pages of a gateway, whole and cut anywhere, and tokens cut anywhere.
 func pages() (faults []tokenpatchtest.Fault) {
 	const page = `{"status": "ok", "session": {"_id": "expired", "user": null}, "message": "Please sign in"}`
 	for _, end := range []int{1, 10, 30, 50, len(page) - 1, len(page)} {
@@ -72,7 +72,7 @@ func brokenRequests(timeout, late time.Duration, more []tokenpatchtest.Fault) []
 	share := faulty / float64(len(faults))
 	for i := range faults {
 		faults[i].Times = -1
-		faults[i].Chance = share / (1 - float64(i)*share) // of those that met none before
+		faults[i].Chance = share / (1 - float64(i)*share) // of those without an earlier fault
 		faults[i].Match = isOurs
 	}
 	return faults
@@ -83,9 +83,9 @@ type editKind struct {
 	name     string
 	attempts int     // of RetryPolicy
 	unknown  float64 // the largest share of calls whose outcome may be unknown
-	failed   float64 // of reads: the largest share that may end with an error
+	failed   float64 // the largest share of reads with an error
 	other    bool    // whether another program changes the same token, in half of the calls
-	again    bool    // whether the call may send its change again, as one that sets a value
+	again    bool    // whether the call may send its change again
 	call     func(ctx context.Context, client *tokenpatch.Client, id string, meanwhile func()) tokenpatch.Outcome
 	want     string // in the token, once the call was applied
 }
@@ -98,7 +98,7 @@ func editName(ctx context.Context, client *tokenpatch.Client, id string, _ func(
 	return tokenpatch.OutcomeOf(err)
 }
 
-// editBlanks sets a name that the service may store without its blanks.
+// editBlanks sets a name, whose blanks the service may remove.
 func editBlanks(ctx context.Context, client *tokenpatch.Client, id string, _ func()) tokenpatch.Outcome {
 	_, err := client.V2.EditToken(ctx, id, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
 		token.Name = tokenpatch.Set(" added ")
@@ -124,11 +124,11 @@ func patchAndSettle(ctx context.Context, client *tokenpatch.Client, id string, _
 	}
 	patch := tokenpatch.NewPatch().AddCustomRoleID("added").Guard(*before)
 	_, err = client.V2.PatchToken(ctx, id, patch)
-	// A refusal can be that of another request, on a connection that is out of step.
+	// On a connection that is out of step, a refusal can belong to another request.
 	if outcome := tokenpatch.OutcomeOf(err); outcome != unknown && !errors.As(err, new(*tokenpatch.PatchFailedError)) {
 		return outcome
 	}
-	outcome, _, _ := client.V2.Settle(ctx, *before, patch) // unknown where the read fails
+	outcome, _, _ := client.V2.Settle(ctx, *before, patch) // unknown if the read fails
 	return outcome
 }
 
@@ -147,7 +147,7 @@ var editKinds = []editKind{
 	{name: "reads, 12 attempts", attempts: 12, failed: 0.0005, call: readOnly},
 }
 
-// editTally is what became of the calls of one kind.
+// editTally is the outcomes of the calls of one kind.
 type editTally struct {
 	calls, applied, notApplied, unknown int
 	twice, wrong, lost                  int
@@ -243,8 +243,8 @@ func runEdits(t *testing.T, service *tokenpatchtest.Service, carrier *http.Clien
 	return y
 }
 
-// makeEdit makes one call. Where another writer is in the way, it writes either
-// between the read and the change, or at any time.
+// makeEdit makes one call. Another writer, if any, writes either between the read and the change,
+// or at any time.
 func makeEdit(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client, kind editKind, n int) editCall {
 	c := editCall{id: fmt.Sprintf("%s %d", kind.name, n)}
 	assert.NoError(t, service.AddV2(`{"_id": "`+c.id+`", "name": "old", "customRoleIds": []}`))
@@ -341,7 +341,7 @@ func TestEditsThroughFaultsOverSockets(t *testing.T) {
 	}
 }
 
-// failDials makes three dials in ten fail, in a bubble too, where no socket may be used.
+// failDials makes three dials in ten fail, also in a bubble, without a socket.
 func failDials(transport *http.Transport) {
 	dial := transport.DialContext
 	if dial == nil {

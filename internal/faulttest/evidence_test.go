@@ -24,8 +24,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// Errors that prove that nothing reached a server, each provoked for real. After each
-// of them even a patch that must not be applied twice is tried again.
+// Errors that prove nothing reached a server, each provoked for real. After each of them even an
+// unsafe patch is tried again.
 func TestErrorsThatProveNothingWasSent(t *testing.T) {
 	plain := func(t *testing.T) http.RoundTripper {
 		transport := &http.Transport{}
@@ -91,9 +91,8 @@ const (
 	protocolError, internalError, refusedStream, cancelled, enhanceYourCalm = 1, 2, 7, 8, 11
 )
 
-// rawHTTP2 is a server that speaks HTTP/2 frame by frame, so that it can refuse
-// what net/http's server would not. Each complete request gets the next
-// of the replies, and a success when none is left.
+// rawHTTP2 is a server for HTTP/2 frame by frame, which can refuse more than net/http's server.
+// Each complete request gets the next of the replies, and a success when none is left.
 type rawHTTP2 struct {
 	base     string
 	requests atomic.Int64 // begun, on all connections
@@ -161,7 +160,7 @@ func reset(code uint32) func(net.Conn, uint32) {
 	}
 }
 
-// goAway reports that the last stream to be processed is some streams after this one.
+// goAway declares a stream after this one the last processed one.
 func goAway(after int, code uint32, debug string) func(net.Conn, uint32) {
 	return func(conn net.Conn, stream uint32) {
 		payload := binary.BigEndian.AppendUint32(nil, uint32(int(stream)+after))
@@ -173,8 +172,8 @@ func goAway(after int, code uint32, debug string) func(net.Conn, uint32) {
 	}
 }
 
-// A server that refuses a stream, or goes away before it, has not processed it: the request may be sent again.
-// Any other end of a stream proves nothing. In no case does net/http send it again.
+// A server that refuses a stream, or goes away before it, has not processed it: the request may be
+// sent again. Any other end of a stream proves nothing. net/http never sends it again.
 func TestOnlyRefusedHTTP2StreamsAreSentAgain(t *testing.T) {
 	for name, test := range map[string]struct {
 		reply  func(net.Conn, uint32)
@@ -213,8 +212,8 @@ func TestOnlyRefusedHTTP2StreamsAreSentAgain(t *testing.T) {
 	}
 }
 
-// Where a reused connection breaks, net/http sends a request again that has an
-// Idempotency-Key. It must not, even if the caller's transport adds that header.
+// If a reused connection breaks, net/http repeats a request with an Idempotency-Key. It must not,
+// even if the caller's transport adds this header.
 func TestNetHTTPDoesNotReplay(t *testing.T) {
 	var served atomic.Int64
 	address := serveRaw(t, func(conn net.Conn) {
@@ -272,7 +271,7 @@ func TestIdleConnectionsThatCloseApplyNothingTwice(t *testing.T) {
 			unsettled++
 			assert.LessOrEqual(t, service.Changes(id), 1)
 		}
-		time.Sleep(2 * time.Millisecond) // so that the connection closes about now: a race is what is wanted
+		time.Sleep(2 * time.Millisecond) // the connection closes about now, in a deliberate race
 	}
 	t.Logf("%d of 100 calls were not settled", unsettled)
 }

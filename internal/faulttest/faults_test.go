@@ -35,8 +35,8 @@ const (
 	faulty         = 0.3 // of the requests
 )
 
-// randomByAttempt returns the random numbers of a request by the call that it belongs
-// to, and by its attempt: they are the same in every run.
+// randomByAttempt returns the random numbers of a request by its call and its attempt: they are the
+// same in every run.
 func randomByAttempt() func(*http.Request) *rand.Rand {
 	var mu sync.Mutex
 	attempts := make(map[string]uint64) // by path
@@ -51,7 +51,7 @@ func randomByAttempt() func(*http.Request) *rand.Rand {
 	}
 }
 
-// refuseDials sends some of a transport's dials to a port that nobody listens on.
+// refuseDials sends some of a transport's dials to an unused port.
 func refuseDials(t *testing.T, transport *http.Transport) {
 	nobody := refusingAddress(t)
 	var mu sync.Mutex
@@ -73,7 +73,7 @@ type faultCall struct {
 	id   string
 	want string       // what a change leaves in the token
 	call func() error // the call itself
-	body string       // of the request, for a client that knows nothing of patches
+	body string       // of the request, for a client without patches
 	api  tokenpatchtest.API
 	max  int // how often it may take effect
 }
@@ -120,7 +120,7 @@ func newFaultCall(t *testing.T, service *tokenpatchtest.Service, client *tokenpa
 	return c
 }
 
-// tally is what became of the calls of one kind.
+// tally is the outcomes of the calls of one kind.
 type tally struct {
 	calls, applied, notApplied, unknown int
 	twice                               int // took effect more often than may be
@@ -161,8 +161,8 @@ func (y *tally) judge(service *tokenpatchtest.Service, c faultCall, outcome toke
 	return verdict
 }
 
-// faultRun makes calls of every kind through an intermediary, and returns the
-// tallies by kind. It logs what was wrong. The timeout is that of an attempt.
+// faultRun makes calls of every kind through an intermediary, and returns the tallies by kind. It
+// logs mistakes. The timeout is for an attempt.
 func faultRun(t *testing.T, calls int, timeout time.Duration, http2 bool, faults []func(*exchange), run func(*tokenpatchtest.Service, *http.Client, string, int) (faultCall, tokenpatch.Outcome)) map[string]*tally {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
@@ -244,8 +244,8 @@ func TestNothingIsAppliedTwice(t *testing.T) {
 	}
 }
 
-// No client can see that a proxy sends a request twice. Changes that may be applied
-// any number of times come out right; SECURITY.md says what becomes of the others.
+// No client can see a proxy that sends a request twice. Changes that may be applied any number of
+// times come out right; SECURITY.md describes the others.
 func TestProxyThatDuplicates(t *testing.T) {
 	twice := []func(*exchange){
 		func(e *exchange) { e.forward(); e.respond(e.forward()) },
@@ -278,7 +278,7 @@ func TestFaultsWithRetryablehttp(t *testing.T) {
 	})
 }
 
-// sendRetryable makes a call, and says what a program would take its result for.
+// sendRetryable makes a call, and returns the outcome a program would assume.
 func sendRetryable(client *retryablehttp.Client, server string, c faultCall) tokenpatch.Outcome {
 	target, authorization := "/api/v2/tokens/", tokenpatchtest.AccessToken
 	if c.api == tokenpatchtest.V1 {

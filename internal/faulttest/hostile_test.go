@@ -20,8 +20,8 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// hostile is a client of a server that responds to whatever request with the same
-// bytes: a head and, for as long as the client listens, a body.
+// hostile is a client of a server with the same response to every request: a head and, for as long
+// as the client listens, a body.
 func hostile(t *testing.T, head string, body func(w io.Writer) error) *tokenpatch.Client {
 	t.Helper()
 	base := newEchoServer(t, func(conn net.Conn, _ string) {
@@ -66,7 +66,7 @@ func forever(chunk string) func(io.Writer) error {
 	}
 }
 
-// gzipBomb is a body that unpacks to zeros, a thousand times its size.
+// gzipBomb is a body of zeros, a thousand times as long when unpacked.
 func gzipBomb() string {
 	var b strings.Builder
 	packed := gzip.NewWriter(&b)
@@ -80,8 +80,8 @@ const (
 	chunked = "Transfer-Encoding: chunked\r\n\r\n"
 )
 
-// Bodies that are too long, too deep or broken. A success that only the service can
-// have made stays a success, and a refusal a refusal, in bounded memory and at once.
+// Bodies can be too long, too deep or broken. A success that only the service can have made stays a
+// success, and a refusal a refusal, in bounded memory and at once.
 func TestHostileBodies(t *testing.T) {
 	deep, digits := strings.Repeat(`[`, 10_000), strings.Repeat("9", 10_000)
 	whole := strings.Repeat(`{"a":`, 10_001) + "1" + strings.Repeat("}", 10_001)
@@ -90,7 +90,7 @@ func TestHostileBodies(t *testing.T) {
 		head    string // behind the status
 		body    func(io.Writer) error
 		fine    bool   // whether a token can be read of it
-		applied string // "V2" if a status 200 with it proves that the change was applied all the same
+		applied string // "V2" if a status 200 with it still proves success
 	}{
 		{"a gzip bomb", "Content-Encoding: gzip\r\n" + closed, times(gzipBomb(), 1), false, ""},
 		{"a body that never ends", closed, forever("x"), false, ""},
@@ -164,7 +164,7 @@ func TestHostileBodies(t *testing.T) {
 	}
 }
 
-// The body of a response that may have none is ignored.
+// The body of a 204 is ignored.
 func TestHostileBodyOfNoContent(t *testing.T) {
 	client := hostile(t, "HTTP/1.1 204 No Content\r\nContent-Length: 17\r\n"+closed+"{\"status\":\"evil\"}", nil)
 	for range 3 {
@@ -198,7 +198,7 @@ func TestMaxResponseBytes(t *testing.T) {
 	}
 }
 
-// endless is a body that must not be read beyond what is left.
+// endless is a body with a limit on how much may be read.
 type endless struct {
 	t    *testing.T
 	left int64
@@ -213,8 +213,7 @@ func (e *endless) Read(p []byte) (int, error) {
 
 func (e *endless) Close() error { return nil }
 
-// Where a server sends a byte a second, of the head or of the body, the attempt ends
-// with its timeout.
+// If a server sends a byte a second, of the head or of the body, the attempt ends with its timeout.
 func TestHostileSlowness(t *testing.T) {
 	const head = "HTTP/1.1 403 Forbidden\r\nContent-Length: 1000000\r\n\r\n"
 	for name, quick := range map[string]string{"head": "", "body": head} {
@@ -242,7 +241,7 @@ func TestHostileSlowness(t *testing.T) {
 						assertOutcome(t, notApplied, err)
 					}
 				}
-				time.Sleep(2 * time.Second) // until the servers have seen that nobody listens
+				time.Sleep(2 * time.Second) // until the servers have noticed the closed connections
 			})
 		})
 	}
@@ -270,7 +269,7 @@ func TestHostileHeaders(t *testing.T) {
 		status int
 		header string
 		body   func(io.Writer) error
-		want   string // the type; "OutcomeUnknown" where the headers were too much to read
+		want   string // the type; "OutcomeUnknown" if the headers were too long
 	}{
 		{"megabytes of one", 403, "X: " + strings.Repeat("x", 5<<20) + "\r\n", nil, "OutcomeUnknown"},
 		{"megabytes of many", 403, strings.Repeat("X: x\r\n", 1<<20), nil, "OutcomeUnknown"},
@@ -318,7 +317,7 @@ func TestHostileHeaders(t *testing.T) {
 	}
 }
 
-// Headers whose times are of 1970 do not stop the calls of the windows that follow.
+// Headers with times of 1970 do not stop the calls of the next windows.
 func TestHostileClockDoesNotStopCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		header := http.Header{"Date": {"Thu, 01 Jan 1970 00:00:00 GMT"}, "X-Ratelimit-Reset": {"10000"}, "X-Ratelimit-Global-Remaining": {"1"}}

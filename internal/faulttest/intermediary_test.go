@@ -23,9 +23,9 @@ type intermediary struct {
 	origin http.Handler
 	random func(*http.Request) *rand.Rand // for one request
 	faulty float64                        // share of the requests to which something happens
-	hold   time.Duration                  // how long a response that comes too late is held back
+	hold   time.Duration                  // how long a late response is held back
 	faults []func(*exchange)              // what can happen
-	late   sync.WaitGroup                 // requests that are still on their way, although nobody waits for them
+	late   sync.WaitGroup                 // requests still on their way, although nobody waits for them
 }
 
 // exchange is one request on its way through an intermediary.
@@ -112,7 +112,7 @@ var (
 		page,
 		func(e *exchange) { e.forward(); cutPage(e) },
 		cutPage,
-		func(e *exchange) { // a response to somebody else's request, of a connection that is out of step
+		func(e *exchange) { // a response to another request, on a connection that is out of step
 			response := e.forward()
 			if response.Code == http.StatusOK {
 				response.Body = bytes.NewBufferString(strings.Replace(response.Body.String(), `"_id":"token-`, `"_id":"other-`, 1))
@@ -123,7 +123,7 @@ var (
 	}
 )
 
-// cutPage is a JSON page of an intermediary that breaks off anywhere.
+// cutPage is a JSON page of an intermediary, cut anywhere.
 func cutPage(e *exchange) {
 	const page = `{"session": {"_id": "token-1", "user": null}, "message": "Please sign in."}`
 	e.w.Header().Set("Content-Type", "application/json")
@@ -135,7 +135,7 @@ func cutPage(e *exchange) {
 
 func cut(*exchange) { panic(http.ErrAbortHandler) }
 
-// page is a response of an intermediary that says nothing of the change.
+// page is a response of an intermediary without information about the change.
 func page(e *exchange) {
 	const html, json = "text/html", "application/json"
 	pages := []struct {
@@ -171,5 +171,5 @@ func serve(t *testing.T, handler http.Handler, http2 bool, connState func(net.Co
 	return server, transport
 }
 
-// isV1 tells the requests of one API from those of the other.
+// isV1 reports whether a request is for V1.
 func isV1(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, "/api/v1/") }

@@ -124,7 +124,7 @@ func (s *loadServer) count(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// loadTally is what became of the calls.
+// loadTally is the outcomes of the calls.
 type loadTally struct {
 	begun, applied, notApplied, unknown, attempts, waits, wrong atomic.Int64
 	outcomes                                                    [][]tokenpatch.Outcome // by goroutine and call
@@ -141,8 +141,8 @@ func (y *loadTally) outcome(id uuid.UUID) tokenpatch.Outcome {
 	return y.outcomes[binary.BigEndian.Uint32(id[:])-1][binary.BigEndian.Uint32(id[12:])]
 }
 
-// Thousands of goroutines share one client, over a network where everything that can
-// break does. Every call is accounted for, and no goroutine, connection or memory leaks.
+// Thousands of goroutines share one client, over a network with every kind of fault. Every call is
+// accounted for, and no goroutine, connection or memory leaks.
 func TestLoad(t *testing.T) {
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) { testLoad(t, http2) })
@@ -195,7 +195,7 @@ func testLoad(t *testing.T, http2 bool) {
 	wg.Wait()
 	took := time.Since(began)
 
-	// A connection that was still being made when its call ended is idle only afterwards.
+	// A connection still being made at the end of its call is idle only afterwards.
 	assert.True(t, soon(func() bool { client.CloseIdleConnections(); return server.open.Load() == 0 }), "connections are left: %d", server.open.Load())
 	listener.Close()
 	between.late.Wait()
@@ -257,8 +257,8 @@ func (y *loadTally) call(ctx context.Context, t *testing.T, server *loadServer, 
 	return outcome
 }
 
-// judgeLate looks at what was applied after its call had ended, by an attempt
-// that the call no longer waited for. It must not have said that there was none.
+// judgeLate looks at changes applied after the end of their call, by an abandoned attempt. Such a
+// call must not have reported "not applied".
 func (y *loadTally) judgeLate(t *testing.T, server *loadServer) {
 	for id, changes := range server.changes {
 		if y.outcome(id) == tokenpatch.OutcomeNotApplied {
@@ -288,7 +288,7 @@ func heapInUse() float64 {
 	return float64(stats.HeapAlloc) / (1 << 20)
 }
 
-// openFiles counts the process's open files, or 0 where it cannot.
+// openFiles counts the process's open files, or returns 0 if it cannot.
 func openFiles() int {
 	entries, _ := os.ReadDir("/proc/self/fd")
 	return len(entries)

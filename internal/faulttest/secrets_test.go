@@ -34,13 +34,12 @@ import (
 )
 
 const (
-	// A credential with all that JSON, HTML and Go escape.
+	// A credential with everything JSON, HTML and Go escape.
 	credential = `k"<&>/` + marker + `+=`
 	tokenValue = "lead-t0ken-lead"
 )
 
-// spill is everything that comes out of the library, in every form in which a
-// program may print it.
+// spill is all output of the library, in every printable form.
 type spill struct {
 	mu  sync.Mutex
 	out bytes.Buffer
@@ -67,7 +66,7 @@ func (s *spill) print(values ...any) {
 	}
 }
 
-// dump writes every text that can be reached from values, exported or not.
+// dump writes every text reachable from values, exported or not.
 func (s *spill) dump(values ...any) {
 	s.print(values...)
 	for _, v := range values {
@@ -156,8 +155,7 @@ func (s *spill) assertClean(t *testing.T) {
 	}
 }
 
-// tap makes a client's hooks and logger part of the spill, and its credential
-// one that must not come out.
+// tap adds a client's hooks and logger to the spill, and its credential to the secrets.
 func (s *spill) tap(c *tokenpatch.Config) {
 	c.V1.APIKey, c.V2.AccessToken = credential, credential
 	c.Logger = s.logger()
@@ -167,7 +165,7 @@ func (s *spill) tap(c *tokenpatch.Config) {
 	}
 }
 
-// client returns a client that makes two attempts a call.
+// client returns a client with two attempts a call.
 func (s *spill) client(t *testing.T, base string, change ...func(*tokenpatch.Config)) *tokenpatch.Client {
 	t.Helper()
 	config := tokenpatch.Config{
@@ -184,7 +182,7 @@ func (s *spill) client(t *testing.T, base string, change ...func(*tokenpatch.Con
 	return client
 }
 
-// call makes a call that fails, on each of the two APIs.
+// call makes a failing call, on each of the two APIs.
 func (s *spill) call(t *testing.T, client *tokenpatch.Client) {
 	t.Helper()
 	for _, a := range apis {
@@ -220,7 +218,7 @@ func codeUnits(text, format string) string {
 	return b.String()
 }
 
-// Bodies that echo what the server was sent, wherever § stands.
+// Bodies with an echo of the request in place of each §.
 var echoes = map[string]string{
 	"message": `{"code":"§","message":"bad §","id":"§"}`,
 	"detail":  `{"detail":"bad §"}`,
@@ -345,8 +343,8 @@ func TestNoSecretFromTransports(t *testing.T) {
 	})
 }
 
-// newEchoServer reads the request of each connection, and gives serve the credential
-// that was sent. It returns the base URL.
+// newEchoServer reads the request of each connection, and gives serve its credential. It returns
+// the base URL.
 func newEchoServer(t *testing.T, serve func(conn net.Conn, sent string)) string {
 	t.Helper()
 	return "http://" + serveRaw(t, func(conn net.Conn) {
@@ -359,7 +357,7 @@ func newEchoServer(t *testing.T, serve func(conn net.Conn, sent string)) string 
 	})
 }
 
-// Calls that get no response, or not all of it.
+// Calls without a complete response.
 func TestNoSecretWithoutResponses(t *testing.T) {
 	t.Run("a certificate that nobody trusts", func(t *testing.T) {
 		var s spill
@@ -450,7 +448,7 @@ func TestNoSecretFromTokens(t *testing.T) {
 	s.assertClean(t)
 }
 
-// A Config and a Client show no credential where they are printed or logged whole.
+// A Config and a Client show no credential when they are printed or logged.
 func TestNoSecretFromConfig(t *testing.T) {
 	var s spill
 	config := tokenpatch.Config{HTTPClient: http.DefaultClient}
@@ -488,7 +486,7 @@ func TestNoSecretFromConfig(t *testing.T) {
 	s.assertClean(t)
 }
 
-// A credential function may return a credential with an error, or one that cannot be sent.
+// A credential function may return a credential with an error, or an invalid one.
 func TestNoSecretFromCredentialFuncs(t *testing.T) {
 	var s spill
 	for _, supply := range []func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error){
@@ -506,7 +504,7 @@ func TestNoSecretFromCredentialFuncs(t *testing.T) {
 	s.assertClean(t)
 }
 
-// What is recovered from a panic that went through the library, with its stack.
+// A panic passes through the library and is recovered, with its stack.
 func TestNoSecretFromPanics(t *testing.T) {
 	var s spill
 	for name, change := range map[string]func(*tokenpatch.Config){
@@ -538,7 +536,7 @@ func TestNoSecretFromPanics(t *testing.T) {
 	s.assertClean(t)
 }
 
-// panics is a body that panics.
+// panics is a body with a panic.
 type panics struct{}
 
 func (panics) Read([]byte) (int, error) { panic("broken") }
@@ -615,7 +613,7 @@ func FuzzEcho(f *testing.F) {
 	})
 }
 
-// No attempt's credential comes out, where each has another.
+// No attempt's credential is printed if each has another.
 func TestNoSecretFromRotatedCredentials(t *testing.T) {
 	var s spill
 	client := s.client(t, "http://localhost", func(c *tokenpatch.Config) {
@@ -634,7 +632,7 @@ func TestNoSecretFromRotatedCredentials(t *testing.T) {
 	s.assertClean(t)
 }
 
-// A credential that is passed as an id by mistake comes out nowhere.
+// A credential passed as an id by mistake is never printed.
 func TestNoSecretFromIDs(t *testing.T) {
 	var s spill
 	client := s.client(t, "http://localhost", through(func(*http.Request) (*http.Response, error) {

@@ -33,7 +33,7 @@ func TestCancelGrace(t *testing.T) {
 		types   []string
 		outcome tokenpatch.Outcome
 		took    time.Duration
-		caused  bool // whether the error says that the context ended
+		caused  bool // whether the error names the end of the context
 	}{
 		{"finishes", 5 * time.Second, nil, nil, applied, latency, false},
 		{"finishes at the last moment", 1001 * time.Millisecond, nil, nil, applied, latency, false},
@@ -74,7 +74,7 @@ func TestCancelGrace(t *testing.T) {
 	}
 }
 
-// A call that waits when the context ends ends at once: nothing was sent.
+// A call still waiting when the context ends returns immediately: nothing was sent.
 func TestCancelGraceIsNotForWaits(t *testing.T) {
 	for name, test := range map[string]struct {
 		faults []tokenpatchtest.Fault
@@ -124,8 +124,8 @@ func TestCancelGraceOfOtherTransports(t *testing.T) {
 	})
 }
 
-// A program that is stopped by a signal in mid-run, as the README shows it: not
-// one outcome is unknown where the server is well.
+// A signal stops a program in the middle of its work: not one outcome is unknown if the server is
+// well.
 func TestStopping(t *testing.T) {
 	command, err := exec.LookPath("go")
 	if err != nil || testing.Short() || runtime.GOOS == "windows" {

@@ -7,9 +7,9 @@ import (
 	"errors"
 )
 
-// pool is what the programs of an account share: the current window of each limit, and what is left of it. Programs take
-// permits for the callers that wait for them now, and owe nothing afterwards. Its times are in milliseconds on the clock of
-// the store that holds it.
+// pool is the shared state of an account's programs: the current window of each limit, and what is
+// left of it. Programs take permits for their waiting callers, and owe nothing afterwards. Its
+// times are in milliseconds on the store's clock.
 type pool struct {
 	Limits  map[string]*pooled `json:"limits"` // by name: "account", "route NAME", "credential HASH"
 	Answers []answer           `json:"answers,omitempty"`
@@ -23,22 +23,22 @@ type pooled struct {
 	None   bool  `json:"none,omitempty"`   // whether the limit does not apply, as far as is known until Ends
 	Limit  int   `json:"limit,omitempty"`  // what the window admits
 	Left   int   `json:"left,omitempty"`   // what is not granted yet
-	Asked  int   `json:"asked,omitempty"`  // programs that asked in this window
+	Asked  int   `json:"asked,omitempty"`  // programs asking in this window
 	Before int   `json:"before,omitempty"` // and in the one before
 	Probed int64 `json:"probed,omitempty"` // until when a program is probing the next window
 }
 
-// answer is what an update granted. A program that did not learn of it asks for the same update again.
+// answer is what an update granted. A program that missed it asks for the same update again.
 type answer struct {
 	ID     uint64  `json:"id,string"`
 	Grants []grant `json:"grants"`
 }
 
-// ask is what a program asks for, for the callers that wait for one route.
+// ask is what a program asks for, for the waiting callers of one route.
 type ask struct {
-	limits    [kinds]string // their names; a credential that is not known yet has none
+	limits    [kinds]string // their names; an unknown credential has none
 	want      int
-	share     float64         // the part of each window that the program may take
+	share     float64         // the program's maximum part of each window
 	before    [kinds]received // what it was granted before
 	roundTrip int64           // how long a response usually takes
 	patience  int64           // and how long the program waits for one
@@ -53,16 +53,17 @@ type received struct {
 // grant is what a program gets for an ask.
 type grant struct {
 	N       int          `json:"n,omitempty"`       // permits
-	Windows [kinds]int64 `json:"windows"`           // that they are for; 0 for a limit that does not apply or is probed
+	Windows [kinds]int64 `json:"windows"`           // of the permits; 0 for a limit that does not apply or is probed
 	Probe   bool         `json:"probe,omitempty"`   // whether the only permit probes a window, and its response is to be reported
 	Expires int64        `json:"expires,omitempty"` // when the first of the windows ends, or the probing
 	Again   int64        `json:"again,omitempty"`   // when to ask for more
 	Closed  bool         `json:"closed,omitempty"`  // whether nothing is to be had until then
 	None    bool         `json:"none,omitempty"`    // whether no limit applies, as far as is known until Expires
-	Asking  int          `json:"asking,omitempty"`  // programs that asked in this window or the last one
+	Asking  int          `json:"asking,omitempty"`  // programs asking in this window or the last one
 }
 
-// report is what the response to a probe says. The window of a limit that it does not mention is 0; Ends counts from now.
+// report is the content of a response to a probe. The window of an unmentioned limit is 0; Ends
+// counts from now.
 type report struct {
 	limits  [kinds]string
 	windows [kinds]pooled
@@ -75,7 +76,7 @@ const (
 	maxPooled        = 64
 	maxAnswers       = 8
 	evenFor          = 1_000  // how long a window is granted in even parts, unless as many programs have asked as before
-	believedFor      = 60_000 // how long a limit that a response did not mention counts as not applied
+	believedFor      = 60_000 // how long a limit not mentioned by a response counts as not applied
 	maxWindowLeft    = 11_000 // a window ends within ten seconds, and Date has whole ones
 	maxProbing       = 10_000
 )
@@ -100,7 +101,8 @@ func (p *pool) update(id uint64, brings *report, asks []ask, now int64) (grants 
 	return grants
 }
 
-// take grants up to a.want permits. If a window is over, one program is granted the one permit that probes the next.
+// take grants a program up to a.want permits. If a window is over, one program is granted the one
+// permit to probe the next.
 func (p *pool) take(a ask, now int64) grant {
 	g := grant{N: a.want, Expires: now + believedFor}
 	var probed, spent []*pooled
@@ -136,7 +138,8 @@ func (p *pool) take(a ask, now int64) grant {
 	return g
 }
 
-// allows returns how many permits of the window a program may have that was granted some before, and when it may have more.
+// allows returns how many permits of the window a program with some earlier ones may have, and when
+// it may have more.
 func (x *pooled) allows(before int, share float64, now int64) (n int, again int64) {
 	n, again = min(x.Left, max(1, int(share*float64(x.Limit)))-before), x.Ends
 	if x.Asked < x.Before && now < x.Opened+evenFor {
@@ -147,7 +150,7 @@ func (x *pooled) allows(before int, share float64, now int64) (n int, again int6
 	return max(0, n), again
 }
 
-// probe makes a grant of windows that are over: one permit, unless another program has it.
+// probe makes a grant of finished windows: one permit, unless another program has it.
 func (g *grant) probe(over []*pooled, a ask, now int64) {
 	until := now + min(a.patience, maxProbing)
 	for _, x := range over {
@@ -164,8 +167,8 @@ func (g *grant) probe(over []*pooled, a ask, now int64) {
 
 func (x *pooled) isOpen(now int64) bool { return x.Window != 0 && !x.None && now < x.Ends }
 
-// report opens the windows that a response reports on. A report of an older window is ignored, and an error that says
-// nothing leaves the probing to the next program.
+// report opens the windows in a response. A report of an older window is ignored, and an error
+// without headers leaves the probing to the next program.
 func (p *pool) report(r report, now int64) {
 	for i, name := range r.limits {
 		x, w := p.limit(name, now), r.windows[i]
@@ -181,7 +184,8 @@ func (p *pool) report(r report, now int64) {
 	}
 }
 
-// limit returns a limit of the pool, and makes it if it is new. Programs do without one that has no name or finds no room.
+// limit returns a limit of the pool, and makes it if it is new. It returns nil if the name is
+// empty, or the pool is full.
 func (p *pool) limit(name string, now int64) *pooled {
 	if x := p.Limits[name]; x != nil {
 		return x
@@ -198,13 +202,14 @@ func (p *pool) limit(name string, now int64) *pooled {
 	return p.Limits[name]
 }
 
-// Version is that of the format of a stored pool. It belongs in the store's key.
+// Version is the version of a stored pool's format. It belongs in the store's key.
 const Version = 2
 
 var errAbsurd = errors.New("the stored state cannot be right")
 
-// decode reads a stored pool. A store that has none has no bytes. Whoever wrote it, it is believed only if take and report
-// could have made it: nothing lies in the future but the end of a window, and no number is out of bounds.
+// decode reads a stored pool. An empty store has no bytes. A pool is believed only if take and
+// report could have made it: nothing lies in the future except the end of a window, and no number
+// is out of bounds.
 func decode(data []byte, now int64) (*pool, error) {
 	p, empty := &pool{}, &pool{Limits: make(map[string]*pooled)}
 	if len(data) == 0 {

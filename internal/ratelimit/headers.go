@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The limits that a request spends from.
+// The limits of a request.
 const (
 	account = iota
 	route
@@ -18,11 +18,12 @@ const (
 
 var kindOf = map[string]int{"Global": account, "Route": route, "Auth-Token": credential}
 
-// response is what one response says of the limits. Times of the server are counted from 1970, and are 0 if missing.
+// response is what one response reports of the limits. Times of the server are counted from 1970,
+// and are 0 if missing.
 type response struct {
 	status     int
 	refused    bool // whether the status is 429
-	limited    bool // whether it says what remains of any limit
+	limited    bool // whether it reports what remains of any limit
 	explained  bool // whether any of these is used up
 	good       bool // whether the service handled the request: an error of a gateway does not show it
 	limits     [kinds]header
@@ -30,9 +31,9 @@ type response struct {
 	retryAfter time.Duration
 }
 
-// header is what a response says of one limit.
+// header is what a response reports of one limit.
 type header struct {
-	present   bool          // whether it says what remains
+	present   bool          // whether it reports what remains
 	remaining int           // in the current window
 	size      int           // what a window admits; 0 if missing
 	reset     time.Duration // when the window ends

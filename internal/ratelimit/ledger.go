@@ -10,24 +10,24 @@ import (
 	"time"
 )
 
-// ledger is all that is known of a service's limits. Its methods are the events that change it. It has no clock, lock or
-// timer of its own: each event brings the time with it.
+// ledger is everything known about a service's limits. Its methods are the events. It has no clock,
+// lock or timer: each event brings its time.
 type ledger struct {
 	share  float64
 	random func() float64
 
 	clock      clock
 	all        []*limit // of the account, of routes and of credentials
-	credential *limit   // of the one that was last in use
+	credential *limit   // of the one in use
 	hidden     hidden
 	declared   instant       // until when the service asked to send nothing
 	paused     instant       // the same, with some jitter
 	admitted   uint64        // attempts so far
 	inFlight   int           // of them
-	flights    []*attempt    // the same in the order of admission, with some that have ended
+	flights    []*attempt    // the same in the order of admission, with some finished ones
 	rtt        time.Duration // as a round trip usually is
 	doublings  int           // of the time after which an attempt is overdue
-	doubled    uint64        // the latest attempt that was admitted at the last of them
+	doubled    uint64        // the latest attempt admitted at the last of them
 	good       int           // good responses since the service began to respond, or paused
 }
 
@@ -37,10 +37,10 @@ type attempt struct {
 	admitted       instant
 	limits         [kinds]*limit
 	lost           [kinds]int // what each of them had lost then
-	ended, overdue bool       // whether it is no longer in flight, and whether that is because it took too long
+	ended, overdue bool       // whether it is no longer in flight, and whether it took too long
 }
 
-// verdict says whether an attempt may go, and if not, why.
+// verdict is whether an attempt may go, and if not, why.
 type verdict struct {
 	reason Reason  // empty if it may go
 	until  instant // when to ask again
@@ -71,12 +71,12 @@ func newLedger(share float64) *ledger {
 	}
 }
 
-// limits returns the limits that an attempt on a route spends from.
+// limits returns the limits of an attempt on a route.
 func (l *ledger) limits(route *limit) [kinds]*limit {
 	return [kinds]*limit{l.all[account], route, l.credential}
 }
 
-// advance moves the ledger to now: it counts overdue attempts as lost, and ends windows that are over.
+// advance moves the ledger to now, counting overdue attempts as lost and ending finished windows.
 func (l *ledger) advance(now instant) {
 	l.loseOverdue(now)
 	for _, x := range l.all {
@@ -89,8 +89,8 @@ func (l *ledger) advance(now instant) {
 	}
 }
 
-// patience is how long an attempt may take before it counts as lost: four round trips, twice as long each time that attempts
-// are overdue while none is answered in time.
+// patience is how long an attempt may take before it counts as lost: four round trips, doubled each
+// time attempts are overdue while none is answered in time.
 func (l *ledger) patience() time.Duration {
 	usual := max(4*l.rtt, leastPatience)
 	return min(usual<<l.doublings, max(usual, mostPatience))
@@ -111,7 +111,7 @@ func (l *ledger) loseOverdue(now instant) {
 		}
 		n++
 	}
-	l.flights = slices.Delete(l.flights, 0, n) // in place: a slice that moves on would be allocated again and again
+	l.flights = slices.Delete(l.flights, 0, n) // in place: a moving slice would be allocated again and again
 	if double {
 		l.doublings, l.doubled = min(l.doublings+1, maxDoublings), l.admitted
 	}
@@ -158,7 +158,7 @@ func (a *attempt) spend(kind int, x *limit) {
 	a.limits[kind], a.lost[kind] = x, x.lost
 }
 
-// use makes a credential the one in use, for an attempt that is about to be sent with it.
+// use makes a credential the one in use, just before an attempt is sent with it.
 func (l *ledger) use(a *attempt, name []byte) {
 	i := slices.IndexFunc(l.all, func(x *limit) bool { return x.name == string(name) })
 	if i < 0 && len(l.all) >= maxLimits {
@@ -200,7 +200,7 @@ func (l *ledger) cancel(a *attempt) {
 	}
 }
 
-// lose ends an attempt that has no response: the service may have counted it.
+// lose ends an attempt without a response: the service may have counted it.
 func (l *ledger) lose(a *attempt) {
 	if l.end(a) {
 		for _, x := range a.limits {
@@ -209,12 +209,12 @@ func (l *ledger) lose(a *attempt) {
 	}
 }
 
-// observe updates the ledger by what the response to an attempt says.
+// observe updates the ledger by the response to an attempt.
 func (l *ledger) observe(a *attempt, r *response, now instant) {
 	l.end(a)
 	rtt := now - a.admitted
 	l.rtt = cmp.Or(l.rtt, rtt)
-	l.rtt += (min(rtt, 2*l.rtt) - l.rtt) / 8 // a round trip that took very long says little of the next
+	l.rtt += (min(rtt, 2*l.rtt) - l.rtt) / 8 // one very long round trip means little for the next
 	if !a.overdue {
 		l.doublings = 0
 	}
@@ -248,16 +248,17 @@ func (l *ledger) pause(wait time.Duration, now instant) {
 	}
 }
 
-// hidden is a limit of which no header speaks. It shows itself by a 429 that no limit explains, after a number of good
-// responses: that many are sent in each window from then on. It grows after windows that were used up without a 429.
+// hidden is a limit without headers. It shows as a 429 that no limit explains, after a number of
+// good responses: this number is sent in each window from then on. It grows after full windows
+// without a 429.
 type hidden struct {
 	size     int           // what a window may hold; 0 if there is no sign of a limit
 	length   time.Duration // of a window
-	calm     int           // windows in a row that were used up without a 429
+	calm     int           // full windows in a row without a 429
 	growth   int           // by how much size grows next
 	grown    int           // by how much it grew last
 	refused  bool          // whether a 429 ended the last window
-	measured bool          // whether that has set size
+	measured bool          // whether a Retry-After has set size
 
 	began      instant // when the current window did, with an attempt; 0 until then
 	sent, good int
@@ -278,7 +279,7 @@ func (h *hidden) admit(now instant) {
 	h.sent++
 }
 
-// observe counts a response that is no 429.
+// observe counts a response other than 429.
 func (h *hidden) observe() {
 	h.good++
 	if h.measured {
@@ -286,7 +287,7 @@ func (h *hidden) observe() {
 	}
 }
 
-// advance ends a window that is over, and reports whether it did.
+// advance ends a finished window, and reports whether it did.
 func (h *hidden) advance(now instant) bool {
 	if h.began == 0 || now < h.began+h.length {
 		return false
@@ -301,7 +302,8 @@ func (h *hidden) advance(now instant) bool {
 	return true
 }
 
-// refuse ends the current window with a 429 that no other limit explains, and returns how long to wait.
+// refuse ends the current window with a 429 that no other limit explains, and returns how long to
+// wait.
 func (h *hidden) refuse(retryAfter time.Duration, now instant) time.Duration {
 	if h.began == 0 {
 		return retryAfter // another one has ended it

@@ -13,27 +13,27 @@ type limit struct {
 	phase   phase
 	size    int           // what a window admits, as the service has said; 0 if it has not
 	length  time.Duration // of a window
-	onTime  bool          // whether the latest window that was probed on time had begun by then
-	watched bool          // whether a window has been seen that would have shown other programs
+	onTime  bool          // whether the latest window probed on time had begun by then
+	watched bool          // whether a window has been seen in which other programs would have shown
 	others  float64       // requests of other programs for each one of ours, in recent windows
 
-	// The current window. Before a response reports on it, reset is that of the last one.
+	// The current window. Before a response reports on it, reset is the last one's.
 	reset        time.Duration
 	opened, ends instant
-	began        uint64 // the latest attempt that was admitted when it began
+	began        uint64 // the latest attempt admitted when it began
 	whole        bool   // whether it was seen from its beginning
 	first        int    // what remained at the beginning
 	left         int    // what remained at the latest response
-	since        uint64 // the latest attempt that was admitted when that came
-	sent         int    // attempts that it counts or may count
-	counted      int    // those of them that first includes
-	reports      int    // responses that said what remains
-	missing      int    // good responses in a row that did not, while it was probed
+	since        uint64 // the latest attempt admitted at that time
+	sent         int    // attempts it counts or may count
+	counted      int    // of these, those included in first
+	reports      int    // responses with what remains
+	missing      int    // good responses in a row without it, while it was probed
 
 	inFlight int
-	lost     int      // attempts so far that ended without a word of what remains
-	told     int      // those of them that left includes
-	granted  received // what was granted of a window that programs share
+	lost     int      // attempts so far without a report of what remains
+	told     int      // of these, those included in left
+	granted  received // granted of a shared window
 }
 
 // phase is what is known of a limit's current window.
@@ -51,10 +51,10 @@ const (
 	windowLength  = 10 * time.Second
 	minimumLength = time.Second
 	noticed       = 0.3 // others, from which on other programs are reckoned with
-	mostReserved  = 8   // requests that are left to other programs, which race for the end of a window
+	mostReserved  = 8   // requests left to other programs, which race for the end of a window
 	maxOthers     = 256 // of more, a server makes up most
 	enoughReports = 16  // of a window show other programs, if there are any
-	maxMissing    = 10  // good responses without a word of the limit show that it no longer applies
+	maxMissing    = 10  // after so many good responses without headers the limit no longer applies
 )
 
 func newLimit(name string) *limit { return &limit{name: name, length: windowLength} }
@@ -127,7 +127,7 @@ func (x *limit) doubt(l *ledger, others int) {
 	x.others = max(x.others, min(maxOthers, float64(others)))
 }
 
-// observe updates the limit by what the response to an attempt says of it, if anything.
+// observe updates the limit by the response to an attempt, which may not mention it.
 func (x *limit) observe(l *ledger, a *attempt, kind int, r *response, now instant) {
 	h := r.limits[kind]
 	if !h.present {
@@ -161,7 +161,8 @@ func (x *limit) observe(l *ledger, a *attempt, kind int, r *response, now instan
 	}
 }
 
-// observeMissing updates the limit by a response that does not mention it. The service may have counted the request.
+// observeMissing updates the limit by a response without its headers. The service may have counted
+// the request.
 func (x *limit) observeMissing(l *ledger, a *attempt, r *response) {
 	if !r.refused {
 		x.lost++
@@ -177,7 +178,7 @@ func (x *limit) observeMissing(l *ledger, a *attempt, r *response) {
 	}
 }
 
-// open begins the window that a response reports on. If that is the last one, it was not over yet.
+// open begins the window of a response. If it is the last one, it was not over yet.
 func (x *limit) open(l *ledger, a *attempt, h header, now instant) {
 	if x.phase == open {
 		x.close()
@@ -206,10 +207,10 @@ func (x *limit) open(l *ledger, a *attempt, h header, now instant) {
 // instant is a time on this machine's monotonic clock, counted from the limiter's epoch.
 type instant = time.Duration
 
-// clock is a lower bound of how far the server's clock is ahead of ours: a window is over for certain once the server's
-// clock has reached its reset by that bound. A response was handled within a window's length of its reset, and not before
-// its Date. Date has whole seconds, and a gateway may write it by a clock of its own, so it is ignored from the first
-// response on that contradicts it.
+// clock is a lower bound of how far the server's clock is ahead of ours: a window is certainly over
+// once the server's clock has reached its reset by this bound. A response was handled within a
+// window's length of its reset, and not before its Date. Date has whole seconds, and a gateway may
+// use a clock of its own, so Date is ignored after the first contradiction.
 type clock struct {
 	byReset, byDate time.Duration
 	dateWrong       bool
@@ -218,10 +219,11 @@ type clock struct {
 
 const (
 	unknownClock = math.MinInt64 / 4
-	drift        = 10_000 // two clocks drift apart by at most this part of the time that passes
+	drift        = 10_000 // two clocks drift apart by at most this part of the elapsed time
 )
 
-// observe updates the bound by a response to a request that was sent in the window of this length that ends at reset.
+// observe updates the bound by a response to a request in the window with this length and this end,
+// its reset.
 func (c *clock) observe(reset, length, date time.Duration, sent, received instant) {
 	before := reset - sent // the server's clock had not reached reset when the request was sent
 	dated := date > 0 && date < reset && reset < date+length+time.Second

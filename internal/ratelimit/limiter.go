@@ -12,10 +12,10 @@ import (
 
 // Options are the settings of a [Limiter].
 type Options struct {
-	MaxWait time.Duration                   // the longest wait for the server that a call bears
-	Share   float64                         // the part of each window that may be taken, above 0 and up to 1; 0 is all
-	Store   Store                           // of the pool that programs share; nil for this limiter alone
-	Key     string                          // of that pool
+	MaxWait time.Duration                   // the longest wait for the server of a call
+	Share   float64                         // the maximum part of each window, above 0 and up to 1; 0 is all
+	Store   Store                           // of the shared pool; nil for this limiter alone
+	Key     string                          // of the pool
 	Account string                          // whose limits they are
 	Warn    func(message string, err error) // if not nil, called with what is wrong with the store or with what is in it
 }
@@ -23,7 +23,7 @@ type Options struct {
 // State is what is known of a service's limits at one moment.
 type State struct {
 	Account     Quota
-	Credential  Quota            // of the credential that was last in use
+	Credential  Quota            // of the credential in use
 	Routes      map[string]Quota // by route, if something is known of it
 	PausedUntil time.Time        // until when nothing is sent at all, because of Retry-After; zero if nothing is paused
 }
@@ -41,10 +41,10 @@ type Reason string
 
 // The reasons for waiting.
 const (
-	RetryAfter Reason = "retry_after" // a pause that the server asked for, or one after a 429 without headers
-	RateLimit  Reason = "rate_limit"  // a window that is used up
-	Probe      Reason = "probe"       // the response to the one attempt that goes ahead
-	Turn       Reason = "turn"        // those who came before, in a window that is open
+	RetryAfter Reason = "retry_after" // a pause for Retry-After, or after a 429 without headers
+	RateLimit  Reason = "rate_limit"  // the next window
+	Probe      Reason = "probe"       // the response to the one attempt sent first
+	Turn       Reason = "turn"        // earlier calls, in an open window
 )
 
 // Limiter admits the attempts of one service, those of each route in the order in which their calls came. Routes do not hold
@@ -62,22 +62,24 @@ type Limiter struct {
 	shared  *shared // nil for this limiter alone
 }
 
-// Permit lets one attempt be sent, and is settled when that ends. The zero value is ready. A call uses one Permit for all
-// of its attempts, one after the other: it keeps the call's position in the order of arrival. It is not for concurrent use.
+// Permit lets one attempt be sent, and is settled at its end. The zero value is ready. A call uses
+// one Permit for all of its attempts, one after the other: it keeps the call's position in the
+// order of arrival. It is not for concurrent use.
 type Permit struct {
-	Waiting func(Reason) // if not nil, called by Wait before it waits, with the reason at that moment
+	Waiting func(Reason) // if not nil, called by Wait before it waits, with the current reason
 
 	limiter  *Limiter
 	ticket   uint64          // number of its call in the order of arrival, from 1
 	attempt  *attempt        // nil once it is settled
-	probes   bool            // whether other programs wait for what its response says
-	reported <-chan struct{} // closed once that is stored; nil if there is nothing to report
+	probes   bool            // whether other programs wait for its response
+	reported <-chan struct{} // closed once it is stored; nil if there is nothing to report
 }
 
-// ClosedError is the error of a call that the limit keeps from being sent: it opens later than the call can wait.
+// ClosedError is the error of a call that was not sent: the limit opens later than the call can
+// wait.
 type ClosedError struct {
 	Opens time.Time // when the limit opens
-	Err   error     // context.DeadlineExceeded, or that the wait is longer than the call bears
+	Err   error     // context.DeadlineExceeded, or an error about MaxWait
 }
 
 func (e *ClosedError) Error() string {
@@ -87,7 +89,7 @@ func (e *ClosedError) Error() string {
 // Unwrap returns Err.
 func (e *ClosedError) Unwrap() error { return e.Err }
 
-// New returns a limiter that knows nothing yet.
+// New returns a limiter without any knowledge.
 func New(o Options) *Limiter {
 	l := &Limiter{maxWait: o.MaxWait, account: o.Account, epoch: time.Now().Add(-time.Second), ledger: newLedger(o.Share)}
 	if o.Store != nil {
@@ -126,7 +128,7 @@ func (l *Limiter) Wait(ctx context.Context, route string, p *Permit) (Reason, er
 	return w.reason, nil
 }
 
-// enter admits a call at once, turns it away, or returns it as one that waits.
+// enter admits a call at once, refuses it, or returns it as a waiter.
 func (l *Limiter) enter(ctx context.Context, route string, p *Permit) (*waiter, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -257,8 +259,8 @@ func (l *Limiter) tooLate(ends instant, v verdict, now instant) *ClosedError {
 	return nil
 }
 
-// Use reports the credential that an attempt is about to be sent with, and keeps its hash. Calls are admitted by the limit of
-// the credential that was last in use.
+// Use reports the credential of an attempt just before it is sent, and keeps its hash. Calls are
+// admitted by the limit of the credential in use.
 func (p *Permit) Use(credential string) {
 	if p.attempt != nil {
 		name := nameCredential(p.limiter.account, credential)
@@ -271,8 +273,8 @@ func (p *Permit) Use(credential string) {
 // Cancel takes the permit back: nothing can have been sent.
 func (p *Permit) Cancel() { p.settle(nil, true) }
 
-// Abandon settles an attempt that ended without a response: it may have been sent. If the attempt is settled it only waits,
-// for a second at most, until its response is stored for other programs that wait for it.
+// Abandon settles an attempt without a response: it may have been sent. If the attempt is settled
+// already, it only waits, for a second at most, until its response is stored for waiting programs.
 func (p *Permit) Abandon() {
 	p.settle(nil, false)
 	if p.reported != nil {
@@ -287,7 +289,8 @@ func (p *Permit) Observe(status int, header http.Header) {
 	p.settle(&r, false)
 }
 
-// settle ends the attempt, unless it has ended. If it probes a window for other programs, what its response says is stored.
+// settle ends the attempt, unless it has ended. If it probes a window for other programs, its
+// response is stored.
 func (p *Permit) settle(r *response, unsent bool) {
 	if p.attempt == nil {
 		return
@@ -337,7 +340,7 @@ func (l *Limiter) quota(x *limit) Quota {
 	return Quota{Known: true, Remaining: max(0, x.remaining()), Limit: x.size, Reset: l.timeOf(x.ends)}
 }
 
-// waiter is a call that waits to be admitted.
+// waiter is a call waiting for admission.
 type waiter struct {
 	permit *Permit
 	queue  *queue
@@ -350,19 +353,19 @@ type waiter struct {
 	closed *ClosedError  // why it was turned away
 }
 
-// byPriority are the reasons for waiting. A call that met several waited for the first of them.
+// byPriority are the reasons for waiting. Of several reasons, the first counts.
 var byPriority = [...]Reason{RetryAfter, RateLimit, Probe, Turn}
 
-// queue is the calls that wait for one route, in their order of arrival.
+// queue is the waiting calls of one route, in their order of arrival.
 type queue struct {
 	name     string
 	route    *limit
-	waiters  []*waiter          // with some that are gone
+	waiters  []*waiter          // with some gone ones
 	n        int                // without them
 	held     map[Reason]instant // when each of them last held the queue
 	earliest instant            // no waiter's context ends before
 
-	grant          grant   // of the pool that programs share
+	grant          grant   // of the shared pool
 	expires, again instant // when it does, and when to ask for more
 }
 
@@ -377,7 +380,7 @@ func (q *queue) front() *waiter {
 	return q.waiters[0]
 }
 
-// push puts a call behind those that came before it: one that was refused and comes again belongs near the front.
+// push inserts a call behind earlier ones: a refused call belongs near the front.
 func (q *queue) push(w *waiter) {
 	if q.n < len(q.waiters)/2 {
 		q.waiters = slices.DeleteFunc(q.waiters, func(w *waiter) bool { return w.gone })

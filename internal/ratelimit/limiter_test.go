@@ -99,7 +99,7 @@ func TestShareLeavesTheRest(t *testing.T) {
 	}
 }
 
-// A call that was refused is admitted before those that came later.
+// A refused call is admitted before later ones.
 func TestOrderIsKeptAcrossAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiter()
@@ -128,8 +128,7 @@ func TestOrderIsKeptAcrossAttempts(t *testing.T) {
 	})
 }
 
-// waiterBytes is what a call that waits may take up, with its stack and what the
-// race detector notes of it.
+// waiterBytes bounds the memory of a waiting call, with its stack and the race detector's notes.
 const waiterBytes = 6 << 10
 
 func TestAHundredThousandWaitersTakeLittleMemory(t *testing.T) {
@@ -200,7 +199,7 @@ func TestCancelledWaitersLoseNoPermit(t *testing.T) {
 	})
 }
 
-// A transport or a hook that panics settles its permit by a deferred Abandon.
+// A deferred Abandon settles the permit of a panicking transport or hook.
 func TestAPanicHoldsNobodyUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiter()

@@ -21,11 +21,11 @@ const (
 	windowLength = 10 * time.Second
 )
 
-// service has limits that are counted in windows of ten seconds, in virtual time.
+// service has limits in windows of ten seconds, in virtual time.
 type service struct {
 	account, route, credential int                                          // limits; 0 is none
 	announces                  bool                                         // whether it sends Limit headers
-	hidden                     int                                          // a limit of which no header speaks
+	hidden                     int                                          // a limit without headers
 	rtt                        time.Duration                                // half of it each way
 	jitter                     float64                                      // of each way
 	ahead                      time.Duration                                // its clock
@@ -188,7 +188,7 @@ type work struct {
 	credential               func(program int, now time.Duration) string
 	route                    func(caller int) string
 	until                    time.Duration // instead of calls
-	retries                  bool          // of calls that are lost or get an error
+	retries                  bool          // of lost calls and errors
 	reborn                   bool          // whether each call is made by a new program
 	during                   func(s *service)
 }
@@ -314,7 +314,7 @@ func (r result) ratio() float64 {
 	return float64(r.took) / float64(least)
 }
 
-// tightest returns the limit that refuses first.
+// tightest returns the first limit to refuse.
 func (s *service) tightest() (name string, limit int) {
 	for _, l := range []struct {
 		name string

@@ -16,7 +16,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 )
 
-// memory is a store in memory, that takes a millisecond for an update, and all that can go wrong with it.
+// memory is a store in memory with updates of a millisecond, and all its possible failures.
 type memory struct {
 	mu      sync.Mutex
 	states  map[string][]byte

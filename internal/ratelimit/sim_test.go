@@ -27,7 +27,7 @@ type world struct {
 	Hidden                     int
 	Routes, Credentials        int
 	Announces, Floating, Date  bool
-	Headers                    float64       // the share of responses that have limit headers
+	Headers                    float64       // the share of responses with limit headers
 	Ahead, Phase               time.Duration // of the service's clock, and of the credential's windows
 	DateOff                    time.Duration
 
@@ -80,9 +80,9 @@ func randomWorld(seed uint64) world {
 	return w
 }
 
-// honest reports whether nothing in the world gives a program a wrong idea of what is left: then it is never refused. If
-// responses are lost before any says what is left in a window, it takes Limit headers, and limits that are not used up by
-// asking again.
+// honest reports whether nothing in the world gives a program a wrong idea of what is left: then it
+// is never refused. If responses are lost before any reports what is left in a window, honest
+// requires Limit headers, and limits that are not used up by asking again.
 func (w world) honest() bool {
 	smallest := 1000
 	for _, size := range []int{w.Account, w.Route, w.Credential} {
@@ -175,7 +175,7 @@ func newSimulation(w world) *simulation {
 	return s
 }
 
-// run returns the first invariant that was broken.
+// run returns the first broken invariant.
 func (s *simulation) run() error {
 	const most = 60_000 // events
 	for s.err == nil && s.queue.Len() > 0 && s.queue.seq < most && s.passed < s.For {
@@ -379,8 +379,8 @@ func (s *simulation) handle(route int, credential string, blamed bool) response 
 	return parseResponse(status, header)
 }
 
-// checkFlood checks that few requests are refused in one window: none where nothing is wrong with what the service says,
-// and never many more than each program may have in flight when it learns that the window is used up.
+// checkFlood checks that few requests are refused in one window: none if the service reports
+// correctly, and never many more than each program may have in flight when it learns of the end.
 func (s *simulation) checkFlood(w *simWindow, size int, blamed bool) {
 	if blamed {
 		s.fail("refused, although nothing was wrong with what the service had said")
@@ -421,7 +421,7 @@ func (s *simulation) check(p *program) {
 	s.checkLiveness(p)
 }
 
-// checkLiveness checks that whoever waits is looked at again, and soon enough.
+// checkLiveness checks that every waiter is looked at again, and soon enough.
 func (s *simulation) checkLiveness(p *program) {
 	for route, waiting := range p.waiting {
 		if waiting == 0 {
@@ -443,7 +443,7 @@ func (s *simulation) checkLiveness(p *program) {
 		p.last = max(p.last, s.now)
 		return
 	}
-	// Two limits may have windows that end at different times, and a lost probe holds up each.
+	// Two limits may have windows with different ends, and a lost probe delays each.
 	most := 2*windowLength + 4*p.ledger.patience()
 	if s.Lost+s.Never+s.Late+s.Bad > 0 {
 		most += 2 * mostPatience
@@ -453,7 +453,7 @@ func (s *simulation) checkLiveness(p *program) {
 	}
 }
 
-// shrink makes a world that fails as simple as it can be.
+// shrink simplifies a failing world as far as possible.
 func shrink(w world) world {
 	simpler := []func(*world){
 		func(w *world) { w.Programs = 1 }, func(w *world) { w.Callers /= 2 }, func(w *world) { w.Routes = 1 }, func(w *world) { w.For /= 2 },
@@ -476,8 +476,8 @@ func shrink(w world) world {
 	return w
 }
 
-// A random service, random faults and random callers, and what has to hold after every event. A failure prints the
-// world's seed, and the simplest world that fails alike.
+// A random service, random faults, random callers, and the invariants after every event. A failure
+// prints the world's seed, and the simplest world with the same failure.
 func TestSimulation(t *testing.T) {
 	if *simSeed != 0 {
 		w := randomWorld(*simSeed)

@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// waitsWith returns how long the longest of a few calls waits if a store holds a state that somebody else has written.
+// waitsWith returns the longest wait of a few calls if a store holds somebody else's state.
 func waitsWith(t *testing.T, makeState func(now time.Time) []byte) time.Duration {
 	t.Helper()
 	m := new(memory)
@@ -29,8 +29,9 @@ func waitsWith(t *testing.T, makeState func(now time.Time) []byte) time.Duration
 	return r.waited
 }
 
-// longestFalse is how long a false state can hold a call up: until the end of the window that it claims, eleven seconds at
-// most, through the second in which the next one is granted in even parts, and for some round trips.
+// longestFalse is how long a false state can delay a call: until the end of the claimed window,
+// eleven seconds at most, through the second in which the next one is granted in even parts, and
+// for some round trips.
 const longestFalse = 12*time.Second + 300*time.Millisecond
 
 func TestAStateThatSomebodyElseWrote(t *testing.T) {
@@ -48,7 +49,7 @@ func TestAStateThatSomebodyElseWrote(t *testing.T) {
 	t.Log(longest, "the longest wait")
 }
 
-// randomState is a state that can be read. Half of them are as absurd as they can be and still believed.
+// randomState is a readable state. Half of them are as absurd as believable states can be.
 func randomState(random *rand.Rand, now int64) []byte {
 	wild := random.IntN(2) == 0
 	number := func() int64 {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Store keeps the pool that programs share.
+// Store keeps the shared pool.
 type Store interface {
 	// Update replaces the state under key by what f returns, atomically; f may be called more than once. now is the
 	// store's own clock. An error of f leaves the state as it was.
@@ -19,19 +19,20 @@ type Store interface {
 }
 
 const (
-	stored         = time.Hour              // how long a store keeps a pool that nobody uses
+	stored         = time.Hour              // how long a store keeps an unused pool
 	storeTimeout   = time.Second            // how long an update may take
 	firstRetry     = 5 * time.Millisecond   // after a failed one; twice as long each time
-	minAlone       = 100 * time.Millisecond // how long the program does without a store that failed; twice as long each time
+	minAlone       = 100 * time.Millisecond // how long the program does without a failed store; twice as long each time
 	maxAlone       = 5 * time.Second
-	distrusted     = 10 * time.Second // how long it does without a store that cannot be right
+	distrusted     = 10 * time.Second // how long it does without an impossible store
 	maxStep        = time.Second      // by which the store's clock and ours may move apart within compared
 	compared       = 20 * time.Second
 	spreadOfAsking = time.Millisecond // for each program
 	maxAsking      = 100              // of more, the spread does not grow
 )
 
-// shared is a limiter's side of the pool that programs share, nil if there is none. It is guarded by the limiter's lock.
+// shared is a limiter's side of the shared pool, nil if there is none. It is guarded by the
+// limiter's lock.
 type shared struct {
 	limiter  *Limiter
 	store    Store
@@ -40,7 +41,7 @@ type shared struct {
 	asking   bool          // whether the store is being asked for permits
 	alone    instant       // until when it is not asked
 	failures int           // in a row
-	programs int           // that ask for permits, this one included; 0 without permits from the store
+	programs int           // asking for permits, this one included; 0 without permits from the store
 	ahead    time.Duration // the store's clock less ours
 	at       instant       // when it was; 0 if it is not known
 }
@@ -72,7 +73,7 @@ type update struct {
 	*shared
 	id     uint64
 	asks   []ask
-	queues []*queue // that each ask is for
+	queues []*queue // of each ask
 	brings *report  // nil for none
 	before shared   // as it was at the beginning
 	began  instant
@@ -87,8 +88,8 @@ type outcome struct {
 	err      error
 }
 
-// ask asks the store for the permits that callers wait for, unless it is being asked, and brings it a report, if any. It
-// returns a channel that is closed once the update has ended.
+// ask asks the store for permits for the waiting callers, unless an update is under way, and brings
+// it a report, if any. It returns a channel, closed at the end of the update.
 func (s *shared) ask(brings *report, now instant) <-chan struct{} {
 	if !s.inUse(now) && brings == nil {
 		return nil
@@ -116,7 +117,7 @@ func (s *shared) ask(brings *report, now instant) <-chan struct{} {
 	return u.done
 }
 
-// report stores what the response to a probe says, and asks for permits in the window that it opens.
+// report stores the response to a probe, and asks for permits in its window.
 func (s *shared) report(a *attempt, r *response, now instant) <-chan struct{} {
 	report := &report{good: r.good}
 	for i, x := range a.limits {
@@ -159,7 +160,7 @@ func (u *update) run() {
 	close(u.done)
 }
 
-// try asks once. It makes an error of all that a store can do wrong.
+// try asks once. It turns every failure of a store into an error.
 func (u *update) try(ctx context.Context) (o outcome) {
 	defer func() {
 		if r := recover(); r != nil {
@@ -178,7 +179,7 @@ func (u *update) try(ctx context.Context) (o outcome) {
 	return o
 }
 
-// apply makes the next pool of the stored one. One that cannot be right is replaced.
+// apply makes the next pool of the stored one. An impossible pool is replaced.
 func (u *update) apply(data []byte, at time.Time) (next []byte, o outcome) {
 	here := u.limiter.now()
 	o.ahead = time.Duration(at.UnixNano()) - here
@@ -198,7 +199,8 @@ func (u *update) apply(data []byte, at time.Time) (next []byte, o outcome) {
 	return next, o
 }
 
-// finish ends an update, and lets those who wait go. It reports whether the update failed where the one before had not.
+// finish ends an update, and lets the waiting callers go. It reports whether this is the first
+// failure in a row.
 func (s *shared) finish(u *update, o outcome) (first bool) {
 	s.limiter.mu.Lock()
 	defer s.limiter.mu.Unlock()

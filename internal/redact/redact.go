@@ -51,8 +51,8 @@ func (s *Secrets) Clean(text string) string { return s.CleanPrefix(text, len(tex
 // the longest entity.
 const lookahead = runLength * maxEntity
 
-// CleanPrefix returns the first limit bytes of text, cleaned. A credential that the cut
-// goes through is found as a whole.
+// CleanPrefix returns the first limit bytes of text, cleaned. It also finds a credential across the
+// cut.
 func (s *Secrets) CleanPrefix(text string, limit int) string {
 	limit = min(limit, len(text))
 	if s == nil || len(s.secrets) == 0 {

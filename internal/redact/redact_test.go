@@ -19,7 +19,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
-// A credential with all that JSON, HTML, URLs and Go escape.
+// A credential with everything JSON, HTML, URLs and Go escape.
 const secret = `k"<&>/%41\Zq8vT3mX9+=uR~5`
 
 func inJSON(text string) string {
@@ -87,7 +87,7 @@ var encodings = map[string]func(string) string{
 	},
 }
 
-// However a credential is encoded, no eight characters of it remain in that encoding.
+// No eight characters of a credential remain, in any encoding.
 func TestCleanFindsEveryEncoding(t *testing.T) {
 	s := redact.New("another-one", secret)
 	for name, encode := range encodings {
@@ -104,7 +104,7 @@ func TestCleanFindsEveryEncoding(t *testing.T) {
 	}
 }
 
-// The same where a server, or the end of what was read, has cut the credential.
+// The same if a server, or the end of a body, has cut the credential.
 func TestCleanFindsParts(t *testing.T) {
 	s := redact.New(secret)
 	for name, encode := range encodings {
@@ -113,7 +113,7 @@ func TestCleanFindsParts(t *testing.T) {
 			for cut := 0; cut < len(whole); cut += 1 + len(whole)/256 {
 				for _, part := range []string{whole[cut:], whole[:cut], whole[cut/2 : len(whole)-cut/3]} {
 					clean := s.Clean("z: " + part)
-					for at := range len(secret) - 11 { // it may take three more characters to see an escape or a digit that is cut
+					for at := range len(secret) - 11 { // it may take three more characters to see a cut escape or digit
 						require.NotContains(t, strings.ToLower(clean), strings.ToLower(encode(secret[at:at+11])))
 					}
 				}
@@ -139,14 +139,14 @@ func TestCleanLeavesOtherText(t *testing.T) {
 	assert.Equal(t, secret, (*redact.Secrets)(nil).Clean(secret))
 }
 
-// A short credential is taken out only where it stands whole.
+// A short credential is removed only as a whole.
 func TestCleanOfShortSecrets(t *testing.T) {
 	s := redact.New("", "key")
 	assert.Equal(t, "bad [redacted] ke", s.Clean("bad KEY ke"))
 	assert.Equal(t, "bad [redacted]", s.Clean(`bad \u006bey`))
 }
 
-// What is undone has bounds, so that the work has.
+// Decoding has bounds, so the work has.
 func TestCleanLimits(t *testing.T) {
 	const plain = "9d2f1c5e7a3b4c8d"
 	s := redact.New(plain)
@@ -169,7 +169,7 @@ func TestCleanLimits(t *testing.T) {
 	}
 }
 
-// A credential that the cut goes through is found, however little of it is left.
+// A credential across the cut is found, however little of it is left.
 func TestCleanPrefix(t *testing.T) {
 	s := redact.New(secret)
 	for limit := len("bad ") + 1; limit <= len("bad ")+len(secret); limit++ {

@@ -11,7 +11,7 @@ import (
 // fit into a uint64.
 const runLength = 8
 
-// parts are the parts of credentials that must not be shown, folded.
+// parts are the parts of credentials to hide, folded.
 type parts struct {
 	runs  []uint64 // those of runLength characters: a hash table, with 0 for a free place
 	short []run    // shorter ones: unescaped, or all of a short credential

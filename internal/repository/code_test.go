@@ -128,7 +128,7 @@ func TestNoFunctionIsLong(t *testing.T) {
 	}
 }
 
-// foldersOfModules lists the folders that have a go.mod.
+// foldersOfModules lists the folders with a go.mod.
 func foldersOfModules(t *testing.T) []string {
 	var folders []string
 	for _, name := range filesNamed(t, func(name string) bool { return name == "go.mod" }) {
@@ -137,7 +137,7 @@ func foldersOfModules(t *testing.T) []string {
 	return folders
 }
 
-// moduleOf is the folder of the module that a folder belongs to.
+// moduleOf is the folder of a folder's module.
 func moduleOf(modules []string, folder string) string {
 	for ; folder != "."; folder = path.Dir(folder) {
 		for _, module := range modules {

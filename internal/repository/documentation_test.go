@@ -22,7 +22,8 @@ var ofInterfaces = []string{
 	"MarshalJSON", "UnmarshalJSON", "MarshalText", "UnmarshalText",
 }
 
-// withExamples are the packages of which every exported function and method has an Example with its output.
+// withExamples are the packages whose exported functions and methods all have an Example with
+// output.
 var withExamples = []string{".", "tokenpatchtest", "tokenpatchotel", "fleet/fleetotel"}
 
 func TestEveryFunctionHasAnExample(t *testing.T) {
@@ -113,7 +114,7 @@ func TestSecurityNamesTestsThatExist(t *testing.T) {
 	}
 }
 
-// Links lead somewhere: to a file of the tree, and to a heading that it has.
+// Links lead to a file of the tree, and to an existing heading.
 func TestLinksLeadSomewhere(t *testing.T) {
 	for _, name := range filesNamed(t, func(name string) bool { return strings.HasSuffix(name, ".md") }) {
 		for _, link := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(text(t, name), -1) {

@@ -21,7 +21,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// The tokens that the service has for each block.
+// The service's tokens for each block.
 const (
 	v1Token  = "3fa85f64-5717-4562-b3fc-2c963f66afa6"
 	v2Token  = "61095542756dba551110ae21"
@@ -111,7 +111,7 @@ func fencesOf(t *testing.T, document string) []fence {
 // lineOf makes the compiler's messages name the line of the document.
 func lineOf(block fence) string { return fmt.Sprintf("//line %s:%d\n", block.document, block.line) }
 
-// imports are the packages that a block may use by name.
+// imports are the packages available to a block by name.
 var imports = map[string]string{
 	"bytes": "bytes", "context": "context", "errors": "errors", "fmt": "fmt", "http": "net/http", "log": "log", "os": "os", "signal": "os/signal", "slices": "slices", "slog": "log/slog", "sync": "sync", "tls": "crypto/tls", "url": "net/url", "x509": "crypto/x509",
 	"syscall": "syscall", "time": "time", "uuid": "github.com/google/uuid", "tokenpatch": rootModule, "tokenpatchtest": rootModule + "/tokenpatchtest",
@@ -146,7 +146,7 @@ func function(t *testing.T, name string, block fence) string {
 	return b.String()
 }
 
-// declared lists the variables that statements declare.
+// declared lists the variables declared by statements.
 func declared(statements []ast.Stmt) []string {
 	var names []string
 	for _, statement := range statements {
@@ -161,7 +161,7 @@ func declared(statements []ast.Stmt) []string {
 	return names
 }
 
-// listOf is the file that lists the fragments for the program that runs them.
+// listOf is the file with the list of fragments.
 func listOf(fragments []string) string {
 	return "package main\nimport \"context\"\nvar fragments = []func(context.Context, scope) error{\n" + strings.Join(fragments, ",\n") + ",\n}\n"
 }

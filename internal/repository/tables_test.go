@@ -28,7 +28,7 @@ func TestReadmeErrors(t *testing.T) {
 		status, types, outcome := row[0], typesIn(row[1]), row[2]
 		code, err := strconv.Atoi(status)
 		if err != nil {
-			continue // a row that is about no status
+			continue // a row without a status
 		}
 		checked++
 		for _, api := range apis {
@@ -83,7 +83,7 @@ func TestReadmeFigures(t *testing.T) {
 	}
 }
 
-// api is one of the two, with a call that the service accepts.
+// api is one of the two, with a valid call.
 type api struct {
 	name       string
 	api        tokenpatchtest.API
@@ -101,8 +101,8 @@ var apis = []api{
 	}},
 }
 
-// meet makes the call of a service that responds to everything with a status, and returns how many requests that took. The
-// context leaves a minute; after a first 429 the service asks for an hour.
+// meet makes the call to a service that responds to everything with a status, and returns the
+// number of requests. The context leaves a minute; after a first 429 the service asks for an hour.
 func (a api) meet(t *testing.T, status int) (requests int, err error) {
 	service := tokenpatchtest.New()
 	defer service.Close()

@@ -30,7 +30,7 @@ type goFile struct {
 func (f goFile) folder() string { return path.Dir(f.path) }
 func (f goFile) isTest() bool   { return strings.HasSuffix(f.path, "_test.go") }
 
-// at is where pos is, for a message.
+// at returns pos for a message.
 func (f goFile) at(pos token.Pos) string {
 	position := f.fset.Position(pos)
 	position.Filename = f.path
@@ -78,7 +78,7 @@ func isWhole() bool {
 	return err == nil
 }
 
-// text is what a file of the tree says.
+// text is the content of a file of the tree.
 func text(t *testing.T, name string) string {
 	t.Helper()
 	content, err := fs.ReadFile(tree, name)

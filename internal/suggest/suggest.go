@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// Nearest returns the one of the known words that differs least from a word, or "" if none is close: at most a third of its
-// characters, and at least one, may be wrong.
+// Nearest returns the known word with the smallest difference from a word, or "" if none is close:
+// at most a third of its characters, and at least one, may be wrong.
 func Nearest(word string, known []string) string {
 	best, least := "", max(1, len(word)/3)+1
 	for _, k := range known {
@@ -19,7 +19,7 @@ func Nearest(word string, known []string) string {
 	return best
 }
 
-// Hint ends a message about a word that is not known: `; did you mean x?`, or what it can be.
+// Hint ends a message about an unknown word: `; did you mean x?`, or the list of known words.
 func Hint(word string, known []string) string {
 	if nearest := Nearest(word, known); nearest != "" {
 		return fmt.Sprintf("; did you mean %s?", nearest)
@@ -27,7 +27,7 @@ func Hint(word string, known []string) string {
 	return ": want one of " + strings.Join(known, ", ")
 }
 
-// distance is the Levenshtein distance of two words, in which two neighbors that changed places count once.
+// distance is the Levenshtein distance of two words. Two swapped neighbors count once.
 func distance(a, b string) int {
 	if len(a) > 100 || len(b) > 100 { // nobody types such words
 		return math.MaxInt

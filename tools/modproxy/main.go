@@ -1,10 +1,11 @@
-// Modproxy makes a module proxy in the file system from the modules of a working tree, so that each can be tried as
-// somebody gets it who has no copy of the repository: packed, without the workspace, and with the others at a version.
+// Modproxy makes a module proxy in the file system from the modules of a working tree, so each can
+// be tried without the repository: packed, without the workspace, and with the others at a version.
 //
 //	modproxy -version v0.0.0-dev.1 -o DIR [TREE]
 //
-// It writes DIR/proxy, for GOPROXY, and for each module, by its folder in the tree, DIR/mod/FOLDER/go.mod and go.sum, for
-// go's -modfile: those of the tree, but requiring the other modules at that version, whose sums go.sum does not have.
+// It writes DIR/proxy, for GOPROXY, and for each module, by its folder in the tree,
+// DIR/mod/FOLDER/go.mod and go.sum, for go's -modfile. These are the files of the tree, but
+// requiring the other modules at this version, whose sums go.sum does not have.
 package main
 
 import (
@@ -61,7 +62,7 @@ func run(tree, version, out string) error {
 	return nil
 }
 
-// license is the file that pkg.go.dev wants in each module.
+// license is the file pkg.go.dev wants in each module.
 const license = "LICENSE"
 
 // treeModule is a module of the tree.
@@ -71,7 +72,7 @@ type treeModule struct {
 	folder  string // the same, from the top of the tree
 	gomod   []byte
 	gosum   []byte
-	license string // the file of the top of the tree, which a module below it gets that has none
+	license string // the file at the top of the tree, for a module without its own
 }
 
 // find lists the modules in and below tree.
@@ -187,8 +188,8 @@ func (m *treeModule) pack(proxy, version string) error {
 	return os.WriteFile(filepath.Join(dir, version+".zip"), packed.Bytes(), 0o644)
 }
 
-// files lists what belongs to the module: neither what belongs to a module below it nor what git keeps. As the go command
-// does with a repository, it gives the license at the top to a module that has none of its own.
+// files lists the module's files, without those of modules below it and those of git. Like the go
+// command, it gives the license at the top to a module without its own.
 func (m *treeModule) files() ([]zip.File, error) {
 	checked, err := zip.CheckDir(m.dir)
 	if err != nil {

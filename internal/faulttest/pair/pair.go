@@ -67,8 +67,8 @@ const TokenJSON = `{
 	"lastUsed": 1469326565349
 }`
 
-// New returns a service with one token of each API, and a client that
-// reaches it in memory. In a bubble of testing/synctest, call it in the bubble.
+// New returns a service with one token of each API, and a client for it in memory. In a bubble of
+// testing/synctest, call it in the bubble.
 func New(t *testing.T, change ...func(*tokenpatch.Config)) (*tokenpatchtest.Service, *tokenpatch.Client) {
 	t.Helper()
 	service := tokenpatchtest.New()
@@ -127,7 +127,7 @@ func ServeRaw(t *testing.T, serve func(net.Conn)) string {
 	return l.Addr().String()
 }
 
-// RefusingAddress returns an address that nobody listens on.
+// RefusingAddress returns an unused address.
 func RefusingAddress(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -145,7 +145,7 @@ type API struct {
 	Call func(context.Context, *tokenpatch.Client) error // applied by a new service, and harmless twice
 }
 
-// The endpoints that change a token.
+// The writing endpoints.
 var (
 	V1   = API{"V1", tokenpatchtest.V1, IDV1, PathV1, UpdateName}
 	V2   = API{"V2", tokenpatchtest.V2, IDV2, PathV2, PatchName}
@@ -180,7 +180,7 @@ func PatchName(ctx context.Context, client *tokenpatch.Client) error {
 	return err
 }
 
-// AppendRole calls V2 with a request that may not be sent twice.
+// AppendRole calls V2 with an unsafe request.
 func AppendRole(ctx context.Context, client *tokenpatch.Client) error {
 	_, err := client.V2.PatchToken(ctx, IDV2, tokenpatch.NewPatch().AddCustomRoleID("qa"))
 	return err
@@ -226,8 +226,8 @@ func AssertOutcome(t *testing.T, want tokenpatch.Outcome, err error) {
 	assert.Equal(t, want.String(), tokenpatch.OutcomeOf(err).String(), "outcome of: %v", err)
 }
 
-// TypesOf names the types of this package that errors.As finds in err, the
-// *APIError aside that is in every error about a response.
+// TypesOf names the types of this package that errors.As finds in err, except the *APIError in
+// every error about a response.
 func TypesOf(err error) (names []string) {
 	for _, kind := range []struct {
 		name string
@@ -278,7 +278,7 @@ func Responses(statuses ...int) (faults []tokenpatchtest.Fault) {
 	return faults
 }
 
-// Cuts are faults that cut the connection.
+// Cuts are faults with broken connections.
 func Cuts(where ...tokenpatchtest.Cut) (faults []tokenpatchtest.Fault) {
 	for _, cut := range where {
 		faults = append(faults, tokenpatchtest.Fault{Cut: cut})
@@ -315,7 +315,7 @@ func (h *Hung) Read([]byte) (int, error) {
 
 func (h *Hung) Close() error { <-h.Over; return nil }
 
-// AddRole returns an edit that adds a role where it is missing.
+// AddRole returns an edit to add a missing role.
 func AddRole(id string) func(*tokenpatch.Token) error {
 	return func(token *tokenpatch.Token) error {
 		if roles := token.CustomRoleIDs.Or(nil); !slices.Contains(roles, id) {
