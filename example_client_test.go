@@ -89,6 +89,17 @@ func ExampleV2Tokens_RateLimit() {
 	// 9 4
 }
 
+// A route opens when each limit that is used up has been reset.
+func ExampleRateLimit_Opens() {
+	now := time.Now()
+	limit := tokenpatch.RateLimit{
+		Global: tokenpatch.Quota{Remaining: tokenpatch.Set(0), Reset: now.Add(time.Second)},
+		Routes: map[string]tokenpatch.Quota{"PATCH /api/v2/tokens/{id}": {Remaining: tokenpatch.Set(0), Reset: now.Add(4 * time.Second)}},
+	}
+	fmt.Println(limit.Opens("PATCH /api/v2/tokens/{id}").Sub(now), limit.Opens("GET /api/v2/tokens").Sub(now))
+	// Output: 4s 1s
+}
+
 // Several parts of a program can listen to the same calls.
 func ExampleJoinHooks() {
 	service := tokenpatchtest.New()

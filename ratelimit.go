@@ -95,8 +95,15 @@ func (e *RateLimitedError) opens() time.Time {
 	if closed := (*ratelimit.ClosedError)(nil); errors.As(e.Err, &closed) {
 		return closed.Opens
 	}
-	latest := e.RateLimit.PausedUntil
-	for _, quota := range []Quota{e.RateLimit.Global, e.RateLimit.Credential, e.RateLimit.Routes[e.Method+" "+e.Route]} {
+	return e.RateLimit.Opens(e.Method + " " + e.Route)
+}
+
+// Opens returns when the limits that are used up let a request to a route go, by the
+// route's name in Routes: the latest reset of them, or PausedUntil if that is later. It
+// is zero, or past, if nothing is known to hold the request up.
+func (r RateLimit) Opens(route string) time.Time {
+	latest := r.PausedUntil
+	for _, quota := range []Quota{r.Global, r.Credential, r.Routes[route]} {
 		if quota.Remaining == Set(0) && quota.Reset.After(latest) {
 			latest = quota.Reset
 		}

@@ -34,7 +34,7 @@ var errNoName = errors.New("want a name")
 // failed adds to an error what failed of which run, unless the error has that.
 func failed(what, run string, err error) error {
 	if err == nil || errors.As(err, new(*UnknownRunError)) || errors.As(err, new(*DuplicateError)) ||
-		errors.As(err, new(*OtherChangesError)) || errors.As(err, new(*StoppedError)) {
+		errors.As(err, new(*OtherChangesError)) || errors.As(err, new(*StoppedError)) || errors.As(err, new(*RolesError)) {
 		return err
 	}
 	return fmt.Errorf("fleet: %s %q: %w", what, run, err)

@@ -47,11 +47,33 @@ func apply(ctx context.Context, a *app) error {
 		return err
 	}
 	defer store.Close()
-	proceed, err := a.begin(ctx, store, file, before)
+	isNew, proceed, err := a.begin(ctx, store, file, before)
 	if err != nil || !proceed {
 		return err
 	}
-	return a.work(ctx, store, config)
+	err = a.work(ctx, store, config)
+	var roles *fleet.RolesError
+	if isNew && errors.As(err, &roles) {
+		return a.refuse(ctx, store, file, roles)
+	}
+	return err
+}
+
+// refuse removes a run that could not begin, so FILE can be corrected and applied by its name, and returns what is wrong.
+func (a *app) refuse(ctx context.Context, store *fleet.Store, file *changefile.File, roles *fleet.RolesError) error {
+	if err := store.Delete(ctx, a.runName); err != nil {
+		return err
+	}
+	if file.HasName() {
+		if err := os.Remove(file.Name + ".started"); err != nil {
+			return err
+		}
+	}
+	mistakes := &changefile.MistakesError{File: file.Name}
+	for _, mistake := range roles.Mistakes {
+		mistakes.Add(0, mistake)
+	}
+	return fmt.Errorf("%w\n%s of %s, the first of token %s, cannot be made: nothing was sent", mistakes, count(roles.Changes, "change"), file.Name, roles.Token)
 }
 
 // checkDigest refuses a file with another content than the one that was approved.
@@ -62,34 +84,35 @@ func (a *app) checkDigest(file *changefile.File) error {
 	return fmt.Errorf("%s has the sha256 %s, not the one of -digest: it is not what was approved", file.Name, file.Digest)
 }
 
-// begin makes the run of a file, or finds it, and reports whether there is anything to do.
-func (a *app) begin(ctx context.Context, store *fleet.Store, file *changefile.File, before *started) (proceed bool, err error) {
+// begin makes the run of a file, or finds it, and reports whether it is new, and whether there is anything to do.
+func (a *app) begin(ctx context.Context, store *fleet.Store, file *changefile.File, before *started) (isNew, proceed bool, err error) {
 	if err := before.check(ctx, a, store); err != nil {
-		return false, err
+		return false, false, err
 	}
 	t, err := a.findTarget(ctx, store, file)
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	a.runName = t.name
 	isFinished := t.known && t.progress.Pending == 0
 	switch {
 	case isFinished && a.again:
-		return a.checkAgain(ctx, store)
+		proceed, err = a.checkAgain(ctx, store)
+		return false, proceed, err
 	case isFinished:
-		return false, a.finished(ctx, store, t)
+		return false, false, a.finished(ctx, store, t)
 	case t.known:
 		fmt.Fprintf(a.stderr, "%s: resuming, %d of %d changes are decided\n", printable(t.name), t.progress.Total()-t.progress.Pending, t.progress.Total())
-		return true, nil
+		return false, true, nil
 	}
 	fmt.Fprintf(a.stderr, "%s: %s (sha256 %s)\n", printable(file.Name), rowsText(file), file.Digest)
 	if t.instead != "" {
 		fmt.Fprintf(a.stderr, "run %s is finished and has other changes: this run is %s\n", printable(t.instead), printable(t.name))
 	}
 	if !a.confirm(ctx, fmt.Sprintf("Apply %s", count(file.Changes, "change"))) {
-		return false, errors.New("nothing was sent")
+		return false, false, errors.New("nothing was sent")
 	}
-	return true, a.create(ctx, store, file, t)
+	return !t.exists, true, a.create(ctx, store, file, t)
 }
 
 // checkAgain makes the changes of a finished run pending again.

@@ -151,6 +151,24 @@ tokenpatch apply: wrong.csv: line 4: no setting in this row: want a value in at 
 	assert.NoFileExists(t, filepath.Join(s.dir, "tokenpatch.db"))
 }
 
+// A custom role that there is not is a mistake in FILE. What was to be applied can be corrected, and applied by its name.
+func TestUnknownCustomRoles(t *testing.T) {
+	s := newShell(t)
+	s.tokens(3)
+	require.NoError(t, s.service.AddRole(`{"_id":"`+opsID+`","key":"ops"}`))
+	const text = "id,addCustomRoleIds\ntoken0,opss\ntoken1,ops\ntoken2,opss\n"
+	s.file("k.csv", text)
+	const want = `addCustomRoleIds: "opss": want the key or the id of a custom role of the account; did you mean ops?`
+	assert.Contains(t, s.run(1, "plan", "-o", "k.jsonl", "k.csv").stderr, "\ntokenpatch plan: k.csv: lines 2, 4: "+want+"\n")
+	assert.NoFileExists(t, filepath.Join(s.dir, "k.jsonl"))
+	e := s.run(1, "apply", "k.csv")
+	assert.Contains(t, e.stderr, "\ntokenpatch apply: k.csv: "+want+"\ntokenpatch apply: 2 changes of k.csv, the first of token token0, cannot be made: nothing was sent\n")
+	assert.NoFileExists(t, filepath.Join(s.dir, "k.csv.started"))
+	s.file("k.csv", strings.ReplaceAll(text, "opss", "ops"))
+	assert.Contains(t, s.run(0, "apply", "k.csv").stdout, "k: 3 changes: 3 applied")
+	assert.Contains(t, s.run(0, "report").stdout, "customRoleIds: + ops ("+opsID+")\n")
+}
+
 // The name of a finished run is free for other changes; a run that is not finished keeps it.
 func TestNamesOfRuns(t *testing.T) {
 	s := newShell(t)

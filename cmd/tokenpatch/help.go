@@ -212,7 +212,7 @@ func (c command) writeHelp(w io.Writer) {
 	for _, name := range c.flags {
 		f := set.Lookup(name)
 		value, text := flag.UnquoteUsage(f)
-		if f.DefValue != "" && f.DefValue != "false" && f.DefValue != "0" && f.DefValue != "-1" {
+		if !slices.Contains([]string{"", "false", "0", "0%", "100%", "-1"}, f.DefValue) {
 			text += " (default " + f.DefValue + ")"
 		}
 		fmt.Fprintf(w, "  -%-19s%s\n", strings.TrimSpace(name+" "+value), text)

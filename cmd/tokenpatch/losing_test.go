@@ -106,6 +106,14 @@ func TestOutputIsNotInput(t *testing.T) {
 	} {
 		assert.Contains(t, s.run(2, args...).stderr, "want another file: this one is ", args)
 	}
+	s.file("other.csv", "id,role\ntoken1,reader\ntoken2,admin\n")
+	s.run(0, "plan", "-o", "approved.jsonl", "other.csv")
+	s.run(0, "apply", "-db", "second.db", "approved.jsonl")
+	for _, source := range []string{"other.csv", "approved.jsonl"} { // a report on what its run was made from
+		before := s.text(source)
+		assert.Contains(t, s.run(2, "report", "-db", "second.db", "-o", source).stderr, "which would be lost")
+		assert.Equal(t, before, s.text(source))
+	}
 	assert.Equal(t, changes, s.text("many.csv"))
 	assert.Equal(t, database, s.text("tokenpatch.db"))
 }
@@ -203,7 +211,12 @@ func TestAReaderThatIsGone(t *testing.T) {
 		return cmd
 	}
 	assert.Error(t, gone("list").Run())
-	_ = gone("plan", "-o", "approved.jsonl", "many.jsonl").Run()
+	cmd := gone("plan", "-o", "approved.jsonl", "many.jsonl")
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	assert.Error(t, cmd.Run())
+	assert.Contains(t, stderr.String(), "saved 300 changes to approved.jsonl (sha256 ")
+	assert.NotEqual(t, "approved before", s.text("approved.jsonl"))
 	assert.Error(t, gone("apply", "-progress", "plain", "many.jsonl").Run(), "the summary was not read")
 	assert.Equal(t, 300, s.changed(300))
 	s.noneLeft()

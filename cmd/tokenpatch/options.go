@@ -46,7 +46,7 @@ type options struct {
 // share is a part of a whole, from 0 to 1: as 0.3 or as 30%.
 type share float64
 
-func (s *share) String() string { return strconv.FormatFloat(float64(*s), 'g', -1, 64) }
+func (s *share) String() string { return strconv.FormatFloat(100*float64(*s), 'g', 6, 64) + "%" }
 
 func (s *share) Set(text string) error {
 	number, percent := strings.CutSuffix(text, "%")

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/changefile"
@@ -52,6 +54,7 @@ type planSource struct {
 	store  *fleet.Store                     // of the run that is reverted; nil if none is
 	name   string                           // of the file, or of the run
 	digest string                           // of the file
+	isPlan bool                             // that was saved before
 	total  int                              // rows; 0 if that is not known
 	v1, v2 string                           // why there must be a credential for an API; empty if there need not
 	close  func() error
@@ -81,13 +84,13 @@ func plan(ctx context.Context, a *app) error {
 			return err
 		}
 	}
-	if err := p.show(a); err != nil {
+	err = p.show(a)
+	if tooMany == nil && (err == nil || errors.Is(err, syscall.EPIPE)) { // a reader such as head may go
+		p.next(a)
+	}
+	if err := cmp.Or(err, tooMany); err != nil {
 		return err
 	}
-	if tooMany != nil {
-		return tooMany
-	}
-	p.next(a)
 	if a.detailed && p.count[actionChange]+p.count[actionCannot] > 0 {
 		return exitStatus(exitNotApplied)
 	}
@@ -122,7 +125,7 @@ func (a *app) planSource(ctx context.Context) (planSource, error) {
 	if err != nil {
 		return planSource{}, err
 	}
-	s := planSource{rows: file.All(), name: file.Name, digest: file.Digest, total: file.Rows, close: file.Close}
+	s := planSource{rows: file.All(), name: file.Name, digest: file.Digest, isPlan: file.Plan != nil, total: file.Rows, close: file.Close}
 	s.v1, s.v2 = needs(file)
 	return s, nil
 }
@@ -149,6 +152,8 @@ type planning struct {
 	count  map[string]int // of rows, by action
 	v1     int            // changes of V1
 	kinds  map[string]int // of tokens, by what changes
+	cannot map[string]int // of tokens, by why they cannot be changed
+	wrong  *changefile.MistakesError
 	plan   changefile.Plan
 	caller *tokenpatch.Identity      // nil if that is not known
 	isSelf func(api, id string) bool // whether a change is of the token that plan runs with
@@ -161,7 +166,10 @@ func newPlanning(source planSource) (*planning, error) {
 		return nil, err
 	}
 	_ = os.Remove(file.Name()) // else close does
-	return &planning{source: source, file: file, writer: bufio.NewWriter(file), count: map[string]int{}, kinds: map[string]int{}}, nil
+	return &planning{
+		source: source, file: file, writer: bufio.NewWriter(file), count: map[string]int{}, kinds: map[string]int{},
+		cannot: map[string]int{}, wrong: &changefile.MistakesError{File: source.name},
+	}, nil
 }
 
 func (p *planning) close() {
@@ -191,6 +199,10 @@ func (p *planning) read(ctx context.Context, a *app) error {
 	if p.source.v2 != "" {
 		p.caller = a.caller(ctx, client)
 	}
+	p.plan = changefile.Plan{Version: changefile.PlanVersion, Source: p.source.name, SHA256: p.source.digest}
+	if p.caller != nil {
+		p.plan.Account, p.plan.Credential = p.caller.AccountID, p.caller.TokenID
+	}
 	p.isSelf = func(api, id string) bool { return a.isSelf(p.caller, api, id) }
 	var done atomic.Int64
 	end := a.showReading(seen, &done, p.source.total)
@@ -210,6 +222,9 @@ func (p *planning) read(ctx context.Context, a *app) error {
 	}
 	if err := p.passSkipped(); err != nil {
 		return err
+	}
+	if p.wrong.Count > 0 {
+		return p.wrong
 	}
 	return p.writer.Flush()
 }
@@ -264,6 +279,9 @@ func (p *planning) one(one fleet.Planned) error {
 	}
 	var err error
 	switch {
+	case p.source.store == nil && errors.As(one.Err, new(*tokenpatch.InputError)): // a custom role that there is not
+		p.wrong.Add(row.Line, one.Err)
+		return nil
 	case p.isSelf(row.API, row.ID):
 		planned.Action, planned.Skip = actionCannot, whySelf
 	case one.Err != nil:
@@ -305,7 +323,7 @@ func whyNot(err error) (reason string, fatal error) {
 	case errors.As(err, new(*tokenpatch.UnauthorizedError)), errors.As(err, new(*tokenpatch.RateLimitedError)):
 		return "", err
 	case errors.As(err, new(*tokenpatch.NotFoundError)):
-		return "no such token", nil
+		return noSuchToken.text, nil
 	case errors.As(err, new(*tokenpatch.ForbiddenError)):
 		return "the credential may not read this token", nil
 	case errors.As(err, new(*tokenpatch.PatchError)):
@@ -338,11 +356,19 @@ func (p *planning) add(row plannedRow) error {
 	}
 	slices.Sort(kinds)
 	for _, kind := range slices.Compact(kinds) {
-		if _, known := p.kinds[kind]; known || len(p.kinds) < maxKinds {
-			p.kinds[kind]++
-		}
+		countKind(p.kinds, kind)
+	}
+	if row.Action == actionCannot {
+		countKind(p.cannot, row.Skip)
 	}
 	return writeJSON(p.writer, row)
+}
+
+// countKind counts one of a kind, if there are not too many kinds.
+func countKind(kinds map[string]int, kind string) {
+	if _, known := kinds[kind]; known || len(kinds) < maxKinds {
+		kinds[kind]++
+	}
 }
 
 const maxKinds = 1000 // that are counted

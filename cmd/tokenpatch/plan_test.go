@@ -25,7 +25,9 @@ func TestPlanAndApprove(t *testing.T) {
 	s.mixed()
 	e := s.run(0, "plan", "-o", "approved.jsonl", "mixed.jsonl")
 	assert.Equal(t, `mixed.jsonl: 4 of 6 tokens would change
-  at `+s.url+`
+  account     `+tokenpatchtest.AccountID+`
+  credential  tokenpatchtest `+tokenpatchtest.CredentialID+`
+  host        `+s.url+`
      2  name
      1  customRoleIds: + ops (5f0c00000000000000000001)
      1  customRoleIds: - qa (5f0c00000000000000000002)
@@ -34,6 +36,7 @@ func TestPlanAndApprove(t *testing.T) {
      1  of V1, which cannot be read first
      1  already as wanted
      1  cannot be changed
+           1  no such token
 
 Cannot be changed:
 nobody  no such token
@@ -66,6 +69,12 @@ token2  ci 2
 		{"op":"test","path":"/lastModified","value":`+string(members(t, token)["lastModified"])+`},{"op":"replace","path":"/role","value":"reader"}]}`, lines[1])
 	assert.Equal(t, `{"api":"v2","id":"token3","name":"ci 3","skip":"already as wanted"}`, lines[5])
 	assert.Equal(t, `{"api":"v2","id":"nobody","skip":"no such token"}`, lines[6])
+
+	e = s.run(0, "plan", "-format", "html", "approved.jsonl") // what is approved is what the page shows
+	assert.Equal(t, fmt.Sprintf(caller+"approved.jsonl has 4 changes (sha256 %x); next: tokenpatch apply approved.jsonl\n", sum), e.stderr)
+	for _, fact := range []string{fmt.Sprintf("%x", sum), tokenpatchtest.AccountID, "tokenpatchtest " + tokenpatchtest.CredentialID, s.url, ">no such token</a>"} {
+		assert.Contains(t, e.stdout, fact)
+	}
 
 	s.run(0, "apply", "approved.jsonl")
 	for _, id := range []string{"token0", "token1", "token2", v1Token} {

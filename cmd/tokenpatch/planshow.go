@@ -18,7 +18,6 @@ import (
 	"github.com/google/uuid"
 	"golang.org/x/term"
 
-	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/changefile"
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
 )
 
@@ -26,10 +25,7 @@ import (
 func (p *planning) save(ctx context.Context, w io.Writer) error {
 	digest := sha256.New()
 	w = io.MultiWriter(w, digest)
-	p.plan = changefile.Plan{Version: changefile.PlanVersion, Run: uuid.NewString(), Source: p.source.name, SHA256: p.source.digest}
-	if p.caller != nil {
-		p.plan.Account, p.plan.Credential = p.caller.AccountID, p.caller.TokenID
-	}
+	p.plan.Run = uuid.NewString()
 	if err := writeJSON(w, map[string]any{"plan": p.plan}); err != nil {
 		return err
 	}
@@ -50,6 +46,8 @@ func (p *planning) next(a *app) {
 	switch changes := count(p.count[actionChange], "change"); {
 	case a.out != "":
 		fmt.Fprintf(a.stderr, "saved %s to %s (sha256 %s); next: tokenpatch apply %[2]s\n", changes, printable(a.out), p.digest)
+	case p.source.isPlan:
+		fmt.Fprintf(a.stderr, "%s has %s (sha256 %s); next: tokenpatch apply %[1]s\n", printable(p.source.name), changes, p.source.digest)
 	case p.count[actionChange] > 0:
 		fmt.Fprintf(a.stderr, "nothing was saved: -o approved.jsonl saves %s for apply\n", changes)
 	}
@@ -81,7 +79,10 @@ func (p *planning) show(a *app) error {
 func (p *planning) writeJSON(w io.Writer) error {
 	summary := map[string]any{
 		"plan": p.plan, "host": p.host, "rows": p.rows(), "change": p.count[actionChange], "unchanged": p.count[actionUnchanged],
-		"cannot": p.count[actionCannot], "kinds": p.kinds, "sha256": p.digest,
+		"cannot": p.count[actionCannot], "kinds": p.kinds, "reasons": p.cannot,
+	}
+	if p.digest != "" {
+		summary["sha256"] = p.digest
 	}
 	if err := writeJSON(w, summary); err != nil {
 		return err
@@ -101,16 +102,19 @@ func (p *planning) writeJSON(w io.Writer) error {
 func (p *planning) writePage(w io.Writer) error {
 	list := page.List{Title: "Plan of " + p.source.name, Total: p.rows()}
 	for _, fact := range []page.Fact{
-		{Name: "tokens", Value: fmt.Sprintf("%d of %d would change", p.count[actionChange], p.rows())}, {Name: "host", Value: p.host},
+		{Name: "tokens", Value: fmt.Sprintf("%d of %d would change", p.count[actionChange], p.rows())},
+		{Name: "account", Value: p.plan.Account}, {Name: "credential", Value: p.credential()}, {Name: "host", Value: p.host},
 		{Name: "sha256 of the plan file", Value: p.digest}, {Name: "sha256 of " + p.source.name, Value: p.source.digest},
 	} {
 		if fact.Value != "" {
 			list.Facts = append(list.Facts, fact)
 		}
 	}
-	kinds := p.mostKinds()
-	for _, kind := range kinds[:min(len(kinds), maxGroups)] {
+	for _, kind := range most(p.kinds, maxGroups) {
 		list.Groups = append(list.Groups, page.Group{Count: p.kinds[kind], Text: kind})
+	}
+	for _, why := range most(p.cannot, maxGroups) {
+		list.Groups = append(list.Groups, page.Group{Count: p.cannot[why], Text: why, Advice: actionWords[actionCannot]})
 	}
 	for _, action := range []string{actionChange, actionCannot, actionUnchanged} {
 		if n := p.count[action]; n > 0 {
@@ -139,9 +143,18 @@ func (r *plannedRow) page() page.Row {
 	return row
 }
 
-// mostKinds are the kinds of changes, the most frequent first.
-func (p *planning) mostKinds() []string {
-	return slices.SortedFunc(maps.Keys(p.kinds), func(a, b string) int { return cmp.Or(p.kinds[b]-p.kinds[a], strings.Compare(a, b)) })
+// most are the most frequent of some kinds, at most n, in their order.
+func most(kinds map[string]int, n int) []string {
+	sorted := slices.SortedFunc(maps.Keys(kinds), func(a, b string) int { return cmp.Or(kinds[b]-kinds[a], strings.Compare(a, b)) })
+	return sorted[:min(len(sorted), n)]
+}
+
+// credential is the credential of V2, by its name and its id.
+func (p *planning) credential() string {
+	if p.caller == nil || p.caller.TokenName == "" {
+		return p.plan.Credential
+	}
+	return strings.TrimSpace(p.caller.TokenName + " " + p.plan.Credential)
 }
 
 // writeText writes the summary, what cannot be changed, and each change as a whole.
@@ -172,23 +185,27 @@ const (
 
 func (p *planning) writeSummary(w io.Writer, paint paint) {
 	fmt.Fprintf(w, "%s: %s\n", printable(p.source.name), paint.bold(fmt.Sprintf("%d of %s would change", p.count[actionChange], count(p.rows(), "token"))))
-	if p.host != "" {
-		fmt.Fprintf(w, "  at %s\n", printable(p.host))
+	for _, fact := range []page.Fact{{Name: "account", Value: p.plan.Account}, {Name: "credential", Value: p.credential()}, {Name: "host", Value: p.host}} {
+		if fact.Value != "" {
+			fmt.Fprintf(w, "  %-12s%s\n", fact.Name, printable(fact.Value))
+		}
 	}
-	kinds := p.mostKinds()
-	for _, kind := range kinds[:min(len(kinds), shownKinds)] {
+	for _, kind := range most(p.kinds, shownKinds) {
 		fmt.Fprintf(w, "%6d  %s\n", p.kinds[kind], kind)
 	}
-	if more := len(kinds) - shownKinds; more > 0 {
+	if more := len(p.kinds) - shownKinds; more > 0 {
 		fmt.Fprintf(w, "        and %s more\n", count(more, "kind"))
 	}
 	for _, other := range []struct {
 		n    int
 		text string
-	}{{p.v1, "of V1, which cannot be read first"}, {p.count[actionUnchanged], "already as wanted"}, {p.count[actionCannot], "cannot be changed"}} {
+	}{{p.v1, "of V1, which cannot be read first"}, {p.count[actionUnchanged], asWanted}, {p.count[actionCannot], "cannot be changed"}} {
 		if other.n > 0 {
 			fmt.Fprintf(w, "%6d  %s\n", other.n, other.text)
 		}
+	}
+	for _, why := range most(p.cannot, shownKinds) {
+		fmt.Fprintf(w, "%12d  %s\n", p.cannot[why], printable(why))
 	}
 }
 

@@ -60,6 +60,19 @@ func reasonOf(r fleet.Result) reason {
 	return other
 }
 
+// skipReason is why nothing could be done for a row of a plan, and what to do about it; empty if nothing was to be done.
+func skipReason(skip string) reason {
+	switch skip {
+	case "", asWanted:
+		return reason{}
+	case noSuchToken.text:
+		return noSuchToken
+	case whySelf:
+		return reason{skip, "plan again with -allow-self, if you mean it", nextPlan}
+	}
+	return reason{skip, "see to it, and plan again", nextPlan}
+}
+
 // isGuarded reports whether a change can fail because somebody else has changed its token.
 func isGuarded(change fleet.Change) bool {
 	if change.Patch == nil {

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
 	"maps"
+	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -91,15 +93,29 @@ func utc(t time.Time) *time.Time {
 	return &t
 }
 
+// runRoles are the keys of the custom roles that a run knows, by id.
+func runRoles(ctx context.Context, store *fleet.Store, run string) (map[string]string, error) {
+	roles, err := store.Roles(ctx, run)
+	keys := map[string]string{}
+	for _, role := range roles {
+		keys[role.ID] = role.Key
+	}
+	return keys, err
+}
+
 // outcomes iterates over the rows of the files that a run was made from, in their order.
 func outcomes(ctx context.Context, store *fleet.Store, p fleet.Progress) iter.Seq2[outcome, error] {
 	return func(yield func(outcome, error) bool) {
 		next, stop := iter.Pull2(store.Results(ctx, p.Run))
 		defer stop()
+		keys, keysErr := runRoles(ctx, store, p.Run)
 		result, err, more := next()
 		one := func(n note) bool {
+			if n.Roles == nil {
+				n.Roles = keys
+			}
 			o, decodeErr := newOutcome(result, n)
-			if err := cmp.Or(err, decodeErr); err != nil {
+			if err := cmp.Or(err, decodeErr, keysErr); err != nil {
 				yield(outcome{}, err)
 				return false
 			}
@@ -138,6 +154,9 @@ func writeReport(ctx context.Context, a *app) error {
 	}
 	defer store.Close()
 	p, err := store.Progress(ctx, run)
+	if err == nil {
+		err = a.checkSources(aboutRun(p))
+	}
 	if err != nil {
 		return err
 	}
@@ -158,6 +177,21 @@ func writeReport(ctx context.Context, a *app) error {
 		return err
 	}
 	return exitOf(p)
+}
+
+// checkSources refuses a -o that would destroy a file that the run was made from.
+func (a *app) checkSources(about about) error {
+	if err := a.checkOutput(about.Source); err != nil {
+		return err
+	}
+	if info, err := os.Stat(a.out); err != nil || !info.Mode().IsRegular() {
+		return nil
+	}
+	content, err := os.ReadFile(a.out)
+	if err == nil && slices.Contains(about.Digests, fmt.Sprintf("%x", sha256.Sum256(content))) {
+		err = usageError{fmt.Sprintf("-o %s: want another file: the run was made from this one, which would be lost", a.out)}
+	}
+	return err
 }
 
 // writeRows writes a line for each row, for programs.
@@ -271,22 +305,35 @@ func summarize(ctx context.Context, store *fleet.Store, p fleet.Progress) (*repo
 		if err != nil {
 			return nil, err
 		}
-		s.total++
-		s.states[result.State]++
-		if why := reasonOf(result); why.text != "" {
-			s.reasons[why]++
+		s.count(result.State, reasonOf(result))
+	}
+	for _, digest := range s.about.Digests {
+		for n, err := range keptNotes(ctx, store, p.Run, digest) {
+			if err != nil {
+				return nil, err
+			}
+			if n.Skip != "" {
+				s.count(stateSkipped, skipReason(n.Skip))
+			}
 		}
 	}
-	s.states[stateSkipped] = s.about.Skipped
-	s.total += s.about.Skipped
 	return s, nil
 }
 
-// failures are the reasons, the most frequent first.
+func (s *reportSummary) count(state fleet.State, why reason) {
+	s.total++
+	s.states[state]++
+	if _, known := s.reasons[why]; why.text != "" && (known || len(s.reasons) < maxKinds) {
+		s.reasons[why]++
+	}
+}
+
+// failures are the reasons, the most frequent first, of maxGroups at most.
 func (s *reportSummary) failures() []reason {
-	return slices.SortedFunc(maps.Keys(s.reasons), func(a, b reason) int {
+	sorted := slices.SortedFunc(maps.Keys(s.reasons), func(a, b reason) int {
 		return cmp.Or(s.reasons[b]-s.reasons[a], strings.Compare(a.text, b.text))
 	})
+	return sorted[:min(len(sorted), maxGroups)]
 }
 
 func (s *reportSummary) writeText(w io.Writer, paint paint, rows iter.Seq2[outcome, error]) error {
@@ -295,7 +342,7 @@ func (s *reportSummary) writeText(w io.Writer, paint paint, rows iter.Seq2[outco
 		fmt.Fprintf(w, "\n%s\n", paint.bold("What did not work, and what to do:"))
 	}
 	for _, why := range s.failures() {
-		fmt.Fprintf(w, "%6d  %s: %s\n", s.reasons[why], why.text, why.advice)
+		fmt.Fprintf(w, "%6d  %s: %s\n", s.reasons[why], printable(why.text), why.advice)
 		if command := why.command(s.progress.Run, s.about); command != "" {
 			fmt.Fprintf(w, "        %s\n", printable(command))
 		}
@@ -382,8 +429,11 @@ func (s *reportSummary) facts() []page.Fact {
 	if !s.progress.Ended.IsZero() {
 		facts = append(facts, page.Fact{Name: "ended", Value: s.progress.Ended.UTC().Format(time.RFC3339)})
 	}
+	if s.about.Source != "" {
+		facts = append(facts, page.Fact{Name: "from", Value: s.about.Source})
+	}
 	for _, digest := range s.about.Digests {
-		facts = append(facts, page.Fact{Name: "sha256 of FILE", Value: digest})
+		facts = append(facts, page.Fact{Name: "sha256 of what was applied", Value: digest})
 	}
 	return facts
 }

@@ -54,7 +54,7 @@ func TestReport(t *testing.T) {
   and 2 rows of FILE skipped
 
 What did not work, and what to do:
-     1  no such token: check its id, or remove its row
+     2  no such token: check its id, or remove its row
      1  somebody changed this token after the plan: plan again
         tokenpatch plan -o again.jsonl changes.csv
      1  the credential may not change this token: use another credential, or give it the permission

@@ -84,8 +84,11 @@ func (t *traffic) waitEnd(ctx context.Context) {
 
 // quotas are the names of the quotas that a call spends from.
 func quotas(call tokenpatch.CallInfo) (all, route string) {
-	return call.API + ", all requests", call.Method + " " + call.Route
+	return call.API + ", all requests", routeOf(call)
 }
+
+// routeOf is the name of a call's route, as a RateLimit has it.
+func routeOf(call tokenpatch.CallInfo) string { return call.Method + " " + call.Route }
 
 func (t *traffic) attemptStart(ctx context.Context, attempt *tokenpatch.AttemptInfo) context.Context {
 	t.mu.Lock()
@@ -169,7 +172,7 @@ func (t *traffic) opensAt(now time.Time) time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	most, limit := t.mostWaits()
-	at := opens(limit, most.CallInfo)
+	at := limit.Opens(routeOf(most.CallInfo))
 	if most.Reason == "" || !at.After(now) {
 		return time.Time{}
 	}
@@ -184,14 +187,14 @@ func (t *traffic) waitsFor(now time.Time) string {
 		return "what may still be on its way" // of a process that died, or of a request without a response
 	}
 	most, limit := t.mostWaits()
-	opening := in(opens(limit, most.CallInfo), now)
+	opening := in(limit.Opens(routeOf(most.CallInfo)), now)
 	switch {
 	case most.Reason == tokenpatch.WaitRateLimit, most.Reason == tokenpatch.WaitTurn && opening != "": // a turn that comes in the next window
 		return "the rate limit" + opening
 	case most.Reason == tokenpatch.WaitRetryAfter:
 		return "the service, which asked for a pause" + in(limit.PausedUntil, now)
 	case most.Reason == tokenpatch.WaitProbe:
-		return "the first response, which tells the rate limit" + silence(now.Sub(t.heard))
+		return "a response that tells the rate limit" + silence(now.Sub(t.heard))
 	case most.Reason == tokenpatch.WaitBackoff && t.trouble != nil:
 		return "another attempt: " + printable(t.trouble.Error())
 	case most.Reason == tokenpatch.WaitBackoff:
@@ -208,17 +211,6 @@ func troubleOf(attempt tokenpatch.AttemptResult) error {
 		return attempt.Err
 	}
 	return fmt.Errorf("status %d %s", attempt.Status, http.StatusText(attempt.Status))
-}
-
-// opens is when a rate limit opens that is used up; zero if none is.
-func opens(limit tokenpatch.RateLimit, call tokenpatch.CallInfo) time.Time {
-	at := limit.PausedUntil
-	for _, quota := range []tokenpatch.Quota{limit.Global, limit.Credential, limit.Routes[call.Method+" "+call.Route]} {
-		if quota.Remaining.Or(1) == 0 && quota.Reset.After(at) {
-			at = quota.Reset
-		}
-	}
-	return at
 }
 
 func in(at, now time.Time) string {

@@ -222,6 +222,7 @@ func columns() []string {
 type tableRow struct {
 	*table
 	entry
+	guessed bool // that it is of V2, by its id
 }
 
 func (r *tableRow) mistake(member, value, want string) {
@@ -268,6 +269,7 @@ func (r *tableRow) settings(api string, cells []string) {
 		fillRow(r, cells, updates, r.Change.Update)
 	case api == "v2", api == "launchdarkly", api == "":
 		r.API, r.Change.Want = "v2", &fleet.Want{Comment: r.Comment}
+		r.guessed = api == "" && r.ID != ""
 		fillRow(r, cells, wants, r.Change.Want)
 	default:
 		r.mistake("api", fmt.Sprintf("%q", shorten(api)), "want v1, v2 or an empty cell")
@@ -287,6 +289,9 @@ func fillRow[T any](r *tableRow, cells []string, settings map[string]setting[T],
 		switch {
 		case !known:
 			want = "want an empty cell: " + r.API + " has no such setting"
+			if r.guessed {
+				want += ", and ids of v1 are UUIDs"
+			}
 		case want == "" && cell == "null":
 			want = s.set(target, []byte("null"))
 		case want == "":

@@ -9,7 +9,7 @@ import (
 
 // Mistake is one thing that is wrong in a file.
 type Mistake struct {
-	Line   int    // from 1
+	Line   int    // from 1; 0 if it is in none
 	Column int    // in bytes, from 1; 0 if the whole line is meant, and in a table
 	Member string // "want.role", or the name of a column; may be empty
 	Value  string // what is there; may be empty
@@ -57,6 +57,14 @@ func (e *MistakesError) add(mistakes ...Mistake) {
 	}
 }
 
+// Add adds what is wrong with a change in a line, by the names that FILE has for settings. Line 0 is none.
+func (e *MistakesError) Add(line int, err error) {
+	for _, m := range mistakesOf(line, err) {
+		m.Member = strings.TrimPrefix(m.Member, "want.")
+		e.add(m)
+	}
+}
+
 func (c *cause) add(m Mistake) {
 	if len(c.values) <= maxValues && !slices.Contains(c.values, m.Value) {
 		c.values = append(c.values, m.Value)
@@ -84,6 +92,9 @@ func (c *cause) String() string {
 
 // where are the lines of a cause: "line 3, column 7" or "lines 2–41, 50".
 func (c *cause) where() string {
+	if c.Line == 0 {
+		return ""
+	}
 	if len(c.spans) == 1 && c.spans[0].first == c.spans[0].last {
 		if c.Column == 0 || len(c.values) > 1 {
 			return fmt.Sprintf("line %d", c.Line)

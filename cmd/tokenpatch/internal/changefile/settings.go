@@ -33,8 +33,8 @@ var (
 		want: "want reader, writer, admin, owner or null", json: role,
 		known: baseRoles, help: "reader, writer, admin or owner",
 	}
-	aList   = kind{want: "want a list of custom roles, or null", json: list, bad: hasEmpty, help: `all custom roles, by key or id: "ops;deploy"`}
-	someIDs = kind{want: "want a list of at least one custom role", json: list, bad: hasNone}
+	aList   = kind{want: "want a list of custom roles, none of them empty, or null", json: list, bad: hasEmpty, help: `all custom roles, by key or id: "ops;deploy"`}
+	someIDs = kind{want: "want at least one custom role, and none that is empty", json: list, bad: hasNone}
 	aDate   = kind{
 		want: "want a date as digits such as 20240415, or null", json: asIs, help: "date as digits: 20240415",
 		bad: func(value string) bool { return strings.HasPrefix(value, "-") || value == "0" },
