@@ -196,14 +196,7 @@ func (p *planning) read(ctx context.Context, a *app) error {
 		return err
 	}
 	p.host = config.V2.BaseURL
-	if p.source.v2 != "" {
-		p.caller = a.caller(ctx, client)
-	}
-	p.plan = changefile.Plan{Version: changefile.PlanVersion, Source: p.source.name, SHA256: p.source.digest}
-	if p.caller != nil {
-		p.plan.Account, p.plan.Credential = p.caller.AccountID, p.caller.TokenID
-	}
-	p.isSelf = func(api, id string) bool { return a.isSelf(p.caller, api, id) }
+	p.begin(ctx, a, client)
 	var done atomic.Int64
 	end := a.showReading(seen, &done, p.source.total)
 	defer end()
@@ -227,6 +220,18 @@ func (p *planning) read(ctx context.Context, a *app) error {
 		return p.wrong
 	}
 	return p.writer.Flush()
+}
+
+// begin finds out whose credential the plan is made with.
+func (p *planning) begin(ctx context.Context, a *app, client *tokenpatch.Client) {
+	p.plan = changefile.Plan{Version: changefile.PlanVersion, Source: p.source.name, SHA256: p.source.digest}
+	p.isSelf = func(api, id string) bool { return a.isSelf(p.caller, api, id) }
+	if p.source.v2 == "" {
+		return
+	}
+	if p.caller = a.caller(ctx, client); p.caller != nil {
+		p.plan.Account, p.plan.Credential = p.caller.AccountID, p.caller.TokenID
+	}
 }
 
 // changes iterates over the changes of the source, and keeps the rows that they are from.
@@ -299,8 +304,7 @@ func (p *planning) one(one fleet.Planned) error {
 		return err
 	}
 	if planned.Action == actionChange && len(planned.Differences) == 0 {
-		planned.Action, planned.Skip = actionUnchanged, asWanted
-		planned.Patch = nil
+		planned.Action, planned.Skip, planned.Patch = actionUnchanged, asWanted, nil
 	}
 	return p.add(planned)
 }
