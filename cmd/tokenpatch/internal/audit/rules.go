@@ -82,7 +82,7 @@ var Rules = []Rule{
 	},
 	{
 		Name: "unknown-role", Severity: Medium, token: unknownRole, Finds: "custom roles that the account does not have",
-		Advice: "Remove them.",
+		Advice: "Remove them, unless the token has no other access: delete that by hand.",
 	},
 	{
 		Name: "unused", Severity: Medium, token: unused, Finds: "not used for a long time",
@@ -105,7 +105,7 @@ var Rules = []Rule{
 		Advice: "Replace it by a service token.",
 	},
 	{
-		Name: "many", Severity: Low, list: many, Finds: "almost as many service tokens as the account may have",
+		Name: "many", Severity: Low, list: many, Finds: "about as many service tokens as the account may have, or more",
 		Advice: "Delete those that nobody needs, or ask the provider for more.",
 	},
 	{
@@ -185,7 +185,7 @@ func unknownRole(t *tokenpatch.Token, f *Facts) (evidence, bool) {
 	var texts []string
 	if len(unknown) > 0 {
 		text := "the account has no custom role " + few(unknown)
-		if len(unknown)+len(keys) == len(t.CustomRoleIDs.Or(nil)) && t.Role.Or("") == "" && len(t.InlineRole.Or(nil)) == 0 {
+		if f.noOtherAccess(t) {
 			text += ", and the token has no other access"
 		}
 		texts = append(texts, text)
@@ -212,6 +212,12 @@ func (f *Facts) unknownRoles(t *tokenpatch.Token) (unknown, keys []string) {
 		}
 	}
 	return unknown, keys
+}
+
+// noOtherAccess reports whether a token has nothing but custom roles that are not known.
+func (f *Facts) noOtherAccess(t *tokenpatch.Token) bool {
+	unknown, keys := f.unknownRoles(t)
+	return len(unknown)+len(keys) == len(t.CustomRoleIDs.Or(nil)) && t.Role.Or("") == "" && len(t.InlineRole.Or(nil)) == 0
 }
 
 func quarantined(t *tokenpatch.Token, f *Facts) (evidence, bool) {

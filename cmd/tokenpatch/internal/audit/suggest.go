@@ -26,7 +26,8 @@ func suggestChange(t *tokenpatch.Token, f *Facts, found []record) *fleet.Change 
 	var with []*record // that have a suggestion
 	for i := range found {
 		s := f.Config.suggestion(Rules[found[i].rule].Name)
-		if unknown, _ := f.unknownRoles(t); s == suggestRemove && len(unknown) == 0 {
+		// What a token without any access may do is not documented: removing the last of its roles could give it some.
+		if unknown, _ := f.unknownRoles(t); s == suggestRemove && (len(unknown) == 0 || f.noOtherAccess(t)) {
 			continue
 		}
 		if s == suggestNone || found[i].exception != nil {

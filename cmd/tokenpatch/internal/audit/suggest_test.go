@@ -46,7 +46,8 @@ func TestSuggestions(t *testing.T) {
 			"", map[string]any{"role": nil, "customRoleIds": []string{"gone", "5f0c00000000000000000001", "also gone", "gone"}},
 			`{"api":"v2","id":"a","want":{"removeCustomRoleIds":["also gone","gone"]},"comment":"tokenpatch audit: unknown-role"}`,
 		},
-		"a key is not removed": {"", map[string]any{"role": nil, "customRoleIds": []string{"ops"}}, ""},
+		"nothing but an unknown role": {"", map[string]any{"role": nil, "customRoleIds": []string{"gone"}}, ""},
+		"a key is not removed":        {"", map[string]any{"role": nil, "customRoleIds": []string{"ops"}}, ""},
 		"none": {
 			"rules.unused.suggest = 'none'\nrules.unknown-role.suggest = 'none'",
 			map[string]any{"lastUsed": millis(100), "role": nil, "customRoleIds": []string{"gone"}}, "",
