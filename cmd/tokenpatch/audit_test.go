@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/audit"
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
@@ -256,10 +257,14 @@ func (s *shell) sh(script string) string {
 	return string(output)
 }
 
-// docs/command.md shows what the command prints.
+// docs/audit.md has each rule with its severity, and shows what the command prints.
 func TestAuditInTheDocument(t *testing.T) {
 	s := newShell(t)
-	screen := regexp.MustCompile("(?s)```console\n(.*?)```").FindStringSubmatch(s.document("../../docs/command.md"))
+	text := s.document("../../docs/audit.md")
+	for _, rule := range audit.Rules {
+		assert.Contains(t, text, fmt.Sprintf("\n| `%s` | %s | ", rule.Name, rule.Severity))
+	}
+	screen := regexp.MustCompile("(?s)```console\n(.*?)```").FindStringSubmatch(text)
 	require.NotNil(t, screen)
 	s.token("a", map[string]any{"role": "owner"})
 	s.token("b", map[string]any{"lastUsed": daysAgo(412).UnixMilli()})
