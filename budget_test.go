@@ -43,7 +43,7 @@ func TestBudgetSettings(t *testing.T) {
 	assert.NoError(t, err, "a service that is not used needs no account")
 }
 
-// sharingClients returns clients of programs that share a budget.
+// sharingClients returns clients of programs with a shared budget.
 func sharingClients(t *testing.T, service *tokenpatchtest.Service, n int, change func(*tokenpatch.Config)) []*tokenpatch.Client {
 	t.Helper()
 	clients := make([]*tokenpatch.Client, n)
@@ -87,8 +87,8 @@ func TestProgramsShareABudget(t *testing.T) {
 	})
 }
 
-// A request that is held up between its permit and its sending counts until it is sent,
-// however many responses come in meanwhile, and in the window in which it is sent.
+// A request delayed between its permit and its sending counts until it is sent, whatever responses
+// arrive in between, and in the window in which it is sent.
 func TestARequestHeldUpBeforeItIsSentCounts(t *testing.T) {
 	t.Run("one in four", func(t *testing.T) { testHeldUp(t, 4) })
 	t.Run("all", func(t *testing.T) { testHeldUp(t, 1) })
@@ -104,7 +104,7 @@ func testHeldUp(t *testing.T, oneIn int64) {
 			c.Budget = new(tokenpatchtest.Budget)
 			c.Hooks.AttemptStart = func(ctx context.Context, _ *tokenpatch.AttemptInfo) context.Context {
 				if attempts.Add(1)%oneIn == 0 {
-					time.Sleep(400 * time.Millisecond) // a program that writes down what it is about to do, on a busy machine
+					time.Sleep(400 * time.Millisecond) // a program that records its next step, on a busy machine
 				}
 				return ctx
 			}

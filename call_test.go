@@ -43,9 +43,8 @@ func refusing(header ...string) tokenpatchtest.Fault {
 	return fault
 }
 
-// What is tried again, when, and how it ends. The bounds are those that the
-// documentation states: up to half of a backoff is left out, and up to a tenth
-// of a pause is added, 5 s at most.
+// Repetitions, their times and their ends. The bounds are the documented ones: up to half of a
+// backoff is omitted, and up to a tenth of a pause is added, 5 s at most.
 func TestTryAgain(t *testing.T) {
 	const (
 		before = tokenpatchtest.CutBefore
@@ -169,7 +168,7 @@ func TestRefusalIsWaitedOutUntilReset(t *testing.T) {
 				service.Inject(refusing("X-Ratelimit-Reset", strconv.FormatInt(reset, 10)))
 				began := time.Now()
 				require.NoError(t, patchName(t.Context(), client))
-				// Bubbles begin on a whole second, so that one Date tells the offset exactly.
+				// Bubbles begin on a whole second, so one Date shows the offset exactly.
 				assert.GreaterOrEqual(t, time.Since(began), 4*time.Second)
 				assert.LessOrEqual(t, time.Since(began), 4400*time.Millisecond)
 			})
@@ -270,7 +269,7 @@ func TestRateLimitOpensAfterDeadline(t *testing.T) {
 	}
 }
 
-// A wait that is too long does not settle an attempt before it.
+// A wait beyond the limit does not settle an attempt before it.
 func TestRateLimitedTooLongAfterAnUnknownOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
@@ -329,7 +328,7 @@ func TestContextEnds(t *testing.T) {
 	}
 }
 
-// A context that has ended already sends nothing.
+// A done context sends nothing.
 func TestContextHasEnded(t *testing.T) {
 	canceled, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -348,7 +347,7 @@ func TestContextHasEnded(t *testing.T) {
 	}
 }
 
-// The HTTP client's timeout is that of one attempt, not of the call.
+// The HTTP client's timeout applies to one attempt, not to the call.
 func TestAttemptTimeout(t *testing.T) {
 	const timeout = 5 * time.Second
 	short := func(c *tokenpatch.Config) { c.HTTPClient.Timeout = timeout }
@@ -393,7 +392,7 @@ func TestAttemptTimeout(t *testing.T) {
 	}
 }
 
-// stalled is a body that gives a byte and then nothing until the request ends.
+// stalled is a body with one byte, then silence until the request ends.
 type stalled struct {
 	ctx   context.Context
 	begun bool
@@ -449,7 +448,7 @@ func TestDeadlineInAttempt(t *testing.T) {
 	})
 }
 
-// A backoff that would outlast the deadline fails at once instead.
+// A backoff beyond the deadline fails at once.
 func TestDeadlineBeforeBackoffEnds(t *testing.T) {
 	long := tokenpatch.RetryPolicy{MinBackoff: time.Minute, MaxBackoff: time.Minute}
 	for _, test := range []struct {
@@ -517,10 +516,10 @@ func TestBackoffs(t *testing.T) {
 	})
 }
 
-// noListener is what a transport returns where nobody listens.
+// noListener is a transport's error for a closed port.
 var noListener = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 
-// Where no connection was made, whatever the patch, it is tried again.
+// If no connection was made, any patch is tried again.
 func TestConnectionRefused(t *testing.T) {
 	for name, call := range map[string]func(context.Context, *tokenpatch.Client) error{"V1": v1, "idempotent": idempotent, "unsafe": unsafe} {
 		t.Run(name, func(t *testing.T) {
@@ -548,8 +547,7 @@ func TestConnectionRefused(t *testing.T) {
 	}
 }
 
-// flaky makes the first attempts fail with errs, where they are not nil, and passes all
-// other requests on.
+// flaky makes the first attempts fail with the non-nil errs, and passes all other requests on.
 func flaky(errs ...error) func(*tokenpatch.Config) {
 	return func(c *tokenpatch.Config) {
 		next := c.HTTPClient.Transport
@@ -574,7 +572,7 @@ func TestConnectionRefusedAtFirst(t *testing.T) {
 	})
 }
 
-// A connection that cannot be made does not settle an attempt before it.
+// A failed connection does not settle an attempt before it.
 func TestConnectionRefusedAfterAnUnknownOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t, flaky(nil, noListener, noListener, noListener))
@@ -587,8 +585,8 @@ func TestConnectionRefusedAfterAnUnknownOutcome(t *testing.T) {
 	})
 }
 
-// A transport of the caller's proves that nothing was sent only where it took
-// nothing of the body, whatever its error says.
+// A transport of the caller's proves that nothing was sent only if it read nothing of the body,
+// whatever its error is.
 func TestErrorsOfOtherTransports(t *testing.T) {
 	takes := map[string]struct {
 		take    func(*http.Request) error
@@ -614,8 +612,8 @@ func TestErrorsOfOtherTransports(t *testing.T) {
 	}
 }
 
-// A transport that fails over to another address, with a context of its own,
-// sends what no trace reports.
+// A transport that fails over to another address, with a context of its own, sends a request
+// without a trace.
 func TestTransportThatFailsOver(t *testing.T) {
 	service, _ := newPair(t)
 	first := roundTripper(func(r *http.Request) (*http.Response, error) { // it applies the change, and breaks
@@ -637,7 +635,7 @@ func TestTransportThatFailsOver(t *testing.T) {
 	assert.Equal(t, 1, service.Changes(idV2))
 }
 
-// Real sockets: nobody listens, and a certificate that is not trusted.
+// Real sockets: a closed port, and an untrusted certificate.
 func TestNothingSentOverLoopback(t *testing.T) {
 	service := tokenpatchtest.New()
 	refusing, err := service.Listen()
@@ -663,7 +661,7 @@ func TestNothingSentOverLoopback(t *testing.T) {
 	assert.Zero(t, secure.RequestCount())
 }
 
-// HTTP/2 streams that break are treated as connections are.
+// Broken HTTP/2 streams are treated like broken connections.
 func TestCutsOverHTTP2(t *testing.T) {
 	for _, test := range []struct {
 		name    string
@@ -698,8 +696,8 @@ func TestCutsOverHTTP2(t *testing.T) {
 	}
 }
 
-// A guarded patch is sent again: what the first attempt applied makes the
-// second fail, and the error says so without taking it for certain.
+// A guarded patch is sent again: the applied first attempt makes the second fail, and the error
+// mentions this without certainty.
 func TestGuardedPatchIsSentAgain(t *testing.T) {
 	guarded := tokenpatch.NewPatch().Test(tokenpatch.PathName, "Example reader token").SetName("new")
 	for name, test := range map[string]struct {
@@ -727,8 +725,8 @@ func TestGuardedPatchIsSentAgain(t *testing.T) {
 	}
 }
 
-// A context that ends while a response is looked at is part of the error, where
-// there would have been another attempt.
+// A context that ends while a response is judged is part of the error, if there would have been
+// another attempt.
 func TestContextEndsBetweenAttempts(t *testing.T) {
 	for _, status := range []int{429, 503, 409} {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -778,7 +776,7 @@ func TestPatchIsCopiedForItsCall(t *testing.T) {
 // What a program changes in a Config or an http.Client after NewClient has no effect.
 func TestConfigIsCopied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var config *tokenpatch.Config // the one that the client was made of
+		var config *tokenpatch.Config // the client's config
 		service, client := newPair(t, func(c *tokenpatch.Config) {
 			c.Retry.MaxAttempts = 2
 			config = c
@@ -808,9 +806,8 @@ type panicWriter struct{}
 
 func (panicWriter) Write([]byte) (int, error) { panic("not this one") }
 
-// Where a transport ignores its context, the call ends a second after the attempt's
-// timeout or the caller's deadline, whatever it was that hung. Its error does not
-// claim to know what the abandoned transport may still do.
+// If a transport ignores its context, the call ends a second after the attempt's timeout or the
+// caller's deadline, in every phase. Its error makes no claim about the abandoned transport.
 func TestTransportsThatIgnoreTheContext(t *testing.T) {
 	const timeout, grace = 5 * time.Second, time.Second
 	for name, test := range map[string]struct {
@@ -864,7 +861,7 @@ func TestTransportsThatIgnoreTheContext(t *testing.T) {
 	}
 }
 
-// A transport that was abandoned cannot send what it did not take in time.
+// An abandoned transport cannot send a body it did not read in time.
 func TestTransportThatSendsLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, _ := newPair(t)
@@ -890,8 +887,7 @@ func TestTransportThatSendsLate(t *testing.T) {
 	})
 }
 
-// A response that arrives after its call has ended is closed, so that its connection
-// can be used again.
+// A response after the end of its call is closed, and its connection can be used again.
 func TestLateResponsesAreClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		late := make(chan struct{})
@@ -926,8 +922,8 @@ func TestTransportThatExitsEndsItsCaller(t *testing.T) {
 	assert.False(t, returned)
 }
 
-// A credential function that never returns holds no permit of the rate limit for
-// longer than an attempt may last, and its call sends nothing.
+// A credential function that never returns holds no permit of the rate limit for longer than an
+// attempt may last, and its call sends nothing.
 func TestCredentialFuncThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		over := make(chan struct{})
@@ -945,8 +941,8 @@ func TestCredentialFuncThatHangs(t *testing.T) {
 	})
 }
 
-// admitOneAtATime brings a client's limiter to where it admits one attempt at a time:
-// the next one as soon as none is in flight, and not before.
+// admitOneAtATime makes a client's limiter admit one attempt at a time: the next one as soon as
+// none is in flight, and not before.
 func admitOneAtATime(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
 	t.Helper()
 	require.NoError(t, patchName(t.Context(), client)) // no limits so far
@@ -955,8 +951,8 @@ func admitOneAtATime(t *testing.T, service *tokenpatchtest.Service, client *toke
 	service.Inject(tokenpatchtest.Fault{Status: 429, Header: http.Header{"Retry-After": {"1"}}})
 }
 
-// A panic of the caller's code goes through its call, and leaves everything
-// else as it was: the permit that its attempt had is there for the next one.
+// A panic of the caller's code passes through its call, and leaves everything else unchanged: the
+// attempt's permit is there for the next one.
 func TestPanicsLeaveTheLimiterIntact(t *testing.T) {
 	var broken bool
 	breakNow := func() {
@@ -1021,8 +1017,7 @@ type panicHandler struct {
 func (panicHandler) Enabled(context.Context, slog.Level) bool    { return true }
 func (h panicHandler) Handle(context.Context, slog.Record) error { h.now(); return nil }
 
-// A hook that blocks while its call holds no permit holds up its own call alone,
-// however tight the rate limit.
+// A blocking hook delays only its own call if it holds no permit, however tight the rate limit.
 func TestHooksThatBlock(t *testing.T) {
 	for _, hook := range []string{"CallStart", "WaitStart", "AttemptEnd", "CallEnd"} {
 		t.Run(hook, func(t *testing.T) {
@@ -1074,8 +1069,8 @@ func TestHooksThatBlock(t *testing.T) {
 	}
 }
 
-// Every field of a Config but the credential has a default. A Transport that is a nil
-// pointer counts as none.
+// Every field of a Config except the credential has a default. A nil pointer as Transport counts as
+// none.
 func TestConfigDefaults(t *testing.T) {
 	for _, config := range []tokenpatch.Config{{}, {HTTPClient: &http.Client{}}, {HTTPClient: &http.Client{Transport: (*http.Transport)(nil)}}} {
 		config.V2 = tokenpatch.V2Config{AccessToken: "x", BaseURL: "http://127.0.0.1:0"}
@@ -1087,7 +1082,7 @@ func TestConfigDefaults(t *testing.T) {
 	}
 }
 
-// The largest limit that there is does not overflow.
+// The largest possible limit does not overflow.
 func TestLargestMaxResponseBytes(t *testing.T) {
 	_, client := newPair(t, func(c *tokenpatch.Config) { c.MaxResponseBytes = 1<<63 - 1 })
 	require.NoError(t, patchName(t.Context(), client))
@@ -1119,7 +1114,7 @@ func TestCallsAreIndependent(t *testing.T) {
 	wg.Wait()
 }
 
-// A Logger that panics when it is told about the store ends neither the process nor a call.
+// A Logger that panics on a record about the store ends neither the process nor a call.
 func TestLoggerThatPanicsAboutTheBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		told := atomic.Int64{}
@@ -1133,7 +1128,7 @@ func TestLoggerThatPanicsAboutTheBudget(t *testing.T) {
 	})
 }
 
-// storePanics is a handler that panics when it is told about a store.
+// storePanics is a handler that panics on records about a store.
 type storePanics struct {
 	slog.Handler
 	told *atomic.Int64

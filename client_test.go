@@ -161,7 +161,7 @@ func TestConfigFromEnv(t *testing.T) {
 	}
 	t.Run("nothing set", func(t *testing.T) {
 		for _, name := range []string{"DEEPSET_API_KEY", "DEEPSET_API_URL", "LAUNCHDARKLY_ACCESS_TOKEN", "LAUNCHDARKLY_API_HOST"} {
-			t.Setenv(name, "") // so that it is restored
+			t.Setenv(name, "") // restores it after the test
 			require.NoError(t, os.Unsetenv(name))
 		}
 		assert.Equal(t, tokenpatch.Config{}, tokenpatch.ConfigFromEnv())
@@ -240,7 +240,7 @@ func TestCallWithoutContext(t *testing.T) {
 	assert.Zero(t, service.RequestCount())
 }
 
-// The calls of a client that NewClient did not make say so.
+// The calls of a zero client return an error about it.
 func TestZeroClient(t *testing.T) {
 	for name, client := range map[string]*tokenpatch.Client{
 		"zero":            {},
@@ -330,8 +330,8 @@ func TestCredentialFuncFails(t *testing.T) {
 	}
 }
 
-// A credential function that is still busy when the context ends, or when an
-// attempt's time is up, has kept the request from being sent.
+// A slow credential function, still busy when the context ends or an attempt's time is up, keeps
+// the request from being sent.
 func TestCredentialFuncIsSlow(t *testing.T) {
 	for name, test := range map[string]struct {
 		fails   bool // the function, once its context has ended
@@ -376,7 +376,7 @@ func TestCredentialFuncIsSlow(t *testing.T) {
 	}
 }
 
-// A 401 is tried once more where the function then supplies another credential.
+// A 401 is tried once more if the function then supplies another credential.
 func TestUnauthorizedWithAnotherCredential(t *testing.T) {
 	for name, test := range map[string]struct {
 		supplied []tokenpatch.Secret // one after the other, the last for ever
@@ -427,7 +427,7 @@ func TestUnauthorizedWithAnotherCredential(t *testing.T) {
 	}
 }
 
-// Where the function has no credential, the call uses up no permit of the rate limit.
+// If the function has no credential, the call uses up no permit of the rate limit.
 func TestCredentialFuncThatFailsCostsNoPermit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var fail error
@@ -448,7 +448,7 @@ func TestCredentialFuncThatFailsCostsNoPermit(t *testing.T) {
 	})
 }
 
-// The HTTP client that was given is left as it was, and its redirect policy is not used.
+// The caller's HTTP client is not changed, and its redirect policy is not used.
 func TestHTTPClientIsNotChanged(t *testing.T) {
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
@@ -630,8 +630,8 @@ func TestHooksReportAttemptsAndWaits(t *testing.T) {
 	}
 }
 
-// What a logger gets, as slog's JSON handler writes it. It has no credential, even
-// where a server echoes one.
+// The records of a logger, as slog's JSON handler writes them, have no credential, even if a server
+// echoes one.
 func TestLoggerReportsAttemptsAndWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged bytes.Buffer
@@ -769,7 +769,7 @@ func TestTLSIsNewEnough(t *testing.T) {
 	}
 }
 
-// A transport that was told to speak an older TLS is refused.
+// A transport with an older TLS is refused.
 func TestTransportWithOldTLSIsRefused(t *testing.T) {
 	for version, allowed := range map[uint16]bool{
 		0: true, tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true,
@@ -804,7 +804,7 @@ func TestProxySeesNoCredential(t *testing.T) {
 	assert.Equal(t, []string{"CONNECT service.invalid:443 []", "CONNECT service.invalid:443 []"}, seen)
 }
 
-// Hosts that look like this machine and need not be it.
+// Hosts that look like this machine, but may be another.
 func TestInsecureHTTPIsRefused(t *testing.T) {
 	for _, host := range []string{
 		"host.example", "10.0.0.1", "localhost.example", "127.0.0.1.example", "localhost.", "127.1", "2130706433", "0x7f000001", "0177.0.0.1",
@@ -830,8 +830,7 @@ func TestInsecureHTTPIsRefused(t *testing.T) {
 	}
 }
 
-// Base URLs that try to be something else: each is refused, or means what it
-// says, in the request line that a server reads.
+// Malicious base URLs: each is refused, or appears unchanged in the request line.
 func TestBaseURLsKeepTheirHost(t *testing.T) {
 	for _, test := range []struct{ after, line string }{ // behind http://127.0.0.1:port
 		{"", ""},
@@ -866,7 +865,7 @@ func TestBaseURLsKeepTheirHost(t *testing.T) {
 		{"@evil.example", "refused"},
 		{`\@evil.example`, "refused"},
 		{"%2f@evil.example", "refused"},
-		{".evil.example", "refused"}, // a port that is none
+		{".evil.example", "refused"}, // an invalid port
 	} {
 		t.Run(fmt.Sprintf("%.40q", test.after), func(t *testing.T) {
 			var lines []string
@@ -966,7 +965,7 @@ func TestBaseURLWithThePathOfTheAPI(t *testing.T) {
 	require.ErrorContains(t, err, "Config.V2.BaseURL: a URL without a scheme or a host")
 }
 
-// An OAuth access token goes with the scheme word that V2 has for it.
+// An OAuth access token is sent with V2's scheme word.
 func TestOAuth(t *testing.T) {
 	service, client := newPair(t, func(c *tokenpatch.Config) { c.V2 = tokenpatch.V2Config{AccessToken: "of-oauth", OAuth: true} })
 	service.AddCredential(tokenpatchtest.Credential{AccessToken: "of-oauth", OAuth: true})
@@ -988,7 +987,8 @@ func TestCredentialsOfOneServiceAreKnownToTheOther(t *testing.T) {
 	require.EqualError(t, err, "tokenpatch: id: a credential: want the id of an access token, not its value")
 }
 
-// Ten thousand calls with a function that keeps what it has read read the vault as often as the service refuses a credential.
+// With a caching function, ten thousand calls read the vault only as often as the service refuses a
+// credential.
 func TestCredentialFuncThatKeepsWhatItHasRead(t *testing.T) {
 	reads := 0
 	var kept tokenpatch.Secret
@@ -1011,7 +1011,7 @@ func TestCredentialFuncThatKeepsWhatItHasRead(t *testing.T) {
 	assert.Equal(t, 4, reads)
 }
 
-// dying is a connection of a server that lets nothing through once it has died.
+// dying is a connection of a server that passes nothing after its death.
 type dying struct {
 	net.Conn
 	dead atomic.Bool
@@ -1033,7 +1033,7 @@ func (d *dying) Write(p []byte) (int, error) {
 	return d.Conn.Write(p)
 }
 
-// conns is a listener for connections that come from a channel.
+// conns is a listener for connections from a channel.
 type conns chan net.Conn
 
 func (c conns) Accept() (net.Conn, error) {
@@ -1046,7 +1046,7 @@ func (c conns) Accept() (net.Conn, error) {
 func (conns) Close() error   { return nil }
 func (conns) Addr() net.Addr { return &net.TCPAddr{} }
 
-// A connection of HTTP/2 that died silently is given up after the ping timeout: the next attempt uses a new one.
+// A dead HTTP/2 connection is given up after the ping timeout: the next attempt uses a new one.
 func TestHTTP2ConnectionThatDiesSilently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, _ := newPair(t)

@@ -204,7 +204,7 @@ func TestDiffOfABadStatement(t *testing.T) {
 	require.ErrorContains(t, patch.Err(), `operation 0: add "/inlineRole": statement 1: effect`)
 }
 
-// Text that is not UTF-8 is mended when it is sent: it is no difference once it was.
+// Invalid UTF-8 is replaced when it is sent: afterwards it is no difference.
 func TestDiffComparesTextAsSent(t *testing.T) {
 	before := tokenpatch.Token{Name: tokenpatch.Set("a\ufffd")}
 	after := before
@@ -298,8 +298,7 @@ func TestGuardRefusesWhatSomebodyElseChanged(t *testing.T) {
 	}
 }
 
-// Without lastModified nothing can guard a member that is missing, or who else
-// decides what the token may do.
+// Without lastModified nothing can guard a missing member, or the other two members of access.
 func TestGuardNeedsLastModified(t *testing.T) {
 	before := decodeTokenJSON(t, `{"name":"n","role":"reader"}`)
 	for _, patch := range []*tokenpatch.Patch{newPatch().SetName("b").SetDescription("d"), newPatch().SetName("b").SetRole("writer")} {
@@ -324,7 +323,7 @@ func TestGuardOfNothing(t *testing.T) {
 	}
 }
 
-// What a guard tests is what the service has, members that this version does not know included.
+// A guard tests the service's values, including those of unknown members.
 func TestGuardLetsTheUnchangedTokenThrough(t *testing.T) {
 	const document = `{"lastModified":1,"name":"\ud800","description":null,"customRoleIds":[],"inlineRole":[{"effect":"allow","actions":["*"],"sid":1.0},{"effect":"","resources":[]}],
 		"ownerId":"","_member":{"_links":{"self":{"x":null}},"_id":"","role":"","email":"","y":{}}}`
@@ -447,7 +446,7 @@ func FuzzDiff(f *testing.F) {
 		require.NoError(t, err)
 		requireDiff(t, before, after)
 
-		// The guard lets the patch through, and stops it where it was applied already.
+		// The guard lets the patch through once, and stops its second application.
 		patch := tokenpatch.Diff(before, after)
 		guarded := patch.Guard(before)
 		require.NotEqual(t, tokenpatch.ReplayUnsafe, guarded.Replay())
@@ -559,7 +558,7 @@ func TestApplyRefusesBadPatches(t *testing.T) {
 	}
 }
 
-// A patch that no token may get can be applied to any other document.
+// A patch no token may get can be applied to any other document.
 func TestApplyJSONHasNoTokenRules(t *testing.T) {
 	const text = `[{"op":"add","path":"/_id","value":1},{"op":"move","from":"/_a","path":"/_b"},{"op":"add","path":"/inlineRole","value":[{"effect":"maybe"}]},{"op":"remove","path":"/c"}]`
 	for name, patch := range map[string]*tokenpatch.Patch{
@@ -620,7 +619,7 @@ func TestApplyToken(t *testing.T) {
 	assert.Equal(t, decodeTokenJSON(t, tokenJSON), before)
 }
 
-// The letter of RFC 6902 section 4.3, where V2 is lenient.
+// The letter of RFC 6902 section 4.3. V2 is more lenient.
 func TestApplyTokenReplacesOnlyWhatIsThere(t *testing.T) {
 	_, err := newPatch().SetName("a").Apply(tokenpatch.Token{})
 	require.EqualError(t, err, `tokenpatch: patch: operation 0: replace "/name": no value at this path`)

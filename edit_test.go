@@ -22,7 +22,7 @@ import (
 
 func isChange(r *http.Request) bool { return r.Method == http.MethodPatch && isOurs(r) }
 
-// routes names the requests that the service received, and their statuses.
+// routes names the received requests, and their statuses.
 func routes(service *tokenpatchtest.Service) (routes []string) {
 	for _, r := range service.Requests() {
 		what := "read"
@@ -121,7 +121,7 @@ func TestEditTokenRefusesWrongInput(t *testing.T) {
 	assertAs[*tokenpatch.InputError](t, err)
 }
 
-// The copy that edit gets shares no memory with what was read.
+// The copy for edit shares no memory with the read token.
 func TestEditTokenCopies(t *testing.T) {
 	service, client := newPair(t)
 	require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "customRoleIds": ["a", "b"],
@@ -139,7 +139,7 @@ func TestEditTokenCopies(t *testing.T) {
 	assert.Contains(t, string(token), `"viewProject"`)
 }
 
-// A setting that the package has no field for is changed like any other.
+// A setting without a field is changed like any other.
 func TestEditTokenOfAnUnknownMember(t *testing.T) {
 	service, client := newPair(t)
 	service.SetOptions(tokenpatchtest.Options{Members: []string{"expiry"}})
@@ -197,7 +197,7 @@ func TestEditTokenGivesUpAfterMaxConflicts(t *testing.T) {
 	}
 }
 
-// editInBubble runs a test in virtual time, with a token that has a list of roles.
+// editInBubble runs a test in virtual time, with a token with a list of roles.
 func editInBubble(t *testing.T, policy tokenpatch.RetryPolicy, test func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
@@ -207,7 +207,7 @@ func editInBubble(t *testing.T, policy tokenpatch.RetryPolicy, test func(t *test
 	})
 }
 
-// once makes one attempt a call, so that all that settles a change is EditToken.
+// once makes one attempt a call, so only EditToken settles a change.
 var once = tokenpatch.RetryPolicy{MaxAttempts: 1}
 
 func TestEditTokenSettles(t *testing.T) {
@@ -258,8 +258,8 @@ func TestEditTokenSettles(t *testing.T) {
 	}
 }
 
-// Somebody else changes the token while it is not known what became of the
-// change: both changes are there in the end.
+// Somebody else changes the token while the outcome of the change is unknown: both changes are
+// there in the end.
 func TestEditTokenSettlesBesideAnotherWriter(t *testing.T) {
 	for _, fault := range []tokenpatchtest.Fault{
 		{Cut: tokenpatchtest.CutBefore}, {Cut: tokenpatchtest.CutAfter}, {Late: 100 * time.Millisecond}, {Late: time.Minute},
@@ -304,8 +304,8 @@ func TestEditTokenThatCannotSettle(t *testing.T) {
 	})
 }
 
-// With CancelGrace the change that is under way when the context ends may finish,
-// and what became of it is read, but nothing more is sent.
+// With CancelGrace a change in flight may finish after its context, and its outcome is read, but
+// nothing more is sent.
 func TestEditTokenWhoseContextEnds(t *testing.T) {
 	for name, test := range map[string]struct {
 		fault tokenpatchtest.Fault
@@ -349,7 +349,7 @@ func TestEditTokenWhoseContextEnds(t *testing.T) {
 	}
 }
 
-// A change that was applied is reported as such where the token cannot be read afterwards.
+// An applied change is reported as applied if the token cannot be read afterwards.
 func TestEditTokenThatCannotReadTheResult(t *testing.T) {
 	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
 		service.Inject(tokenpatchtest.Fault{}, tokenpatchtest.Fault{Cut: tokenpatchtest.CutMiddle}, tokenpatchtest.Fault{Times: -1, Status: 403})
@@ -378,8 +378,7 @@ func TestEditTokenIsNeverNotAppliedAfterAnUnknown(t *testing.T) {
 	}
 }
 
-// A member that the token does not have is guarded by lastModified: what somebody
-// else wrote meanwhile stays.
+// lastModified guards a missing member: somebody else's write stays.
 func TestEditTokenGuardsWhatIsAbsent(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -579,7 +578,7 @@ func TestSettleOfATokenThatIsGone(t *testing.T) {
 	assert.Nil(t, token)
 }
 
-// A patch that arrives late is unknown, 'not applied so far', until it is there.
+// A late patch is unknown, 'not applied so far', until it is there.
 func TestSettleTooEarly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t, retries(once))
@@ -602,8 +601,8 @@ func TestSettleTooEarly(t *testing.T) {
 	})
 }
 
-// older returns a fault that lets so many reads of the token see it as it is now,
-// whatever is written until then.
+// older returns a fault for so many reads: they return the token as it is now, whatever is written
+// until then.
 func older(service *tokenpatchtest.Service, times int) tokenpatchtest.Fault {
 	document, _ := service.V2(idV2)
 	isRead := func(r *http.Request) bool { return r.Method == http.MethodGet }
@@ -632,8 +631,7 @@ func TestEditTokenBehindAReplica(t *testing.T) {
 	})
 }
 
-// A read that is older than one before does not end an edit: here it would show the
-// token as desired.
+// A read older than an earlier one does not end an edit: here it would show the token as desired.
 func TestEditTokenDoesNotBelieveOlderReads(t *testing.T) {
 	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
 		old := older(service, 3)
@@ -654,7 +652,7 @@ func TestEditTokenDoesNotBelieveOlderReads(t *testing.T) {
 	})
 }
 
-// Reads that stay older than what was seen settle nothing.
+// Reads that stay old settle nothing.
 func TestEditTokenWhoseReadsStayOlder(t *testing.T) {
 	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
 		old := older(service, -1)
@@ -685,8 +683,8 @@ func TestEditTokenReadsItsOwnChange(t *testing.T) {
 	})
 }
 
-// On a connection that is out of step, a change gets the response to the read before
-// it, which shows that the change is still to be made.
+// On a connection that is out of step, a change gets the response to the read before it, without
+// the change.
 func TestChangesOutOfStep(t *testing.T) {
 	outOfStep := tokenpatchtest.Fault{Match: isChange, OutOfStep: true}
 	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
@@ -706,8 +704,8 @@ func TestChangesOutOfStep(t *testing.T) {
 	})
 }
 
-// A service that stores the name without its blanks returns a token that the guarded
-// patch would change again. It is newer than the one that was read.
+// A service that stores the name without its blanks returns a token the guarded patch would change
+// again. It is newer than the one before.
 func TestEditTokenOfANameWithBlanks(t *testing.T) {
 	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
 		service.SetOptions(tokenpatchtest.Options{Normalize: true})
@@ -734,8 +732,8 @@ func TestEditTokenRefusedAndUnread(t *testing.T) {
 	})
 }
 
-// A 422 that is no conflict is returned once the token has not changed for so long
-// that no replica can be the reason.
+// A 422 without a conflict is returned once the token has been unchanged for so long that no
+// replica can be the reason.
 func TestEditTokenReturnsARefusalThatIsNoConflict(t *testing.T) {
 	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
 		service.Inject(tokenpatchtest.Fault{Match: isChange, Times: -1, Status: 422, Body: `{"code": "patch_failed", "message": "no"}`})
@@ -749,8 +747,8 @@ func TestEditTokenReturnsARefusalThatIsNoConflict(t *testing.T) {
 	})
 }
 
-// A service that returns the roles in another order each time refuses the guard for
-// the order alone: it is made anew with the order as read.
+// A service that returns the roles in another order each time refuses the guard for the order
+// alone: the guard is made again with the new order.
 func TestEditTokenWhoseRolesChangeTheirOrder(t *testing.T) {
 	editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {
 		require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "customRoleIds": ["a", "b"], "lastModified": 7}`))
@@ -785,7 +783,7 @@ func TestEditTokenOfAServiceThatCannotTestLastModified(t *testing.T) {
 		assert.Equal(t, 2, service.Changes(idV2))
 		assert.Equal(t, 1, strings.Count(log.String(), "cannot test /lastModified"))
 
-		// The other tests still guard: here that of the roles.
+		// The other tests still guard: here the test of the roles.
 		calls := 0
 		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
 			if calls++; calls == 1 {
@@ -798,8 +796,7 @@ func TestEditTokenOfAServiceThatCannotTestLastModified(t *testing.T) {
 	})
 }
 
-// Without a test that covers it, a change whose outcome is unknown is not sent again
-// before a read.
+// Without a covering test, a change with an unknown outcome is not sent again before a read.
 func TestEditTokenWithoutAGuard(t *testing.T) {
 	for _, cut := range []tokenpatchtest.Cut{tokenpatchtest.CutBefore, tokenpatchtest.CutAfter} {
 		synctest.Test(t, func(t *testing.T) {
@@ -832,8 +829,7 @@ func TestEditTokenRefusedForAnotherReason(t *testing.T) {
 	})
 }
 
-// A read that is older than the caller's token settles nothing, even if it shows
-// what the patch makes.
+// A read older than the caller's token settles nothing, even if it shows the patch applied.
 func TestSettleDoesNotBelieveOlderReads(t *testing.T) {
 	for stale, reads := range map[int]int{0: 1, 1: 2, 7: 8, 8: 8, 20: 8} {
 		editInBubble(t, once, func(t *testing.T, service *tokenpatchtest.Service, client *tokenpatch.Client) {

@@ -23,11 +23,11 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// statuses lists responses of both APIs that are not their success, and how many
-// attempts a call makes by the default policy.
+// statuses lists unsuccessful responses of both APIs, and how many attempts a call makes by
+// default.
 var statuses = []struct {
 	status         int
-	code           string // where the response has none
+	code           string // if the response has none
 	v1, v2         string // the type; empty is *APIError itself
 	outcome        tokenpatch.Outcome
 	sentV1, sentV2 int
@@ -126,7 +126,7 @@ func (c statusCase) bubble(t *testing.T) {
 	assert.Equal(t, c.text(message), err.Error())
 }
 
-// err says why a success is not as documented; it is nil for what is no success.
+// err returns how a success deviates from the documentation; nil for other statuses.
 func (c statusCase) err() error {
 	if c.status/100 != 2 {
 		return nil
@@ -265,7 +265,7 @@ func TestErrorBodyIsCut(t *testing.T) {
 	}
 }
 
-// A code and a message are read from a body that is longer than what is kept.
+// A code and a message are read from a body longer than its kept part.
 func TestErrorBodyIsReadBeyondItsCut(t *testing.T) {
 	service, client := newPair(t)
 	padding, long := strings.Repeat("x", 8<<10), strings.Repeat("m", 2<<10)
@@ -274,7 +274,7 @@ func TestErrorBodyIsReadBeyondItsCut(t *testing.T) {
 	assert.Equal(t, "c: "+long[:1<<10], got.Code+": "+got.Message)
 }
 
-// A refusal that breaks off is a refusal.
+// A refusal with a broken body is a refusal.
 func TestErrorBodyBreaksOff(t *testing.T) {
 	for _, a := range apis {
 		t.Run(a.Name, func(t *testing.T) {
@@ -291,7 +291,7 @@ func TestErrorBodyBreaksOff(t *testing.T) {
 	}
 }
 
-// A refusal that is too long to be read whole is a refusal.
+// A refusal with an endless body is a refusal.
 func TestErrorBodyTooLong(t *testing.T) {
 	service, client := newPair(t, func(c *tokenpatch.Config) { c.MaxResponseBytes = 8 })
 	service.Inject(tokenpatchtest.Fault{Status: 403, Body: "123456789"})
@@ -318,7 +318,7 @@ func TestErrorNamesRedirectTarget(t *testing.T) {
 					if test.location == "" {
 						header = nil
 					}
-					// What the body says does not hide where the redirect points.
+					// The body's message does not hide the redirect's target.
 					service.Inject(tokenpatchtest.Fault{Status: status, Header: header, Body: `{"message": "Moved"}`})
 
 					err := a.Call(t.Context(), client)
@@ -344,8 +344,8 @@ func outcomeOfRedirect(status int) tokenpatch.Outcome {
 	return unknown
 }
 
-// A response that its endpoint does not document, and that only the server
-// can have made, proves that the change was applied: the error says so.
+// An undocumented response that only the server can have made proves success: the error mentions
+// it.
 func TestSuccessThatCannotBeRead(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -385,8 +385,8 @@ func TestSuccessThatCannotBeRead(t *testing.T) {
 	}
 }
 
-// A 2xx response that a proxy can have made proves nothing: the request is sent again
-// where that is harmless, and the outcome is unknown.
+// A 2xx response that a proxy can have made proves nothing: the request is sent again if this is
+// harmless, and the outcome is unknown.
 func TestSuccessThatProvesNothing(t *testing.T) {
 	const wantV1, wantV2 = "the API documents 204 for a success", "the API documents 200 for a success"
 	tests := []struct {
@@ -460,8 +460,7 @@ func TestSuccessThatProvesNothing(t *testing.T) {
 	}
 }
 
-// A token that breaks off proves that the change was applied once its own _id is
-// there, and no earlier.
+// A cut token proves success once its own _id is there, and no earlier.
 func TestSuccessCutAnywhere(t *testing.T) {
 	const before, behind = `{"name": "ci", "_member": {"_id": "` + idV2 + `"}, "_id": "`, `", "role": "reader", "_links": {}}`
 	body := before + strings.ToUpper(idV2) + behind
@@ -618,7 +617,7 @@ func TestOutcomeString(t *testing.T) {
 	assert.Equal(t, unknown, tokenpatch.Outcome(0), "the zero value promises nothing")
 }
 
-// Errors that programs make in their own tests, with few fields set, print too.
+// Errors made in tests of programs, with few fields set, print too.
 func TestErrorsOfZeroValuePrint(t *testing.T) {
 	for _, err := range []error{
 		&tokenpatch.APIError{}, &tokenpatch.RateLimitedError{}, &tokenpatch.OutcomeUnknownError{},
@@ -686,7 +685,7 @@ func TestTransportErrorsHoldNoCredential(t *testing.T) {
 	}
 }
 
-// assertHolds looks for a text in everything that a program may print of an error.
+// assertHolds looks for a text in everything a program may print of an error.
 func assertHolds(t *testing.T, err error, text string, want bool) {
 	t.Helper()
 	held := fmt.Sprintf("%v\n%+v\n%#v\n%q", err, err, err, err)
@@ -783,7 +782,7 @@ func TestErrorsWithoutAStatus(t *testing.T) {
 	}
 }
 
-// What a log or a program that reads JSON gets of an error.
+// An error in a log, and as JSON.
 func TestErrorsInLogsAndJSON(t *testing.T) {
 	service, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}))
 	service.Inject(

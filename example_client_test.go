@@ -30,7 +30,7 @@ func ExampleConfigFromEnv() {
 	// https://app.eu.launchdarkly.com [redacted]
 }
 
-// A program that needs its client no more, but goes on, closes the idle connections.
+// A program that continues without its client closes the idle connections.
 func ExampleClient_CloseIdleConnections() {
 	service, client, err := exampleService()
 	if err != nil {
@@ -45,7 +45,7 @@ func ExampleClient_CloseIdleConnections() {
 	// <nil>
 }
 
-// The service asks for three minutes without requests, and the context leaves no time for that.
+// The service asks for three minutes without requests, and the context ends earlier.
 func ExampleV1Tokens_RateLimit() {
 	service, client, err := exampleService()
 	if err != nil {
@@ -134,7 +134,7 @@ func ExampleJoinHooks() {
 	// metrics ends: applied
 }
 
-// The value of a token that stands where its id belongs is not sent, logged or stored.
+// The value of a token, passed as an id, is not sent, logged or stored.
 func ExampleCheckTokenID() {
 	fmt.Println(tokenpatch.CheckTokenID("61095542756dba551110ae21"))
 	fmt.Println(tokenpatch.CheckTokenID("api-01234567-89ab-cdef-0123-456789abcdef"))
@@ -143,7 +143,7 @@ func ExampleCheckTokenID() {
 	// tokenpatch: id: a credential: want the id of an access token, not its value
 }
 
-// A credential function that reads the vault only if the service has refused what it read last.
+// A credential function reads the vault only after the service has refused the cached credential.
 func ExampleV2Config_accessTokenFunc() {
 	readVault := func(context.Context) (tokenpatch.Secret, error) {
 		fmt.Println("the vault is read")

@@ -44,9 +44,8 @@ func ExampleV2Tokens_Tokens() {
 	// Output: 61095542756dba551110ae21 ci
 }
 
-// Adding a role where it is missing, and removing one where it is there, is a
-// line each. The connection breaks after the change was applied, and the call
-// still says what became of it.
+// Adding a missing role, and removing an existing one, takes a line each. The connection breaks
+// after the change was applied, and the call still reports the outcome.
 func ExampleV2Tokens_EditToken() {
 	service, client, err := exampleService()
 	if err != nil {
@@ -73,8 +72,8 @@ func ExampleV2Tokens_EditToken() {
 	// changes: 1
 }
 
-// The response to a guarded patch is lost, and the patch is refused when it is
-// sent again: was it applied, or was somebody else quicker? A read tells.
+// The response to a guarded patch is lost, and the patch is refused when it is sent again: was it
+// applied, or was somebody else quicker? A read decides.
 func ExampleV2Tokens_Settle() {
 	service, client, err := exampleService()
 	if err != nil {

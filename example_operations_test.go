@@ -79,7 +79,7 @@ func ExamplePatch_Remove() {
 	// remove /description
 }
 
-// Text shows the values of the settings that are known, and of nothing else: it may go to a log.
+// Text shows the values of known settings, and of nothing else: it may go to a log.
 func ExamplePatch_Replace() {
 	patch := tokenpatch.NewPatch().Replace(tokenpatch.PathRole, tokenpatch.RoleReader).Replace("/expiry", int64(1790000000000))
 	fmt.Println(patch)

@@ -22,7 +22,7 @@ func ExampleNewPatch() {
 }
 
 func ExamplePatch_Test() {
-	// The name is changed only if it is still the one that was seen.
+	// The name is changed only if it is still "ci".
 	patch := tokenpatch.NewPatch().
 		Test(tokenpatch.PathName, "deployer").
 		SetName("deployer (retired)")
@@ -134,7 +134,7 @@ func ExampleExtra_Get() {
 	// 1790000000000 true
 }
 
-// A setting that this version of the package does not know, in all its three states.
+// An unknown setting, in all its three states.
 func ExampleExtra_Decode() {
 	for _, token := range []tokenpatch.Token{decoded(`{"expiry": 1790000000000}`), decoded(`{"expiry": null}`), decoded(`{}`)} {
 		var expiry tokenpatch.Field[tokenpatch.UnixMillis]
@@ -191,7 +191,7 @@ func decoded(data string) (token tokenpatch.Token) {
 	return token
 }
 
-// A program that sends patches of others can hold them against a policy first.
+// A program that sends patches of others can check them against a policy first.
 func ExamplePatch_Operations() {
 	var patch tokenpatch.Patch
 	if err := json.Unmarshal([]byte(`{"comment": "quarterly review", "patch": [{"op": "replace", "path": "/role", "value": "admin"}]}`), &patch); err != nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// exampleAccess is a token that may do anything, whatever its base role is.
+// exampleAccess is a token with all rights, whatever its base role is.
 const exampleAccess = `{"role": "writer", "customRoleIds": ["5f0c1f2e3d4b5a6978879601"], "inlineRole": [{"effect": "allow", "resources": ["*"], "actions": ["*"]}]}`
 
 // access shows what a change of exampleAccess does.

@@ -105,8 +105,8 @@ func ExampleV2Tokens_PatchToken() {
 	// deployer reader
 }
 
-// The connection breaks after the service has added a role. Adding it again
-// could add it twice, so that the call ends, and says that it does not know.
+// The connection breaks after the service has added a role. Adding it again could add it twice, so
+// the call ends with an unknown outcome.
 func ExampleOutcomeOf() {
 	service, client, err := exampleService()
 	if err != nil {
@@ -167,7 +167,7 @@ func ExampleAPIError() {
 	// tokenpatch: PATCH app.launchdarkly.com/api/v2/tokens/61095542756dba551110ae21: 403 forbidden: Your role does not allow this. (support id 93f6f2ae)
 }
 
-// V1 says what is wrong with each field.
+// V1 returns a message for each wrong field.
 func ExampleValidationError() {
 	service, client, err := exampleService()
 	if err != nil {
@@ -193,8 +193,8 @@ func ExampleValidationError() {
 	// name - String should have at least 1 character
 }
 
-// A program's own test gives the program a client that reaches a service in
-// memory, lets something go wrong, and asks the service what became of the token.
+// A program's own test gives the program a client for a service in memory, injects a fault, and
+// reads the token from the service.
 func Example_testing() {
 	// promote is the code under test.
 	promote := func(ctx context.Context, client *tokenpatch.Client, id string) string {

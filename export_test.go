@@ -1,7 +1,7 @@
 package tokenpatch
 
-// Version is what the User-Agent says.
+// Version is sent in the User-Agent.
 const Version = version
 
-// NewTransport returns the transport of a client that is given none.
+// NewTransport returns the default transport of a client.
 var NewTransport = newTransport

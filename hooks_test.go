@@ -17,15 +17,15 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// trail is the key under which a context holds the hooks that it has passed.
+// trail is the context key for the names of past hooks.
 type trail struct{}
 
 func passed(ctx context.Context, hook string) context.Context {
 	return context.WithValue(ctx, trail{}, fmt.Sprint(ctx.Value(trail{}), " > ", hook))
 }
 
-// The hooks of a call get the context that CallStart returned. AttemptEnd and the
-// request get the one that AttemptStart returned.
+// The hooks of a call get the context of CallStart. AttemptEnd and the request get the context of
+// AttemptStart.
 func TestHooksGetTheContextOfTheirStart(t *testing.T) {
 	for _, a := range apis {
 		t.Run(a.Name, func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestHooksReportHowAttemptsAndCallsEnded(t *testing.T) {
 	})
 }
 
-// A hook that has to return a context and returns none does not break a call.
+// A hook that returns no context does not break a call.
 func TestHooksWithoutContext(t *testing.T) {
 	_, client := newPair(t, func(c *tokenpatch.Config) {
 		c.Hooks.CallStart = func(context.Context, tokenpatch.CallInfo) context.Context { return nil }
@@ -187,7 +187,7 @@ func TestHooksWithoutContext(t *testing.T) {
 	require.NoError(t, updateName(t.Context(), client))
 }
 
-// Where the context that a hook returns has ended, so has the call.
+// If a hook returns a done context, the call ends.
 func TestHooksCanEndACall(t *testing.T) {
 	service, client := newPair(t, func(c *tokenpatch.Config) {
 		c.Hooks.CallStart = func(ctx context.Context, _ tokenpatch.CallInfo) context.Context {
@@ -200,7 +200,7 @@ func TestHooksCanEndACall(t *testing.T) {
 	assert.Zero(t, service.RequestCount())
 }
 
-// A hook cannot make another request of the one that it is told about, and learns so from the log.
+// A hook cannot change the meaning of the request. The log reports an attempt.
 func TestHooksCannotChangeWhatTheRequestIs(t *testing.T) {
 	var logged bytes.Buffer
 	service, client := newPair(t, func(c *tokenpatch.Config) {

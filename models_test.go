@@ -114,7 +114,7 @@ func TestTokenZero(t *testing.T) {
 	assert.Equal(t, `{"_id":"","ownerId":"","memberId":"","creationDate":0,"lastModified":0,"_links":{}}`, string(got))
 }
 
-// A member that the schema requires is zero if it is null or missing.
+// A required member is zero if it is null or missing.
 func TestTokenRequired(t *testing.T) {
 	const zero = `"_id":"","ownerId":"","memberId":""`
 	for data, want := range map[string]string{
@@ -440,8 +440,8 @@ func TestFieldEqual(t *testing.T) {
 	assert.True(t, tokenpatch.Set([]string{"a"}).Equal(tokenpatch.Set([]string{"a"})))
 }
 
-// github.com/google/go-cmp panics on a type that has an unexported field and no Equal
-// method. It prints values by their String methods.
+// github.com/google/go-cmp panics on a type with an unexported field and no Equal method. It prints
+// values by their String methods.
 func TestModelsCanBeCompared(t *testing.T) {
 	seen := map[reflect.Type]bool{}
 	var check func(reflect.Type)
@@ -650,8 +650,7 @@ func FuzzTokenUnmarshal(f *testing.F) {
 	})
 }
 
-// requireNothingLost compares the members at the top that were received with
-// those that came back.
+// requireNothingLost compares the received members at the top with the encoded ones.
 func requireNothingLost(t *testing.T, received, encoded []byte) {
 	t.Helper()
 	before, _ := generic(t, string(received)).(map[string]any) // or null

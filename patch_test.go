@@ -301,7 +301,7 @@ func TestPatchUnmarshal(t *testing.T) {
 		"move, copy":   {`[{"op":"move","path":"/a","from":"/b"},{"op":"copy","path":"/a","from":"/b"}]`, `[{"op":"move","from":"/b","path":"/a"},{"op":"copy","from":"/b","path":"/a"}]`},
 		"escapes":      {`[{"\u006fp":"rem\u006fve","path":"\/a~1b"}]`, `[{"op":"remove","path":"/a~1b"}]`},
 		"RFC 6902 A.1": {`[{"op":"add","path":"/baz","value":"qux"}]`, `[{"op":"add","path":"/baz","value":"qux"}]`},
-		// Unrecognized members are ignored, also where they are of another operation.
+		// Unrecognized members are ignored, even if they belong to another operation.
 		"RFC 6902 A.11":           {`[{"op":"add","path":"/baz","value":"qux","xyz":123}]`, `[{"op":"add","path":"/baz","value":"qux"}]`},
 		"ignored value":           {`[{"op":"remove","path":"/a","value":1,"from":2}]`, `[{"op":"remove","path":"/a"}]`},
 		"ignored from":            {`[{"op":"add","path":"/a","value":1,"from":"not a pointer"}]`, `[{"op":"add","path":"/a","value":1}]`},
@@ -383,8 +383,7 @@ func TestPatchUnmarshalRefuses(t *testing.T) {
 	}
 }
 
-// The text of an error names the operation and the path where the patch has them, and
-// is one line.
+// The text of an error names the operation and the path if the patch has them, and is one line.
 func TestPatchUnmarshalErrorText(t *testing.T) {
 	for data, want := range map[string]string{
 		`[null]`:                           `tokenpatch: patch: operation 0: want an object, got null`,
@@ -450,7 +449,7 @@ func TestPatchNil(t *testing.T) {
 }
 
 func TestPatchCloneDoesNotAlias(t *testing.T) {
-	for n := range 10 { // also where the room is just used up
+	for n := range 10 { // also with the room just used up
 		base := newPatch()
 		for range n {
 			base.Test("/name", "base")
@@ -541,8 +540,7 @@ func TestPatchIsNotPrinted(t *testing.T) {
 	assert.Equal(t, "tokenpatch: patch: the Patch is nil", fmt.Sprintf("%d", (*tokenpatch.Patch)(nil)))
 }
 
-// A Go string cannot hold half a surrogate pair; that is no reason to send
-// another character.
+// A Go string cannot hold half a surrogate pair, but no other character is sent instead.
 func TestPatchKeepsHalfSurrogatePairs(t *testing.T) {
 	patch := decodePatchJSON(t, `{"comment":"\ud800","patch":[{"op":"test","path":"/name","value":"\udfff"}]}`)
 	assertBody(t, `{"comment":"\ud800","patch":[{"op":"test","path":"/name","value":"\udfff"}]}`, patch)
@@ -663,8 +661,8 @@ func ExamplePatch_Replay() {
 	// guarded
 }
 
-// The rule is tested in internal/jsonpatch; here are the members that the service
-// writes, and the patches that programs build.
+// The rule is tested in internal/jsonpatch; here are the members of the service, and the patches of
+// programs.
 func TestReplay(t *testing.T) {
 	const idempotent, guarded, unsafe = tokenpatch.ReplayIdempotent, tokenpatch.ReplayGuarded, tokenpatch.ReplayUnsafe
 	tests := map[string]struct {

@@ -26,14 +26,14 @@ import (
 type callers struct {
 	calls, goroutines int
 	limits            tokenpatchtest.Limits
-	clients           int           // that do not know of each other; 0 means 1
+	clients           int           // without knowledge of each other; 0 means 1
 	offset            time.Duration // of the service's clock
 	during            func(service *tokenpatchtest.Service, over <-chan struct{})
 }
 
 const roundTrip = 50 * time.Millisecond
 
-// result is what became of their calls.
+// result is the result of their calls.
 type result struct {
 	took     time.Duration
 	failed   int
@@ -85,8 +85,7 @@ func (c callers) send(t *testing.T, service *tokenpatchtest.Service) int {
 	return int(failed.Load())
 }
 
-// least is the least time in which the calls can be made, where the first
-// window begins with them.
+// least is the least possible time for the calls, if the first window begins with them.
 func (c callers) least() time.Duration {
 	limit := c.calls
 	for _, of := range []int{c.limits.Global, c.limits.Route, c.limits.Credential} {
@@ -331,8 +330,7 @@ func TestLimiterTurnsAwayWhoCannotWait(t *testing.T) {
 	})
 }
 
-// A call that waits in the queue is turned away when the limiter sees that it
-// opens too late, not when its context ends.
+// A waiting call is refused when the limiter sees a late opening, not when its context ends.
 func TestLimiterTurnsAwayWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
@@ -518,8 +516,7 @@ func TestLimiterServesInOrder(t *testing.T) {
 	})
 }
 
-// One refusal with headers that make no sense: the call ends or waits in bounds, and
-// the next one goes through.
+// One refusal with absurd headers: the call ends or waits in bounds, and the next one goes through.
 func TestLimiterBoundsAbsurdHeaders(t *testing.T) {
 	for _, name := range []string{"Retry-After", "X-Ratelimit-Reset"} {
 		for _, values := range [][]string{
@@ -631,8 +628,8 @@ func TestHooksReportWaitsByReason(t *testing.T) {
 	})
 }
 
-// A deadline that comes before another probe would go is no reason to give up:
-// the probe that is under way may be back in time.
+// A deadline before the next probe is no reason to give up: the probe in flight may be back in
+// time.
 func TestLimiterLetsShortDeadlinesWaitForTheProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
@@ -644,7 +641,7 @@ func TestLimiterLetsShortDeadlinesWaitForTheProbe(t *testing.T) {
 	})
 }
 
-// Whatever a server says, a call ends, and in bounded time.
+// Whatever a server sends, a call ends, and in bounded time.
 func FuzzRateLimitHeaders(f *testing.F) {
 	f.Add(429, "30", "", "", "", "")
 	f.Add(200, "", "946684810000", "9", "10", "Sat, 01 Jan 2000 00:00:00 GMT")

@@ -52,8 +52,8 @@ func TestTokenUses(t *testing.T) {
 	}
 }
 
-// A policy that somebody adds between the read and the change does not survive a
-// change of the role.
+// A policy added by somebody else between the read and the change does not survive a change of the
+// role.
 func TestTokenUsesBesideAnotherWriter(t *testing.T) {
 	service, client := newPair(t)
 	require.NoError(t, service.AddV2(`{"_id":"`+idV2+`","role":"writer"}`))
@@ -123,7 +123,7 @@ func TestIdentity(t *testing.T) {
 	assertAs[*tokenpatch.InputError](t, err)
 }
 
-// A page that is no identity, as from a gateway, does not pass for one.
+// A gateway's page does not pass for an identity.
 func TestIdentityRefusesWhatIsNone(t *testing.T) {
 	for _, body := range []string{`{}`, `null`, `[]`, `<html>`, `{"accountId": 1}`, `{"tokenId": "x"}`} {
 		_, client := newPair(t, retries(once), through(func(*http.Request) (*http.Response, error) {

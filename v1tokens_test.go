@@ -116,7 +116,7 @@ func TestUpdateTokenOfUnknownToken(t *testing.T) {
 	assert.Equal(t, 1, service.RequestCount())
 }
 
-// keyUntil is an API key of V1 that expires at a time.
+// keyUntil is an API key of V1 with an expiry.
 func keyUntil(t time.Time) string {
 	encode := func(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 	return "api_" + encode(`{"alg":"HS256"}`) + "." + encode(fmt.Sprintf(`{"exp":%d}`, t.Unix())) + ".c2lnbmF0dXJl"

@@ -83,7 +83,7 @@ func TestPatchTokenAPIVersion(t *testing.T) {
 	assert.Empty(t, requests[1].Header.Values("LD-API-Version"), "it is V2's alone")
 }
 
-// The token that comes back is the one that the service then has.
+// The returned token is the service's token after the change.
 func TestPatchTokenReturnsToken(t *testing.T) {
 	service, client := newPair(t)
 
@@ -343,7 +343,7 @@ func TestReadsGoThroughTheLimiter(t *testing.T) {
 	})
 }
 
-// Reads have routes of their own, whose quotas are not that of changes.
+// Reads have their own routes, and quotas.
 func TestReadsHaveRoutesOfTheirOwn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		service, client := newPair(t)
@@ -504,7 +504,7 @@ func TestTokensShowAll(t *testing.T) {
 	assert.Equal(t, []string{"another's"}, got)
 }
 
-// A loop that ends early sends nothing more, and may be run again.
+// A loop with an early end sends nothing more, and may be run again.
 func TestTokensEndsEarly(t *testing.T) {
 	service, client, all := newList(t, 60)
 	tokens := client.V2.Tokens(t.Context(), tokenpatch.TokensOptions{})
@@ -520,7 +520,7 @@ func TestTokensEndsEarly(t *testing.T) {
 	assert.Equal(t, []string{"limit=25", "limit=25"}, queries(service))
 }
 
-// A page that fails ends the list with the error.
+// A failing page ends the list with the error.
 func TestTokensThatFails(t *testing.T) {
 	service, client, all := newList(t, 60)
 	service.Inject(tokenpatchtest.Fault{}, tokenpatchtest.Fault{Status: 403, Body: `{"code": "forbidden", "message": "no"}`})
@@ -588,7 +588,7 @@ func TestTokensRefusesWhatIsNoList(t *testing.T) {
 	}
 }
 
-// The query goes behind the path of the base URL, whatever that is.
+// The query goes behind the path of any base URL.
 func TestTokensBehindAPrefix(t *testing.T) {
 	var got *url.URL
 	_, client := newPair(t, func(c *tokenpatch.Config) { c.V2.BaseURL = "https://proxy.example.com/a%2Fb" },

@@ -21,7 +21,7 @@ func (l local) RoundTrip(*http.Request) (*http.Response, error) { return l.respo
 // too, the test is left out.
 func TestAllocations(t *testing.T) {
 	transport := &http.Transport{Protocols: new(http.Protocols)} // one of net/http's own, without its work
-	transport.Protocols.SetHTTP1(true)                           // for HTTP/2 it would register https itself, and log that it cannot
+	transport.Protocols.SetHTTP1(true)                           // for HTTP/2 it would register https itself, and log a failure
 	transport.RegisterProtocol("https", local{&http.Response{StatusCode: http.StatusNoContent}})
 	client, err := tokenpatch.NewClient(tokenpatch.Config{
 		V1: tokenpatch.V1Config{APIKey: "benchmark"}, HTTPClient: &http.Client{Transport: transport},

@@ -15,8 +15,8 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// Where evanphx/json-patch differs, it does not follow the RFC. FuzzApplyAgrees passes
-// over what is listed here.
+// If evanphx/json-patch differs, it does not follow the RFC. FuzzApplyAgrees skips the cases listed
+// here.
 func TestApplyDiffersFromEvanphx(t *testing.T) {
 	const fails = ""
 	tests := []struct{ section, document, patch, ours, theirs string }{
@@ -122,7 +122,7 @@ func (s *source) object(depth int) map[string]any {
 	return object
 }
 
-// pointer returns a pointer that often names something in document.
+// pointer returns a pointer, which often names something in document.
 func (s *source) pointer(document any) tokenpatch.Pointer {
 	p := tokenpatch.Pointer("")
 	for range s.IntN(4) {
@@ -143,7 +143,7 @@ func (s *source) pointer(document any) tokenpatch.Pointer {
 	return p
 }
 
-// operations returns a patch that often applies to document.
+// operations returns a patch, which often applies to document.
 func (s *source) operations(document any) (all operations) {
 	for range 1 + s.IntN(5) {
 		path := s.pointer(document)
@@ -169,7 +169,7 @@ func (s *source) operations(document any) (all operations) {
 	return all
 }
 
-// find evaluates a pointer that source.pointer has made.
+// find evaluates a pointer of source.pointer.
 func find(document any, p tokenpatch.Pointer) (any, bool) {
 	tokens, _ := p.Tokens()
 	for _, token := range tokens {
@@ -189,7 +189,7 @@ func find(document any, p tokenpatch.Pointer) (any, bool) {
 	return document, true
 }
 
-// FuzzApplyAgrees compares with evanphx/json-patch wherever that follows the RFC.
+// FuzzApplyAgrees compares with evanphx/json-patch as far as it follows the RFC.
 func FuzzApplyAgrees(f *testing.F) {
 	for _, seed := range []string{"", "\x06\x04\x00\x01\x01\x02", "\x05\x03\x01\x01\x02\x03\x04\x05\x06\x07\x08", strings.Repeat("\x06\x03\x02\x01", 20), strings.Repeat("\x01\x05\x03\x06\x04\x02\x00", 20)} {
 		f.Add([]byte(seed))
@@ -219,8 +219,7 @@ func FuzzApplyAgrees(f *testing.F) {
 	})
 }
 
-// evanphxDiffers reports whether one of the differences that
-// TestApplyDiffersFromEvanphx lists can show.
+// evanphxDiffers reports whether one of the differences in TestApplyDiffersFromEvanphx can show.
 func evanphxDiffers(t *testing.T, body string) bool {
 	var operations []struct {
 		Op, Path, From string

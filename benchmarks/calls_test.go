@@ -18,7 +18,7 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// A full token, as the API's schema has it, with a property that it does not name.
+// A full token by the API's schema, with an unknown property.
 const fullToken = `{
 	"_links": {"parent": {"href": "/api/v2/tokens", "type": "application/json"}, "self": {"href": "/api/v2/tokens/61095542756dba551110ae21", "type": "application/json"}},
 	"_id": "61095542756dba551110ae21", "ownerId": "569f514156e003339cfd3917", "memberId": "569f514183f2164430000002",
@@ -30,7 +30,7 @@ const fullToken = `{
 	"role": "reader", "token": "1234", "serviceToken": true, "defaultApiVersion": 20240415, "expiry": 1700000000000
 }`
 
-// The plain structs of a program that uses net/http and encoding/json alone.
+// The plain structs of a program with net/http and encoding/json alone.
 type (
 	plainToken struct {
 		ID                string               `json:"_id"`
@@ -116,8 +116,8 @@ func newClient(b *testing.B) *tokenpatch.Client {
 	return client
 }
 
-// The patches: one that sets members alone, which is known at once to be
-// idempotent, and one that has to be analysed before it may be sent again.
+// The patches: one sets members alone and is obviously idempotent, the other has to be analyzed
+// before it may be sent again.
 func sets() *tokenpatch.Patch {
 	return tokenpatch.NewPatch().SetName("deployer").SetRole(tokenpatch.RoleReader).SetCustomRoleIDs("5f0c1f2e3d4b5a6978879601")
 }

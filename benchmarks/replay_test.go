@@ -21,11 +21,12 @@ import (
 
 var replayCases = flag.Int("replay.cases", 5_000, "random patches for TestReplayProperty; a tenth of it with -short")
 
-// What Replay says holds for random patches and documents. Where the judge, which is
+// The result of Replay holds for random patches and documents. If the judge, which is
 // evanphx/json-patch, and RFC 6902 differ, Replay has to be right for both:
-//   - test with null succeeds where there is nothing (section 4.6);
+//
+//   - test with null succeeds on a missing value (section 4.6);
 //   - numbers are compared as text (section 4.6);
-//   - test of an array that holds null can panic, which counts as a failure;
+//   - test of an array with null can panic, which counts as a failure;
 //   - the empty reference token names the whole document (RFC 6901 section 5);
 //   - "01", "-1" and "+1" are indexes (RFC 6901 section 4).
 func TestReplayProperty(t *testing.T) {
@@ -56,7 +57,7 @@ func FuzzReplay(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { checkReplay(t, (*source)(&data)) })
 }
 
-// FuzzReplayJSON looks for values and tokens that FuzzReplay does not make.
+// FuzzReplayJSON looks for values and tokens beyond those of FuzzReplay.
 func FuzzReplayJSON(f *testing.F) {
 	f.Add([]byte(`{"a":[1,{"b":null}]}`), []byte(`[{"op":"test","path":"/a/1","value":{"b":null}},{"op":"add","path":"/a/-","value":2}]`))
 	f.Add([]byte(`{"name":"a","role":1.0}`), []byte(`[{"op":"copy","from":"/name","path":"/x~1y"},{"op":"move","from":"/role","path":"/name"},{"op":"test","path":"","value":{}}]`))
@@ -74,8 +75,8 @@ func FuzzReplayJSON(f *testing.F) {
 // dice is what random documents and patches are made with: a rand.Rand, or a source.
 type dice interface{ IntN(n int) int }
 
-// checkReplay makes a patch that succeeds on a document, and checks what Analyze
-// says of it on that document and on others.
+// checkReplay makes a successful patch for a document, and checks the result of Analyze on it and
+// on other documents.
 func checkReplay(t *testing.T, d dice) tokenpatch.Replay {
 	t.Helper()
 	lenient := d.IntN(2) == 0
@@ -90,7 +91,7 @@ func checkReplay(t *testing.T, d dice) tokenpatch.Replay {
 	return said.replay
 }
 
-// claim is what Replay says of a patch, and the judge that checks it.
+// claim is the result of Replay for a patch, and its judge.
 type claim struct {
 	body   []byte
 	replay tokenpatch.Replay
@@ -100,7 +101,7 @@ type claim struct {
 func newClaim(body []byte, lenient bool) claim {
 	replay := tokenpatch.ReplayUnsafe
 	var patch tokenpatch.Patch
-	if patch.UnmarshalJSON(body) == nil { // the judge accepts some that RFC 6902 refuses
+	if patch.UnmarshalJSON(body) == nil { // the judge accepts some patches refused by RFC 6902
 		replay = patch.Replay()
 	}
 	return claim{body, replay, newJudge(body, lenient)}
@@ -271,7 +272,7 @@ func randomName(d dice) string {
 	return pick(d, randomNames...)
 }
 
-// mutated returns a document that up to three random operations have changed.
+// mutated returns a document after up to three random operations.
 func mutated(d dice, document []byte) []byte {
 	for range 1 + d.IntN(3) {
 		next, err := newJudge(operations{randomOperation(d, decodeExactly(document))}.body(), false).apply(document)
@@ -282,7 +283,7 @@ func mutated(d dice, document []byte) []byte {
 	return document
 }
 
-// randomPatch returns a patch of a few operations that succeed on document.
+// randomPatch returns a patch of a few operations, successful on document.
 func randomPatch(d dice, document []byte, lenient bool) (p operations) {
 	for range 1 + d.IntN(6) {
 		root := decodeExactly(document)

@@ -14,7 +14,7 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// answers is a transport that responds at once, with the status and the headers of the test.
+// answers is a transport with immediate responses, with the status and the headers of the test.
 type answers struct {
 	status int
 	header http.Header
@@ -30,8 +30,8 @@ func (a answers) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// BenchmarkWaiting shows how much memory a call keeps, stack included, while it waits: for its first permit, in a window
-// that is used up, and for another attempt after a 500.
+// BenchmarkWaiting measures the memory of a waiting call, stack included: waiting for its first
+// permit, in a full window, and for another attempt after a 500.
 func BenchmarkWaiting(b *testing.B) {
 	reset := fmt.Sprint(time.Now().Add(time.Hour).UnixMilli())
 	for name, transport := range map[string]answers{
@@ -55,7 +55,7 @@ func BenchmarkWaiting(b *testing.B) {
 					_, _ = client.V2.PatchToken(ctx, "0123456789abcdef01234567", p)
 				}
 				if name == "permit" {
-					patch() // learns that nothing is left
+					patch() // uses the window up
 				}
 				before := inUse()
 				var wg sync.WaitGroup
@@ -71,7 +71,7 @@ func BenchmarkWaiting(b *testing.B) {
 	}
 }
 
-// inUse returns the bytes of the heap and of stacks that are in use.
+// inUse returns the bytes of heap and stacks in use.
 func inUse() int64 {
 	runtime.GC()
 	runtime.GC()

@@ -1,6 +1,5 @@
-// Growth prints what an operation of a patch, or a kilobyte of a token, costs in
-// patches and tokens of different sizes: where a line stays level, the whole
-// grows linearly.
+// Growth prints the cost of an operation of a patch, and of a kilobyte of a token, in patches and
+// tokens of different sizes. If a line stays level, the whole grows linearly.
 package main
 
 import (
@@ -114,7 +113,7 @@ func ofAppends(n int) *tokenpatch.Patch {
 	return patch
 }
 
-// objectOf returns an object of n members that no token has.
+// objectOf returns an object of n members unknown to tokens.
 func objectOf(n int) []byte {
 	members := make([]string, n)
 	for i := range members {

@@ -34,7 +34,7 @@ const (
 
 	window    = time.Second
 	roundTrip = 50 * time.Millisecond
-	caseLimit = 3 * time.Minute // for each case: calls that have not ended by then have failed
+	caseLimit = 3 * time.Minute // for each case: calls still running by then have failed
 )
 
 // fleet is a number of calls from a number of goroutines, in fair weather or foul.
@@ -49,8 +49,8 @@ type fleet struct {
 // caller makes one call.
 type caller func(context.Context) error
 
-// contestants make a caller for a base URL. Callers share nothing but the budget,
-// where they use it.
+// contestants make a caller for a base URL. Callers share nothing except the budget, if they use
+// it.
 var contestants = []struct {
 	name   string
 	shared bool // whether it is only for several programs
@@ -150,7 +150,7 @@ func (f fleet) measure(newCaller func(string, tokenpatch.Budget) caller) string 
 		admitted += w.Admitted
 		refused += w.Refused
 	}
-	// Of what the service let in: a response that was lost has cost a request.
+	// By the requests the service admitted: a lost response has cost a request.
 	least := time.Duration((max(admitted, f.calls)+f.limit-1)/f.limit-1)*window + latency
 	return fmt.Sprintf("%d | %d | %.2f", failed, refused, float64(took)/float64(least))
 }
@@ -159,7 +159,7 @@ func (f fleet) send(baseURL string, newCaller func(string, tokenpatch.Budget) ca
 	var begun, failed atomic.Int64
 	var wg sync.WaitGroup
 	budget := new(tokenpatchtest.Budget)
-	// Whoever believes a clock that is a day ahead would wait for a day.
+	// A client that believes a clock a day ahead would wait for a day.
 	ctx, cancel := context.WithTimeout(context.Background(), caseLimit)
 	defer cancel()
 	for range f.clients {
@@ -208,7 +208,7 @@ func newRetryable(baseURL string, change func(*retryablehttp.Client)) caller {
 	}
 }
 
-// untilReset waits for the reset that a 429 names, as consumers of the API do.
+// untilReset waits for the reset of a 429, as consumers of the API do.
 func untilReset(low, high time.Duration, attempt int, response *http.Response) time.Duration {
 	if response != nil && response.StatusCode == http.StatusTooManyRequests {
 		reset, err := strconv.ParseInt(response.Header.Get("X-Ratelimit-Reset"), 10, 64)

@@ -1,5 +1,5 @@
-// Table reads the output of go test -bench and prints a line for each benchmark:
-// this library's median over that of what it is compared with.
+// Table reads the output of go test -bench and prints a line for each benchmark: this library's
+// median divided by the baseline's.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Addrole adds a custom role to every service token of the account that does not have it yet.
+// Addrole adds a custom role to every service token of the account without it.
 //
 //	LAUNCHDARKLY_ACCESS_TOKEN=... go run github.com/tokenpatch/tokenpatch/examples/addrole@latest ops
 package main

@@ -1,13 +1,12 @@
-// Edit adds a custom role to an access token of V2 and takes another one away,
-// whatever happens meanwhile. It runs against a service inside this program,
-// where a second writer gets in the way and a connection breaks: no account, no
-// network.
+// Edit adds a custom role to an access token of V2 and removes another one, whatever happens
+// meanwhile. It runs against a service inside this program. A second writer gets in the way, and a
+// connection breaks. It needs no account and no network.
 //
 //	go run ./examples/edit
 //	go run ./examples/edit -add qa -remove deploy
 //
-// With LAUNCHDARKLY_ACCESS_TOKEN in the environment (see tokenpatch.ConfigFromEnv)
-// and an id, it edits that token on the real service:
+// With LAUNCHDARKLY_ACCESS_TOKEN in the environment (see tokenpatch.ConfigFromEnv) and an id, it
+// edits a token on the real service:
 //
 //	go run ./examples/edit -id 61095542756dba551110ae21 -add qa
 package main
@@ -51,9 +50,8 @@ func remote(ctx context.Context, id, add, remove string) error {
 	return err
 }
 
-// edit makes the change. The function that it passes says how the token shall
-// be, and is called again where somebody else was quicker; meanwhile is what
-// somebody else does between the read and the change.
+// edit makes the change. Its function modifies the token into the desired state, and is called
+// again if somebody else was quicker. meanwhile runs between the read and the change.
 func edit(ctx context.Context, client *tokenpatch.Client, id, add, remove string, meanwhile func() error) (*tokenpatch.Token, error) {
 	options := tokenpatch.EditOptions{Comment: "quarterly review"}
 	token, err := client.V2.EditToken(ctx, id, options, func(token *tokenpatch.Token) error {
@@ -88,8 +86,8 @@ func showDifference(before, after tokenpatch.Token) {
 // The token of the embedded service.
 const tokenID = "61095542756dba551110ae21"
 
-// embedded edits a token that a second writer changes at the same time. The
-// connection breaks after the change was applied.
+// embedded edits a token while a second writer changes it too. The connection breaks after the
+// change was applied.
 func embedded(ctx context.Context, add, remove string) error {
 	service := tokenpatchtest.New()
 	defer service.Close()
@@ -118,14 +116,14 @@ func embedded(ctx context.Context, add, remove string) error {
 	return check(*token, add, remove)
 }
 
-// interfere is the second writer, and the connection that is to break.
+// interfere is the second writer, and the broken connection.
 func interfere(ctx context.Context, client *tokenpatch.Client, service *tokenpatchtest.Service) error {
 	fmt.Println("A second writer adds the role audit meanwhile")
 	if _, err := client.V2.PatchToken(ctx, tokenID, tokenpatch.NewPatch().AddCustomRoleID("audit")); err != nil {
 		return err
 	}
 	isChange := func(r *http.Request) bool { return r.Method == http.MethodPatch }
-	service.Inject(tokenpatchtest.Fault{Match: isChange}, // the one that meets the second writer's change
+	service.Inject(tokenpatchtest.Fault{Match: isChange}, // for the second writer's change
 		tokenpatchtest.Fault{Match: isChange, Cut: tokenpatchtest.CutAfter})
 	return nil
 }

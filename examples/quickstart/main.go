@@ -1,10 +1,11 @@
-// Quickstart changes a token through each API, asks for one that does not exist, and makes more changes at once than the rate
-// limit allows: against a service inside this program, without an account and without a network.
+// Quickstart changes a token through each API, asks for one that does not exist, and makes more
+// changes at once than the rate limit allows. It runs against a service inside this program,
+// without an account and without a network.
 //
 //	go run ./examples/quickstart
 //
-// With credentials in the environment (see tokenpatch.ConfigFromEnv) and ids as flags, it makes the first two changes on the
-// real services, and nothing else:
+// With credentials in the environment (see tokenpatch.ConfigFromEnv) and ids as flags, it makes the
+// first two changes on the real services, and nothing else:
 //
 //	go run ./examples/quickstart -v1 6c7f1e6a-4f5e-4a52-9f57-0d8f2f4b8a11 -v2 61095542756dba551110ae21
 package main
@@ -123,7 +124,8 @@ func demonstrate(ctx context.Context, service *tokenpatchtest.Service) error {
 	return renameAtOnce(ctx, client, 12)
 }
 
-// renameAtOnce makes as many changes, all at once. The client makes them wait for the rate limit, so that none is refused.
+// renameAtOnce makes several changes at once. The client delays them by the rate limit, so none is
+// refused.
 func renameAtOnce(ctx context.Context, client *tokenpatch.Client, calls int) error {
 	errs := make([]error, calls)
 	var group sync.WaitGroup

@@ -1,5 +1,5 @@
-// Package readonly stands for code of your own that changes tokens. Its test is the recipe: it runs the code against a service
-// that is in the test.
+// Package readonly stands for your own code that changes tokens. Its test is the recipe: it runs
+// the code against a service in the test.
 package readonly
 
 import (

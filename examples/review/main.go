@@ -1,17 +1,15 @@
-// Review reads an access token of V2, shows what would change in it, and then
-// changes it: only if the token still is what was reviewed. It runs against a
-// service inside this program: no account, no network.
+// Review reads an access token of V2, shows a change, and makes it only if the token is still the
+// same. It runs against a service inside this program: no account, no network.
 //
 //	go run ./examples/review
 //	go run ./examples/review -dry-run
 //	go run ./examples/review -token token.json -want '{"role": "reader", "description": null}'
 //
-// -token is the token that the service in this program has, -want the settings
-// that it should have: those that are not named stay, and null takes one away.
-// Each is a file, or the JSON itself.
+// -token is the token of the service in this program. -want is the desired settings: missing ones
+// stay, and null removes one. Each is a file, or the JSON itself.
 //
-// With LAUNCHDARKLY_ACCESS_TOKEN in the environment (see tokenpatch.ConfigFromEnv)
-// and an id, it reviews that token of the real service:
+// With LAUNCHDARKLY_ACCESS_TOKEN in the environment (see tokenpatch.ConfigFromEnv) and an id, it
+// reviews a token of the real service:
 //
 //	go run ./examples/review -id 61095542756dba551110ae21 -want '{"role": "reader"}' -dry-run
 package main
@@ -132,7 +130,7 @@ func review(ctx context.Context, client *tokenpatch.Client, id, want string, dry
 	return guarded, guarded.Len() - patch.Len(), apply(ctx, client, after, guarded)
 }
 
-// read returns source itself if it is JSON, or else what is in that file.
+// read returns source itself if it is JSON, else the content of the file.
 func read(source string) ([]byte, error) {
 	if strings.HasPrefix(strings.TrimSpace(source), "{") {
 		return []byte(source), nil
@@ -166,7 +164,7 @@ func readWanted(source string, before tokenpatch.Token) (after tokenpatch.Token,
 	return patch.Apply(before)
 }
 
-// showChanges shows every setting that differs, as it is and as it would be.
+// showChanges shows every changed setting, before and after.
 func showChanges(before, after tokenpatch.Token, patch *tokenpatch.Patch) error {
 	body, err := json.Marshal(patch)
 	if err != nil {

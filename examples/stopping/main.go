@@ -1,6 +1,5 @@
-// Stopping renames some hundred tokens and can be stopped at any time, with
-// Ctrl-C: what was sent until then is waited for, so that the outcome of each
-// change is known. It runs against a service inside this program.
+// Stopping renames some hundred tokens and can be stopped at any time, with Ctrl-C. It then waits
+// for requests in flight, so each outcome is known. It runs against a service inside this program.
 //
 //	go run ./examples/stopping
 package main
@@ -58,9 +57,8 @@ func run() error {
 
 func id(n int) string { return fmt.Sprintf("%024x", n) }
 
-// renameAll counts what became of the tokens. Once the context has ended, each
-// call that has not begun, or that waits, ends at once; those that were sent
-// end with their response.
+// renameAll counts the outcomes. Once the context is done, each call that waits or has not begun
+// returns at once; those in flight end with their response.
 func renameAll(ctx context.Context, client *tokenpatch.Client) map[tokenpatch.Outcome]int {
 	outcomes := make(map[tokenpatch.Outcome]int)
 	var mu sync.Mutex

@@ -1,4 +1,4 @@
-// Takerole takes a custom role away from every token of the account that has it.
+// Takerole removes a custom role from every token of the account with it.
 //
 //	LAUNCHDARKLY_ACCESS_TOKEN=... go run github.com/tokenpatch/tokenpatch/examples/takerole@latest ci
 package main

@@ -51,7 +51,7 @@ func makeReadOnly(ctx context.Context, ids []string) (err error) {
 	return nil
 }
 
-// printer is an exporter that prints how long each span took, its name, and whether it ended badly.
+// printer is an exporter that prints each span's duration and name, and whether it failed.
 type printer struct{}
 
 func (printer) ExportSpans(_ context.Context, spans []sdktrace.ReadOnlySpan) error {
