@@ -186,8 +186,9 @@ func (p *Patch) hasTest() bool {
 
 const maxID = 256 // bytes; the ids in use have 24
 
-// CheckTokenID returns an [*InputError] if id cannot be the id of an access token of V2: if it is empty, a dot segment, longer
-// than 256 bytes, or not UTF-8, has control characters, or looks like a credential, which is not shown then.
+// CheckTokenID returns an [*InputError] if id cannot be the id of a V2 token. It is then empty, a
+// dot segment, longer than 256 bytes, or not UTF-8, has control characters, or looks like a
+// credential, which the error does not show.
 func CheckTokenID(id string) error { return checkID(id, nil) }
 
 // checkID refuses impossible ids. Everything else is escaped, except dot segments, which cannot be

@@ -26,10 +26,10 @@ type AddOptions struct {
 	More bool
 }
 
-// OtherChangesError is the error for a run that was made from something else.
+// OtherChangesError is the error for a run made from something else.
 type OtherChangesError struct {
 	Run    string
-	Digest string // that was to be added
+	Digest string // of the new changes
 }
 
 func (e *OtherChangesError) Error() string {
@@ -40,22 +40,21 @@ func (e *OtherChangesError) Error() string {
 type DuplicateError struct {
 	Run  string
 	ID   string // of the token
-	Have string // the change that the run has, as JSON, shortened
-	New  string // the one that was to be added, likewise
+	Have string // the run's change, as JSON, shortened
+	New  string // the new change, likewise
 }
 
 func (e *DuplicateError) Error() string {
 	return fmt.Sprintf("fleet: run %q: token %s: want one change, not both %s and %s", e.Run, e.ID, e.Have, e.New)
 }
 
-// Add adds changes to the run of this name, and makes the run if there is none. It
-// adds all of them or, with an error, none, and returns how many were new. What the
-// run has already it leaves as it is, so adding the same again adds nothing.
+// Add adds changes to the run of this name, and makes the run if there is none. It adds all of them
+// or, with an error, none, and returns how many were new. Changes already in the run stay, so
+// adding the same again adds nothing.
 //
-// The error is one that changes yields, an [*OtherChangesError] by o, a
-// [*DuplicateError] for a second, different change of one token, or describes what is
-// wrong with a change, often as a [*tokenpatch.InputError] or a
-// [*tokenpatch.PatchError].
+// The error is one of changes, an [*OtherChangesError] by o, a [*DuplicateError] for a second,
+// different change of one token, or describes a mistake in a change, often as a
+// [*tokenpatch.InputError] or a [*tokenpatch.PatchError].
 //
 // Add is one transaction: on SQLite nothing else can be written meanwhile.
 func (s *Store) Add(ctx context.Context, run string, changes iter.Seq2[Change, error], o AddOptions) (added int, err error) {
@@ -96,7 +95,7 @@ type adding struct {
 	name  string
 	run   int64
 	seq   int64 // of the last change
-	seen  int   // changes that were read
+	seen  int   // changes read so far
 	added int
 	rows  []newRow
 	bytes int // of rows
@@ -153,7 +152,7 @@ func (a *adding) add(ctx context.Context, change Change) error {
 	return a.flush(ctx)
 }
 
-// flush writes the changes that were read.
+// flush writes the changes read so far.
 func (a *adding) flush(ctx context.Context) error {
 	if len(a.rows) == 0 {
 		return nil
@@ -190,7 +189,7 @@ func (a *adding) flush(ctx context.Context) error {
 	return err
 }
 
-// compare looks for a token that the run has with another change.
+// compare looks for a token with another change in the run.
 func (a *adding) compare(ctx context.Context) error {
 	query := a.store.sql("SELECT body FROM fleet_change WHERE run = $1 AND api = $2 AND token = $3")
 	for _, row := range a.rows {

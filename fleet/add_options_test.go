@@ -55,8 +55,7 @@ func TestAddDecidesByTheDigest(t *testing.T) {
 	})
 }
 
-// A second file that comes under the name of a run while its changes are still
-// being added is not merged into it.
+// A second file under the name of a run whose changes are still being added is not merged into it.
 func TestAddOfTwoFilesAtOnce(t *testing.T) {
 	onEach(t, func(t *testing.T, source string) {
 		ctx, begun, second := context.Background(), make(chan struct{}), make(chan error)

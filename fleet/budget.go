@@ -12,11 +12,10 @@ import (
 
 var _ tokenpatch.Budget = (*Store)(nil)
 
-// Update replaces the state under key by what f returns, atomically: a Store is a
-// [tokenpatch.Budget], by which programs share a rate limit. state is nil where
-// there is none, or ttl has passed since it was written; now is the store's own
-// clock. f may be called more than once. An error of f leaves the state as it was,
-// and is wrapped in the one that Update returns.
+// Update atomically replaces the state under key by the result of f: a Store is a
+// [tokenpatch.Budget], through which programs share a rate limit. state is nil if there is none, or
+// ttl has passed since it was written; now is the store's own clock. f may be called more than
+// once. An error of f leaves the state unchanged, and is wrapped in Update's error.
 func (s *Store) Update(ctx context.Context, key string, f func(state []byte, now time.Time) (next []byte, ttl time.Duration, err error)) error {
 	err := s.tx(ctx, "budget", func(ctx context.Context, tx *sql.Tx) error {
 		state, now, err := s.budget(ctx, tx, key)
@@ -55,8 +54,7 @@ func (s *Store) budget(ctx context.Context, tx *sql.Tx, key string) (state []byt
 	return state, time.UnixMicro(micros), err
 }
 
-// newBudget makes the row of a key, and forgets those that nobody has used for a
-// day.
+// newBudget makes the row of a key, and deletes rows unused for a day.
 func (s *Store) newBudget(ctx context.Context, tx *sql.Tx, key string) error {
 	day := (24 * time.Hour).Microseconds()
 	if _, err := tx.ExecContext(ctx, s.sql("DELETE FROM fleet_budget WHERE expires < {now} - $1"), day); err != nil {

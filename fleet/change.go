@@ -28,7 +28,7 @@ type Change struct {
 	Update *tokenpatch.TokenUpdate // what is done to a token of V1
 }
 
-// api is the API that the token is of.
+// api is the token's API.
 type api string
 
 const (
@@ -63,7 +63,7 @@ func (c Change) MarshalJSON() ([]byte, error) {
 	return c.encode()
 }
 
-// encode is MarshalJSON for a change that was checked.
+// encode is MarshalJSON for a checked change.
 func (c Change) encode() (data []byte, err error) {
 	wire := wireChange{API: c.api(), ID: c.ID, Want: c.Want, Update: c.Update}
 	switch {

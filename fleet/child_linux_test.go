@@ -2,5 +2,5 @@ package fleet_test
 
 import "syscall"
 
-// endWithParent lets a process end with the one that starts it.
+// endWithParent ends a process with its parent.
 func endWithParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

@@ -23,8 +23,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// child is what a process of its own does, so that it can be killed: it works on
-// a run. It is the test binary, started with this as JSON in childEnv.
+// child is the work of a separate process, which can be killed: it works on a run. It is the test
+// binary, started with this as JSON in childEnv.
 type child struct {
 	Source   string
 	Run      string
@@ -36,12 +36,12 @@ type child struct {
 	Wait     time.Duration
 	Record   time.Duration
 	Account  string        // whose rate limit is shared through the store; empty is none
-	Add      int           // changes that it adds to the run before
+	Add      int           // changes it adds to the run before
 	For      time.Duration // after which it stops by itself; 0 is never
 	Call     string        // what it does instead of working on the run: add, retry, again or delete
 	Fail     string        // failpoint at which it kills itself; empty is none
 	FailAt   int           // which time it comes there, from 1
-	Memory   string        // file that gets how long the adding took, and the process's peak of memory
+	Memory   string        // file for the time of adding, and the process's peak of memory
 }
 
 const childEnv = "FLEET_TEST_CHILD"
@@ -66,8 +66,7 @@ func TestMain(m *testing.M) {
 	}
 }
 
-// work works on the run, and drains on SIGTERM. A Postgres that restarts may be
-// down when it begins.
+// work works on the run, and drains on SIGTERM. A restarting Postgres may be down when it begins.
 func (c child) work() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
@@ -169,7 +168,7 @@ func (c child) options(store *fleet.Store) fleet.Options {
 	return options
 }
 
-// process is a child that runs.
+// process is a running child.
 type process struct {
 	cmd   *exec.Cmd
 	ended chan struct{}
@@ -192,8 +191,7 @@ func start(t testing.TB, c child) *process {
 	return p
 }
 
-// killAfter kills the process after a while, and reports false where it had
-// ended before by itself.
+// killAfter kills the process after a while, and reports false if it had ended before by itself.
 func (p *process) killAfter(t testing.TB, d time.Duration) bool {
 	t.Helper()
 	select {

@@ -35,9 +35,9 @@ func (c *commits) start() (end func()) {
 	}
 }
 
-// write calls do in a transaction, maybe one that it shares with other writes, and
-// returns once that is durable. do is called again if the shared one failed. If ctx
-// ends first, write does not wait to see whether do is committed.
+// write calls do in a transaction, maybe shared with other writes, and returns once it is durable.
+// do is called again if the shared one failed. If ctx ends first, write does not wait to see
+// whether do is committed.
 func (c *commits) write(ctx context.Context, do func(context.Context, *sql.Tx) error) error {
 	w := write{do: do, done: make(chan error, 1)}
 	select {
@@ -68,7 +68,7 @@ func (c *commits) run() {
 		err := c.commit(group...)
 		for _, w := range group {
 			if err != nil && len(group) > 1 {
-				w.done <- c.commit(w) // one that fails must not fail the others
+				w.done <- c.commit(w) // one failure must not fail the others
 			} else {
 				w.done <- err
 			}
@@ -76,7 +76,7 @@ func (c *commits) run() {
 	}
 }
 
-// gather returns a write, and those that wait behind it.
+// gather returns a write, and those waiting behind it.
 func (c *commits) gather(first write) []write {
 	group := []write{first}
 	for len(group) < maxGroup {

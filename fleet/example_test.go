@@ -11,8 +11,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// exampleStore is a store in a folder that is removed by done, and a client for
-// a service with two tokens.
+// exampleStore is a store in a temporary folder, removed by done, and a client for a service with
+// two tokens.
 func exampleStore() (store *fleet.Store, client tokenpatch.Config, done func()) {
 	service := tokenpatchtest.New()
 	for _, document := range []string{

@@ -6,16 +6,16 @@ import (
 	"time"
 )
 
-// SetTimes shortens what a worker may take, for processes that are killed so
-// often that nothing would ever be taken over, until restore is called.
+// SetTimes shortens the time of a worker until restore is called, for processes that are killed so
+// often that nothing would ever be taken over.
 func SetTimes(wait, record time.Duration) (restore func()) {
 	waitBefore, recordBefore := waitTime, recordTime
 	waitTime, recordTime = wait, record
 	return func() { waitTime, recordTime = waitBefore, recordBefore }
 }
 
-// SetPauses shortens how long a change waits after a try that failed, and how long
-// a read is repeated that is too old, until restore is called.
+// SetPauses shortens the wait after a failed try, and the repetition of an old read, until restore
+// is called.
 func SetPauses(pause, stale time.Duration) (restore func()) {
 	pauseBefore, staleBefore := maxPause, staleTime
 	maxPause, staleTime = pause, stale
@@ -28,15 +28,14 @@ func SetFailpoint(do func(name string)) (restore func()) {
 	return func() { atFailpoint.Store(nil) }
 }
 
-// SetWallClock replaces the clock that counts while a machine sleeps, until restore
-// is called.
+// SetWallClock replaces the clock that counts during a machine's sleep, until restore is called.
 func SetWallClock(now func() time.Time) (restore func()) {
 	before := wallClock
 	wallClock = now
 	return func() { wallClock = before }
 }
 
-// SQLiteSetting returns what a pragma is on the connection that writes.
+// SQLiteSetting returns a pragma of the writing connection.
 func SQLiteSetting(s *Store, name string) (value string, err error) {
 	err = s.db.QueryRow("PRAGMA " + name).Scan(&value)
 	return value, err
@@ -49,7 +48,7 @@ func SetProgressInterval(interval time.Duration) (restore func()) {
 	return func() { progressInterval = before }
 }
 
-// SetStoreClock gives a store that nothing uses yet another clock than its database's.
+// SetStoreClock gives an unused store another clock than its database's.
 func SetStoreClock(s *Store, now func() time.Time) { s.dialect = clocked{s.dialect, now} }
 
 type clocked struct {

@@ -18,11 +18,11 @@ import (
 
 var allFailpoints = flag.Bool("failpoints", false, "kill a process at each failpoint with each kind of change on each store: go test -run TestKilledAt -failpoints -parallel 8 -v")
 
-// The moments at which a process that works on a run is killed.
+// The moments at which a working process is killed.
 var runFailpoints = []string{
 	"feed: before commit", "feed: after commit", // making jobs
 	"beat: before commit", "beat: after commit",
-	"writing down", "before sending", // in the transaction that says that it is about to send, and after it
+	"writing down", "before sending", // in the transaction before sending, and after it
 	"after sending", "before recording", // after the response
 	"recording", "after recording", // in the transaction with the outcome, and before River completes the job
 	"work: before commit", "work: after commit",
@@ -32,9 +32,8 @@ var runFailpoints = []string{
 
 var kinds = []string{"want", "guarded", "idempotent", "append", "V1"}
 
-// A process is killed at one moment, exactly, and another one resumes. By the
-// service's own history nothing is doubled that must not be, no result is false, and
-// nothing stays pending.
+// A process is killed at one moment, exactly, and another one resumes. By the service's own history
+// nothing is doubled by mistake, no result is false, and nothing stays pending.
 func TestKilledAt(t *testing.T) {
 	stores := map[string]func(*testing.T) string{
 		"SQLite":   func(t *testing.T) string { return filepath.Join(t.TempDir(), "run.db") },

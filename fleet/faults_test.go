@@ -25,7 +25,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// However the database hangs, a run that is stopped ends, with all of its workers.
+// However the database hangs, a stopped run ends, with all of its workers.
 func TestAnEndBesideADatabaseThatHangs(t *testing.T) {
 	relay := postgrestest.NewRelay(t, postgrestest.URL(t))
 	b := newBench(t, relay.URL)
@@ -65,7 +65,7 @@ func (l *lines) Write(line []byte) (int, error) {
 	return l.Writer.Write(line)
 }
 
-// A store that is away is one line in the log, not one for each thing that failed.
+// A store that is away is one line in the log, not one for each failure.
 func TestAStoreThatIsAwayIsOneLine(t *testing.T) {
 	server := postgrestest.Start(t)
 	b := newBench(t, server.URL)
@@ -84,8 +84,8 @@ func TestAStoreThatIsAwayIsOneLine(t *testing.T) {
 	assert.Contains(t, text.String(), "store operation failed")
 }
 
-// The file that is named has all that was committed about a second ago, for whoever
-// moves it without the log beside it.
+// The named file has all commits older than about a second, for whoever moves it without the log
+// beside it.
 func TestTheFileAloneHasTheRun(t *testing.T) {
 	dir := t.TempDir()
 	source := filepath.Join(dir, "run.db")
@@ -138,8 +138,8 @@ func openAndLeave(source string) error {
 	return err
 }
 
-// A clock that is set back by an hour delays a change by its wait once more, and
-// not by an hour. Setting it back is the same as moving all times ahead.
+// A clock set back by an hour delays a change by its wait once more, and not by an hour. Setting it
+// back is the same as moving all times ahead.
 func TestAClockThatIsSetBack(t *testing.T) {
 	const hour = int64(time.Hour / time.Microsecond)
 	source := filepath.Join(t.TempDir(), "run.db")
@@ -163,7 +163,7 @@ func TestAClockThatIsSetBack(t *testing.T) {
 	for _, statement := range []string{
 		"UPDATE fleet_attempt SET started = started + %d",
 		"UPDATE fleet_change SET job = NULL, put_off = unixepoch() * 1000000 + %[1]d, due = unixepoch() * 1000000 + %[1]d + 1000000 WHERE seq < 3",
-		// The process that worked on the third change was killed, and the fourth waits for River.
+		// The process with the third change was killed, and the fourth waits for River.
 		"INSERT INTO fleet_process (id, seen) VALUES ('killed', unixepoch() * 1000000 + %d)",
 		"UPDATE river_job SET state = 'running', attempted_by = jsonb_array('killed') WHERE state = 'available' AND args ->> 'seq' = 3",
 		"UPDATE river_job SET created_at = datetime(created_at, '+1 hour'), scheduled_at = datetime(scheduled_at, '+1 hour') WHERE state = 'available'",
@@ -183,7 +183,7 @@ func TestAClockThatIsSetBack(t *testing.T) {
 	}
 }
 
-// Session pooling works. Transaction pooling cannot, and says so.
+// Session pooling works. Transaction pooling cannot, and returns a clear error.
 func TestPgBouncer(t *testing.T) {
 	server := postgrestest.URL(t)
 	t.Run("session", func(t *testing.T) {
@@ -233,8 +233,8 @@ func TestAListOfSettingsIsRefused(t *testing.T) {
 	assert.Empty(t, folder(t, "."))
 }
 
-// An update of V1 may always be sent again: after a crash and a credential that is
-// refused it waits for another credential.
+// An update of V1 may always be sent again: after a crash and a refused credential it waits for
+// another credential.
 func TestAnUpdateStaysPendingWithoutACredential(t *testing.T) {
 	for _, kind := range []string{"V1", "Want"} {
 		t.Run(kind, func(t *testing.T) {

@@ -10,18 +10,17 @@ import (
 	"github.com/riverqueue/river"
 )
 
-// liveJobs is how many jobs of a run River has at most: enough that its workers
-// never wait for more, and few enough that its table stays small.
+// liveJobs is how many jobs of a run River has at most: enough for its workers, and few enough for
+// a small table.
 const liveJobs = 1000
 
-// jobArgs names the change that a job is for.
+// jobArgs names the change of a job.
 type jobArgs struct {
 	Run int64 `json:"run"`
 	Seq int64 `json:"seq"`
 }
 
-// Kind is the name of the jobs of all runs: a leader discards jobs of kinds that
-// it does not know.
+// Kind is the name of the jobs of all runs: a leader discards jobs of unknown kinds.
 func (jobArgs) Kind() string { return "tokenpatch_fleet_change" }
 
 // queue is the River queue of a run.
@@ -33,18 +32,17 @@ func (r run) queue() string { return fmt.Sprintf("fleet_run_%d", r.id) }
 // clock was set back.
 const deadAfter = 5 * time.Second
 
-// A job is live if River will hand it out, or if the process that works on it is
-// alive. All of it is decided by the store's clock, never by a process's own.
+// A job is live if River will hand it out, or if its process is alive. The store's clock decides,
+// never a process's own.
 var (
 	live = fmt.Sprintf(`({made} <= {now} + %d AND (j.state = 'available' OR j.state = 'running'
 	AND EXISTS (SELECT 1 FROM fleet_process p WHERE p.id = {worker} AND %s)))`, deadAfter.Microseconds(), alive)
 	alive = fmt.Sprintf("p.seen BETWEEN {now} - %d AND {now} + %[1]d", deadAfter.Microseconds())
 )
 
-// feed makes jobs for changes that are due and have none: because their turn has
-// come, because the wait that they were put off for is over, because River has
-// discarded or forgotten the job that they had, or because the process that worked
-// on it is dead. Our rows decide what is to be done, not River's.
+// feed makes jobs for due changes without one: their turn has come, their wait is over, River has
+// discarded or forgotten their job, or their process is dead. Our rows decide about the work, not
+// River's.
 func (r *runner) feed(ctx context.Context) error {
 	jobs, err := column[int](ctx, r.store, r.store.reads, "SELECT count(*) FROM river_job j WHERE j.queue = $1 AND "+live, r.run.queue())
 	if err != nil || jobs[0] > liveJobs/2 {
@@ -54,7 +52,8 @@ func (r *runner) feed(ctx context.Context) error {
 		return err
 	}
 	return r.store.tx(ctx, "feed", func(ctx context.Context, tx *sql.Tx) error {
-		// Of two processes that feed one run, the second waits here, and then sees what the first has done.
+		// If two processes feed one run, the second waits here, and then sees the work of the
+		// first.
 		if _, err := tx.ExecContext(ctx, r.store.sql("UPDATE fleet_run SET fed = fed + 1 WHERE id = $1"), r.run.id); err != nil {
 			return err
 		}
@@ -66,8 +65,8 @@ func (r *runner) feed(ctx context.Context) error {
 	})
 }
 
-// idle are the first changes that are due and have no live job. A change that was
-// put off in the future is due: the clock was set back.
+// idle returns the first due changes without a live job. A change put off into the far future is
+// due: the clock was set back.
 func (r *runner) idle(ctx context.Context, db queryer, limit int) ([]int64, error) {
 	return column[int64](ctx, r.store, db, `SELECT c.seq FROM fleet_change c LEFT JOIN river_job j ON j.id = c.job AND `+live+`
 		WHERE c.run = $1 AND c.outcome = 'pending' AND (c.due <= {now} OR c.put_off > {now}) AND j.id IS NULL
@@ -98,13 +97,14 @@ func (r *runner) insertJobs(ctx context.Context, tx *sql.Tx, seqs []int64) error
 			return err
 		}
 	}
-	// On Postgres River has these from this machine's clock, and would hand out nothing before the store's has come to that.
+	// On Postgres River has these from this machine's clock, and would hand out nothing before the
+	// store's has reached them.
 	_, err = tx.ExecContext(ctx, r.store.sql("UPDATE river_job SET created_at = {instant}, scheduled_at = {past} WHERE queue = $1 AND id BETWEEN $2 AND $3"),
 		r.run.queue(), first, last)
 	return err
 }
 
-// beat records that this process is alive.
+// beat records a sign of life of this process.
 func (r *runner) beat(ctx context.Context) error {
 	if time.Since(r.beaten) < deadAfter/5 {
 		return nil
@@ -114,8 +114,7 @@ func (r *runner) beat(ctx context.Context) error {
 		ON CONFLICT (id) DO UPDATE SET seen = excluded.seen`, r.river.ID())
 }
 
-// endBeat removes the record of this process, and of those that have been dead for
-// a day.
+// endBeat removes the record of this process, and of those dead for a day.
 func (r *runner) endBeat(ctx context.Context) error {
 	day := (24 * time.Hour).Microseconds()
 	return r.store.exec(ctx, "end beat", "DELETE FROM fleet_process WHERE id = $1 OR seen NOT BETWEEN {now} - $2 AND {now} + $2", r.river.ID(), day)

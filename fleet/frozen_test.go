@@ -13,8 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A process is frozen with changes in flight, for longer than anything that it
-// does may take, another one takes its work over, and then it goes on.
+// A process is frozen with changes in flight, for longer than any of its steps may take. Another
+// one takes its work over, and then the first continues.
 func TestFrozen(t *testing.T) {
 	onEach(t, func(t *testing.T, source string) {
 		t.Parallel()
@@ -42,8 +42,8 @@ func TestFrozen(t *testing.T) {
 	})
 }
 
-// freeze freezes a process between two transactions: within one it would hold a
-// SQLite file until it goes on.
+// freeze freezes a process between two transactions: within one it would hold a SQLite file until
+// it continues.
 func (s *scene) freeze(t *testing.T, p *process) {
 	for {
 		require.NoError(t, p.cmd.Process.Signal(syscall.SIGSTOP))

@@ -19,7 +19,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// patches counts the requests that change a token.
+// patches counts the writing requests.
 func (b *bench) patches() (n int) {
 	for _, request := range b.service.Requests() {
 		if request.Method == http.MethodPatch {
@@ -29,10 +29,9 @@ func (b *bench) patches() (n int) {
 	return n
 }
 
-// A worker that was held up between writing an attempt down and sending it does not
-// send it: another one may have done so by now. A process that is stopped does not
-// see that on the wall clock if that was set back, and a machine that sleeps does not
-// on the monotonic one.
+// A worker delayed between recording an attempt and sending it does not send it: another one may
+// have done so by now. A stopped process cannot see this on a wall clock that was set back, and a
+// sleeping machine cannot on the monotonic one.
 func TestAnAttemptThatWasHeldUpIsNotSent(t *testing.T) {
 	var offset atomic.Int64
 	for name, heldUp := range map[string]func(){
@@ -62,8 +61,8 @@ func TestAnAttemptThatWasHeldUpIsNotSent(t *testing.T) {
 	}
 }
 
-// A change whose request was sent by a process that was killed is not taken over as
-// long as that request may be sent, be on its way or be applied.
+// A change with a request of a killed process is not taken over while the request may still be
+// sent, be on its way or be applied.
 func TestTheQuietTimeIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, filepath.Join(t.TempDir(), "run.db"), 1, "append")
@@ -95,7 +94,7 @@ func TestWhatWasOvertakenIsNotForgotten(t *testing.T) {
 	b.add("run", rename(b.token("a"), "new"))
 	b.service.Inject(
 		tokenpatchtest.Fault{Match: isPatch("a"), Cut: tokenpatchtest.CutAfter},
-		tokenpatchtest.Fault{Match: func(r *http.Request) bool { // the read that settles
+		tokenpatchtest.Fault{Match: func(r *http.Request) bool { // the settling read
 			return b.service.Changes("a") == 1 && assert.NoError(t, b.service.AddV2(`{"_id": "a", "name": "theirs"}`))
 		}},
 		tokenpatchtest.Fault{Match: isPatch("a"), Status: http.StatusConflict},
@@ -154,7 +153,7 @@ func TestHowManyRefusalsStopARun(t *testing.T) {
 	}
 }
 
-// A run that is stopping sends no other attempt of a call.
+// A stopping run sends no other attempt of a call.
 func TestADrainSendsNoOtherAttempt(t *testing.T) {
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	b.options.Client.Retry = tokenpatch.RetryPolicy{MinBackoff: 200 * time.Millisecond, MaxBackoff: 200 * time.Millisecond, MaxAttempts: 5}
@@ -170,7 +169,7 @@ func TestADrainSendsNoOtherAttempt(t *testing.T) {
 	assert.Equal(t, 1, b.patches())
 }
 
-// A file that is deleted while an attempt is written to it holds no attempt.
+// A file deleted while an attempt is written to it holds no attempt.
 func TestAFileThatIsDeletedDuringACommit(t *testing.T) {
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	b.add("run", rename(b.token("a"), "new"))
@@ -211,8 +210,7 @@ func TestARunStopsInAllProcesses(t *testing.T) {
 	})
 }
 
-// A call that waits for the rate limit longer than a worker may is ended, and sends
-// nothing.
+// A call that waits for the rate limit longer than a worker may is ended, and sends nothing.
 func TestALateCallIsEnded(t *testing.T) {
 	defer fleet.SetTimes(300*time.Millisecond, time.Second)()
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
@@ -222,7 +220,7 @@ func TestALateCallIsEnded(t *testing.T) {
 		b.add("run", renameV1(id, "new"))
 	}
 	b.service.SetLimits(tokenpatchtest.V1, tokenpatchtest.Limits{Window: time.Minute, Global: 1, Floating: true})
-	b.options.Client.HTTPClient.Timeout = 2 * time.Minute // or the limiter knows that it cannot wait as long as the call may take
+	b.options.Client.HTTPClient.Timeout = 2 * time.Minute // otherwise the limiter refuses the call at once
 	b.options.Workers = 1
 	ctx, cancel := context.WithCancel(context.Background())
 	var late fleet.ChangeResult

@@ -7,38 +7,30 @@ import (
 	"time"
 )
 
-// Hooks are functions that are called while [Store.Run] works on a run, so a
-// program can count, time and trace it without wrapping anything. Each may be
-// nil, and costs nothing then. Package fleetotel makes them for OpenTelemetry.
+// Hooks are functions that report the work of [Store.Run], so a program can count, time and trace
+// it. Each may be nil, and costs nothing then. Package fleetotel makes them for OpenTelemetry.
 //
-// ChangeStart and ChangeEnd are called by the worker that has the change, for several
-// changes at the same time. One that blocks holds up its own change; one that panics
-// puts it off: a second later a worker looks at the change again, as if the process had
-// died there. Progress is called in the goroutine that called Run, which feeds the
-// workers: if it blocks for some seconds, other processes take this one for dead. A
-// panic of it is Run's, which first waits for what was sent.
+// The workers call ChangeStart and ChangeEnd, several at the same time. One that blocks delays its
+// own change; one that panics puts it off for a second. Progress runs in the goroutine of Run,
+// which feeds the workers: if it blocks for some seconds, other processes consider this one dead.
+// Its panic is Run's, after requests in flight.
 //
-// They report what this process does, and keep no record: the outcome of each token
-// is in [Store.Results], even if a process was killed before its hooks were called.
-// What hooks are given holds no credential and no token's value.
+// Hooks report what this process does; [Store.Results] has the outcome of each token in any case.
+// They get no credential and no token's value.
 type Hooks struct {
-	// ChangeStart is called when a worker begins to try a change. The worker
-	// continues with the context that it returns, which has to be made from the given
-	// one; nil stands for that one itself. The client's calls are made with it,
-	// and so the client's hooks are called with it. It has the values of the
-	// context that Run was given.
+	// ChangeStart is called when a worker begins to try a change. The worker, the client's calls
+	// and the client's hooks continue with the returned context, which must be derived from the
+	// given one; nil stands for the given one. It has the values of Run's context.
 	ChangeStart func(ctx context.Context, change ChangeInfo) context.Context
 
-	// ChangeEnd is called when the outcome of the change is recorded, or when it is
-	// put off for another try: once for each ChangeStart that has returned, with the
-	// context of that. A change that is put off again and again is a try, and a
-	// ChangeEnd, each time.
+	// ChangeEnd is called when the outcome of a change is recorded, or the change is put off, once
+	// for each ChangeStart that has returned. It gets the context of ChangeStart. A change that is
+	// put off again and again has a try, and a ChangeEnd, each time.
 	ChangeEnd func(ctx context.Context, change ChangeResult)
 
-	// Progress is called with the progress of the run, by the work of all processes:
-	// when Run begins, every few seconds, and once more when this process has
-	// stopped working on it, for whatever reason. It is not called if the store cannot
-	// be read.
+	// Progress is called with the progress of the run, by the work of all processes. It is called
+	// when Run begins, every few seconds, and once more when this process stops working on it. It
+	// is not called if the store cannot be read.
 	Progress func(ctx context.Context, progress Progress)
 }
 
@@ -53,7 +45,7 @@ type ChangeInfo struct {
 type ChangeResult struct {
 	ChangeInfo
 	State    State         // as it is recorded; pending if the change was put off, or could not be recorded
-	Attempts int           // requests of this try that may have changed the token; 0 also if it was as wanted already
+	Attempts int           // requests of this try with a possible effect; 0 also if the token was as wanted already
 	Duration time.Duration // of the try
 	Err      error         // why the change was not applied, is not known or was put off; nil if it was applied
 	ErrType  string        // the name of Err's type, as in [Result]; empty for nil
@@ -74,7 +66,7 @@ func (t *task) info() ChangeInfo {
 	return ChangeInfo{Run: t.run.name, API: strings.ToUpper(string(t.row.change.api())), Token: id}
 }
 
-// startChange returns the context that a worker continues with.
+// startChange returns the context for the rest of the try.
 func (t *task) startChange(ctx context.Context) context.Context {
 	if t.hooks.ChangeStart == nil {
 		return ctx
@@ -130,7 +122,7 @@ func (r *runner) tellLast(ctx context.Context) {
 	r.hooks.Progress(ctx, p)
 }
 
-// orElse is ctx, unless a hook that had to return a context returned none.
+// orElse is ctx, or otherwise if a hook returned no context.
 func orElse(ctx, otherwise context.Context) context.Context {
 	if ctx == nil {
 		return otherwise

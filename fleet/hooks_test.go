@@ -20,8 +20,8 @@ import (
 )
 
 type (
-	ofRun    struct{} // where the context that Run is given has a text
-	ofChange struct{} // where the context that ChangeStart returns has the change
+	ofRun    struct{} // key of a text in Run's context
+	ofChange struct{} // key of the change in ChangeStart's context
 )
 
 // watched is what hooks were told.
@@ -30,10 +30,10 @@ type watched struct {
 	began    []fleet.ChangeInfo
 	ended    []fleet.ChangeResult
 	progress []fleet.Progress
-	calls    map[fleet.ChangeInfo]int // of the client, by the change that their context has
+	calls    map[fleet.ChangeInfo]int // of the client, by the change in their context
 }
 
-// watch sets hooks that note what they are told, and returns where.
+// watch sets hooks with a record, and returns it.
 func (b *bench) watch() *watched {
 	w := &watched{calls: make(map[fleet.ChangeInfo]int)}
 	b.options.Hooks = fleet.Hooks{
@@ -83,7 +83,7 @@ func (b *bench) runWatched(run string) error {
 	return b.store.Run(ctx, run, b.options)
 }
 
-// of are the states that the tries of a change came to.
+// of returns the states of the tries of a change.
 func (w *watched) of(token string) (states []fleet.State) {
 	for _, change := range w.ended {
 		if change.Token == token {
@@ -132,7 +132,7 @@ func TestHooksTellWhatIsWrittenDown(t *testing.T) {
 	})
 }
 
-// How far a run is is told now and then, and in the end also where it was stopped.
+// Progress is reported now and then, and at the end of a stopped run too.
 func TestHooksTellProgress(t *testing.T) {
 	t.Cleanup(fleet.SetProgressInterval(time.Millisecond))
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
@@ -164,7 +164,7 @@ func TestHooksTellProgress(t *testing.T) {
 	}
 }
 
-// A change that is put off is a try each time, and says why.
+// A change that is put off is a try each time, with its reason.
 func TestHooksTellOfEachTry(t *testing.T) {
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
@@ -181,8 +181,7 @@ func TestHooksTellOfEachTry(t *testing.T) {
 	assert.NoError(t, w.ended[1].Err)
 }
 
-// What a worker finds out that has lost its change to another one is not told as
-// what became of it.
+// A worker that has lost its change to another one does not report an outcome.
 func TestHooksOfAWorkerThatWasReplaced(t *testing.T) {
 	source := filepath.Join(t.TempDir(), "run.db")
 	b := newBench(t, source)
@@ -208,7 +207,7 @@ func TestHooksOfAWorkerThatWasReplaced(t *testing.T) {
 	assert.Equal(t, 1, b.service.Changes("a"))
 }
 
-// Hooks that return no context leave it as it is.
+// Hooks without a returned context leave it unchanged.
 func TestHooksWithoutAContext(t *testing.T) {
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	b.add("run", rename(b.token("a"), "new"))
@@ -296,7 +295,7 @@ func TestProgressThatPanics(t *testing.T) {
 	assert.Equal(t, 30, b.progress("run").Applied)
 }
 
-// An id that is a credential by mistake is not told.
+// A credential passed as an id by mistake is not reported.
 func TestHooksHoldNoCredential(t *testing.T) {
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	b.add("run", rename(tokenpatchtest.AccessToken, "new"), rename("x-"+tokenpatchtest.APIKey, "new"))

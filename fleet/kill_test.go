@@ -71,8 +71,8 @@ func newScene(t *testing.T, source string, n int, kinds ...string) *scene {
 	return s
 }
 
-// change makes a token, and a change for it that asks for the name "new" and, of
-// V2, for the custom role "added".
+// change makes a token, and a change of it to the name "new" and, of V2, to the custom role
+// "added".
 func (s *scene) change(t *testing.T, kind string, n int) fleet.Change {
 	c := fleet.Change{ID: fmt.Sprintf("token-%d", n)}
 	if kind == "V1" {
@@ -173,7 +173,7 @@ func (s *scene) compare(t *testing.T, kind string, result fleet.Result) {
 		if assert.NotNil(t, result.Before) {
 			assert.Equal(t, "old", result.Before.Name.Or(""), "%s %s", kind, result.Change.ID)
 		}
-		if result.After != nil { // nil where the response broke off, and a read after it failed as well
+		if result.After != nil { // nil if the response broke off, and a read after it failed as well
 			assert.Equal(t, []string{"first", "added"}, result.After.CustomRoleIDs.Or(nil), "%s %s", kind, result.Change.ID)
 		}
 	}

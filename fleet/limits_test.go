@@ -37,7 +37,7 @@ func TestARunUsesTheWholeLimit(t *testing.T) {
 	})
 }
 
-// Four processes share a limit through the Postgres that has their run.
+// Four processes share a limit through the Postgres of their run.
 func TestMeasureSharedLimit(t *testing.T) {
 	measured(t)
 	source := postgrestest.URL(t)
@@ -59,8 +59,9 @@ func TestMeasureSharedLimit(t *testing.T) {
 	assert.LessOrEqual(t, share, 1.05)
 }
 
-// Four programs share a limit through the store that has their run. Time is virtual, and the store's clock too: on a busy
-// machine a request could be held up between its permit and its sending, into the next window.
+// Four programs share a limit through the store of their run. Time is virtual, and the store's
+// clock too: on a busy machine a request could be delayed between its permit and its sending, into
+// the next window.
 func TestProgramsShareALimit(t *testing.T) {
 	onEach(t, func(t *testing.T, source string) {
 		synctest.Test(t, func(t *testing.T) {
@@ -95,7 +96,7 @@ func (b *bench) limit(limits tokenpatchtest.Limits, n int) {
 	b.add("run", changes...)
 }
 
-// requests counts those that the service has admitted, and those that it has refused.
+// requests counts the admitted and the refused requests.
 func (b *bench) requests() (admitted, refused int) {
 	for _, w := range b.service.Windows(tokenpatchtest.V2) {
 		admitted += w.Admitted
@@ -104,7 +105,7 @@ func (b *bench) requests() (admitted, refused int) {
 	return admitted, refused
 }
 
-// ofTheBound says how long a run took, as a share of the least possible time.
+// ofTheBound returns a run's time as a share of the least possible time.
 func (b *bench) ofTheBound(took time.Duration) (share float64, refused int) {
 	b.Helper()
 	p := b.progress("run")

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// jobs are the jobs that the workers of this process work on.
+// jobs are the current jobs of this process's workers.
 type jobs struct {
 	mu     sync.Mutex
 	active map[int64]bool
-	idle   map[int64]bool // those that no worker had at the last look, although River took them for running
-	looked time.Time      // when that was
+	idle   map[int64]bool // those without a worker at the last look, although River considers them running
+	looked time.Time      // time of the last look
 }
 
-// begin records that a worker has taken a job. end must be called when it is done.
+// begin records that a worker has taken a job. Call end when it is done.
 func (j *jobs) begin(id int64) (end func()) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -26,8 +26,8 @@ func (j *jobs) begin(id int64) (end func()) {
 	}
 }
 
-// lost returns those of the running jobs that no worker had at two looks: at one, a
-// worker may just be taking its job.
+// lost returns the running jobs without a worker at two looks: at one, a worker may just be taking
+// its job.
 func (j *jobs) lost(running []int64) (lost []int64) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -63,8 +63,8 @@ func (j *jobs) whenIdle(ctx context.Context, do func()) {
 	}
 }
 
-// disown gives up jobs of this process that River takes for running although no
-// worker has them. River loses a job's end if the store is away for some seconds.
+// disown gives up jobs of this process that River considers running although no worker has them.
+// River loses a job's end if the store is away for some seconds.
 func (r *runner) disown(ctx context.Context) error {
 	if time.Since(r.jobs.looked) < deadAfter {
 		return nil

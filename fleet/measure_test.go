@@ -27,7 +27,7 @@ func measured(t *testing.T) {
 	}
 }
 
-// renames yields n changes that rename as many tokens.
+// renames yields n changes of the names of n tokens.
 func renames(n int) func(func(fleet.Change, error) bool) {
 	return func(yield func(fleet.Change, error) bool) {
 		for i := range n {
@@ -38,8 +38,7 @@ func renames(n int) func(func(fleet.Change, error) bool) {
 	}
 }
 
-// The time to add 100,000 changes, and the memory of a process that works on
-// them while they wait.
+// The time to add 100,000 changes, and the memory of a process at work on them.
 func TestMeasureMany(t *testing.T) {
 	measured(t)
 	const n = 100_000
@@ -60,8 +59,8 @@ func TestMeasureMany(t *testing.T) {
 	})
 }
 
-// Changes a second, beside a loop of PatchToken and beside one that reads first,
-// as a run does.
+// Changes a second, compared with a loop of PatchToken and with one that reads first, as a run
+// does.
 func TestMeasureSpeed(t *testing.T) {
 	measured(t)
 	const n = 10_000

@@ -20,10 +20,10 @@ func (s *Store) Note(ctx context.Context, run, name string) (text []byte, err er
 	return text, nil
 }
 
-// UpdateNote replaces a note of a program about a run by what f returns,
-// atomically. The run need not exist yet; [Store.Delete] deletes its notes too.
-// before is nil if there is no note. f may be called more than once. An error of f
-// leaves the note as it was, and is wrapped in the one that UpdateNote returns.
+// UpdateNote atomically replaces a note of a program about a run by the result of f. The run need
+// not exist yet; [Store.Delete] deletes its notes too. before is nil if there is no note. f may be
+// called more than once. An error of f leaves the note unchanged, and is wrapped in UpdateNote's
+// error.
 func (s *Store) UpdateNote(ctx context.Context, run, name string, f func(before []byte) (after []byte, err error)) error {
 	err := s.tx(ctx, "note", func(ctx context.Context, tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, s.sql("INSERT INTO fleet_note (run, name) VALUES ($1, $2) ON CONFLICT DO NOTHING"), run, name); err != nil {

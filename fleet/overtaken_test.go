@@ -49,8 +49,8 @@ func (b *bench) theirs(n int) tokenpatchtest.Fault {
 	}}
 }
 
-// An approved patch that somebody overtook while its response was lost is settled by
-// the first refusal, and a Want is made again: neither is sent again and again.
+// If somebody overtakes an approved patch while its response is lost, the first refusal settles it.
+// A Want is made again. Neither is sent again and again.
 func TestWhatIsOvertakenIsSentTwiceAtMost(t *testing.T) {
 	old := tokenpatch.Token{ID: "a", Name: tokenpatch.Set("old"), LastModified: 1}
 	approved := tokenpatch.NewPatch().SetName("new").Guard(old).Test("/lastModified", 1)
@@ -78,8 +78,7 @@ func TestWhatIsOvertakenIsSentTwiceAtMost(t *testing.T) {
 	}
 }
 
-// An approved patch that was applied, whose response was lost and whose first read
-// is old, is settled as applied.
+// An applied patch with a lost response and an old first read is settled as applied.
 func TestASettlingReadThatLags(t *testing.T) {
 	for name, change := range map[string]fleet.Change{
 		"guarded": {ID: "a", Patch: tokenpatch.NewPatch().Test(tokenpatch.PathName, "old").SetName("new")},
@@ -102,8 +101,8 @@ func TestASettlingReadThatLags(t *testing.T) {
 	}
 }
 
-// What was unknown once is never not applied: here somebody has it sent again, and
-// that is refused.
+// After an unknown outcome a change is never not applied: here somebody has it sent again, and it
+// is refused.
 func TestOnceUnknownNeverNotApplied(t *testing.T) {
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	b.hasty()
@@ -121,7 +120,7 @@ func TestOnceUnknownNeverNotApplied(t *testing.T) {
 	assert.Equal(t, fleet.StateUnknown, b.results("run")["a"].State)
 }
 
-// A token whose read always fails ends its change, and the report says why.
+// A token whose read always fails ends its change, and the report has the reason.
 func TestAReadThatAlwaysFails(t *testing.T) {
 	defer fleet.SetPauses(time.Millisecond, time.Second)()
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
@@ -153,8 +152,8 @@ func TestAReadThatAlwaysFails(t *testing.T) {
 	assert.LessOrEqual(t, b.service.RequestCount(), 2*34+4)
 }
 
-// A service that cannot test lastModified refuses each guard that needs it. The
-// change is sent without that test, which is remembered and logged once.
+// A service that cannot test lastModified refuses each guard with this test. The change is sent
+// without it, which is remembered and logged once.
 func TestAServiceThatCannotTestLastModified(t *testing.T) {
 	defer fleet.SetPauses(time.Second, 300*time.Millisecond)()
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))

@@ -19,27 +19,26 @@ type Planned struct {
 	Before, After *tokenpatch.Token
 	Patch         *tokenpatch.Patch
 
-	// Roles are the keys of custom roles of Before and After, by id, if their custom
-	// roles differ. A role that is not known is missing.
+	// Roles are the keys of custom roles of Before and After, by id, if their custom roles differ.
+	// An unknown role is missing.
 	Roles map[string]string
 
-	// NotThere are the ids of RemoveCustomRoleIDs that the token does not have, and
-	// no known custom role of the account: there is nothing to revoke.
+	// NotThere are the ids in RemoveCustomRoleIDs that neither the token nor the account has: there
+	// is nothing to revoke.
 	NotThere []string
 
 	Err error // why the token could not be read, or could not be changed like this
 }
 
-// Plan reads the token of each change, up to 16 at once, and yields what the change
-// would do to it, in the order of the changes. It sends no change, and needs no
-// store. It ends with an error that changes yields; what is wrong with one change, such
-// as a custom role that the account does not have, is in its [Planned].
+// Plan reads the token of each change, up to 16 at once, and yields the effect of the change, in
+// the order of the changes. It sends no change, and needs no store. An error of changes ends it; a
+// mistake in one change, such as an unknown custom role, is in its [Planned].
 func Plan(ctx context.Context, client *tokenpatch.Client, changes iter.Seq2[Change, error]) iter.Seq2[Planned, error] {
 	roles := newBook(client)
 	return ahead(ctx, changes, func(ctx context.Context, change Change) Planned { return plan(ctx, client, roles, change) })
 }
 
-const readAhead = 16 // tokens that a plan reads at once
+const readAhead = 16 // tokens read at once
 
 // ahead yields what do returns for each item, in their order, and calls it for
 // readAhead of them at once.
@@ -119,7 +118,7 @@ func (p *Planned) name(ctx context.Context, roles *book) {
 	}
 }
 
-// patchOf is the patch that makes the change to a token of V2.
+// patchOf is the change as a patch of a V2 token.
 func (c Change) patchOf(before tokenpatch.Token) *tokenpatch.Patch {
 	if c.Want != nil {
 		return c.Want.patch(before)

@@ -80,7 +80,7 @@ type session struct {
 
 // newSession moves the settings of a URL to the session, beside our own.
 func newSession(config *pgx.ConnConfig, readOnly bool) *session {
-	// A process that is frozen within a transaction must not hold up the others.
+	// A process frozen within a transaction must not delay the others.
 	settings := map[string]string{"idle_in_transaction_session_timeout": "30s"}
 	for name, value := range config.RuntimeParams {
 		if name != "application_name" {
@@ -102,7 +102,7 @@ func newSession(config *pgx.ConnConfig, readOnly bool) *session {
 	return s
 }
 
-// backend is the Postgres process that a connection had when it was last asked.
+// backend is the Postgres process of a connection at the last check.
 type backend struct {
 	pid   int32
 	asked time.Time
@@ -127,8 +127,8 @@ func (s *session) begin(ctx context.Context, conn *pgx.Conn) error {
 	return err
 }
 
-// check asks, once a second, whether a connection still has its backend. It also
-// finds a connection that broke while it was idle.
+// check asks, once a second, whether a connection still has its backend. It also finds a connection
+// that broke while it was idle.
 func (s *session) check(ctx context.Context, conn *pgx.Conn) error {
 	known, _ := conn.PgConn().CustomData()[backendKey].(backend)
 	if time.Since(known.asked) < time.Second {
@@ -146,8 +146,7 @@ func (s *session) check(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// isPooled reports whether an error is about a prepared statement that another
-// backend has.
+// isPooled reports whether an error is about a prepared statement of another backend.
 func isPooled(err error) bool {
 	var failed *pgconn.PgError
 	return errors.As(err, &failed) && (failed.Code == "26000" || failed.Code == "42P05")

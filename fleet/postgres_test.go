@@ -27,9 +27,9 @@ func connect(t *testing.T, source string) *sql.DB {
 	return db
 }
 
-// A server that acknowledges commits before they are on disk is told not to: what
-// was written down before a request was sent is still there after a crash. Here the
-// process that would write it to disk soon after does nothing.
+// A server that acknowledges commits before they are on disk is told not to: the record of a
+// request is still there after a crash. Here the process that would soon write it to disk does
+// nothing.
 func TestACrashLosesNoAttempt(t *testing.T) {
 	server := postgrestest.Start(t, "synchronous_commit=off")
 	b := newBench(t, server.URL)
@@ -38,7 +38,7 @@ func TestACrashLosesNoAttempt(t *testing.T) {
 	var writer int
 	require.NoError(t, connect(t, server.URL).QueryRow("SELECT pid FROM pg_stat_activity WHERE backend_type = 'walwriter'").Scan(&writer))
 	done := make(chan struct{})
-	b.appends(200, 120, func() { // most of which are recorded
+	b.appends(200, 120, func() { // most of them recorded
 		defer close(done)
 		assert.NoError(t, server.Stop())
 		assert.NoError(t, server.Start())
@@ -110,8 +110,7 @@ func TestAPostgresInTrouble(t *testing.T) {
 	}
 }
 
-// The clocks of the machines and of the store may be an hour apart: all that waits
-// for a time does so by the store's.
+// The clocks of the machines and of the store may be an hour apart: all waits use the store's.
 func TestClocksThatAreAnHourApart(t *testing.T) {
 	for _, hour := range []string{"1 hour", "-1 hour"} {
 		t.Run(hour, func(t *testing.T) {

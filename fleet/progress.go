@@ -24,14 +24,14 @@ type Progress struct {
 // Total is how many changes the run has.
 func (p Progress) Total() int { return p.Pending + p.Applied + p.NotApplied + p.Unknown }
 
-// UnknownRunError is the error for a run that the store does not have.
+// UnknownRunError is the error for a run the store does not have.
 type UnknownRunError struct{ Run string }
 
 func (e *UnknownRunError) Error() string { return fmt.Sprintf("fleet: there is no run %q", e.Run) }
 
 var errNoName = errors.New("want a name")
 
-// failed adds to an error what failed of which run, unless the error has that.
+// failed adds operation and run to an error without them.
 func failed(what, run string, err error) error {
 	if err == nil || errors.As(err, new(*UnknownRunError)) || errors.As(err, new(*DuplicateError)) ||
 		errors.As(err, new(*OtherChangesError)) || errors.As(err, new(*StoppedError)) || errors.As(err, new(*RolesError)) {

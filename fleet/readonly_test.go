@@ -32,7 +32,7 @@ func folder(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// look reads all that there is to read of a run.
+// look reads everything about a run.
 func look(t *testing.T, store *fleet.Store, run string) {
 	t.Helper()
 	ctx := context.Background()
@@ -49,7 +49,7 @@ func look(t *testing.T, store *fleet.Store, run string) {
 	require.NoError(t, err)
 }
 
-// writes are the methods that write. Each must fail.
+// writes calls the writing methods. Each must fail.
 func writes(store *fleet.Store, options fleet.Options) map[string]error {
 	ctx, errs := context.Background(), map[string]error{}
 	_, errs["Add"] = store.Add(ctx, "run", all(rename("b", "new")), fleet.AddOptions{})
@@ -69,7 +69,7 @@ func TestReadOnlyOnSQLite(t *testing.T) {
 	b.add("run", rename(b.token("a"), "new"))
 	require.NoError(t, b.run("run"))
 
-	live, err := fleet.OpenReadOnly(ctx, source) // beside a process that has it open
+	live, err := fleet.OpenReadOnly(ctx, source) // beside a process with the store open
 	require.NoError(t, err)
 	look(t, live, "run")
 	b.add("run", rename("b", "new"))
@@ -121,7 +121,7 @@ func TestReadOnlyLeavesOtherFilesAlone(t *testing.T) {
 	assert.Equal(t, before, folder(t, dir))
 }
 
-// A role that may only SELECT can report, and looking makes no table.
+// A role with only SELECT can report, and looking makes no table.
 func TestReadOnlyOnPostgres(t *testing.T) {
 	source, ctx := postgrestest.URL(t), context.Background()
 	_, err := fleet.OpenReadOnly(ctx, source)

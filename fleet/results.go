@@ -17,17 +17,16 @@ import (
 type Result struct {
 	Change   Change
 	State    State
-	Attempts int // requests to change the token that may have been sent; 0 also if it was as wanted already
+	Attempts int // requests with a possible effect; 0 also if the token was as wanted already
 
-	// Before is the token before the first attempt that may have been applied, and
-	// After the token after the change, both without its value. They are nil if they
-	// are not known. V1 has none.
+	// Before is the token before the first attempt with a possible effect, and After the token
+	// after the change, both without its value. They are nil if unknown. V1 has none.
 	Before, After *tokenpatch.Token
 
 	Err     string    // why it was not applied, or is not known; empty if it was, and while it is pending
 	ErrType string    // the name of Err's type: "NotFoundError"
 	Code    string    // the API's code, or the status's name in the same form: "not_found"
-	Status  int       // of the response that Err is about; 0 if there was none
+	Status  int       // of the response behind Err; 0 if there was none
 	Started time.Time // when its first attempt began, or as Ended if none was made; zero before
 	Ended   time.Time // when it was decided; zero while it is pending. Both are by the store's clock
 }
@@ -38,10 +37,9 @@ const (
 	pageBytes = 4 << 20
 )
 
-// Results iterates over the changes of a run in the order in which they were
-// added: those in one of the states, or all of them if none is given. What is
-// written meanwhile may or may not be seen. An error, such as an [*UnknownRunError],
-// is the last that it yields.
+// Results iterates over the changes of a run in the order in which they were added: those in one of
+// the states, or all of them if none is given. It may or may not return changes written meanwhile.
+// An error, such as an [*UnknownRunError], is the last item.
 func (s *Store) Results(ctx context.Context, run string, states ...State) iter.Seq2[Result, error] {
 	return func(yield func(Result, error) bool) {
 		r, err := s.find(ctx, run)
@@ -65,8 +63,8 @@ func (s *Store) Results(ctx context.Context, run string, states ...State) iter.S
 	}
 }
 
-// Slowest returns the results of a run that took the longest from their first
-// attempt to their end, n at most, the slowest first.
+// Slowest returns the n results of a run with the longest time from their first attempt to their
+// end, the slowest first.
 func (s *Store) Slowest(ctx context.Context, run string, n int) ([]Result, error) {
 	r, err := s.find(ctx, run)
 	if err != nil {
@@ -110,7 +108,7 @@ func (s *Store) next(ctx context.Context, p *page) (more bool, err error) {
 	return more, err
 }
 
-// read reads the changes that a condition names, up to pageBytes.
+// read reads the changes for a condition, up to pageBytes.
 func (s *Store) read(ctx context.Context, p *page, where string, args ...any) error {
 	p.results, p.seqs, p.full = nil, nil, false
 	size := 0

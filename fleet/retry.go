@@ -8,24 +8,23 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// Retry makes the changes of a run pending again that ended in one of the states, for
-// the next [Store.Run], and returns how many there were: those of them that pick picks,
-// or all if it is nil. The states are [StateNotApplied] and [StateUnknown]: another one
-// is a [*tokenpatch.InputError], and without any state there is nothing to do.
+// Retry makes failed changes of a run pending again, for the next [Store.Run], and returns how many
+// there were. It takes the changes in one of the states that pick selects, or all if pick is nil.
+// The states are [StateNotApplied] and [StateUnknown]: another one is a [*tokenpatch.InputError].
 //
-// The next run settles an unknown change by a read before it sends anything. A
-// patch that may not be sent twice, and that the read does not show, ends unknown
-// again. What is known of earlier attempts is kept.
+// The next run settles an unknown change by a read before it sends anything. If the read does not
+// show a patch that may not be sent twice, it ends unknown again. The record of earlier attempts is
+// kept.
 //
-// Retry is many transactions, of some hundred changes each. If it is interrupted, call
-// it again for the rest.
+// Retry is many transactions, of some hundred changes each. If it is interrupted, call it again for
+// the rest.
 func (s *Store) Retry(ctx context.Context, run string, pick func(Result) bool, states ...State) (int, error) {
 	return s.retry(ctx, run, "", pick, states)
 }
 
-// RetryEvenIfApplied is [Store.Retry] for changes that somebody has looked at, and
-// that do no harm if they are applied twice: they are sent as if they never had
-// been. A change that was unknown ends applied or unknown.
+// RetryEvenIfApplied is [Store.Retry] for changes that somebody has checked, and that do no harm if
+// they are applied twice: they are sent as if for the first time. A change that was unknown ends
+// applied or unknown.
 func (s *Store) RetryEvenIfApplied(ctx context.Context, run string, states ...State) (int, error) {
 	return s.retry(ctx, run, overtaken, nil, states)
 }
@@ -44,11 +43,10 @@ func (s *Store) retry(ctx context.Context, run string, forget State, pick func(R
 	return n, nil
 }
 
-// Again makes the changes of a run pending again that were applied, for the next
-// [Store.Run] to check, and returns how many there were. A token that is still as
-// wanted is not written again; one that was changed since is. Another kind of change
-// than a Want is sent again if it is idempotent, and stays as it is otherwise: it was
-// made for the token as it was. Like [Store.Retry] it is many transactions.
+// Again makes applied changes of a run pending again, for the next [Store.Run] to check, and
+// returns how many there were. A token that is still as wanted is not written; one that was changed
+// since is. A change other than a Want is sent again if it is idempotent, and stays as it is
+// otherwise. Like [Store.Retry] it is many transactions.
 func (s *Store) Again(ctx context.Context, run string) (int, error) {
 	n, err := s.putBack(ctx, "again", run, StateApplied, StateApplied, func(r Result) bool {
 		return r.Change.Patch == nil || r.Change.Patch.Replay() == tokenpatch.ReplayIdempotent
@@ -56,9 +54,9 @@ func (s *Store) Again(ctx context.Context, run string) (int, error) {
 	return n, failed("again of run", run, err)
 }
 
-// putBack makes those changes of a run in one state pending again that pick picks; nil
-// picks all. forget is the outcome that their attempts get that have none, or may have
-// been applied; empty keeps what they have. name is that of the transactions.
+// putBack makes the changes of a run in one state pending again, if pick selects them; nil selects
+// all. forget is the new outcome of attempts without one, or with a possible effect; empty keeps
+// theirs. name is that of the transactions.
 func (s *Store) putBack(ctx context.Context, name, run string, state, forget State, pick func(Result) bool) (n int, err error) {
 	found, err := s.find(ctx, run)
 	p := page{run: found.id, states: []State{state}, rows: pageRows}
@@ -87,7 +85,7 @@ func (s *Store) putBack(ctx context.Context, name, run string, state, forget Sta
 	return n, err
 }
 
-// makePending puts back those of some changes that are in a state.
+// makePending puts back some changes, if they are in a state.
 func (s *Store) makePending(ctx context.Context, tx *sql.Tx, run int64, seqs []int64, state, forget State) (n int, err error) {
 	for _, seq := range seqs {
 		if forget != "" {
@@ -111,8 +109,8 @@ func (s *Store) makePending(ctx context.Context, tx *sql.Tx, run int64, seqs []i
 	return n, nil
 }
 
-// Delete deletes a run with its changes and their results. A process that works on
-// it ends with an [*UnknownRunError], as does Delete if there is no such run.
+// Delete deletes a run with its changes and their results. A process working on it ends with an
+// [*UnknownRunError], as does Delete if there is no such run.
 func (s *Store) Delete(ctx context.Context, run string) error {
 	r, err := s.find(ctx, run)
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// Retry makes those changes pending again that are picked, and only those that failed.
+// Retry makes the selected changes pending again, and only failed ones.
 func TestRetryPicks(t *testing.T) {
 	onEach(t, func(t *testing.T, source string) {
 		b, ctx := newBench(t, source), context.Background()

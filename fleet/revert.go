@@ -18,11 +18,10 @@ var (
 	errNotKept    = errors.New("the run does not have the token as it was before and after")
 )
 
-// Revert plans how to undo a run. It reads each token that the run changed, and
-// yields a patch that sets the members that the run wrote back to what they were
-// before its first attempt. Nothing else is set back, and a change cannot be undone if
-// one of those members has been changed since. Otherwise it is like [Plan]; a token
-// that is as it was has a patch without operations.
+// Revert plans how to undo a run. It reads each token changed by the run, and yields a patch that
+// sets the written members back to their values before the run's first attempt. Nothing else is set
+// back. A change cannot be undone if one of these members was changed since. Otherwise it is like
+// [Plan]; an unchanged token has a patch without operations.
 func (s *Store) Revert(ctx context.Context, client *tokenpatch.Client, run string) iter.Seq2[Planned, error] {
 	return func(yield func(Planned, error) bool) {
 		found, err := s.find(ctx, run)
@@ -111,7 +110,7 @@ func unchanged(now, after tokenpatch.Token, members []string) error {
 	return nil
 }
 
-// writes returns the members that a patch writes, and its comment.
+// writes returns the members written by a patch, and its comment.
 func writes(patch *tokenpatch.Patch) (members []string, comment string, err error) {
 	encoded, comment, err := splitComment(patch)
 	if err != nil {

@@ -28,8 +28,8 @@ func (b *bench) reverted(run string) map[string]fleet.Planned {
 	return all
 }
 
-// A plan to undo a run sets back what the run wrote, and nothing else, and says what
-// it cannot set back.
+// A plan to undo a run sets back the run's writes, and nothing else, and reports what it cannot set
+// back.
 func TestRevert(t *testing.T) {
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	require.NoError(t, b.service.AddV1(`{"id": "`+uuidV1+`", "name": "old"}`))
@@ -98,8 +98,8 @@ func TestRevert(t *testing.T) {
 	}
 }
 
-// A token that somebody renames between two attempts is set back to what it was
-// before the first one, which may have been applied.
+// A token renamed by somebody between two attempts is set back to its value before the first one,
+// which may have been applied.
 func TestRevertOfSeveralAttempts(t *testing.T) {
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
@@ -108,7 +108,7 @@ func TestRevertOfSeveralAttempts(t *testing.T) {
 	b.add("run", fleet.Change{ID: b.token("a"), Want: &fleet.Want{Name: tokenpatch.Set("new"), AddCustomRoleIDs: []string{"second"}}})
 	b.service.Inject(
 		tokenpatchtest.Fault{Match: isPatch("a"), Cut: tokenpatchtest.CutAfter},
-		tokenpatchtest.Fault{Match: func(r *http.Request) bool { // the read that settles
+		tokenpatchtest.Fault{Match: func(r *http.Request) bool { // the settling read
 			return b.service.Changes("a") == 1 && assert.NoError(t, b.service.AddV2(`{"_id": "a", "name": "theirs", "customRoleIds": ["first", "second"]}`))
 		}})
 	require.NoError(t, b.run("run"))

@@ -340,8 +340,7 @@ func TestADeletedFileIsNotedBeforeAnythingIsSent(t *testing.T) {
 	assert.Less(t, changed, 20+2*32)
 }
 
-// Unknown is final for a patch that may not be sent twice, until somebody says
-// that it may.
+// Unknown is final for a patch that may not be sent twice, unless somebody allows it.
 func TestRetry(t *testing.T) {
 	onEach(t, func(t *testing.T, source string) {
 		b, ctx := newBench(t, source), context.Background()

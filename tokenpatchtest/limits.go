@@ -28,11 +28,10 @@ type Limits struct {
 	// epoch, by the service's clock.
 	Floating bool
 
-	// Global is how many requests a window admits in all, Route how many on each
-	// route, which is a method and a path template, as in [Request.Route], and
-	// Credential how many with each credential. Zero is no such limit, and no such
-	// headers: X-Ratelimit-Global-Limit and X-Ratelimit-Global-Remaining say what a
-	// window admits and what is left, and so do those of Route and Auth-Token.
+	// Global limits the requests of a window in all, Route those of each route ([Request.Route]),
+	// and Credential those of each credential. Zero is no limit, and no headers of it:
+	// X-Ratelimit-Global-Limit and X-Ratelimit-Global-Remaining have the limit and what is left,
+	// and so do those of Route and Auth-Token.
 	Global, Route, Credential int
 	// CredentialOffset is how much later than the others the windows of
 	// credentials start. They end by X-Ratelimit-Auth-Token-Reset, the others by

@@ -24,9 +24,8 @@ type Options struct {
 	// read may be older than the one before. A token is there from the moment at
 	// which it is added. Writes, [Service.V2] and [Service.History] do not lag.
 	ReplicaLag time.Duration
-	// Normalize stores something equivalent to what a patch makes of a token: the
-	// name without the space around it, and the ids of custom roles in descending
-	// order, whether or not the patch writes them.
+	// Normalize stores a patched token in an equivalent form. The name loses surrounding space, and
+	// the ids of custom roles are in descending order, whether or not the patch writes them.
 	Normalize bool
 
 	RoleKeys RoleKeys // what adding a custom role by its key does; zero is [RefuseRoleKeys]

@@ -126,8 +126,8 @@ func (a *app) auditConfig() (audit.Config, error) {
 	return config, err
 }
 
-// compared makes an audit, and compares it with the earlier one that -baseline names, if any. That one is opened first: what
-// is no report is refused before the tokens are read.
+// compared makes an audit, and compares it with the earlier one of -baseline, if any. The baseline
+// is opened first: anything but a report is refused before the tokens are read.
 func (a *app) compared(ctx context.Context, config audit.Config) (*audit.Report, error) {
 	if a.audit.baseline == "" {
 		return a.audited(ctx, config)
@@ -179,7 +179,8 @@ func (a *app) audited(ctx context.Context, rules audit.Config) (*audit.Report, e
 	return report, nil
 }
 
-// lookAtTokens looks at each token, and writes the change that is suggested for it, so that no change has to be kept.
+// lookAtTokens looks at each token, and writes its suggested change at once, so no change is kept
+// in memory.
 func (a *app) lookAtTokens(ctx context.Context, client *tokenpatch.Client, auditor *audit.Auditor, done *atomic.Int64) error {
 	var errRead error // which has nothing to do with the file
 	look := func(changes io.Writer) error {
@@ -206,7 +207,8 @@ func (a *app) lookAtTokens(ctx context.Context, client *tokenpatch.Client, audit
 	return err
 }
 
-// auditFacts reads what the rules have to know besides the tokens. A credential that may not read it is no error.
+// auditFacts reads what the rules need besides the tokens. A credential without the right to read
+// it is no error.
 func auditFacts(ctx context.Context, client *tokenpatch.Client, rules audit.Config) (audit.Facts, error) {
 	facts := audit.Facts{Config: rules, Now: time.Now().UTC().Truncate(time.Second)}
 	identity, err := client.V2.Identity(ctx)
@@ -229,8 +231,9 @@ func auditFacts(ctx context.Context, client *tokenpatch.Client, rules audit.Conf
 	return facts, nil
 }
 
-// mayNotRead reports whether a read failed because the credential may not make it, or the service does not have it. V2
-// responds with 401 to both a wrong credential and one that may not: a wrong one fails again when the tokens are listed.
+// mayNotRead reports whether a read failed because the credential may not make it, or the service
+// does not have it. V2 responds with 401 to both a wrong credential and one without the right: a
+// wrong one fails again when the tokens are listed.
 func mayNotRead(err error) bool {
 	return errors.As(err, new(*tokenpatch.UnauthorizedError)) || errors.As(err, new(*tokenpatch.ForbiddenError)) || errors.As(err, new(*tokenpatch.NotFoundError))
 }

@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// shell is where the command is run: a folder of its own, and a service.
+// shell is a place to run the command: a folder of its own, and a service.
 type shell struct {
 	t       testing.TB
 	dir     string
@@ -82,7 +82,7 @@ func (s *shell) tokens(n int) {
 	}
 }
 
-// ended is a process that has ended.
+// ended is a finished process.
 type ended struct {
 	stdout, stderr string
 	status         int
@@ -119,7 +119,7 @@ func (s *shell) start(stdin string, args ...string) *process {
 	p.Dir, p.Env = s.dir, s.env
 	p.Stdin, p.Stdout, p.Stderr = strings.NewReader(stdin), &p.stdout, &p.stderr
 	require.NoError(s.t, p.Start())
-	s.t.Cleanup(func() { _ = p.Process.Kill() }) // where the test has not waited for its end
+	s.t.Cleanup(func() { _ = p.Process.Kill() }) // if the test has not waited for its end
 	return p
 }
 

@@ -19,7 +19,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// partly applies a plan of which some rows are to be skipped and some fail.
+// partly applies a plan with some rows to skip and some failures.
 func (s *shell) partly() {
 	s.t.Helper()
 	s.mixed()
@@ -119,7 +119,7 @@ func TestPagesListEachToken(t *testing.T) {
 	browsertest.Sees(t, ctx, "1 of 7 shown", "document.getElementById('shown').textContent")
 }
 
-// The page stays after the end if that was asked for, and says that the run is over.
+// The page stays after the end if this was asked for, and shows the end of the run.
 func TestThePageStays(t *testing.T) {
 	s := newShell(t)
 	s.many(3)
@@ -138,7 +138,7 @@ func TestThePageStays(t *testing.T) {
 	assert.Equal(t, 0, p.end().status)
 }
 
-// The time that is left is not less than the time until the rate limit opens.
+// The estimated time is not less than the time until the rate limit opens.
 func TestEstimatesHold(t *testing.T) {
 	s := newShell(t)
 	s.many(60)

@@ -13,11 +13,11 @@ import (
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// isPostgres tells a URL, which can be of Postgres only, from a file.
+// isPostgres distinguishes a URL, always of Postgres, from a file.
 func isPostgres(source string) bool { return strings.Contains(source, "://") }
 
-// checkSource refuses a database that cannot be right. A password has no place in a command line, which every user of the
-// machine can read.
+// checkSource refuses an impossible database. A password has no place in a command line, which
+// every user of the machine can read.
 func checkSource(source string) error {
 	if !isPostgres(source) {
 		if strings.Contains(source, "host=") || strings.Contains(source, "password=") { // as psql takes it: not to be repeated
@@ -42,7 +42,7 @@ func checkSource(source string) error {
 	return nil
 }
 
-// checkAddress refuses an address that other machines reach, unless that is asked for.
+// checkAddress refuses an address open to other machines, unless this is asked for.
 func checkAddress(address string, public bool) error {
 	if address == "" {
 		return nil
@@ -57,10 +57,10 @@ func checkAddress(address string, public bool) error {
 	return usageError{fmt.Sprintf("-http %q: want a loopback address such as 127.0.0.1:8080, or -http-public with it", address)}
 }
 
-// openStore opens a store that is there, for changing tokens.
+// openStore opens an existing store, for changing tokens.
 func (a *app) openStore(ctx context.Context) (*fleet.Store, error) { return a.openBy(ctx, fleet.Open) }
 
-// readStore opens a store that is there, and changes nothing in it.
+// readStore opens an existing store, and changes nothing in it.
 func (a *app) readStore(ctx context.Context) (*fleet.Store, error) {
 	return a.openBy(ctx, fleet.OpenReadOnly)
 }
@@ -74,7 +74,7 @@ func (a *app) openBy(ctx context.Context, open func(context.Context, string) (*f
 	return open(ctx, a.db)
 }
 
-// openRun opens a store that is there, and finds the run that is asked for in it.
+// openRun opens an existing store, and finds the requested run in it.
 func (a *app) openRun(ctx context.Context, open func(context.Context) (*fleet.Store, error)) (store *fleet.Store, run string, err error) {
 	if store, err = open(ctx); err != nil {
 		return nil, "", err
@@ -85,7 +85,7 @@ func (a *app) openRun(ctx context.Context, open func(context.Context) (*fleet.St
 	return store, run, nil
 }
 
-// theRun is the name of the run that is asked for: that of -run or, without it, of the only run.
+// theRun is the name of the requested run: that of -run or, without it, of the only run.
 func (a *app) theRun(ctx context.Context, store *fleet.Store) (string, error) {
 	if a.runName != "" {
 		return a.runName, nil
@@ -107,7 +107,7 @@ func (a *app) theRun(ctx context.Context, store *fleet.Store) (string, error) {
 	return "", usageError{"want -run with one of " + strings.Join(names, ", ")}
 }
 
-// exitOf is the exit status by what became of a run.
+// exitOf is the exit status for a run's results.
 func exitOf(p fleet.Progress) error {
 	switch {
 	case p.Unknown > 0:

@@ -29,7 +29,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// collector is an OTLP receiver: what a real one takes in over HTTP.
+// collector is an OTLP receiver over HTTP.
 type collector struct {
 	*httptest.Server
 	mu        sync.Mutex
@@ -69,7 +69,7 @@ func newCollector(t testing.TB) *collector {
 	return c
 }
 
-// take takes in a request.
+// take decodes and stores a request.
 func (c *collector) take(path string, sent []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -155,7 +155,7 @@ func (s *shell) with(variables ...string) *shell {
 	return &other
 }
 
-// A run is explained by what a collector got of it, and nothing in that is secret.
+// The collector's data explains a run, and contains no secret.
 func TestTracesAndMetrics(t *testing.T) {
 	s := newShell(t)
 	c := newCollector(t)
@@ -215,7 +215,7 @@ func TestTracesAndMetrics(t *testing.T) {
 	}
 }
 
-// The commands in docs/command.md export to the collector that they name.
+// The commands in docs/command.md export to the collector named there.
 func TestDocumentOfTracesAndMetrics(t *testing.T) {
 	s := newShell(t)
 	c := newCollector(t)
@@ -281,7 +281,7 @@ func TestTracesOfAnInterruptedRun(t *testing.T) {
 	assert.EqualValues(t, 60-applied, c.gauges["tokenpatch.fleet.change.count many pending"])
 }
 
-// A collector that dies, hangs or was never there changes nothing, and is told of once.
+// A dead, hanging or missing collector changes nothing, and is reported once.
 func TestACollectorThatIsDown(t *testing.T) {
 	s := newShell(t)
 	s.many(40)
@@ -343,7 +343,7 @@ func TestBarWithoutACollector(t *testing.T) {
 	assert.Contains(t, written, "many: 30 changes: 30 applied, 0 not applied, 0 unknown, 0 pending\r\n")
 }
 
-// Nothing is exported that was not asked for.
+// Nothing is exported unasked.
 func TestNoTelemetry(t *testing.T) {
 	s := newShell(t)
 	c := newCollector(t)
@@ -398,7 +398,7 @@ func TestMistakesInTheEnvironment(t *testing.T) {
 	assert.NoFileExists(t, s.dir+"/tokenpatch.db")
 }
 
-// Where no collector is named it is the standard's: on this machine, in plain text.
+// Without a named collector, the standard's is used: on this machine, in plain text.
 func TestTheStandardsCollector(t *testing.T) {
 	for protocol, address := range map[string]string{"http/protobuf": "127.0.0.1:4318", "grpc": "127.0.0.1:4317"} {
 		listener, err := net.Listen("tcp", address)
@@ -438,7 +438,7 @@ func TestConsoleExporter(t *testing.T) {
 	assert.Contains(t, e.stderr, `"Name":"tokenpatch.fleet.change.count"`)
 }
 
-// gRPC is what OTEL_EXPORTER_OTLP_PROTOCOL=grpc says.
+// OTEL_EXPORTER_OTLP_PROTOCOL=grpc selects gRPC.
 func TestGRPC(t *testing.T) {
 	s := newShell(t)
 	s.many(3)

@@ -77,7 +77,7 @@ func TestExportedCommentsAreShort(t *testing.T) {
 			if file.folder() != folder || file.isTest() {
 				continue
 			}
-			ast.Inspect(file, func(node ast.Node) bool {
+			ast.Inspect(file.File, func(node ast.Node) bool {
 				name, comment := documentedName(node)
 				if comment == nil || !ast.IsExported(name) {
 					return true

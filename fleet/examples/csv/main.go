@@ -1,5 +1,5 @@
-// Csv changes the tokens that a file lists: the id, the name and the role that each shall have. Interrupted or killed, it goes
-// on where it was when it is started again with the same file.
+// Csv changes the tokens in a file: each row has an id, a name and a role. If it is interrupted or
+// killed, start it again with the same file to resume.
 //
 //	LAUNCHDARKLY_ACCESS_TOKEN=... go run github.com/tokenpatch/tokenpatch/fleet/examples/csv@latest tokens.csv
 package main

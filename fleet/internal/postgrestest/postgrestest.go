@@ -190,7 +190,7 @@ func (s *Server) Stop() error {
 	if err := s.cmd.Process.Signal(syscall.SIGQUIT); err != nil {
 		return err
 	}
-	_ = s.cmd.Wait() // its exit status says that it was stopped
+	_ = s.cmd.Wait() // its exit status is that of a stopped process
 	return nil
 }
 

@@ -49,7 +49,8 @@ const (
 	StateGone State = "gone" // it is not there any more
 )
 
-// Finding is something that deserves attention. Its texts come from the service, and are cut so that its size is bounded.
+// Finding is a reason to look at a token. Its texts come from the service, and are cut, so its size
+// is bounded.
 type Finding struct {
 	Rule       string     `json:"rule"`
 	Severity   Severity   `json:"severity"`
@@ -57,11 +58,11 @@ type Finding struct {
 	Name       string     `json:"name,omitempty"` // of the token
 	Owner      string     `json:"owner,omitempty"`
 	Evidence   string     `json:"evidence"`
-	Since      time.Time  `json:"since,omitzero"` // since when it is so, at the latest; zero if that is not known
+	Since      time.Time  `json:"since,omitzero"` // the latest possible beginning; zero if unknown
 	FirstSeen  time.Time  `json:"firstSeen"`      // by this audit or by those before it
 	State      State      `json:"state,omitempty"`
-	Suggestion string     `json:"suggestion,omitempty"` // the change that the audit suggests
-	Exception  *Exception `json:"exception,omitempty"`  // that accepts the finding
+	Suggestion string     `json:"suggestion,omitempty"` // the suggested change
+	Exception  *Exception `json:"exception,omitempty"`  // accepts the finding
 }
 
 // Facts are what the rules know besides a token.
@@ -69,7 +70,7 @@ type Facts struct {
 	Config   Config
 	Now      time.Time
 	Account  string                  // its id; empty if it is not known
-	Self     string                  // id of the token that the audit runs with, likewise
+	Self     string                  // id of the audit's own token, likewise
 	Roles    []tokenpatch.CustomRole // of the account
 	RolesErr string                  // why Roles is not known; empty if it is
 
@@ -88,7 +89,7 @@ type Auditor struct {
 	self        bool // a change to the audit's own token was left out
 }
 
-// New returns an Auditor that has seen no token.
+// New returns an Auditor without tokens.
 func New(facts Facts) *Auditor {
 	facts.byID, facts.byKey = map[string]*tokenpatch.CustomRole{}, map[string]*tokenpatch.CustomRole{}
 	for i := range facts.Roles {
@@ -98,7 +99,7 @@ func New(facts Facts) *Auditor {
 	return &Auditor{facts: facts, used: make([]bool, len(facts.Config.Exceptions))}
 }
 
-// Add looks at a token, and returns the change that its findings suggest, or nil.
+// Add looks at a token, and returns the change suggested by its findings, or nil.
 func (a *Auditor) Add(t *tokenpatch.Token) *fleet.Change {
 	s := newSeen(t)
 	a.seen = append(a.seen, s)
@@ -130,7 +131,7 @@ func (a *Auditor) Add(t *tokenpatch.Token) *fleet.Change {
 	return change
 }
 
-// found records what a rule found in one of the tokens that were seen, or in the account.
+// found records a rule's finding in one of the tokens, or in the account.
 func (a *Auditor) found(rule, token int, e evidence) {
 	r := record{
 		rule: uint8(rule), severity: a.facts.Config.Severity(Rules[rule].Name), token: int32(token), //nolint:gosec // both are small
@@ -147,7 +148,8 @@ func (a *Auditor) found(rule, token int, e evidence) {
 	a.records = append(a.records, r)
 }
 
-// Report applies the rules that look at all tokens, and returns the result. The Auditor is not used after it.
+// Report applies the rules about all tokens, and returns the result. The Auditor is not used after
+// it.
 func (a *Auditor) Report() *Report {
 	for rule := range Rules {
 		if Rules[rule].list == nil || !a.facts.looksFor(rule) {

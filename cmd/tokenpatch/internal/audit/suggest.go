@@ -11,7 +11,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// The changes that the rules suggest.
+// The suggested changes of the rules.
 const (
 	suggestNone       = "none"
 	suggestQuarantine = "quarantine"
@@ -19,11 +19,12 @@ const (
 	suggestRole       = "role=" // and a base role
 )
 
-// suggestChange returns the change that the findings about a token suggest, and notes it in each of them; nil if there is none.
-// Quarantine takes all access away, and a role takes the place of all other access, so only the strongest one is made.
+// suggestChange returns the suggested change for the findings of a token, and notes it in each of
+// them; nil if there is none. Quarantine removes all access, and a role replaces all other access,
+// so only the strongest one is made.
 func suggestChange(t *tokenpatch.Token, f *Facts, found []record) *fleet.Change {
 	strongest := ""
-	var with []*record // that have a suggestion
+	var with []*record // with a suggestion
 	for i := range found {
 		s := f.Config.suggestion(Rules[found[i].rule].Name)
 		// What a token without any access may do is not documented: removing the last of its roles could give it some.
@@ -63,7 +64,7 @@ func strength(suggestion string) int {
 	return 2 // a role
 }
 
-// want is how a token shall be. Access that it has besides is named, so that the change reads as what it does.
+// want is the desired token. It names the access to remove, so the change is explicit.
 func (f *Facts) want(t *tokenpatch.Token, suggestion string) *fleet.Want {
 	want := new(fleet.Want)
 	switch {
@@ -103,7 +104,8 @@ func withoutRecord(description string) string {
 	return quarantineText.ReplaceAllString(description, "")
 }
 
-// quarantineOf reports whether a token is in quarantine: its description records that, and nothing else gives it access.
+// quarantineOf reports whether a token is in quarantine: its description has a record of it, and
+// nothing else gives it access.
 func quarantineOf(t *tokenpatch.Token) (q quarantine, in bool) {
 	found := quarantineText.FindStringSubmatch(t.Description.Or(""))
 	if found == nil || t.Role.Or("") != "" || len(t.CustomRoleIDs.Or(nil)) > 0 || !slices.ContainsFunc(t.InlineRole.Or(nil), deniesAll) {

@@ -17,8 +17,9 @@ const (
 	metrics signal = "METRICS"
 )
 
-// exporter is the exporter that the environment names: by name, or by the address of a collector. It is "none" where nothing
-// is asked for: the default of the specification, a collector on this machine, would have every user's command look for one.
+// exporter is the exporter in the environment: by name, or by the address of a collector. It is
+// "none" if there is none: with the specification's default, a collector on this machine, every
+// user's command would look for one.
 func (s signal) exporter() string {
 	if name := os.Getenv(s.exporterVariable()); name != "" {
 		return name
@@ -31,7 +32,7 @@ func (s signal) exporter() string {
 
 func (s signal) exporterVariable() string { return "OTEL_" + string(s) + "_EXPORTER" }
 
-// otlp is the variable of the OTLP exporter that counts for the signal, its own or that of both, and its value.
+// otlp is the variable of the OTLP exporter for the signal, its own or that of both, and its value.
 func (s signal) otlp(what string) (name, value string) {
 	for _, name := range []string{"OTEL_EXPORTER_OTLP_" + string(s) + "_" + what, "OTEL_EXPORTER_OTLP_" + what} {
 		if value := os.Getenv(name); value != "" {
@@ -41,8 +42,8 @@ func (s signal) otlp(what string) (name, value string) {
 	return "", ""
 }
 
-// useStandardEndpoint names the collector that is the standard's default, where the environment leaves that to it: the
-// exporters would make it https, which no collector on this machine speaks unless it was told to.
+// useStandardEndpoint names the standard's default collector, if the environment leaves it open.
+// The exporters would use https, but a collector on this machine speaks http by default.
 func (s signal) useStandardEndpoint() error {
 	_, endpoint := s.otlp("ENDPOINT")
 	_, insecure := s.otlp("INSECURE")
@@ -56,13 +57,14 @@ func (s signal) useStandardEndpoint() error {
 	return os.Setenv("OTEL_EXPORTER_OTLP_"+string(s)+"_ENDPOINT", standard)
 }
 
-// disabled reports whether OTEL_SDK_DISABLED says so.
+// disabled reports whether OTEL_SDK_DISABLED is true.
 func disabled() (bool, error) {
 	value := strings.ToLower(os.Getenv("OTEL_SDK_DISABLED"))
 	return value == "true", oneOf("OTEL_SDK_DISABLED", value, "true", "false")
 }
 
-// check says what is wrong with the environment. The SDK itself passes over most of it, and goes on with its defaults.
+// check returns the mistakes in the environment. The SDK itself ignores most of them, and uses its
+// defaults.
 func check() error {
 	var mistakes []error
 	for _, s := range []signal{traces, metrics} {
@@ -90,7 +92,7 @@ func check() error {
 	return nil
 }
 
-// check says what is wrong with the variables of a signal.
+// check returns the mistakes in the variables of a signal.
 func (s signal) check() error {
 	exporters := []string{"otlp", "console", "none"}
 	if s == metrics {
