@@ -82,7 +82,7 @@ func (s *service) send(ctx context.Context, r request) error {
 		return &InputError{Field: "ctx", Value: "nil", Want: "a context"}
 	}
 	if s.engine.Credential == nil {
-		return &InputError{Field: s.field, Value: "not set", Want: "a credential for the service that is called"}
+		return &InputError{Field: s.field, Value: "not set", Want: "a credential for this service"}
 	}
 	c := &call{service: s, request: r, url: s.url(r.endpoint, r.token)}
 	c.url.RawQuery = r.query

@@ -214,7 +214,7 @@ func TestCallWithoutCredential(t *testing.T) {
 		field := map[string]string{"V1": "Config.V1.APIKey", "V2": "Config.V2.AccessToken"}[a.Name]
 		err := a.Call(t.Context(), client)
 		assert.Equal(t, field, assertAs[*tokenpatch.InputError](t, err).Field)
-		require.EqualError(t, err, "tokenpatch: "+field+": not set: want a credential for the service that is called")
+		require.EqualError(t, err, "tokenpatch: "+field+": not set: want a credential for this service")
 		assertOutcome(t, notApplied, err)
 		assert.Zero(t, service.RequestCount())
 	}

@@ -217,7 +217,7 @@ func (e *notReadError) Unwrap() error { return e.why }
 
 var (
 	errNoTime = errors.New("the try has taken too long")
-	errStale  = errors.New("fleet: the token was read several times as it was before a change that is known")
+	errStale  = errors.New("fleet: each read of the token was older than a known change")
 )
 
 // staleTime is how long a read is repeated that shows an older token than one that

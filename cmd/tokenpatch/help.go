@@ -215,7 +215,7 @@ func (c command) writeHelp(w io.Writer) {
 		if !slices.Contains([]string{"", "false", "0", "0%", "100%", "-1"}, f.DefValue) {
 			text += " (default " + f.DefValue + ")"
 		}
-		fmt.Fprintf(w, "  -%-19s%s\n", strings.TrimSpace(name+" "+value), text)
+		fmt.Fprintf(w, "  -%-20s%s\n", strings.TrimSpace(name+" "+value), text)
 	}
 	fmt.Fprint(w, "\nExample:\n")
 	for line := range strings.SplitSeq(c.example, "\n") {

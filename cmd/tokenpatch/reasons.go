@@ -29,7 +29,7 @@ var (
 	mayNot        = reason{"the credential may not change this token", "use another credential, or give it the permission", nextRetry}
 	badCredential = reason{"the service refuses the credential", "set LAUNCHDARKLY_ACCESS_TOKEN or DEEPSET_API_KEY to one that it accepts", nextRetry}
 	refused       = reason{"the service refuses these values", "correct them in FILE, and plan again", nextNothing}
-	undecided     = reason{"no response tells whether it was applied", "retry looks at the token first, and sends again only what cannot take effect twice", nextRetry}
+	undecided     = reason{"no response shows whether it was applied", "retry looks at the token first, and sends again only what cannot take effect twice", nextRetry}
 	other         = reason{"another error", "see its text; retry if it was temporary", nextRetry}
 )
 

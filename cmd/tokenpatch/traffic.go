@@ -194,7 +194,7 @@ func (t *traffic) waitsFor(now time.Time) string {
 	case most.Reason == tokenpatch.WaitRetryAfter:
 		return "the service, which asked for a pause" + in(limit.PausedUntil, now)
 	case most.Reason == tokenpatch.WaitProbe:
-		return "a response that tells the rate limit" + silence(now.Sub(t.heard))
+		return "a response with the rate limit" + silence(now.Sub(t.heard))
 	case most.Reason == tokenpatch.WaitBackoff && t.trouble != nil:
 		return "another attempt: " + printable(t.trouble.Error())
 	case most.Reason == tokenpatch.WaitBackoff:

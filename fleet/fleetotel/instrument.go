@@ -62,7 +62,7 @@ type observer struct {
 func (o *observer) measure(meter metric.Meter) error {
 	var errs [2]error
 	o.count, errs[0] = meter.Int64Gauge("tokenpatch.fleet.change.count", metric.WithUnit("{change}"),
-		metric.WithDescription("Changes of a run by what became of them so far, by the work of all processes."))
+		metric.WithDescription("Changes of a run by outcome so far, by the work of all processes."))
 	o.duration, errs[1] = meter.Float64Histogram("tokenpatch.fleet.change.duration", metric.WithUnit("s"),
 		metric.WithDescription("Duration of the tries of changes that this process has made."),
 		metric.WithExplicitBucketBoundaries(tryBounds...))

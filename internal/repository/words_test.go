@@ -14,7 +14,7 @@ import (
 const (
 	longestSentence = 35 // words, in a document
 	longestComment  = 12 // lines, of an exported name
-	longestOpening  = 30 // words, of the first sentence of an exported name's comment
+	longestOpening  = 35 // words, of the first sentence of an exported name's comment
 	mostThat        = 14 // in a thousand words of comments
 	mostWhere       = 2
 )
