@@ -22,7 +22,7 @@ func (w *Want) roleLists() map[string][]string {
 	return map[string][]string{"CustomRoleIDs": w.CustomRoleIDs.Or(nil), "AddCustomRoleIDs": w.AddCustomRoleIDs, "RemoveCustomRoleIDs": w.RemoveCustomRoleIDs}
 }
 
-// checkRoles refuses a custom role that is named twice.
+// checkRoles refuses a custom role named twice.
 func (w *Want) checkRoles() error {
 	lists := w.roleLists()
 	for _, field := range slices.Sorted(maps.Keys(lists)) {
@@ -47,10 +47,10 @@ func quoted(texts []string) string { return shorten(fmt.Sprintf("%q", texts), 20
 // isRoleID matches the ids of custom roles.
 var isRoleID = regexp.MustCompile(`^[0-9a-f]{24}$`)
 
-const maxRoles = 10_000 // custom roles of an account that are looked at
+const maxRoles = 10_000 // custom roles read of an account
 
-// book resolves the custom roles that Wants name by key or id. It lists the roles of
-// the account when it has to know one that it does not know, and once at most.
+// book resolves the custom roles in Wants, keys or ids. It lists the roles of the account once, at
+// the first unknown entry.
 type book struct {
 	client *tokenpatch.Client
 	keep   func(context.Context, []tokenpatch.CustomRole) ([]tokenpatch.CustomRole, error) // stores what was listed, and returns what counts; nil stores nothing
@@ -61,7 +61,7 @@ type book struct {
 	listed  bool
 	refused bool              // the credential may not list them
 	failed  error             // of listing them
-	hints   map[string]string // by the entry that no role has
+	hints   map[string]string // by the unknown entry
 }
 
 func newBook(client *tokenpatch.Client, known ...tokenpatch.CustomRole) *book {
@@ -131,8 +131,7 @@ func (b *book) list(ctx context.Context) (err error) {
 	return nil
 }
 
-// resolve is want with the roles that are known. All entries that cannot be resolved
-// are in its error.
+// resolve is want with known roles. Its error names all unknown entries.
 func (b *book) resolve(w *Want) (*Want, error) {
 	ids, lists := map[string][]string{}, w.roleLists()
 	var mistakes []error
@@ -156,8 +155,8 @@ func (b *book) resolve(w *Want) (*Want, error) {
 	return &resolved, resolved.checkRoles()
 }
 
-// id returns the id of the custom role that an entry of a Want names, or what would
-// be right. An id that no role has may be removed.
+// id returns the id of the custom role for an entry of a Want, or a description of valid entries.
+// An unknown id may be removed.
 func (b *book) id(entry string, removed bool) (id, want string) {
 	lower := strings.ToLower(entry)
 	byID, isID := b.byID[lower]
@@ -179,7 +178,7 @@ func (b *book) id(entry string, removed bool) (id, want string) {
 	return "", "the key or the id of a custom role of the account" + b.hint(entry)
 }
 
-// hint names the key that was probably meant. It is the same in many changes.
+// hint names the key that was probably meant. Many changes can share it.
 func (b *book) hint(entry string) string {
 	hint, found := b.hints[entry]
 	if !found {
@@ -191,7 +190,7 @@ func (b *book) hint(entry string) string {
 	return hint
 }
 
-// keys are the keys of those custom roles of some tokens that are known, by id.
+// keys are the keys of the known custom roles of some tokens, by id.
 func (b *book) keys(ctx context.Context, tokens ...*tokenpatch.Token) map[string]string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -210,8 +209,8 @@ func (b *book) keys(ctx context.Context, tokens ...*tokenpatch.Token) map[string
 	return keys
 }
 
-// notThere are the custom roles that a Want removes, and that neither the token nor,
-// as far as is known, the account has.
+// notThere are the removed custom roles of a Want that neither the token nor, as far as is known,
+// the account has.
 func (b *book) notThere(w *Want, token *tokenpatch.Token) (ids []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -223,8 +222,8 @@ func (b *book) notThere(w *Want, token *tokenpatch.Token) (ids []string) {
 	return ids
 }
 
-// Roles returns the custom roles of the account as they were when a run looked up
-// those that its changes name: nothing before that, and if they name none.
+// Roles returns the custom roles of the account as a run looked them up for its changes. It returns
+// nothing before the lookup, or if the changes name no roles.
 func (s *Store) Roles(ctx context.Context, run string) ([]tokenpatch.CustomRole, error) {
 	r, err := s.find(ctx, run)
 	if err != nil {
@@ -244,7 +243,7 @@ func (s *Store) roles(ctx context.Context, db queryer, run int64) (roles []token
 	return roles, err
 }
 
-// book is that of a run, with the roles that it has stored.
+// book is the book of a run, with its stored roles.
 func (s *Store) book(ctx context.Context, client *tokenpatch.Client, run int64) (*book, error) {
 	stored, err := s.roles(ctx, s.reads, run)
 	return newBook(client, stored...), err
@@ -265,12 +264,12 @@ func (s *Store) keepRoles(ctx context.Context, run int64, listed []tokenpatch.Cu
 	return roles, err
 }
 
-// RolesError is the error for custom roles that changes of a run name and that cannot
-// be resolved. Nothing was sent.
+// RolesError is the error for custom roles in a run's changes that cannot be resolved. Nothing was
+// sent.
 type RolesError struct {
 	Run      string
 	Mistakes []error // each once, of 100 at most
-	Changes  int     // that have them
+	Changes  int     // with such roles
 	Token    string  // the id of the first
 }
 
@@ -328,7 +327,7 @@ func (e *RolesError) add(token string, err error) {
 	}
 }
 
-// namingRoles are the next Wants that are pending and name custom roles.
+// namingRoles returns the next pending Wants with custom roles.
 func (s *Store) namingRoles(ctx context.Context, run, after int64) (wants []Change, last int64, more bool, err error) {
 	size := 0
 	err = s.query(ctx, s.reads, func(rows *sql.Rows) (bool, error) {

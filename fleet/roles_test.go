@@ -18,7 +18,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// addRoles adds the custom roles that the tests give to tokens, by id.
+// addRoles adds the custom roles of the tests, by id.
 func addRoles(t testing.TB, service *tokenpatchtest.Service) {
 	for _, id := range []string{"first", "second", "mine", "theirs", "added", "none"} {
 		require.NoError(t, service.AddRole(fmt.Sprintf(`{"_id": %q, "key": "key-of-%[1]s"}`, id)))
@@ -131,7 +131,7 @@ func TestCustomRolesByKey(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, roles, tokenpatch.CustomRole{ID: opsID, Key: "ops", Name: "Operations"})
 
-	// A key keeps its meaning although another role has it now, and a role that was deleted is refused.
+	// A key keeps its meaning although another role has it now, and a deleted role is refused.
 	require.NoError(t, b.service.AddRole(fmt.Sprintf(`{"_id": %q, "key": "old-ops"}`, opsID)))
 	require.NoError(t, b.service.AddRole(`{"_id": "5f0c00000000000000000003", "key": "ops"}`))
 	b.service.Remove(deployID)
@@ -201,8 +201,7 @@ func TestPlanNamesCustomRoles(t *testing.T) {
 	assert.Equal(t, map[string]string{"first": "key-of-first", opsID: "ops"}, undo.Roles)
 }
 
-// An id that no role has may be removed, in capitals too. A plan shows those that are
-// not there: nothing is revoked.
+// An unknown id may be removed, in capitals too. A plan shows missing ones: nothing is revoked.
 func TestRemovingRolesThatAreNotThere(t *testing.T) {
 	for name, refused := range map[string]bool{"roles are listed": false, "roles cannot be listed": true} {
 		t.Run(name, func(t *testing.T) {
@@ -231,8 +230,7 @@ func TestRemovingRolesThatAreNotThere(t *testing.T) {
 	}
 }
 
-// The result of a change that takes custom roles away has their keys, although the
-// change names none.
+// The result of a change that removes custom roles has their keys, although the change names none.
 func TestRolesThatAreTakenAwayAreLookedUp(t *testing.T) {
 	b := withRoles(t)
 	b.add("run", b.want(b.token("a"), `{"role": "reader"}`), b.want(b.token("b"), `{"role": "reader"}`))

@@ -23,7 +23,7 @@ const (
 	StateUnknown    State = "unknown"     // sent, and it cannot be found out whether it was applied
 )
 
-// row is a change as the store has it, and the attempts that were made.
+// row is a stored change, and its attempts.
 type row struct {
 	run, seq int64
 	change   Change
@@ -32,8 +32,8 @@ type row struct {
 	tries    int
 	seen     string            // the fence when the row was read
 	fence    string            // this reader's own
-	before   *tokenpatch.Token // before the first attempt that may have been applied
-	base     *tokenpatch.Token // that sent was made for
+	before   *tokenpatch.Token // before the first attempt with a possible effect
+	base     *tokenpatch.Token // behind the sent patch
 	sent     *tokenpatch.Patch
 	attempts []attempt
 }
@@ -47,8 +47,7 @@ type attempt struct {
 	unsent  bool          // it was written down and, for certain, not sent
 }
 
-// overtaken is the outcome of an attempt that can no longer be applied, and may
-// have been.
+// overtaken is the outcome of an attempt that may have been applied, but no longer can be.
 const overtaken State = "overtaken"
 
 // load reads a change with its attempts; nil if there is none.
@@ -97,8 +96,8 @@ func encode[T any](value *T) (text sql.NullString, err error) {
 	return sql.NullString{String: string(data), Valid: true}, err
 }
 
-// unsettled reports whether some attempt has no outcome that is certain, and how
-// long ago the latest of those was written down.
+// unsettled reports whether some attempt has no certain outcome, and how long ago the latest such
+// attempt was recorded.
 func (r *row) unsettled() (age time.Duration, found bool) {
 	for _, a := range r.attempts {
 		if a.outcome != "" && a.outcome != StateUnknown {
@@ -116,14 +115,13 @@ func (r *row) wasOvertaken() bool {
 	return slices.ContainsFunc(r.attempts, func(a attempt) bool { return a.outcome == overtaken })
 }
 
-// fenced is the condition of whatever is written for a row: that nobody else has
-// written since it was read. It takes $1 to $4, which [row.fencing] returns.
+// fenced is the condition of every write to a row: nobody else has written since it was read. It
+// takes $1 to $4, which [row.fencing] returns.
 const fenced = "run = $1 AND seq = $2 AND fence IN ($3, $4)"
 
 func (r *row) fencing() []any { return []any{r.run, r.seq, r.seen, r.fence} }
 
-// writeAttempts writes the outcomes of attempts. Those that were never sent are
-// deleted.
+// writeAttempts writes the outcomes of attempts. Attempts never sent are deleted.
 func writeAttempts(ctx context.Context, tx *sql.Tx, s *Store, r *row, attempts []attempt) error {
 	for _, a := range attempts {
 		var err error

@@ -18,10 +18,10 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// Options are the settings of [Store.Run]. Client is all that must be set.
+// Options are the settings of [Store.Run]. Only Client must be set.
 type Options struct {
-	// Client configures the client that Run makes. The timeout of its HTTPClient,
-	// or 30 s, is what an attempt may take. Its hooks are called as for any client.
+	// Client configures the client of Run. The timeout of its HTTPClient, or 30 s, bounds an
+	// attempt. Its hooks are called as for any client.
 	Client tokenpatch.Config
 
 	// Hooks are called while the run is worked on.
@@ -30,9 +30,9 @@ type Options struct {
 	// Workers is how many changes are worked on at once, at most 1000. 0 means 32.
 	Workers int
 
-	// StopAfter is the share of changes that may fail, from 0 to less than 1. The
-	// run stops by itself if more of those that this call has finished are not
-	// applied or unknown, once 20 have finished. 0 never stops it.
+	// StopAfter is the share of changes that may fail, from 0 to less than 1. The run stops by
+	// itself if more of the changes finished by this call are not applied or unknown, once 20 have
+	// finished. 0 never stops it.
 	StopAfter float64
 
 	// ServiceTime is how long a service may still apply a request after the client
@@ -44,16 +44,15 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Run works on a run until every change is decided, and returns nil then, even if
-// some were not applied: [Store.Results] has the outcome of each. Called again it
-// resumes, and several processes may work on one run at once.
+// Run works on a run until every change is decided. It then returns nil, even if some were not
+// applied: [Store.Results] has each outcome. Call it again to resume; several processes may work on
+// one run at once.
 //
-// When ctx ends, Run begins nothing new, waits for what was sent, as long as an
-// attempt may take and a few seconds more, and returns the context's error. It
-// returns a [*StoppedError] if to continue would do harm, an [*UnknownRunError] if
-// there is no such run, a [*RolesError] if it is not clear which custom roles a change
-// means, and a [*tokenpatch.InputError] if o is wrong. It waits for a
-// store that cannot be reached.
+// When ctx ends, Run begins nothing new, waits for requests in flight, as long as an attempt may
+// take and a few seconds more, and returns the context's error. It returns a [*StoppedError] if
+// continuing would do harm, an [*UnknownRunError] if there is no such run, a [*RolesError] for
+// unclear custom roles, and a [*tokenpatch.InputError] if o is wrong. It waits for an unreachable
+// store.
 func (s *Store) Run(ctx context.Context, name string, o Options) error {
 	r, err := s.newRunner(ctx, name, o)
 	if err != nil {
@@ -70,7 +69,7 @@ type runner struct {
 	run         run
 	client      *tokenpatch.Client
 	book        *book
-	credentials []string // that are known, of the client
+	credentials []string // known ones, of the client
 	workers     int
 	timing      timing
 	hooks       Hooks
@@ -78,7 +77,7 @@ type runner struct {
 	trouble     *trouble
 	river       *river.Client[*sql.Tx]
 	started     bool      // the river client
-	beaten      time.Time // when it was last recorded that this process is alive
+	beaten      time.Time // the last sign of life
 	told        time.Time // when the hook was last called with the progress
 	checked     time.Time // when the log was last moved to the database file
 	jobs        jobs
@@ -88,7 +87,7 @@ type runner struct {
 	refusals    map[api]*refusals
 	failures    failures
 
-	cannotTestVersion atomic.Bool // the service has refused a test of lastModified that must have held
+	cannotTestVersion atomic.Bool // the service has refused a true test of lastModified
 }
 
 func (s *Store) newRunner(ctx context.Context, name string, o Options) (*runner, error) {
@@ -127,8 +126,7 @@ func (s *Store) newRunner(ctx context.Context, name string, o Options) (*runner,
 	return r, err
 }
 
-// credentialsOf are the credentials that a client's settings have, not those
-// that a function supplies.
+// credentialsOf returns the credentials in a client's settings, without those of functions.
 func credentialsOf(c tokenpatch.Config) []string {
 	return slices.DeleteFunc([]string{string(c.V1.APIKey), string(c.V2.AccessToken)}, func(s string) bool { return s == "" })
 }
@@ -227,8 +225,7 @@ func (r *runner) supervise(ctx context.Context) error {
 	}
 }
 
-// lookAfter makes sure that River is running and has jobs, and reports whether every
-// change is decided.
+// lookAfter makes sure River is running and has jobs, and reports whether every change is decided.
 func (r *runner) lookAfter(ctx context.Context) (over bool, err error) {
 	if err := r.beat(ctx); err != nil {
 		return false, err
@@ -275,8 +272,8 @@ func (r *runner) start(ctx context.Context) error {
 	return nil
 }
 
-// checkpoint has what was committed moved to the database file, once a second, for
-// whoever moves that file without the log beside it.
+// checkpoint has commits moved to the database file, once a second, for whoever moves the file
+// without the log beside it.
 func (r *runner) checkpoint(ctx context.Context) error {
 	if time.Since(r.checked) < time.Second {
 		return nil

@@ -204,7 +204,7 @@ func TestRunSaysWhatIsWrong(t *testing.T) {
 	assert.Zero(t, b.service.RequestCount())
 }
 
-// A credential that is refused costs a handful of requests.
+// A refused credential costs a handful of requests.
 func TestARefusedCredentialStopsTheRun(t *testing.T) {
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	for i := range 200 {
@@ -229,7 +229,7 @@ func TestARefusedCredentialStopsTheRun(t *testing.T) {
 	assert.Equal(t, 200, b.progress("run").Applied)
 }
 
-// V2 responds 401 also where one token may not be changed.
+// V2 also responds 401 if only this token may not be changed.
 func TestATokenThatMayNotBeChangedDoesNotStopTheRun(t *testing.T) {
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	b.service.Inject(tokenpatchtest.Fault{Times: -1, Status: http.StatusUnauthorized, Body: `{"code": "unauthorized", "message": "no permission"}`,
@@ -414,7 +414,7 @@ func TestAPatchThatWasOvertakenIsUnknown(t *testing.T) {
 			b.add("run", change)
 			b.service.Inject(
 				tokenpatchtest.Fault{Match: isPatch("a"), Cut: tokenpatchtest.CutAfter},
-				tokenpatchtest.Fault{Match: func(r *http.Request) bool { // the read that settles
+				tokenpatchtest.Fault{Match: func(r *http.Request) bool { // the settling read
 					return b.service.Changes("a") == 1 && assert.NoError(t, b.service.AddV2(`{"_id": "a", "name": "theirs"}`))
 				}},
 				tokenpatchtest.Fault{Match: isPatch("a"), Times: -1, Status: http.StatusForbidden},
@@ -461,6 +461,6 @@ func TestPlanSendsNoChange(t *testing.T) {
 		assert.Equal(t, http.MethodGet, request.Method)
 	}
 	for range fleet.Plan(context.Background(), client, all(changes...)) {
-		break // which waits for the reads that have begun
+		break // it waits for started reads
 	}
 }

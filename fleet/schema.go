@@ -28,8 +28,8 @@ var (
 // released is never changed: a change is a step of its own.
 var schemas = []string{schemaV1, schemaV2, schemaV3}
 
-// migrate brings the tables up to date. Of two processes that do so at once, one
-// fails, and then finds that the other one has done it.
+// migrate brings the tables up to date. If two processes do so at once, one fails, and then finds
+// them up to date.
 func (s *Store) migrate(ctx context.Context) error {
 	var err error
 	for range 5 {

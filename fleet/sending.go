@@ -18,13 +18,13 @@ var (
 	errDraining  = errors.New("the run is stopping")
 )
 
-// sending is one call of the client that may change a token. Each of its
-// attempts is written down before it is sent, and is not sent if that fails.
+// sending is one call of the client with a possible effect. Each of its attempts is recorded before
+// it is sent, and is not sent if this fails.
 type sending struct {
 	runner    *runner
 	row       *row
-	before    sql.NullString // the token before the first attempt that may be applied; NULL leaves what is there
-	base      sql.NullString // the token as it was read, if that is another one
+	before    sql.NullString // the token before the first attempt with a possible effect; NULL leaves the stored one
+	base      sql.NullString // the token as it was read, if it is another one
 	sent      sql.NullString // the patch
 	overtaken bool           // as of the task: no attempt of an earlier worker can be applied any more
 	earlier   []attempt      // of the same worker, in calls before
@@ -38,12 +38,11 @@ type sending struct {
 	refused  error // why no other attempt may begin; nil if one may
 }
 
-// sendingKey is where a call's context has its sending: the client's hooks are
-// the same for all calls.
+// sendingKey is the key of a call's sending in its context: the client's hooks are the same for all
+// calls.
 type sendingKey struct{}
 
-// withHooks returns config with hooks that write attempts down, beside those
-// that it has.
+// withHooks returns config with hooks that record attempts, besides its own.
 func withHooks(config tokenpatch.Config) tokenpatch.Config {
 	start, end := config.Hooks.AttemptStart, config.Hooks.AttemptEnd
 	config.Hooks.AttemptStart = func(ctx context.Context, info *tokenpatch.AttemptInfo) context.Context {
@@ -66,8 +65,8 @@ func withHooks(config tokenpatch.Config) tokenpatch.Config {
 	return config
 }
 
-// call calls the client, with a context that ends if no other attempt may begin
-// and none is in flight.
+// call calls the client, with a context that ends if no other attempt may begin and none is in
+// flight.
 func (s *sending) call(ctx context.Context, call func(context.Context) error) error {
 	ctx, s.cancel = context.WithCancelCause(context.WithValue(ctx, sendingKey{}, s))
 	defer s.cancel(nil)
@@ -97,8 +96,8 @@ func (s *sending) whyRefused() error {
 	return s.refused
 }
 
-// start is called right before an attempt is sent. The context that it returns
-// has ended if it must not be.
+// start is called right before an attempt is sent. If it must not be sent, the returned context is
+// done.
 func (s *sending) start(ctx context.Context) context.Context {
 	err := s.whyRefused()
 	if err == nil {
@@ -121,7 +120,7 @@ func (s *sending) start(ctx context.Context) context.Context {
 	return ctx
 }
 
-// wallClock is the clock that counts while a machine sleeps.
+// wallClock is a clock that counts during a machine's sleep.
 var wallClock = func() time.Time { return time.Now().Round(0) }
 
 // begin writes an attempt down, and looks at the clocks: the monotonic one, which
@@ -133,7 +132,7 @@ func (s *sending) begin(ctx context.Context) error {
 		return errNoTime
 	}
 	s.last++
-	// A call that is refused meanwhile learns what is written down, and that nothing was sent is written too.
+	// A call refused meanwhile learns what was recorded, and records that nothing was sent.
 	ctx, cancel := s.runner.patient(ctx, time.Until(s.until))
 	defer cancel()
 	if err := s.runner.commits.write(ctx, s.asOfNow().write); err != nil {
@@ -190,7 +189,7 @@ func (s *sending) end(info tokenpatch.AttemptResult) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.inFlight {
-		return // one that was not to be sent
+		return // an attempt not to be sent
 	}
 	s.inFlight = false
 	a := &s.attempts[len(s.attempts)-1]

@@ -116,9 +116,9 @@ func filePath(path string) (string, error) {
 	return filepath.Abs(path)
 }
 
-// makePrivate creates a database that only its owner can read, before anything is in
-// it, or makes an existing one private. It leaves any other file as it is. SQLite
-// gives the mode to the files beside it.
+// makePrivate creates a database that only its owner can read, before anything is in it, or makes
+// an existing one private. It leaves any other file unchanged. SQLite gives the mode to the files
+// beside it.
 func makePrivate(path string) (os.FileInfo, error) {
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {

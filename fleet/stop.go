@@ -14,9 +14,9 @@ const (
 	minFinished = 20 // changes before the share of failures counts
 )
 
-// StoppedError is why a run ended by itself although changes are pending: too many
-// failed, or the credential was refused too often. Another [Store.Run] resumes it.
-// [Store.Retry] puts back those that were refused.
+// StoppedError is why a run ended by itself although changes are pending: too many failed, or the
+// credential was refused too often. Another [Store.Run] resumes it. [Store.Retry] puts back refused
+// changes.
 type StoppedError struct {
 	Run    string
 	Reason string // for people
@@ -68,15 +68,14 @@ func (f *refusals) observe(err error) bool {
 
 // failures counts how many changes failed.
 type failures struct {
-	limit float64 // share of those that finished; 0 is none
+	limit float64 // share of the finished ones; 0 is none
 
 	mu               sync.Mutex
 	finished, failed int
 	last             string // why the latest of them failed
 }
 
-// observe counts a change that finished, and returns why the run is to stop; empty
-// if it is not.
+// observe counts a finished change, and returns why the run is to stop; empty if it is not.
 func (f *failures) observe(state State, why string) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -91,7 +90,7 @@ func (f *failures) observe(state State, why string) string {
 	return fmt.Sprintf("%d of %d changes failed, the last with: %s", f.failed, f.finished, f.last)
 }
 
-// halt stops the run, after it has recorded that for other processes.
+// halt stops the run, after recording the reason for other processes.
 func (r *runner) halt(ctx context.Context, reason string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
 	defer cancel()

@@ -14,9 +14,8 @@ import (
 	"github.com/riverqueue/river/riverdriver"
 )
 
-// Store keeps runs in one SQLite file, or in a Postgres database that many
-// machines share. [Open] and [OpenReadOnly] return one. It is safe for concurrent
-// use, also by several processes at once.
+// Store keeps runs in one SQLite file, or in a Postgres database shared by many machines. [Open]
+// and [OpenReadOnly] return one. It is safe for concurrent use, also by several processes at once.
 type Store struct {
 	db         *sql.DB // for transactions, and for River; nil if the store is read-only
 	reads      *sql.DB // for queries outside of transactions
@@ -24,30 +23,28 @@ type Store struct {
 	dialect    dialect                     // translates statements, see [Store.sql]
 	committers int                         // how many transactions of a run's workers there may be at once
 	intact     func() error                // an error if the database must not be used any more; asked around each use
-	checkpoint func(context.Context) error // moves what was committed to the file that is named
+	checkpoint func(context.Context) error // moves commits to the named file
 }
 
 // storeTimeout bounds one transaction, and one query.
 const storeTimeout = 10 * time.Second
 
-// Open opens a store for changing tokens, and creates or migrates its tables:
-// fleet's own, whose names begin with fleet_, and those of River, the job queue.
-// [Store.Close] it when it is no longer used.
+// Open opens a store for changing tokens, and creates or migrates its tables: fleet's own, with
+// names beginning with fleet_, and those of River, the job queue. [Store.Close] it after use.
 //
-// source is the path of a SQLite file, which is created if there is none, or a URL
-// that begins with postgres:// or postgresql://. A connection string such as
-// "host=... password=..." is refused. The file belongs on a local disk; its mode
-// becomes 0600, and the file beside it whose name ends in -wal is a part of it. It is
-// an error if the file is not a database, if the server cannot be reached, and if the
-// tables are newer than this program, or older and with changes that are not decided.
+// source is the path of a SQLite file, which is created if there is none, or a URL that begins with
+// postgres:// or postgresql://. A connection string such as "host=... password=..." is refused.
+// Keep the file on a local disk; its mode becomes 0600, and its -wal file is a part of it. It is an
+// error if the file is not a database, if the server cannot be reached, and if the tables are newer
+// than this program, or older with undecided changes.
 func Open(ctx context.Context, source string) (*Store, error) {
 	return open(ctx, source, false)
 }
 
-// OpenReadOnly opens a store for looking at it. It creates, migrates and changes
-// nothing, not even a file's mode, and needs no more than the right to SELECT from
-// the tables whose names begin with fleet_. Methods that write return an error. It
-// is an error if there are no such tables, or if they are not of this version.
+// OpenReadOnly opens a store for looking at it. It creates, migrates and changes nothing, not even
+// a file's mode, and needs only the right to SELECT from the tables with names beginning with
+// fleet_. Writing methods return an error. It is an error if there are no such tables, or if they
+// are not of this version.
 func OpenReadOnly(ctx context.Context, source string) (*Store, error) {
 	return open(ctx, source, true)
 }
@@ -157,7 +154,7 @@ func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 
 var errNoResponse = fmt.Errorf("the database has not responded within %v", storeTimeout)
 
-// orCause is err, or what caused it if that is known better.
+// orCause is err, or its cause if known.
 func orCause(ctx context.Context, err error) error {
 	switch {
 	case err != nil && errors.Is(context.Cause(ctx), errNoResponse):
@@ -191,10 +188,10 @@ type queryer interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
-// query calls scan for each row that a statement finds, until scan returns false.
+// query calls scan for each row of a statement, until scan returns false.
 func (s *Store) query(ctx context.Context, db queryer, scan func(*sql.Rows) (more bool, err error), statement string, args ...any) error {
 	ctx, cancel := bounded(ctx)
-	defer cancel() // without it, closing rows would read all that are left
+	defer cancel() // without it, closing rows would read all the rest
 	err := s.intact()
 	if err != nil {
 		return err
@@ -219,7 +216,7 @@ func (s *Store) query(ctx context.Context, db queryer, scan func(*sql.Rows) (mor
 	return s.intact()
 }
 
-// one reads the only row that a statement finds; sql.ErrNoRows if there is none.
+// one reads the only row of a statement; sql.ErrNoRows if there is none.
 func (s *Store) one(ctx context.Context, statement string, args []any, into ...any) error {
 	err := sql.ErrNoRows
 	queryErr := s.query(ctx, s.reads, func(rows *sql.Rows) (bool, error) {
@@ -243,11 +240,10 @@ func column[T any](ctx context.Context, s *Store, db queryer, statement string, 
 	return all, err
 }
 
-// sql translates a statement to the database's dialect. It has Postgres's
-// placeholders; {now} stands for the store's own clock in microseconds since 1970,
-// {lock} locks what a SELECT finds, {worker} and {made} are the process that works on
-// job j of River's and when that job was made, and {instant} and {past} are times as
-// River has them.
+// sql translates a statement to the database's dialect. It has Postgres's placeholders; {now}
+// stands for the store's own clock in microseconds since 1970, {lock} locks the rows of a SELECT,
+// {worker} and {made} are the process of River's job j and the time it was made, and {instant} and
+// {past} are times as River has them.
 func (s *Store) sql(statement string) string {
 	return s.dialect.Replace(statement)
 }

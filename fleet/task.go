@@ -25,14 +25,14 @@ type task struct {
 	began     time.Time             // when the worker took the change
 	until     time.Time             // when the last attempt may begin
 	newest    tokenpatch.UnixMillis // when the token was last modified, as far as is known
-	attempts  []attempt             // that this worker made
+	attempts  []attempt             // of this worker
 }
 
 // verdict is how a task ends.
 type verdict struct {
 	state  State
 	later  time.Duration     // if it is pending: when to look again
-	failed bool              // if it is pending: that counts as a try that failed
+	failed bool              // if it is pending: this counts as a failed try
 	after  *tokenpatch.Token // if it is applied to a token of V2
 	err    error             // if it is not applied: why
 }
@@ -42,7 +42,7 @@ func (t *task) decide(ctx context.Context) (v verdict) {
 	change := t.row.change
 	if change.Want != nil {
 		want, err := t.book.want(ctx, change.Want)
-		if err != nil { // of a change that was added meanwhile
+		if err != nil { // of a change added meanwhile
 			return t.readFailed(err)
 		}
 		t.row.change.Want = want
@@ -63,7 +63,7 @@ func (t *task) decide(ctx context.Context) (v verdict) {
 
 const maxConflicts = 5 // how often a Want is made again because somebody else was quicker
 
-// readAndSend reads the token until that is enough, and sends what changes it.
+// readAndSend reads the token until it is enough, and sends its change.
 func (t *task) readAndSend(ctx context.Context, enough func(*tokenpatch.Token) bool) verdict {
 	token, err := t.read(ctx, enough)
 	for conflicts := 0; ; conflicts++ {
@@ -86,8 +86,8 @@ func (t *task) readAndSend(ctx context.Context, enough func(*tokenpatch.Token) b
 	}
 }
 
-// nameRoles looks up the custom roles that a Want may take away without naming them,
-// for whoever reads the result.
+// nameRoles looks up the custom roles a Want may remove without naming them, for readers of the
+// result.
 func (t *task) nameRoles(ctx context.Context, token *tokenpatch.Token) {
 	if t.row.change.Want != nil && t.row.change.Want.removesOtherAccess() {
 		ctx, forget := t.untilLate(ctx, errNoTime)
@@ -101,7 +101,7 @@ func refusedByGuard(v verdict) bool {
 	return v.state == StateNotApplied && errors.As(v.err, new(*tokenpatch.PatchFailedError))
 }
 
-// patchFor is the patch that makes the change to a token.
+// patchFor is the change as a patch of a token.
 func (t *task) patchFor(token *tokenpatch.Token) *tokenpatch.Patch {
 	patch := t.row.change.patchOf(*token)
 	if t.row.change.Want != nil && t.cannotTestVersion.Load() {
@@ -110,8 +110,8 @@ func (t *task) patchFor(token *tokenpatch.Token) *tokenpatch.Patch {
 	return patch
 }
 
-// sendWithoutVersion sends a patch without its test of lastModified, if that is all
-// that can have kept the service from applying it: maybe it cannot test that member.
+// sendWithoutVersion sends a patch without its test of lastModified, if only this test can have
+// kept the service from applying it: maybe it cannot test this member.
 func (t *task) sendWithoutVersion(ctx context.Context, token *tokenpatch.Token, patch *tokenpatch.Patch, refused verdict) verdict {
 	shorter := patch.WithoutLastModified()
 	if _, err := shorter.Apply(*token); err != nil || shorter.Len() == patch.Len() {
@@ -124,8 +124,8 @@ func (t *task) sendWithoutVersion(ctx context.Context, token *tokenpatch.Token, 
 	return v
 }
 
-// settle finds out whether the patch that was sent last was applied: by a read, then
-// by sending it again if it may be, and then by a read that is newer.
+// settle finds out whether the last patch was applied: by a read, then by sending it again if it
+// may be, and then by a newer read.
 func (t *task) settle(ctx context.Context) verdict {
 	patch, base := t.row.sent, t.row.base
 	if patch == nil || base == nil {
@@ -175,9 +175,9 @@ func since(least tokenpatch.UnixMillis) func(*tokenpatch.Token) bool {
 	return func(now *tokenpatch.Token) bool { return now.LastModified >= least }
 }
 
-// settled is the verdict if a read shows that the patch that was sent last was
-// applied, or if the token cannot be read. Otherwise now is the token. The read is
-// repeated, for a while, as long as the token was last modified before least.
+// settled is the verdict if a read shows the last patch applied, or if the token cannot be read.
+// Otherwise now is the token. The read is repeated, for a while, as long as the token was last
+// modified before least.
 func (t *task) settled(ctx context.Context, least tokenpatch.UnixMillis) (v verdict, now *tokenpatch.Token) {
 	var outcome tokenpatch.Outcome
 	err := t.reading(ctx, func(ctx context.Context) error {
@@ -209,7 +209,7 @@ var (
 	errOvertaken = errors.New("fleet: somebody else has changed what the patch is guarded by: it will not be applied any more, and may have been before")
 )
 
-// notReadError is the error of a read that a worker gives up, and not the client.
+// notReadError is the error of a read given up by a worker, not by the client.
 type notReadError struct{ why error }
 
 func (e *notReadError) Error() string { return "the token was not read: " + e.why.Error() }
@@ -220,8 +220,8 @@ var (
 	errStale  = errors.New("fleet: each read of the token was older than a known change")
 )
 
-// staleTime is how long a read is repeated that shows an older token than one that
-// is known: a service may read from a replica.
+// staleTime is how long a read of an older token than a known one is repeated: a service may read
+// from a replica.
 var staleTime = 10 * time.Second
 
 // repeat calls do until it has read enough, for staleTime at most, or for as long as
@@ -245,7 +245,7 @@ func repeat(ctx context.Context, do func() (enough bool, err error)) error {
 	}
 }
 
-// read reads the token, and reads it again, for a while, until that is enough.
+// read reads the token, and reads it again, for a while, until it is enough.
 func (t *task) read(ctx context.Context, enough func(*tokenpatch.Token) bool) (token *tokenpatch.Token, err error) {
 	err = t.reading(ctx, func(ctx context.Context) error {
 		return repeat(ctx, func() (bool, error) {
@@ -276,7 +276,7 @@ func (t *task) untilLate(ctx context.Context, late error) (until context.Context
 	}
 }
 
-// reading makes a call that only reads, in what is left of the worker's time.
+// reading makes a read-only call, in the rest of the worker's time.
 func (t *task) reading(ctx context.Context, call func(context.Context) error) error {
 	ctx, forget := t.untilLate(ctx, errNoTime)
 	defer forget()
@@ -288,8 +288,8 @@ func (t *task) reading(ctx context.Context, call func(context.Context) error) er
 	return err
 }
 
-// readFailed is the verdict on a change whose token could not be read. A change
-// that is to be settled cannot be then.
+// readFailed is the verdict on a change without a readable token. A change to be settled cannot be
+// settled then.
 func (t *task) readFailed(err error) verdict {
 	switch {
 	case errors.As(err, new(*notReadError)):
@@ -314,7 +314,7 @@ func (t *task) update(ctx context.Context, update tokenpatch.TokenUpdate) verdic
 	return t.judge(ctx, s, nil, err)
 }
 
-// patch sends a patch to the token that was read.
+// patch sends a patch for the read token.
 func (t *task) patch(ctx context.Context, read *tokenpatch.Token, patch *tokenpatch.Patch) verdict {
 	s := t.newSending()
 	base, baseErr := encode(withoutValue(read))
@@ -332,7 +332,7 @@ func (t *task) patch(ctx context.Context, read *tokenpatch.Token, patch *tokenpa
 		return err
 	})
 	v := t.judge(ctx, s, after, err)
-	if v.state == StateApplied && v.after == nil { // applied, with a response that broke off
+	if v.state == StateApplied && v.after == nil { // applied, with a broken response
 		if token, err := t.read(ctx, since(t.newest+1)); err == nil {
 			v.after = token
 		}
@@ -340,8 +340,7 @@ func (t *task) patch(ctx context.Context, read *tokenpatch.Token, patch *tokenpa
 	return v
 }
 
-// maybeApplied reports whether the token that is read now may be one that an
-// earlier attempt has changed.
+// maybeApplied reports whether the current token may be the result of an earlier attempt.
 func (t *task) maybeApplied() bool {
 	return slices.ContainsFunc(slices.Concat(t.row.attempts, t.attempts), func(a attempt) bool {
 		return !a.unsent && a.outcome != StateNotApplied
@@ -356,7 +355,7 @@ func (t *task) newSending() *sending {
 	return s
 }
 
-// judge is the verdict on a call that sends.
+// judge is the verdict on a sending call.
 func (t *task) judge(ctx context.Context, s *sending, after *tokenpatch.Token, err error) verdict {
 	t.attempts = append(t.attempts, s.attempts...)
 	t.observe(ctx, err)
@@ -414,7 +413,7 @@ func (s *sending) maybeSent() bool {
 
 const (
 	maxAttempts = 32 // of one change: what is not decided after them will not be
-	maxTries    = 32 // that failed, likewise: they take half an hour
+	maxTries    = 32 // failed ones, likewise: they take half an hour
 )
 
 // retryable reports whether another try, later, may end otherwise.
@@ -431,14 +430,14 @@ func (t *task) retryable(err error) bool {
 	case errors.As(err, new(*tokenpatch.UnauthorizedError)):
 		return t.unsettled // with another credential it can be settled
 	}
-	// Of a read: nothing else leaves the outcome of an attempt open that had such a response.
+	// The status is of a read: no other response leaves the outcome of an attempt open.
 	return errors.As(err, &response) && (response.StatusCode < 300 || response.StatusCode == http.StatusRequestTimeout || response.StatusCode >= 500)
 }
 
-// maxPause is how long a change waits at most after a try that failed.
+// maxPause is the longest wait of a change after a failed try.
 var maxPause = 64 * time.Second
 
-// again puts a change off after a try that failed.
+// again puts a change off after a failed try.
 func (t *task) again(err error) verdict {
 	v := verdict{state: StatePending, failed: true, later: min(time.Second<<min(t.row.tries, 6), maxPause), err: err}
 	var limited *tokenpatch.RateLimitedError
@@ -475,7 +474,7 @@ func typeOf(err error) string {
 	return kind[strings.LastIndexByte(kind, '.')+1:]
 }
 
-// storable is a text that every database takes.
+// storable is a text for every database.
 func storable(text string, limit int) string {
 	return shorten(strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD"), limit)
 }

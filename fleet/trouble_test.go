@@ -34,8 +34,8 @@ func (b *bench) appends(n, after int, do func()) {
 	}
 }
 
-// onceEach holds that each of n tokens was changed once, and that the report says
-// so, but for attempts that were written down and could not be recorded.
+// onceEach checks that each of n tokens was changed once, and that the report agrees, except for
+// recorded attempts without a recorded outcome.
 func (b *bench) onceEach(n int) {
 	b.Helper()
 	for i := range n {
@@ -107,7 +107,7 @@ func TestAFullDisk(t *testing.T) {
 	b.onceEach(300)
 }
 
-// A Postgres that crashes in mid-run is waited for, also while a run begins.
+// A Postgres that crashes during a run is waited for, also while a run begins.
 func TestAPostgresThatCrashes(t *testing.T) {
 	server := postgrestest.Start(t)
 	b := newBench(t, server.URL)

@@ -12,14 +12,13 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// Want describes the token of V2 that is wanted. A setting whose field is absent stays as it is,
-// one whose field is set gets that value, and one whose field is null is removed. A
-// token that is as wanted is not written.
+// Want describes the desired token of V2. A setting stays unchanged if its field is absent, gets
+// the value of a set field, and is removed if its field is null. A token that is as wanted is not
+// written.
 //
-// A token has a base role, custom roles or an inline role. If one of the three is
-// set, those of the other two that the Want does not name are removed, so a token with
-// custom roles and Role set to reader can only read. null and an empty list remove only
-// themselves.
+// A token has a base role, custom roles or an inline role. If one of the three is set, those of the
+// other two that the Want does not name are removed, so a token with custom roles and Role set to
+// reader can only read. null and an empty list remove only themselves.
 type Want struct {
 	Name              tokenpatch.Field[string]                 `json:"name,omitzero"`
 	Description       tokenpatch.Field[string]                 `json:"description,omitzero"`
@@ -28,15 +27,14 @@ type Want struct {
 	InlineRole        tokenpatch.Field[[]tokenpatch.Statement] `json:"inlineRole,omitzero"`
 	DefaultAPIVersion tokenpatch.Field[int]                    `json:"defaultApiVersion,omitzero"`
 
-	// AddCustomRoleIDs and RemoveCustomRoleIDs change the custom roles that the
-	// token has, by id or key. They cannot be combined with CustomRoleIDs, and no role
-	// is in both. They remove nothing else, and name the custom roles: together with
-	// Role or InlineRole, the token keeps its other custom roles.
+	// AddCustomRoleIDs and RemoveCustomRoleIDs change the token's custom roles, by id or key. They
+	// cannot be combined with CustomRoleIDs, and no role is in both. They remove nothing else, and
+	// name the custom roles: together with Role or InlineRole, the token keeps its other custom
+	// roles.
 	AddCustomRoleIDs    []string `json:"addCustomRoleIds,omitempty"`
 	RemoveCustomRoleIDs []string `json:"removeCustomRoleIds,omitempty"`
 
-	// Members are settings for which there is no field, by the names that the API has
-	// for them. null removes one.
+	// Members are settings without a field, by their names in the API. null removes one.
 	Members map[string]json.RawMessage `json:"set,omitempty"`
 
 	Comment string `json:"-"` // for the audit log; empty is none
@@ -59,7 +57,7 @@ func (w *Want) check() error {
 			return err
 		}
 	}
-	// A statement that breaks the rules shows in the patch that makes it.
+	// A statement that breaks the rules shows in its patch.
 	return errors.Join(w.checkRoles(), tokenpatch.Diff(tokenpatch.Token{}, w.of(tokenpatch.Token{})).Err())
 }
 
@@ -67,8 +65,7 @@ func wrongWant(field, value, want string) error {
 	return &tokenpatch.InputError{Field: "Change.Want" + field, Value: value, Want: want}
 }
 
-// checkMember refuses the name of a setting that has a field, and of what no client
-// writes.
+// checkMember refuses the name of a setting with a field, and of a member no client writes.
 func checkMember(name string, value json.RawMessage) error {
 	err := new(tokenpatch.Extra).Set(name, value)
 	switch {
@@ -114,8 +111,8 @@ func isNull(value json.RawMessage) bool {
 	return value == nil || string(bytes.TrimSpace(value)) == "null"
 }
 
-// removesOtherAccess reports whether one of role, custom roles and inline role is set,
-// which removes those of the other two that are not named.
+// removesOtherAccess reports whether one of role, custom roles and inline role is set, which
+// removes the unnamed ones of the other two.
 func (w *Want) removesOtherAccess() bool {
 	return w.Role.IsSet() || len(w.CustomRoleIDs.Or(nil)) > 0 || len(w.InlineRole.Or(nil)) > 0
 }
@@ -151,7 +148,7 @@ func (w *Want) changesRoles(has []string) bool {
 		slices.ContainsFunc(w.RemoveCustomRoleIDs, func(id string) bool { return !lacks(id) })
 }
 
-// roles are the custom roles as wanted, those that stay in front and in order.
+// roles are the custom roles as wanted, the remaining ones in front and in order.
 func (w *Want) roles(has []string) []string {
 	roles := make([]string, 0, len(has)+len(w.AddCustomRoleIDs))
 	for _, id := range slices.Concat(has, w.AddCustomRoleIDs) {

@@ -17,8 +17,8 @@ type worker struct {
 	runner *runner
 }
 
-// Work decides the outcome of a change, or when to look at it again. A job that
-// fails is not repeated by River: feed makes another.
+// Work decides the outcome of a change, or when to look at it again. River does not repeat a failed
+// job: feed makes another.
 func (w *worker) Work(ctx context.Context, job *river.Job[jobArgs]) (err error) {
 	r := w.runner
 	defer r.jobs.begin(job.ID)()
@@ -39,7 +39,7 @@ func (w *worker) Work(ctx context.Context, job *river.Job[jobArgs]) (err error) 
 	return err
 }
 
-// try decides the outcome of a change, and returns what of that was recorded.
+// try decides the outcome of a change, and returns its recorded part.
 func (r *runner) try(ctx context.Context, t *task) (v verdict, err error) {
 	leave, err := r.enter(ctx, t)
 	if err != nil {
@@ -65,9 +65,8 @@ func (r *runner) try(ctx context.Context, t *task) (v verdict, err error) {
 	return v, nil
 }
 
-// take reads the change that a job is for. There is nothing to do if it is decided,
-// was deleted, or has another job by now, and not yet if something of an earlier
-// attempt can still be on its way.
+// take reads the change of a job. There is nothing to do if it is decided, was deleted, or has
+// another job by now, and not yet if an earlier attempt can still be on its way.
 func (r *runner) take(ctx context.Context, job *river.Job[jobArgs]) (*task, error) {
 	began := time.Now()
 	row, err := r.store.load(ctx, job.Args.Run, job.Args.Seq)
@@ -124,8 +123,8 @@ func (r *runner) putOff(ctx context.Context, t *task, v verdict) error {
 	return err
 }
 
-// record writes down the outcome of a change. River completes the job after it,
-// by itself: if that fails, the job comes again and finds its change decided.
+// record writes down the outcome of a change. River completes the job after it, by itself: if this
+// fails, the job comes again and finds its change decided.
 func (r *runner) record(ctx context.Context, t *task, v verdict) error {
 	after, err := encode(withoutValue(v.after))
 	if err != nil {

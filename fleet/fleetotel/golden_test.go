@@ -21,7 +21,7 @@ import (
 
 const scope = "github.com/tokenpatch/tokenpatch/fleet/fleetotel"
 
-// What the README lists is what there is, and all of it; and its values are those that occur.
+// The README lists exactly the existing names, and the values that occur.
 func TestReadmeListsEveryName(t *testing.T) {
 	b := everything(t)
 	values := map[string][]string{}

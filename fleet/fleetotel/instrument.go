@@ -29,10 +29,9 @@ const (
 // The bounds of the histogram, in seconds: few tries take longer than a minute.
 var tryBounds = []float64{0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300}
 
-// Instrument returns options with hooks that trace and measure the runs made with
-// them, and with a client whose calls are traced and measured, as by
-// [tokenpatchotel.Instrument]. The hooks that options has are called too, within
-// the spans. The error, if any, is the MeterProvider's.
+// Instrument returns options with hooks for traces and metrics of runs, and with a client
+// instrumented by [tokenpatchotel.Instrument]. The hooks in options are called too, within the
+// spans. The error, if any, is the MeterProvider's.
 func Instrument(options fleet.Options, o tokenpatchotel.Options) (fleet.Options, error) {
 	if o.TracerProvider == nil {
 		o.TracerProvider = otel.GetTracerProvider()
@@ -100,9 +99,8 @@ func (o *observer) around(caller fleet.Hooks) fleet.Hooks {
 
 type changeKey struct{} // of a context's trace.Span
 
-// changeStart begins the span of a try. It begins a trace: one of ten thousand
-// changes could be read by nobody. A link leads to the span that Run was called
-// in, if there is one.
+// changeStart begins the span of a try. It begins a trace: nobody could read one of ten thousand
+// changes. A link leads to the span around Run, if there is one.
 func (o *observer) changeStart(ctx context.Context, change fleet.ChangeInfo) context.Context {
 	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithAttributes(
 		keyRun.String(change.Run), keyAPI.String(change.API), keyToken.String(change.Token))}

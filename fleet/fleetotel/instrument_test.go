@@ -33,7 +33,7 @@ const (
 	try     = "tokenpatch change"
 )
 
-// bench is a service, a store, and where spans and metrics are kept.
+// bench is a service, a store, and a memory of spans and metrics.
 type bench struct {
 	*testing.T
 	service   *tokenpatchtest.Service
@@ -86,8 +86,8 @@ func (b *bench) run(ctx context.Context) {
 	assert.Len(b, b.spans.Started(), len(b.spans.Ended()), "every span has ended")
 }
 
-// everything makes a run that meets all that is traced and measured: changes of both APIs that are applied, refused, put
-// off and left unknown.
+// everything makes a run with all kinds of spans and metrics: changes of both APIs that are
+// applied, refused, put off and left unknown.
 func everything(t *testing.T) *bench {
 	b := newBench(t)
 	b.rename(20)
@@ -190,7 +190,7 @@ func TestSpans(t *testing.T) {
 	b := everything(t)
 	tries := b.tries()
 	require.Len(t, tries, 23)
-	last := func(id string) sdktrace.ReadOnlySpan { return tries[id][len(tries[id])-1] } // a machine that is busy puts changes off
+	last := func(id string) sdktrace.ReadOnlySpan { return tries[id][len(tries[id])-1] } // a busy machine puts changes off
 	assert.Equal(t, map[string]string{
 		"tokenpatch.fleet.run": "review", "tokenpatch.api": "V2", "tokenpatch.token.id": "token-0", "tokenpatch.outcome": "applied", "tokenpatch.attempts": "1",
 	}, attributes(last("token-0")))
@@ -233,7 +233,7 @@ func TestSpans(t *testing.T) {
 	assert.Equal(t, 2, attempts, "%v", below)
 }
 
-// The span that Run was called in is linked to, and is above nothing.
+// The span around Run is linked to, and is above nothing.
 func TestLink(t *testing.T) {
 	b := newBench(t)
 	b.rename(3)
@@ -276,7 +276,7 @@ func TestMetrics(t *testing.T) {
 	assert.Contains(t, metrics, "http.client.request.duration", "the client is instrumented too")
 }
 
-// No secret and no id is where it must not be.
+// No secret and no id leaks.
 func TestNothingLeaks(t *testing.T) {
 	b := everything(t)
 	for _, span := range b.spans.Ended() {
@@ -293,7 +293,8 @@ func TestNothingLeaks(t *testing.T) {
 	}
 }
 
-// The caller's own hooks are called within the spans. One that loses the context loses its spans, and nothing else.
+// The caller's own hooks are called within the spans. One that drops the context loses its spans,
+// and nothing else.
 func TestCallersHooks(t *testing.T) {
 	b := newBench(t)
 	b.rename(4)

@@ -65,7 +65,7 @@ func TestStopAndResume(t *testing.T) {
 	}
 }
 
-// changed counts the tokens that have been changed.
+// changed counts the changed tokens.
 func changed(service *tokenpatchtest.Service, tokens int) (count int) {
 	for i := range tokens {
 		count += service.Changes(fmt.Sprint("a", i))

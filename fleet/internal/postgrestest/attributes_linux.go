@@ -2,7 +2,7 @@ package postgrestest
 
 import "syscall"
 
-// attributes let a process end with the test, and run as another user where one is given.
+// attributes end a process with the test, and run it as another user if one is given.
 func attributes(as *account) *syscall.SysProcAttr {
 	attributes := &syscall.SysProcAttr{Pdeathsig: syscall.SIGQUIT}
 	if as != nil {

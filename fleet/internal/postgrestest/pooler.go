@@ -50,7 +50,7 @@ func Pooler(t testing.TB, server string, settings ...string) string {
 	return address.String()
 }
 
-// configure writes the configuration of a PgBouncer that listens on a port.
+// configure writes the configuration of a PgBouncer on a port.
 func configure(t testing.TB, address *url.URL, port int, settings []string) (dir, config string) {
 	t.Helper()
 	dir = t.TempDir()

@@ -1,6 +1,5 @@
-// Package postgrestest gives tests a real Postgres: a schema of their own on
-// the server that DATABASE_URL names, or on one at the usual address, or on one
-// that it starts from the machine's own binaries.
+// Package postgrestest gives tests a real Postgres: a schema of their own on the server of
+// DATABASE_URL, on one at the usual address, or on a new one from the machine's own binaries.
 package postgrestest
 
 import (
@@ -26,9 +25,8 @@ import (
 
 const usual = "postgres://postgres@127.0.0.1:5432/postgres?sslmode=disable"
 
-// URL returns a URL of a schema that nothing else uses, and drops it after the
-// test. Without any Postgres the test is skipped, or fails where
-// REQUIRE_SERVICES is set.
+// URL returns a URL of an unused schema, and drops it after the test. Without any Postgres the test
+// is skipped, or fails if REQUIRE_SERVICES is set.
 func URL(t testing.TB) string {
 	t.Helper()
 	server, err := shared()
@@ -76,8 +74,7 @@ func unavailable(t testing.TB, err error) {
 	t.Skipf("SKIPPED, not tested against Postgres: DATABASE_URL names none, none is at %s, and none could be started: %v", usual, err)
 }
 
-// shared is the server of all tests of a process. One that it starts ends with
-// the process.
+// shared is the server of all tests of a process. A new one ends with the process.
 var shared = sync.OnceValues(func() (string, error) {
 	if given := os.Getenv("DATABASE_URL"); given != "" {
 		return given, ping(given)
@@ -150,7 +147,7 @@ func start(dir string, settings ...string) (*Server, error) {
 	return s, s.Start()
 }
 
-// own makes the folder that of the user that Postgres runs as, who has to get into it.
+// own makes the folder accessible to the user of Postgres.
 func (s *Server) own(dir string) error {
 	if os.Getuid() != 0 {
 		return nil
@@ -202,8 +199,7 @@ func (s *Server) command(ctx context.Context, name string, args ...string) *exec
 	return cmd
 }
 
-// unprivileged has a command run as the user that Postgres runs as, if it would run
-// as root.
+// unprivileged runs a command as the user of Postgres, if it would run as root.
 func unprivileged() *syscall.SysProcAttr {
 	var as *account
 	if id, err := postgresUser(); err == nil && os.Getuid() == 0 {
