@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,7 +36,8 @@ func apply(ctx context.Context, a *app) error {
 	if err := credentials(config, v1, v2); err != nil {
 		return err
 	}
-	if _, err := a.client(config); err != nil {
+	client, err := a.client(config)
+	if err != nil {
 		return err
 	}
 	before, err := a.startedBefore(file)
@@ -47,7 +49,7 @@ func apply(ctx context.Context, a *app) error {
 		return err
 	}
 	defer store.Close()
-	isNew, proceed, err := a.begin(ctx, store, file, before)
+	isNew, proceed, err := a.begin(ctx, store, client, file, before)
 	if err != nil || !proceed {
 		return err
 	}
@@ -85,7 +87,7 @@ func (a *app) checkDigest(file *changefile.File) error {
 }
 
 // begin makes the run of a file, or finds it, and reports whether it is new, and whether there is anything to do.
-func (a *app) begin(ctx context.Context, store *fleet.Store, file *changefile.File, before *started) (isNew, proceed bool, err error) {
+func (a *app) begin(ctx context.Context, store *fleet.Store, client *tokenpatch.Client, file *changefile.File, before *started) (isNew, proceed bool, err error) {
 	if err := before.check(ctx, a, store); err != nil {
 		return false, false, err
 	}
@@ -109,8 +111,8 @@ func (a *app) begin(ctx context.Context, store *fleet.Store, file *changefile.Fi
 	if t.instead != "" {
 		fmt.Fprintf(a.stderr, "run %s is finished and has other changes: this run is %s\n", printable(t.instead), printable(t.name))
 	}
-	if !a.confirm(ctx, fmt.Sprintf("Apply %s", count(file.Changes, "change"))) {
-		return false, false, errors.New("nothing was sent")
+	if err := a.confirm(ctx, client, file); err != nil {
+		return false, false, err
 	}
 	return !t.exists, true, a.create(ctx, store, file, t)
 }
@@ -154,8 +156,26 @@ func (a *app) create(ctx context.Context, store *fleet.Store, file *changefile.F
 	return store.SetLabel(ctx, t.name, t.about.with(file).label())
 }
 
-// confirm asks once, if there is somebody to ask.
-func (a *app) confirm(ctx context.Context, question string) bool {
+// confirm refuses a plan of another account, and asks once, if there is somebody to ask.
+func (a *app) confirm(ctx context.Context, client *tokenpatch.Client, file *changefile.File) error {
+	question := "Apply " + count(file.Changes, "change")
+	if file.V2 > 0 {
+		caller := a.caller(ctx, client)
+		if caller != nil && file.Plan != nil && file.Plan.Account != "" && file.Plan.Account != caller.AccountID {
+			return fmt.Errorf("%s was planned in account %s, and the credential is of account %s: nothing was sent", file.Name, file.Plan.Account, caller.AccountID)
+		}
+		if caller != nil {
+			question += fmt.Sprintf(" to account %s as %s", printable(caller.AccountID), printable(cmp.Or(caller.TokenName, caller.TokenID, "an OAuth token")))
+		}
+	}
+	if !a.ask(ctx, question) {
+		return errors.New("nothing was sent")
+	}
+	return nil
+}
+
+// ask asks a question, and reports whether the answer is yes. It is if nobody can answer.
+func (a *app) ask(ctx context.Context, question string) bool {
 	stdin, ok := a.stdin.(*os.File)
 	if a.yes || !ok || !term.IsTerminal(int(stdin.Fd())) || a.terminal == nil || !term.IsTerminal(int(a.terminal.Fd())) {
 		return true
@@ -301,12 +321,11 @@ func (a *app) summary(ctx context.Context, store *fleet.Store) error {
 		return err
 	}
 	writeProgress(a.stdout, p)
-	run := printable(p.Run)
 	if p.NotApplied+p.Unknown > 0 {
-		fmt.Fprintf(a.stdout, "next: tokenpatch report -run %s, for the reasons and what to do\n", run)
+		fmt.Fprintf(a.stdout, "next: %s, for the reasons and what to do\n", a.next("report", "-run", p.Run))
 	}
 	if p.Pending > 0 {
-		fmt.Fprintf(a.stdout, "next: tokenpatch apply -run %s, to resume\n", run)
+		fmt.Fprintf(a.stdout, "next: %s, to resume\n", a.next("apply", "-run", p.Run))
 	}
 	if p.Pending > 0 && context.Cause(ctx) == errInterrupted {
 		return exitStatus(exitInterrupted)

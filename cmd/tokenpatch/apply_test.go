@@ -242,14 +242,31 @@ func TestApplyAsks(t *testing.T) {
 	for answer, status := range map[string]int{"n\r": 1, "\r": 1, "\x03": 130} {
 		written, got := s.answered(answer, "apply", "many.jsonl")
 		assert.Equal(t, status, got, written)
-		assert.Contains(t, written, "Apply 2 changes")
-		assert.Zero(t, s.service.RequestCount())
+		assert.Contains(t, written, "Apply 2 changes to account "+tokenpatchtest.AccountID+" as tokenpatchtest? [y/N] ")
+		assert.Zero(t, s.changed(2))
 		assert.NoFileExists(t, filepath.Join(s.dir, "many.jsonl.started"))
 	}
 	written, status := s.answered("Yes\r", "apply", "many.jsonl")
 	assert.Zero(t, status, written)
+	assert.Equal(t, 1, strings.Count(written, "credential tokenpatchtest"))
 	assert.Equal(t, 2, s.changed(2))
 	s.terminal("apply", "-yes", "-run", "other", "many.jsonl") // nobody answers
+}
+
+// What is to be typed next works in a shell, also with names that have blanks, and in another database.
+func TestWhatToTypeNext(t *testing.T) {
+	s := newShell(t)
+	s.tokens(1)
+	s.file("it's mine.csv", "id,role\ntoken0,reader\nnobody,reader\n")
+	e := s.run(3, "apply", "-db", "my runs.db", "it's mine.csv")
+	assert.Contains(t, e.stdout, `next: tokenpatch report -run 'it'\''s mine' -db 'my runs.db', for`)
+	s.run(0, "plan", "-o", "approved now.jsonl", "it's mine.csv")
+	found := regexp.MustCompile(`next: (tokenpatch apply .*)\n`).FindStringSubmatch(s.run(0, "plan", "-o", "approved now.jsonl", "it's mine.csv").stderr)
+	require.NotNil(t, found)
+	command := exec.Command("sh", "-c", found[1])
+	command.Dir, command.Env = s.dir, append(s.env, "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH"))
+	output, err := command.CombinedOutput()
+	require.NoError(t, err, "%s", output)
 }
 
 // A database that is missing is noticed: some of the changes may have been made.

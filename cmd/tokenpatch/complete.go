@@ -92,7 +92,7 @@ func candidates(ctx context.Context, a *app, before []string, last string) []str
 
 // runNames are the names of the runs in the database that the words name.
 func runNames(ctx context.Context, a *app, words []string) (names []string) {
-	a.db = "tokenpatch.db"
+	a.db = defaultDatabase
 	for i, word := range words[:len(words)-1] {
 		if strings.TrimLeft(word, "-") == "db" {
 			a.db = words[i+1]

@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/telemetry"
 	"github.com/tokenpatch/tokenpatch/internal/suggest"
 )
@@ -45,6 +46,8 @@ type app struct {
 	stderr     *screen
 	unfinished unfinished
 	inFlight   atomic.Bool          // there may be requests that change tokens
+	identified bool                 // identity was asked for
+	identity   *tokenpatch.Identity // of V2's credential; nil if it could not be read
 	telemetry  *telemetry.Telemetry // of commands that call the services, if the environment asks for it
 }
 

@@ -64,7 +64,7 @@ func (s *share) Set(text string) error {
 // flags are all flags, by name.
 var flags = map[string]func(*flag.FlagSet, *options){
 	"db": func(f *flag.FlagSet, o *options) {
-		f.StringVar(&o.db, "db", "tokenpatch.db", "SQLite `FILE`, or a postgres:// URL")
+		f.StringVar(&o.db, "db", defaultDatabase, "SQLite `FILE`, or a postgres:// URL")
 	},
 	"run": func(f *flag.FlagSet, o *options) {
 		f.StringVar(&o.runName, "run", "", "`NAME` of the run (default FILE's, or the only run)")

@@ -45,9 +45,9 @@ func (p *planning) save(ctx context.Context, w io.Writer) error {
 func (p *planning) next(a *app) {
 	switch changes := count(p.count[actionChange], "change"); {
 	case a.out != "":
-		fmt.Fprintf(a.stderr, "saved %s to %s (sha256 %s); next: tokenpatch apply %[2]s\n", changes, printable(a.out), p.digest)
+		fmt.Fprintf(a.stderr, "saved %s to %s (sha256 %s); next: %s\n", changes, printable(a.out), p.digest, a.next("apply", a.out))
 	case p.source.isPlan:
-		fmt.Fprintf(a.stderr, "%s has %s (sha256 %s); next: tokenpatch apply %[1]s\n", printable(p.source.name), changes, p.source.digest)
+		fmt.Fprintf(a.stderr, "%s has %s (sha256 %s); next: %s\n", printable(p.source.name), changes, p.source.digest, a.next("apply", p.source.name))
 	case p.count[actionChange] > 0:
 		fmt.Fprintf(a.stderr, "nothing was saved: -o approved.jsonl saves %s for apply\n", changes)
 	}

@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
 	"time"
 
+	"github.com/vbauerster/cupwriter"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
@@ -95,8 +97,27 @@ type bar struct {
 	now chan progress // holds what is shown
 }
 
+// atStart moves the cursor to the start of its line before it moves up: keys that somebody presses, such as Ctrl-C, are
+// shown where it was.
+type atStart struct{ io.Writer }
+
+func (w atStart) Write(text []byte) (int, error) {
+	if bytes.HasPrefix(text, []byte("\x1b[")) {
+		if _, err := io.WriteString(w.Writer, "\r"); err != nil {
+			return 0, err
+		}
+	}
+	return w.Writer.Write(text)
+}
+
 func newBar(w io.Writer) *bar {
-	b := &bar{Progress: mpb.New(mpb.WithOutput(w), mpb.WithRefreshRate(200*time.Millisecond), mpb.WithAutoRefresh()), now: make(chan progress, 1)}
+	console := cupwriter.New(atStart{w}, false)
+	if file, isFile := w.(*os.File); isFile {
+		console.SetTermFd(int(file.Fd()))
+	}
+	b := &bar{
+		Progress: mpb.New(mpb.WithConsoleWriter(console), mpb.WithRefreshRate(200*time.Millisecond), mpb.WithAutoRefresh()), now: make(chan progress, 1),
+	}
 	b.now <- progress{}
 	b.bar = b.AddBar(0, // a total that may be set later
 		mpb.BarRemoveOnComplete(),

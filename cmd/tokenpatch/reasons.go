@@ -2,7 +2,6 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
@@ -106,14 +105,14 @@ func operationsOf(change fleet.Change) ([]operation, error) {
 }
 
 // command is what to type next; empty if there is nothing.
-func (r reason) command(run string, about about) string {
+func (r reason) command(o *options, run string, about about) string {
 	switch {
 	case r.next == nextRetry && r == undecided:
-		return fmt.Sprintf("tokenpatch retry -run %s -outcome unknown && tokenpatch apply -run %[1]s", run)
+		return o.next("retry", "-run", run, "-outcome", "unknown") + " && " + o.next("apply", "-run", run)
 	case r.next == nextRetry:
-		return fmt.Sprintf("tokenpatch retry -run %s -outcome not_applied && tokenpatch apply -run %[1]s", run)
+		return o.next("retry", "-run", run, "-outcome", "not_applied") + " && " + o.next("apply", "-run", run)
 	case r.next == nextPlan && about.Source != "":
-		return fmt.Sprintf("tokenpatch plan -o again.jsonl %s", about.Source)
+		return o.next("plan", "-o", "again.jsonl", about.Source)
 	}
 	return ""
 }

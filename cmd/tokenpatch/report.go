@@ -168,6 +168,7 @@ func writeReport(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
+		s.options = &a.options
 		if a.format == "html" {
 			return s.writePage(ctx, printableWriter{w}, store)
 		}
@@ -291,6 +292,7 @@ func (w escapingWriter) Write(text []byte) (int, error) {
 
 // reportSummary is what a report has in front of its rows.
 type reportSummary struct {
+	options  *options // of the command
 	progress fleet.Progress
 	about    about
 	total    int
@@ -343,8 +345,8 @@ func (s *reportSummary) writeText(w io.Writer, paint paint, rows iter.Seq2[outco
 	}
 	for _, why := range s.failures() {
 		fmt.Fprintf(w, "%6d  %s: %s\n", s.reasons[why], printable(why.text), why.advice)
-		if command := why.command(s.progress.Run, s.about); command != "" {
-			fmt.Fprintf(w, "        %s\n", printable(command))
+		if command := why.command(s.options, s.progress.Run, s.about); command != "" {
+			fmt.Fprintf(w, "        %s\n", command)
 		}
 	}
 	fmt.Fprintln(w)
@@ -406,7 +408,7 @@ func (s *reportSummary) writePage(ctx context.Context, w io.Writer, store *fleet
 	run.Failures = nil
 	list := page.List{Title: run.Name, Run: &run, Total: s.total, Facts: s.facts()}
 	for _, why := range s.failures() {
-		list.Groups = append(list.Groups, page.Group{Count: s.reasons[why], Text: why.text, Advice: why.advice, Command: why.command(run.Name, s.about)})
+		list.Groups = append(list.Groups, page.Group{Count: s.reasons[why], Text: why.text, Advice: why.advice, Command: why.command(s.options, run.Name, s.about)})
 	}
 	for _, state := range []fleet.State{fleet.StateApplied, fleet.StateNotApplied, fleet.StateUnknown, fleet.StatePending, stateSkipped} {
 		if n := s.states[state]; n > 0 {

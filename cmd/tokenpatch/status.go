@@ -110,7 +110,7 @@ func retry(ctx context.Context, a *app) error {
 		fmt.Fprintf(a.stdout, "%s: there is nothing to retry\n", printable(run))
 		return nil
 	}
-	fmt.Fprintf(a.stdout, "%s: %s pending again; next: tokenpatch apply -run %[1]s\n", printable(run), areNow(n))
+	fmt.Fprintf(a.stdout, "%s: %s pending again; next: %s\n", printable(run), areNow(n), a.next("apply", "-run", run))
 	return nil
 }
 

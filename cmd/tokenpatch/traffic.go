@@ -179,12 +179,16 @@ func (t *traffic) opensAt(now time.Time) time.Time {
 	return at
 }
 
+// waitsForLost is what a run waits for after a process died, or after a request without a response: for how long is not known
+// here.
+const waitsForLost = "what may still be on its way"
+
 // waitsFor is what most of the calls that wait are waiting for; empty if none is, or if it is their turn next.
 func (t *traffic) waitsFor(now time.Time) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.calls == 0 && now.Sub(t.last) > time.Second {
-		return "what may still be on its way" // of a process that died, or of a request without a response
+		return waitsForLost
 	}
 	most, limit := t.mostWaits()
 	opening := in(limit.Opens(routeOf(most.CallInfo)), now)

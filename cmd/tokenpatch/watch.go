@@ -112,6 +112,9 @@ func (w *watcher) look(ctx context.Context, live bool) (page.Run, error) {
 		run.Waiting = w.traffic.waitsFor(now)
 		run.Rate, run.Left = w.pace(now, w.traffic.opensAt(now), run)
 	}
+	if run.Waiting == waitsForLost { // for longer than the rate would say
+		run.Rate, run.Left = 0, 0
+	}
 	return run, nil
 }
 

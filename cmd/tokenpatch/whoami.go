@@ -84,6 +84,10 @@ func writeRateLimit(w io.Writer, limit tokenpatch.RateLimit) {
 // caller prints whose credential of V2 a command uses. If that cannot be read it prints so and returns nil: the credential may
 // be good for all the rest.
 func (a *app) caller(ctx context.Context, client *tokenpatch.Client) *tokenpatch.Identity {
+	if a.identified {
+		return a.identity
+	}
+	a.identified = true
 	ctx, cancel := context.WithTimeout(ctx, a.timeout)
 	defer cancel()
 	identity, err := client.V2.Identity(ctx)
@@ -92,6 +96,7 @@ func (a *app) caller(ctx context.Context, client *tokenpatch.Client) *tokenpatch
 		return nil
 	}
 	writeCaller(a.stderr, identity)
+	a.identity = identity
 	return identity
 }
 

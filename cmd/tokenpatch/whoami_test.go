@@ -49,6 +49,12 @@ func TestARunOfAnotherAccount(t *testing.T) {
 	s.env = ours
 	s.run(0, "apply", "-timeout", "1s", "x.jsonl")
 	assert.Equal(t, 1, s.service.Changes("token0"))
+
+	s.file("y.jsonl", `{"id":"token1","want":{"role":"reader"}}`)
+	s.run(0, "plan", "-o", "approved.jsonl", "y.jsonl")
+	s.env = append(ours[:len(ours):len(ours)], "LAUNCHDARKLY_ACCESS_TOKEN="+other)
+	assert.Contains(t, s.run(1, "apply", "approved.jsonl").stderr, "approved.jsonl was planned in account "+tokenpatchtest.AccountID+", and the credential is of account 569f183514f4432160000002: nothing was sent")
+	assert.Zero(t, s.service.Changes("token1"))
 }
 
 // The token that the command runs with stays as it is, unless somebody wants it changed.
