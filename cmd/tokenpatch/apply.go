@@ -54,8 +54,7 @@ func apply(ctx context.Context, a *app) error {
 		return err
 	}
 	err = a.work(ctx, store, config)
-	var roles *fleet.RolesError
-	if isNew && errors.As(err, &roles) {
+	if roles := (*fleet.RolesError)(nil); isNew && errors.As(err, &roles) {
 		return a.refuse(ctx, store, file, roles)
 	}
 	return err
