@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// Header is the first line of a report as JSON Lines. The lines after it are findings, those that are gone last.
+// Header is the first line of a report as JSON Lines. The lines after it are findings, the gone
+// ones last.
 type Header struct {
 	Version     int       `json:"version"` // of this format
 	At          time.Time `json:"at"`
@@ -19,11 +20,11 @@ type Header struct {
 	Tokens      int       `json:"tokens"`
 	Service     int       `json:"service"`
 	Quarantined int       `json:"quarantined"`
-	High        int       `json:"high"` // findings that no exception accepts
+	High        int       `json:"high"` // findings without an exception
 	Medium      int       `json:"medium"`
 	Low         int       `json:"low"`
 	Excepted    int       `json:"excepted"`
-	Changes     int       `json:"changes"` // that are suggested
+	Changes     int       `json:"changes"` // suggested ones
 	Baseline    time.Time `json:"baseline,omitzero"`
 	Notes       []string  `json:"notes,omitempty"`
 }
@@ -66,7 +67,7 @@ func OpenBaseline(file io.Reader) (*Baseline, error) {
 	return &Baseline{*first.Audit, lines}, nil
 }
 
-// findings are those of the baseline that were not gone by then.
+// findings are the baseline's findings, without those already gone.
 func (b *Baseline) findings() iter.Seq2[*Finding, error] {
 	return func(yield func(*Finding, error) bool) {
 		for n := 2; b.lines.Scan(); n++ {
@@ -85,8 +86,8 @@ func (b *Baseline) findings() iter.Seq2[*Finding, error] {
 	}
 }
 
-// Compare notes which findings of the report are new, and which of the baseline are gone. A finding that an exception
-// accepts is neither. What was not looked for this time is not gone.
+// Compare notes which findings of the report are new, and which of the baseline are gone. A finding
+// with an exception is neither. A finding that was not looked for this time is not gone.
 func (r *Report) Compare(b *Baseline) error {
 	if b.header.Host != r.Host {
 		return fmt.Errorf("the baseline is of %s, not of %s", b.header.Host, r.Host)

@@ -24,7 +24,7 @@ func lines(t testing.TB, r *audit.Report) string {
 	return b.String()
 }
 
-// compared is a report that has been compared with an earlier one, as "state rule id".
+// compared is a report after a comparison with an earlier one, as "state rule id".
 func compared(t testing.TB, r *audit.Report, earlier string) (texts []string) {
 	t.Helper()
 	baseline, err := audit.OpenBaseline(strings.NewReader(earlier))

@@ -54,10 +54,10 @@ func DefaultConfig() Config {
 	return c
 }
 
-// Severity is that of a rule's findings; None if the rule is off.
+// Severity is the severity of a rule's findings; None if the rule is off.
 func (c *Config) Severity(rule string) Severity { return c.severities[rule] }
 
-// suggestion is the change that a rule suggests.
+// suggestion is the suggested change of a rule.
 func (c *Config) suggestion(rule string) string {
 	if s, ok := c.suggestions[rule]; ok {
 		return s
@@ -87,7 +87,7 @@ func (c *Config) Suggest(list string) error {
 	return nil
 }
 
-// isRole reports whether a suggestion is a base role that an administrator's token can be given instead.
+// isRole reports whether a suggestion is a base role, to replace an administrator's role.
 func isRole(suggestion string) bool {
 	role, ok := strings.CutPrefix(suggestion, suggestRole)
 	return ok && baseRole.MatchString(role) && !isAdmin(tokenpatch.Role(role))
@@ -173,13 +173,13 @@ func settings() map[string]setting {
 	return all
 }
 
-// Mistakes are all that is wrong with a configuration file.
+// Mistakes are all mistakes in a configuration file.
 type Mistakes struct {
 	File  string
 	Found []Mistake
 }
 
-// Mistake is one thing that is wrong with it.
+// Mistake is one of them.
 type Mistake struct {
 	Line int
 	Path string // "rules.unused.after", or "exceptions.until"
@@ -301,7 +301,7 @@ func shown(value any) string {
 	return fmt.Sprint(value)
 }
 
-// tableAt is the last of some tables that begins at a line or before it.
+// tableAt is the last of some tables with a beginning at or before a line.
 func (r *reading) tableAt(line int, tables []string) string {
 	for _, table := range slices.Backward(tables) {
 		if r.lines[table] <= line {

@@ -63,7 +63,8 @@ until = 2027-03-31
 	assert.Equal(t, time.Date(2027, 3, 31, 0, 0, 0, 0, time.UTC), config.Exceptions[0].Until)
 }
 
-// TestMistakesInConfig holds that each mistake names its line and its rule, and that all are found at once.
+// TestMistakesInConfig checks that each mistake names its line and its rule, and that all are found
+// at once.
 func TestMistakesInConfig(t *testing.T) {
 	for text, want := range map[string]string{
 		"[rules.unused]\nafter = 90":                         `line 2: rules.unused.after: 90: want days such as "90d"`,

@@ -95,7 +95,7 @@ func (r *reading) exception(at string, table map[string]any) {
 	r.config.Exceptions = append(r.config.Exceptions, x)
 }
 
-// complete checks that an exception has what it must have.
+// complete checks the required parts of an exception.
 func (r *reading) complete(at string, x *Exception) {
 	path := "exceptions"
 	if x.Rule != "" {

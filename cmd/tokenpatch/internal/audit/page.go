@@ -27,7 +27,7 @@ func parse(document string) (top, bottom *template.Template) {
 	return template.Must(template.New("top").Parse(above)), template.Must(template.New("bottom").Parse(below))
 }
 
-// WritePage writes the report as one HTML document that needs no network.
+// WritePage writes the report as one self-contained HTML document.
 func (r *Report) WritePage(w io.Writer) error {
 	err := top.Execute(w, struct {
 		Header

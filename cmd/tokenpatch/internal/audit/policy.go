@@ -7,7 +7,8 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// denyAll is the policy of a quarantine. A policy that only allows nothing would still allow viewing projects.
+// denyAll is the policy of a quarantine. A policy without allowed actions would still allow viewing
+// projects.
 func denyAll() []tokenpatch.Statement {
 	return []tokenpatch.Statement{{Effect: tokenpatch.EffectDeny, Resources: []string{"*"}, Actions: []string{"*"}}}
 }
@@ -16,7 +17,7 @@ func deniesAll(s tokenpatch.Statement) bool {
 	return !allows(s) && slices.Contains(s.Actions, "*") && slices.Contains(s.Resources, "*")
 }
 
-// allows reports whether a statement does not deny. An effect that is not known may allow.
+// allows reports whether a statement does not deny. An unknown effect may allow.
 func allows(s tokenpatch.Statement) bool {
 	return !strings.EqualFold(string(s.Effect), string(tokenpatch.EffectDeny))
 }

@@ -18,12 +18,12 @@ type Report struct {
 	Host        string
 	Account     string // its id; empty if it is not known
 	At          time.Time
-	Baseline    time.Time // of the audit that it was compared with; zero if there was none
+	Baseline    time.Time // of the earlier audit; zero if there was none
 	FailOn      Severity
 	Tokens      int
 	Service     int // service tokens
 	Quarantined int
-	Changes     int      // that are suggested
+	Changes     int      // suggested ones
 	Notes       []string // what the reader has to know about the audit itself
 
 	facts   *Facts
@@ -34,7 +34,7 @@ type Report struct {
 
 // record is a [Finding] in little memory.
 type record struct {
-	token            int32 // its place among those that were seen, or account
+	token            int32 // its index among all tokens, or account
 	rule             uint8 // its place in Rules
 	severity         Severity
 	since, firstSeen tokenpatch.UnixMillis
@@ -79,13 +79,14 @@ func (r *Report) findings(records []record) iter.Seq[*Finding] {
 	}
 }
 
-// Findings are the findings, the most severe first, then by rule; those that an exception accepts, too.
+// Findings are the findings, the most severe first, then by rule, including those with an
+// exception.
 func (r *Report) Findings() iter.Seq[*Finding] { return r.findings(r.records) }
 
-// Gone are the findings of the baseline that are not there any more, in the order of the baseline.
+// Gone are the disappeared findings of the baseline, in its order.
 func (r *Report) Gone() iter.Seq[*Finding] { return r.findings(r.gone) }
 
-// All are the findings, and then those that are gone.
+// All are the findings, and then the gone ones.
 func (r *Report) All() iter.Seq[*Finding] {
 	return func(yield func(*Finding) bool) {
 		for _, records := range [][]record{r.records, r.gone} {
@@ -98,7 +99,7 @@ func (r *Report) All() iter.Seq[*Finding] {
 	}
 }
 
-// Group is the findings of a rule that no exception accepts.
+// Group is the findings of a rule without an exception.
 type Group struct {
 	Rule
 	Severity Severity
@@ -133,7 +134,7 @@ func (r *Report) Groups() (groups []Group) {
 	return groups
 }
 
-// sort sorts the findings, and makes one of two that the same rule has about the same token.
+// sort sorts the findings, and merges two of the same rule and token.
 func (r *Report) sort() {
 	slices.SortStableFunc(r.records, func(a, b record) int {
 		s, t := seenAt(r.seen, a.token), seenAt(r.seen, b.token)
@@ -163,7 +164,7 @@ func (r *Report) index() map[string]int {
 	return known
 }
 
-// addGone records a finding of the baseline that is not there any more.
+// addGone records a disappeared finding of the baseline.
 func (r *Report) addGone(rule int, old *Finding) {
 	r.gone = append(r.gone, record{
 		token: int32(len(r.seen)), rule: uint8(rule), severity: old.Severity, since: millis(old.Since), firstSeen: millis(old.FirstSeen), //nolint:gosec // both are small
@@ -177,7 +178,7 @@ func (r *Report) Count(severity Severity) int {
 	return r.count(func(one *record) bool { return one.severity == severity })
 }
 
-// CountState returns how many findings that no exception accepts have a state.
+// CountState returns how many findings without an exception have a state.
 func (r *Report) CountState(state State) int {
 	if state == StateGone {
 		return len(r.gone)
@@ -185,7 +186,7 @@ func (r *Report) CountState(state State) int {
 	return r.count(func(one *record) bool { return one.state == state })
 }
 
-// count counts the findings that no exception accepts.
+// count counts findings without an exception.
 func (r *Report) count(counts func(*record) bool) (n int) {
 	for i := range r.records {
 		if one := &r.records[i]; one.exception == nil && counts(one) {

@@ -10,7 +10,7 @@ import (
 	"github.com/tokenpatch/tokenpatch"
 )
 
-// Rule finds one thing that deserves attention.
+// Rule finds one kind of problem.
 type Rule struct {
 	Name     string
 	Severity Severity // unless the configuration has another
@@ -214,7 +214,7 @@ func (f *Facts) unknownRoles(t *tokenpatch.Token) (unknown, keys []string) {
 	return unknown, keys
 }
 
-// noOtherAccess reports whether a token has nothing but custom roles that are not known.
+// noOtherAccess reports whether a token has nothing except unknown custom roles.
 func (f *Facts) noOtherAccess(t *tokenpatch.Token) bool {
 	unknown, keys := f.unknownRoles(t)
 	return len(unknown)+len(keys) == len(t.CustomRoleIDs.Or(nil)) && t.Role.Or("") == "" && len(t.InlineRole.Or(nil)) == 0
@@ -328,7 +328,7 @@ func (f *Facts) roleNames(ids []string) string {
 const (
 	maxName     = 200  // characters of a name, or of whoever owns it
 	maxEvidence = 2000 // characters
-	maxFew      = 20   // things that are listed
+	maxFew      = 20   // listed things
 )
 
 // few lists things, and counts those after the first few.
@@ -344,7 +344,7 @@ func fewOf(things []string, n int) string {
 	return text
 }
 
-// cut keeps a text that may be very long to a number of characters.
+// cut limits a text to a number of characters.
 func cut(text string, limit int) string {
 	if len(text) <= limit || utf8.RuneCountInString(text) <= limit {
 		return text

@@ -21,7 +21,7 @@ var now = time.Date(2026, 11, 2, 3, 0, 0, 0, time.UTC)
 // millis is a time some days before now, as the API has it.
 func millis(daysAgo int) int64 { return now.AddDate(0, 0, -daysAgo).UnixMilli() }
 
-// plain is a token that no rule finds anything in.
+// plain is a token without findings.
 func plain(id string) map[string]any {
 	return map[string]any{
 		"_id": id, "name": "name of " + id, "description": "what it is for", "role": "reader", "serviceToken": true,
@@ -238,7 +238,7 @@ func TestRolesThatCannotBeListed(t *testing.T) {
 	assert.Equal(t, []string{"unknown-role was not looked for: the custom roles cannot be listed: 403 Forbidden"}, report.Notes)
 }
 
-// A change to the token that the audit runs with would be its last.
+// A change to the audit's own token would be its last.
 func TestOwnToken(t *testing.T) {
 	f := facts(t, "rules.admin.suggest = 'role=reader'")
 	f.Self = "a"

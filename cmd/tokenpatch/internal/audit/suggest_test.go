@@ -10,7 +10,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/audit"
 )
 
-// TestSuggestions has a case for each change that the rules suggest.
+// TestSuggestions has a case for each suggested change.
 func TestSuggestions(t *testing.T) {
 	const denied = `"inlineRole":[{"resources":["*"],"actions":["*"],"effect":"deny"}]`
 	for name, test := range map[string]struct {

@@ -36,7 +36,7 @@ func Open(t *testing.T) context.Context {
 		case *runtime.EventExceptionThrown:
 			assert.Fail(t, "exception", e.ExceptionDetails.Text)
 		case *log.EventEntryAdded:
-			asked := strings.Contains(e.Entry.Text, "requires 'TrustedHTML'") // by the test that tries markup
+			asked := strings.Contains(e.Entry.Text, "requires 'TrustedHTML'") // by the test of markup
 			assert.True(t, asked || e.Entry.Level != log.EntryLevelError, "%s %s", e.Entry.Text, e.Entry.URL)
 		}
 	}))
@@ -72,7 +72,8 @@ func Sees[T any](t *testing.T, ctx context.Context, want T, expression string) {
 	assert.Equal(t, want, got, expression)
 }
 
-// find is the path of a Chromium. Without one the test is skipped, loudly, or fails where services are required.
+// find is the path of a Chromium. Without one the test is skipped, loudly, or fails if services are
+// required.
 func find(t *testing.T) string {
 	t.Helper()
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "chrome"} {

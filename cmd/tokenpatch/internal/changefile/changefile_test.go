@@ -27,7 +27,7 @@ func write(t testing.TB, name, content string) string {
 	return path
 }
 
-// read reads a file that is right, as the changes that a run keeps.
+// read reads a correct file, as the changes of a run.
 func read(t testing.TB, path string) (changes []string, file *changefile.File) {
 	t.Helper()
 	file, err := changefile.Open(path, nil)
@@ -42,7 +42,7 @@ func read(t testing.TB, path string) (changes []string, file *changefile.File) {
 	return changes, file
 }
 
-// mistakes reads a file that is wrong.
+// mistakes reads a wrong file.
 func mistakes(t testing.TB, path string) []string {
 	t.Helper()
 	_, err := changefile.Open(path, nil)
@@ -288,7 +288,7 @@ func utf16Text(order binary.AppendByteOrder, text string) string {
 	return string(encoded)
 }
 
-// The name of a file, or else its content, tells what it is.
+// The name of a file, or else its content, decides about its form.
 func TestForms(t *testing.T) {
 	const table, object = "id,name\na,x\n", `{"id":"a","want":{"name":"x"}}`
 	for name, text := range map[string]string{"x": table, "x.txt": object, "x.tsv": "id\tname\na\tx", "x.JSON": object, "y": "\n\n " + object} {

@@ -22,10 +22,10 @@ import (
 type table struct {
 	source  *bounded
 	csv     *csv.Reader
-	header  []string // names of columns as they are known; empty for one that is not read
+	header  []string // known names of columns; empty for an ignored one
 	unnamed []bool   // columns without a name
 	before  int      // lines before the header
-	last    int      // line in which the last record that was whole begins
+	last    int      // first line of the last whole record
 	ended   bool
 }
 
@@ -67,7 +67,7 @@ func firstLine(r *bufio.Reader) string {
 	return ""
 }
 
-// separatorOf is what separates the columns of a header: whatever finds the most that are known.
+// separatorOf is the separator of a header: the one with the most known columns.
 func separatorOf(header string) rune {
 	best, most := ',', 0
 	for _, comma := range ",;\t" {
@@ -99,10 +99,10 @@ func (b *bounded) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// disarmed is a formula that tokenpatch list or report has disarmed by an apostrophe.
+// disarmed is a formula disarmed by an apostrophe of tokenpatch list or report.
 var disarmed = regexp.MustCompile(`(^|[;|])([\s"']*)'([=+\-@＝＋－＠])`)
 
-// trim cuts blanks off a cell, also those that do not look like one.
+// trim cuts blanks off a cell, including unusual ones.
 func trim(cell string) string {
 	return strings.TrimFunc(cell, func(r rune) bool { return unicode.IsSpace(r) || r == '\u200b' || r == '\ufeff' })
 }
@@ -128,7 +128,7 @@ func (t *table) next() (entry, error) {
 	return r.entry, nil
 }
 
-// record reads the next record that is not blank, or what is wrong with its form.
+// record reads the next non-blank record, or returns the mistakes in its form.
 func (t *table) record() (cells []string, mistakes []Mistake, err error) {
 	for !t.ended {
 		t.source.left = maxLine
@@ -148,7 +148,7 @@ func (t *table) record() (cells []string, mistakes []Mistake, err error) {
 	return nil, nil, io.EOF
 }
 
-// broken is what is wrong with a record that cannot be read.
+// broken returns the mistakes of an unreadable record.
 func (t *table) broken(err error) ([]string, []Mistake, error) {
 	var wrong *csv.ParseError
 	switch {
@@ -209,7 +209,7 @@ func columnNamed(header string) (name, want string) {
 	return "", "no such column" + suggest.Hint(header, known)
 }
 
-// columns are the names that a header may have.
+// columns are the valid names in a header.
 func columns() []string {
 	names := []string{"api", "id", "comment"}
 	names = slices.AppendSeq(names, maps.Keys(wants))
@@ -222,7 +222,7 @@ func columns() []string {
 type tableRow struct {
 	*table
 	entry
-	guessed bool // that it is of V2, by its id
+	guessed bool // to be of V2, by its id
 }
 
 func (r *tableRow) mistake(member, value, want string) {

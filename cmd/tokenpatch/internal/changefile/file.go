@@ -1,5 +1,5 @@
-// Package changefile reads a file of changes: a table or JSON, written by people, or a plan. All of it is checked before any
-// of it is used, in memory that does not grow with it save for 100 bytes or so a change.
+// Package changefile reads a file of changes: a table or JSON, written by people, or a plan. It
+// checks the whole file before any of it is used, in memory that grows by some 100 bytes a change.
 package changefile
 
 import (
@@ -27,7 +27,7 @@ const (
 	maxRows = 1_000_000
 )
 
-// File is a file of changes that has been checked. It is made by [Open].
+// File is a checked file of changes. [Open] makes one.
 type File struct {
 	Name    string // as it was given; "-" is standard input
 	Digest  string // SHA-256 of its bytes, in hexadecimal
@@ -44,12 +44,12 @@ type Plan struct {
 	Version    int    `json:"version"`
 	Run        string `json:"run"` // a random id
 	Account    string `json:"account,omitempty"`
-	Credential string `json:"credential,omitempty"` // id of the token that the plan was made with
-	Source     string `json:"source,omitempty"`     // the FILE that it was made from
-	SHA256     string `json:"sha256,omitempty"`     // of that FILE
+	Credential string `json:"credential,omitempty"` // id of the plan's own token
+	Source     string `json:"source,omitempty"`     // the FILE behind it
+	SHA256     string `json:"sha256,omitempty"`     // of FILE
 }
 
-// PlanVersion is the version of plan files that this package reads.
+// PlanVersion is the version of plan files.
 const PlanVersion = 1
 
 // Row is one change of a file, or a row of a plan for which nothing is to be done.
@@ -64,9 +64,9 @@ type Row struct {
 	Change  fleet.Change
 }
 
-// Open opens the file of changes at path and checks all of it. Its name or its content tells whether it is a table or JSON.
-// A copy of what can be read only once, such as stdin, whose path is "-", is kept on disk until Close. What is wrong with
-// the changes is a [*MistakesError].
+// Open opens the file of changes at path and checks all of it. Its name or its content decides
+// whether it is a table or JSON. A copy of a file that can be read only once, such as stdin, whose
+// path is "-", is kept on disk until Close. Mistakes in the changes are a [*MistakesError].
 func Open(path string, stdin io.Reader) (*File, error) {
 	f := &File{Name: path}
 	if err := f.open(path, stdin); err != nil {
@@ -94,7 +94,8 @@ func (f *File) open(path string, stdin io.Reader) (err error) {
 	return f.spool(once)
 }
 
-// spool copies what can be read only once. The copy has no name any more, if the system allows that.
+// spool copies a file that can be read only once. The copy has no name any more, if the system
+// allows this.
 func (f *File) spool(from io.Reader) (err error) {
 	if f.file, err = os.CreateTemp("", "tokenpatch-*"); err != nil {
 		return err
@@ -152,7 +153,7 @@ func (f *File) parse() (parser, hash.Hash, error) {
 	return &jsonRows{values: values{lines: lines{r: r}}}, digest, nil
 }
 
-// isTable tells a table from JSON, by the file's name or by its first character.
+// isTable distinguishes a table from JSON, by the file's name or by its first character.
 func (f *File) isTable(r *bufio.Reader) bool {
 	switch strings.ToLower(filepath.Ext(f.Name)) {
 	case ".csv", ".tsv":
@@ -202,8 +203,8 @@ func (f *File) check() error {
 	return nil
 }
 
-// count counts a row, and finds the token that was there before. It keeps a hash of each token's id: enough to tell them
-// apart, and of one size.
+// count counts a row, and finds an earlier row of the same token. It keeps a hash of each token's
+// id, of a fixed size.
 func (f *File) count(row Row, seen map[[16]byte]int) []Mistake {
 	f.Rows++
 	if row.Skip == "" {
@@ -227,8 +228,8 @@ func (f *File) count(row Row, seen map[[16]byte]int) []Mistake {
 
 var errChanged = errors.New("the file has changed since it was checked")
 
-// All iterates over the rows in their order. An error is the last that it yields: that the file could not be read, or that
-// it has changed since it was checked.
+// All iterates over the rows in their order. An error is the last item: the file could not be read,
+// or it has changed since it was checked.
 func (f *File) All() iter.Seq2[Row, error] {
 	return func(yield func(Row, error) bool) {
 		err := f.each(func(row Row) bool { return yield(row, nil) })
@@ -260,7 +261,7 @@ func (f *File) each(do func(Row) bool) error {
 	}
 }
 
-// Edits iterates over the changes that are to be made, as [File.All] does over the rows.
+// Edits iterates over the changes to make, as [File.All] does over the rows.
 func (f *File) Edits() iter.Seq2[fleet.Change, error] {
 	return func(yield func(fleet.Change, error) bool) {
 		for row, err := range f.All() {

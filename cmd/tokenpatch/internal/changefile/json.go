@@ -65,7 +65,7 @@ func (r *record) mistake(offset int, member, value, want string) {
 	r.mistakes = append(r.mistakes, m)
 }
 
-// object checks that the value is an object with members that a file may have.
+// object checks that the value is an object with known members.
 func (r *record) object(plan, first bool) map[string]member {
 	text := r.text
 	if at := notUTF8(text); at >= 0 {
@@ -146,7 +146,7 @@ func (r *record) change(found map[string]member) {
 	}
 }
 
-// only refuses a change that is given in two ways, or in none.
+// only refuses a change given in two ways, or in none.
 func (r *record) only(found map[string]member, name, of string) {
 	for _, other := range []string{"want", "patch", "update"} {
 		if m, given := found[other]; given && other != name {

@@ -9,10 +9,10 @@ import (
 	"unicode/utf8"
 )
 
-// lines reads a file line by line. A line that is too long is passed over without being kept.
+// lines reads a file line by line. It skips a line beyond the limit without keeping it.
 type lines struct {
 	r      *bufio.Reader
-	number int // of the line that was read last, from 1
+	number int // of the last line, from 1
 	line   []byte
 }
 
@@ -44,7 +44,7 @@ func (l *lines) next() ([]byte, error) {
 	}
 }
 
-// notUTF8 is the offset of the first byte that is not UTF-8, or -1.
+// notUTF8 is the offset of the first byte of invalid UTF-8, or -1.
 func notUTF8(text []byte) int {
 	if utf8.Valid(text) {
 		return -1
@@ -76,7 +76,7 @@ func halfSurrogate(text []byte) int {
 	return -1
 }
 
-// codeUnit is what the \uXXXX stands for that a text starts with, or -1.
+// codeUnit is the code unit of the \uXXXX at the start of a text, or -1.
 func codeUnit(text []byte) rune {
 	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
 		return -1

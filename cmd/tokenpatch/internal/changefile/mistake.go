@@ -7,7 +7,7 @@ import (
 	"unicode/utf8"
 )
 
-// Mistake is one thing that is wrong in a file.
+// Mistake is one mistake in a file.
 type Mistake struct {
 	Line   int    // from 1; 0 if it is in none
 	Column int    // in bytes, from 1; 0 if the whole line is meant, and in a table
@@ -17,12 +17,12 @@ type Mistake struct {
 }
 
 const (
-	maxCauses = 100 // that are printed
+	maxCauses = 100 // printed ones
 	maxSpans  = 20  // of lines, for one cause
 	maxValues = 3   // for one cause
 )
 
-// MistakesError is all that is wrong with a file: one message for each cause.
+// MistakesError is all mistakes in a file: one message for each cause.
 type MistakesError struct {
 	File   string
 	Count  int // of mistakes
@@ -34,7 +34,7 @@ type MistakesError struct {
 type cause struct {
 	Mistake // the first
 	spans   []span
-	more    bool // lines that are in no span
+	more    bool // lines outside all spans
 	values  []string
 }
 
@@ -57,7 +57,7 @@ func (e *MistakesError) add(mistakes ...Mistake) {
 	}
 }
 
-// Add adds what is wrong with a change in a line, by the names that FILE has for settings. Line 0 is none.
+// Add adds a mistake in a change of a line, by FILE's names of settings. Line 0 is none.
 func (e *MistakesError) Add(line int, err error) {
 	for _, m := range mistakesOf(line, err) {
 		m.Member = strings.TrimPrefix(m.Member, "want.")
@@ -90,7 +90,7 @@ func (c *cause) String() string {
 	return strings.Join(parts, ": ")
 }
 
-// where are the lines of a cause: "line 3, column 7" or "lines 2–41, 50".
+// where returns the lines of a cause: "line 3, column 7" or "lines 2–41, 50".
 func (c *cause) where() string {
 	if c.Line == 0 {
 		return ""
@@ -134,7 +134,7 @@ func (e *MistakesError) Error() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// shorten cuts a text that is shown to a person.
+// shorten cuts a text for people.
 func shorten(text string) string {
 	const limit = 60
 	if len(text) <= limit {

@@ -61,7 +61,7 @@ func (k kind) withHelp(help string) kind {
 	return k
 }
 
-// setting is a setting of a T, by the name that its API has for it.
+// setting is a setting of a T, by its API's name.
 type setting[T any] struct {
 	kind
 	field func(*T) any
@@ -113,7 +113,7 @@ var rounded = regexp.MustCompile(`^\d+([.,]\d+)?E\+?\d+$`)
 
 const wantTextColumn = "a spreadsheet has rounded this number: want the column formatted as text, and the values pasted again"
 
-// placeholders are how people write that there is nothing.
+// placeholders are people's ways to write "nothing".
 var placeholders = []string{"null", "(null)", "n/a", "#n/a", "na", "none", "nil", "-", "–", "—", "#ref!", "#value!", "#name?"}
 
 // cellMistake is what is wrong with a cell whatever its column is; empty if nothing is.
@@ -225,7 +225,7 @@ func isV1(id string) bool {
 	return err == nil
 }
 
-// members are the names that a file has for the fields of a change.
+// members are FILE's names for the fields of a change.
 var members = strings.NewReplacer(
 	"Change.ID", "id",
 	"Change.Want.CustomRoleIDs", "want.customRoleIds",

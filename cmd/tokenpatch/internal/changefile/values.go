@@ -26,13 +26,14 @@ func (v value) position(offset int) (line, column int) {
 // values reads one JSON value after another: one a line, over several lines, or in an array.
 type values struct {
 	lines
-	rest   []byte // of the line that was read last
+	rest   []byte // of the last line
 	column int    // at which rest begins, less one
-	seen   bool   // something that is not blank
-	array  bool   // that has begun and not ended
+	seen   bool   // something other than blanks
+	array  bool   // begun and not ended
 }
 
-// next returns the next value. Text that is no object ends with its line. An array without an end is returned as its bracket.
+// next returns the next value. Text other than an object ends with its line. An array without an
+// end is returned as its bracket.
 func (p *values) next() (value, error) {
 	err := p.skip()
 	v := value{line: p.number, column: p.column + 1}
@@ -88,7 +89,7 @@ func (p *values) take(n int) []byte {
 	return taken
 }
 
-// object takes an object, or what there is of one: up to a line that cannot continue it.
+// object reads an object, or its part up to a line that cannot continue it.
 func (p *values) object() ([]byte, error) {
 	var text []byte
 	var s scanner
@@ -122,7 +123,7 @@ type scanner struct {
 	depth   int
 	inText  bool
 	escaped bool
-	last    byte // that was not blank
+	last    byte // other than a blank
 }
 
 // scan returns the offset behind the object, or -1 if it continues behind text.

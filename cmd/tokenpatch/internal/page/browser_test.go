@@ -125,7 +125,7 @@ func written(t *testing.T, list page.List) (path string) {
 	return path
 }
 
-// visible are the rows that can be seen.
+// visible are the visible rows.
 const visible = "[...document.getElementById('rows').children].filter(r => !r.hidden)"
 
 func set(t *testing.T, ctx context.Context, id, value string) {
@@ -173,7 +173,7 @@ const contrast = `(() => {
 	return least;
 })()`
 
-// off are the elements that are beyond the screen's edge.
+// off are the elements beyond the screen's edge.
 const off = `[...document.querySelectorAll('body *')].filter(e => e.getClientRects().length && !e.closest('.visually-hidden, thead') &&
 	(e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < -1)).map(e => e.tagName + '.' + e.className + ' ' + e.textContent.slice(0, 40))`
 

@@ -1,4 +1,5 @@
-// Package page shows a run, a report or a plan as one HTML document that holds all it needs: live over HTTP, or as a file.
+// Package page shows a run, a report or a plan as one self-contained HTML document: live over HTTP,
+// or as a file.
 package page
 
 import (
@@ -22,13 +23,13 @@ type Run struct {
 	Unknown    int     `json:"unknown"`
 	Skipped    int     `json:"skipped"` // rows of FILE for which nothing is to be done
 	Refused    int     `json:"refused"` // responses 429
-	Rate       float64 `json:"rate"`    // changes a second; 0 if that is not known
-	Left       float64 `json:"left"`    // seconds until the end; 0 if that is not known
+	Rate       float64 `json:"rate"`    // changes a second; 0 if unknown
+	Left       float64 `json:"left"`    // seconds until the end; 0 if unknown
 	Waiting    string  `json:"waiting"` // what for: "the rate limit, which opens in 7 s"
 	Stopped    string  `json:"stopped"` // why it stopped by itself; empty if it did not
 
 	Windows  []Window `json:"windows"`  // in their order
-	Failures []Change `json:"failures"` // the first of those that are not applied or unknown; of a live page
+	Failures []Change `json:"failures"` // the first that are not applied or unknown; of a live page
 	Slowest  []Change `json:"slowest"`
 }
 
@@ -80,7 +81,7 @@ type List struct {
 // Fact is a name and a value.
 type Fact struct{ Name, Value string }
 
-// Group is what several rows have in common: a text that they all have, which the page finds them by.
+// Group is a text common to several rows, by which the page finds them.
 type Group struct {
 	Count   int
 	Text    string
@@ -88,7 +89,7 @@ type Group struct {
 	Command string // what to type next; may be empty
 }
 
-// State is a state that rows have, and how many of them do.
+// State is a state of rows, and their number.
 type State struct {
 	Name  string // as of a Row
 	Words string
@@ -134,8 +135,9 @@ var (
 	planCode   = "'use strict';\n" + listScript
 )
 
-// Policy is the Content-Security-Policy of a page: nothing but the document's own style and script, no string that becomes code or
-// markup, and, if the page is live, requests to where it came from.
+// Policy is the Content-Security-Policy of a page. It allows only the document's own style and
+// script, no string that becomes code or markup, and, if the page is live, requests to its own
+// server.
 func Policy(script, style string, live bool) string {
 	connect := "'none'"
 	if live {

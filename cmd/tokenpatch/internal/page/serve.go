@@ -11,11 +11,12 @@ import (
 	"time"
 )
 
-// Server serves the page of one run, and tells its readers of what happens. It changes nothing, whatever it is asked.
+// Server serves the page of one run, and sends its readers each new version. It changes nothing,
+// whatever the request is.
 type Server struct {
 	URL string // of the page
 
-	name     string // of the host that it was told to listen on
+	name     string // of the host to listen on
 	http     *http.Server
 	shutdown context.CancelFunc // ends what readers are told
 
@@ -26,7 +27,8 @@ type Server struct {
 	changed  chan struct{} // closed when the next version is there
 }
 
-// Listen serves the page of the run with this name at address, host:port. Whoever can reach that can read it.
+// Listen serves the page of the run with this name at address, host:port. Whoever reaches the
+// address can read it.
 func Listen(address, name string) (*Server, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
@@ -62,7 +64,7 @@ func (s *Server) Publish(run Run) {
 	s.changed = make(chan struct{})
 }
 
-// Close tells readers the rest, and ends the server.
+// Close sends readers the rest, and ends the server.
 func (s *Server) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
@@ -94,8 +96,8 @@ func (s *Server) handler() http.Handler {
 	})
 }
 
-// isOurs tells whether a request names a host that the page is served as. Another name may be that of a page elsewhere
-// which had it point here, to read what only this machine can reach.
+// isOurs reports whether a request names a host of the page. Another name may belong to a page
+// elsewhere, which made it point here to read data of this machine.
 func (s *Server) isOurs(r *http.Request) bool {
 	host := r.Host
 	if name, _, err := net.SplitHostPort(host); err == nil {
@@ -122,9 +124,10 @@ func (s *Server) page(w http.ResponseWriter, _ *http.Request) {
 	_, _ = w.Write(b.Bytes())
 }
 
-const silence = 15 * time.Second // after which a reader is told that the connection lives
+const silence = 15 * time.Second // after it a reader gets a sign of life
 
-// events tells a reader of each version from now on, as server-sent events, until the run ends or either of them goes.
+// events sends a reader each version from now on, as server-sent events, until the run ends or
+// either of them goes.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "text/event-stream")
 	out := http.NewResponseController(w)
@@ -165,7 +168,8 @@ func (s *Server) wait(ctx context.Context, w http.ResponseWriter, changed <-chan
 	}
 }
 
-// tell writes what is to be shown. The failures, which may be many, go before the rest, and only where they are others.
+// tell writes a version. The failures, which may be many, go before the rest, and only if they have
+// changed.
 func tell(w http.ResponseWriter, run Run, failures bool) error {
 	if failures {
 		if err := event(w, "failures", run.Failures); err != nil {

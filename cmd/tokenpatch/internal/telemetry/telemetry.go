@@ -28,14 +28,14 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchotel"
 )
 
-// Telemetry is where traces and metrics go. nil goes nowhere, and costs nothing.
+// Telemetry exports traces and metrics. nil exports nothing, and costs nothing.
 type Telemetry struct {
 	options tokenpatchotel.Options
 	ends    []func(context.Context) error
 }
 
-// FromEnv makes what the environment asks for; nil where it asks for nothing. version is the program's. The exporter named
-// console writes to w, and what goes wrong later is told to log, once each. Close it.
+// FromEnv makes the exporters in the environment; nil if it has none. version is the program's. The
+// exporter named console writes to w. Later errors are logged to log, once each. Close it.
 func FromEnv(ctx context.Context, version string, w io.Writer, log *slog.Logger) (*Telemetry, error) {
 	off, err := disabled()
 	if err != nil || off || traces.exporter() == "none" && metrics.exporter() == "none" {
@@ -151,6 +151,6 @@ func (t *Telemetry) Close() {
 	}()
 	select {
 	case <-flushed:
-	case <-ctx.Done(): // an exporter that does not heed its context is left behind
+	case <-ctx.Done(): // an exporter that ignores its context is abandoned
 	}
 }

@@ -15,12 +15,12 @@ import (
 )
 
 const (
-	maxTold    = 10  // messages: those that differ in a port only would never end
+	maxTold    = 10  // messages: those with only another port would never end
 	maxMessage = 500 // bytes
 )
 
-// troubles are what goes wrong with the SDK and its exporters. While they are set up it is kept: there something in the
-// environment is wrong. After that it is told once each, without credentials.
+// troubles are the errors of the SDK and its exporters. During the setup they are kept, because
+// they are mistakes in the environment. Later ones are logged once each, without credentials.
 type troubles struct {
 	log     *slog.Logger
 	secrets *redact.Secrets
@@ -64,7 +64,7 @@ func (t *troubles) Handle(err error) {
 	}
 }
 
-// sink is where the SDK logs. Values that come along may be secret, and are not shown.
+// sink is the SDK's log. Additional values may be secret, and are not shown.
 type sink struct{ *troubles }
 
 func (sink) Init(logr.RuntimeInfo)                    {}
