@@ -290,7 +290,7 @@ func NewClient(config Config) (*Client, error) {
 	return &Client{V1: v1, V2: v2}, nil
 }
 
-// CloseIdleConnections closes the connections without a call.
+// CloseIdleConnections closes unused connections.
 func (c *Client) CloseIdleConnections() {
 	if c != nil && c.V1 != nil && c.V1.service != nil { // made by NewClient
 		c.V1.service.engine.Sender.CloseIdleConnections()

@@ -20,7 +20,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/redact"
 )
 
-// Outcome is the outcome of a change.
+// Outcome is whether a change was applied.
 type Outcome int
 
 // The three outcomes. The zero value promises nothing.
@@ -95,8 +95,9 @@ func findOutcome(err error) (outcome Outcome, found bool) {
 }
 
 // APIError is the error for any response other than the documented success. The types named after a
-// status, such as [NotFoundError], embed it: [errors.As] finds an *APIError in each of them. Other
-// statuses are an *APIError itself. It holds no request, no header and no credential.
+// status, such as [NotFoundError], embed it, so [errors.As] finds an *APIError in each of them. For
+// other statuses the error is an *APIError itself. It holds no request, no header and no
+// credential.
 type APIError struct {
 	CallInfo
 	StatusCode int    // of the response; 429 also if the rate limit kept the request from being sent

@@ -288,8 +288,8 @@ func (t Token) Clone() Token {
 	return t
 }
 
-// Extra holds the members of a JSON object without a field in its type. They can be read, compared
-// and edited:
+// Extra holds the JSON members that a struct has no field for. They can be read, compared and
+// edited:
 //
 //	token, err := client.V2.EditToken(ctx, id, tokenpatch.EditOptions{}, func(token *tokenpatch.Token) error {
 //		return token.Extra.Set("expiry", 1798761600000)
