@@ -23,7 +23,7 @@ _tokenpatch() {
     found=(${(f)"$(tokenpatch __complete "${(@)words[2,CURRENT]}" 2>/dev/null)"})
     if (( $#found )); then compadd -- $found; else _files; fi
 }
-compdef _tokenpatch tokenpatch
+if [ "$funcstack[1]" = _tokenpatch ]; then _tokenpatch "$@"; else compdef _tokenpatch tokenpatch; fi
 `,
 	"fish": `function __tokenpatch_complete
     set -l words (commandline -opc) (commandline -ct)

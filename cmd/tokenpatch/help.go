@@ -125,6 +125,7 @@ func helping() []command {
 		},
 		{name: "help", args: "TOPIC", run: help, hidden: true},
 		{name: "version", run: printVersion, hidden: true},
+		{name: "man", args: "FOLDER", run: man, hidden: true}, // for packages
 		{name: "__complete", run: complete, hidden: true},
 	}
 }
@@ -137,11 +138,6 @@ func names() (names []string) {
 		}
 	}
 	return names
-}
-
-func printVersion(_ context.Context, a *app) error {
-	fmt.Fprintln(a.stdout, "tokenpatch", version())
-	return nil
 }
 
 // help is the help of the program, of one command, or of FILE.

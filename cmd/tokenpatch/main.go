@@ -11,7 +11,6 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -97,15 +96,6 @@ func findCommand(name string) (command, error) {
 		return all[i], nil
 	}
 	return command{name: name}, usageError{"no such command" + suggest.Hint(name, names())}
-}
-
-// version is that of the module that the program was built from; "(devel)" is a clone of the repository.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "(unknown)"
-	}
-	return info.Main.Version
 }
 
 // run runs a command. One that calls the services is traced and measured if the environment asks for that.

@@ -55,6 +55,7 @@ var mayImport = map[string][]string{
 	"cmd/tokenpatch/internal/telemetry":   {".", "fleet", "fleet/fleetotel", "internal/redact", "tokenpatchotel"},
 
 	"tools/modproxy": {},
+	"tools/notices":  {},
 }
 
 // othersOf lists what the packages of the root module import besides the repository and the standard library: each of

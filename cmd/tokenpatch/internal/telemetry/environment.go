@@ -42,6 +42,11 @@ func (s signal) otlp(what string) (name, value string) {
 	return "", ""
 }
 
+func (s signal) isGRPC() bool {
+	_, protocol := s.otlp("PROTOCOL")
+	return protocol == "grpc"
+}
+
 // useStandardEndpoint names the standard's default collector, if the environment leaves it open.
 // The exporters would use https, but a collector on this machine speaks http by default.
 func (s signal) useStandardEndpoint() error {
@@ -51,7 +56,7 @@ func (s signal) useStandardEndpoint() error {
 		return nil
 	}
 	standard := "http://localhost:4318/v1/" + strings.ToLower(string(s))
-	if _, protocol := s.otlp("PROTOCOL"); protocol == "grpc" {
+	if s.isGRPC() {
 		standard = "http://localhost:4317"
 	}
 	return os.Setenv("OTEL_EXPORTER_OTLP_"+string(s)+"_ENDPOINT", standard)

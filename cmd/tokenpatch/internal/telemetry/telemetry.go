@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"go.opentelemetry.io/contrib/exporters/autoexport"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/exporters/stdout/stdoutmetric"
 	"go.opentelemetry.io/otel/exporters/stdout/stdouttrace"
@@ -96,18 +95,21 @@ func spanExporter(ctx context.Context, w io.Writer) (trace.SpanExporter, error) 
 	if traces.exporter() == "console" {
 		return stdouttrace.New(stdouttrace.WithWriter(w))
 	}
-	return autoexport.NewSpanExporter(ctx)
+	return otlpSpans(ctx)
 }
 
 func metricReader(ctx context.Context, w io.Writer) (metric.Reader, error) {
-	if metrics.exporter() == "console" {
+	switch metrics.exporter() {
+	case "prometheus":
+		return prometheusReader(ctx)
+	case "console":
 		exporter, err := stdoutmetric.New(stdoutmetric.WithWriter(w))
 		if err != nil {
 			return nil, err
 		}
 		return metric.NewPeriodicReader(exporter), nil
 	}
-	return autoexport.NewMetricReader(ctx)
+	return otlpMetrics(ctx)
 }
 
 // Client is config whose calls are traced and measured.
