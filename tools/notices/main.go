@@ -103,16 +103,23 @@ func notices(modules []module) ([]byte, error) {
 	}
 	// Of Go there is no version: it differs from machine to machine, and "tokenpatch version" prints it.
 	modules = append([]module{{Path: "the Go standard library", Dir: strings.TrimSpace(string(root))}}, modules...)
-	var text bytes.Buffer
-	text.WriteString("The tokenpatch command contains software of others, under these licenses. Made by make notices.\n")
+	names, texts := map[string]string{}, []string{} // the modules of each text, and the texts in their order
 	for _, m := range modules {
 		licenses, err := m.licenses()
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(&text, "\n%s\n%s\n\n%s", strings.Repeat("=", 80), strings.TrimSpace(m.Path+" "+m.Version), licenses)
+		if names[licenses] == "" {
+			texts = append(texts, licenses)
+		}
+		names[licenses] += strings.TrimSpace(m.Path+" "+m.Version) + "\n"
 	}
-	return text.Bytes(), nil
+	var file bytes.Buffer
+	file.WriteString("The tokenpatch command contains software of others, under these licenses. Made by make notices.\n")
+	for _, licenses := range texts {
+		fmt.Fprintf(&file, "\n%s\n%s\n%s", strings.Repeat("=", 80), names[licenses], licenses)
+	}
+	return file.Bytes(), nil
 }
 
 var licenseFile = regexp.MustCompile(`(?i)^(licen[sc]e|copying|notice|patents|unlicense)([-._].*)?$`)
