@@ -17,6 +17,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -188,6 +189,9 @@ func (m *treeModule) pack(proxy, version string) error {
 	return os.WriteFile(filepath.Join(dir, version+".zip"), packed.Bytes(), 0o644)
 }
 
+// ignored matches what git ignores or keeps for itself. In a worktree .git is a file. make snapshot writes the two folders.
+var ignored = regexp.MustCompile(`^(\.git$|build/|dist/)`)
+
 // files lists the module's files, without those of modules below it and those of git. Like the go
 // command, it gives the license at the top to a module without its own.
 func (m *treeModule) files() ([]zip.File, error) {
@@ -204,10 +208,10 @@ func (m *treeModule) files() ([]zip.File, error) {
 		}
 		licensed = licensed || name == license
 		f := file{name: filepath.ToSlash(name), onDisk: path}
-		switch f.name {
-		case ".git": // of a worktree it is a file
+		if ignored.MatchString(f.name) {
 			continue
-		case "go.mod":
+		}
+		if f.name == "go.mod" {
 			f.content = m.gomod
 		}
 		files = append(files, f)
