@@ -12,7 +12,7 @@ import (
 )
 
 // man writes the manual pages into a folder: one of the program, one of FILE, and one of each command. They show the help as it
-// is, so that there is nothing to keep in step.
+// is: there is nothing to keep in step.
 func man(_ context.Context, a *app) error {
 	if len(a.args) != 1 {
 		return usageError{"want the FOLDER to write the manual pages to"}
