@@ -186,7 +186,8 @@ func TestNamesOfRuns(t *testing.T) {
 	assert.Contains(t, e.stdout, "a-2: 1 change: 1 applied")
 	assert.Equal(t, 1, s.service.Changes("token1"))
 	assert.Contains(t, s.run(0, "apply", "a.jsonl").stderr, "a-2 is finished since")
-	assert.Contains(t, s.run(2, "report").stderr, "want -run with one of a, a-2")
+	assert.Equal(t, "run a-2, the newest; -run names another\n", s.run(0, "report").stderr)
+	assert.Contains(t, s.run(2, "retry").stderr, "want -run with one of a, a-2")
 
 	s.service.Inject(tokenpatchtest.Fault{Match: patches, Times: -1, Delay: time.Hour})
 	s.file("a.jsonl", change("token3", "admin"))
@@ -278,8 +279,9 @@ func TestAMissingDatabase(t *testing.T) {
 	assert.FileExists(t, filepath.Join(s.dir, "approved.jsonl.started"))
 	in := func(name string) string { return filepath.Join(s.dir, name) }
 	require.NoError(t, os.Rename(in("tokenpatch.db"), in("moved.db")))
-	lost := regexp.MustCompile(`approved.jsonl.started: the changes were started before, at 20\d\d-.*, and the run "approved" is not in .*; some of them may have been made: want -db /.*/tokenpatch.db, or -fresh`)
+	lost := regexp.MustCompile(`approved.jsonl.started: the changes were started before, at 20\d\d-.*, and the run "approved" is not in .*; some of them may have been made: want the database as it was, or -fresh`)
 	assert.Regexp(t, lost, s.run(1, "apply", "approved.jsonl").stderr)
+	assert.Regexp(t, `want -db /.*/tokenpatch.db, or -fresh`, s.run(1, "apply", "-db", "another.db", "approved.jsonl").stderr)
 	assert.NoFileExists(t, in("tokenpatch.db"), "no other database is made in its place")
 	s.file("other.jsonl", `{"id":"token0","want":{"role":"admin"}}`)
 	s.run(0, "apply", "other.jsonl")

@@ -100,10 +100,10 @@ func (d *demonstration) plan(ctx context.Context) error {
 
 // beginning runs a command, and shows the first lines that it writes.
 func (d *demonstration) beginning(cmd *exec.Cmd, lines int) error {
-	var out bytes.Buffer
-	cmd.Stdout = &out
+	var out, rest bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &rest
 	if err := d.finish(cmd.Run()); err != nil {
-		return err
+		return errors.Join(err, errors.New(rest.String()))
 	}
 	for range lines {
 		line, err := out.ReadString('\n')
@@ -112,7 +112,7 @@ func (d *demonstration) beginning(cmd *exec.Cmd, lines int) error {
 		}
 		fmt.Fprint(d.stdout, line)
 	}
-	_, err := fmt.Fprintln(d.stdout, "...")
+	_, err := fmt.Fprintf(d.stdout, "...\n%s", rest.String())
 	return err
 }
 

@@ -21,5 +21,7 @@ func TestDemo(t *testing.T) {
 	assert.Contains(t, e.stdout, "approved: 149 changes: 148 applied, 1 not applied, 0 unknown, 0 pending\n  and 1 row of FILE skipped\n")
 	assert.Contains(t, e.stdout, "     1  somebody changed this token after the plan: plan again\n")
 	assert.Contains(t, e.stdout, "\n148 tokens were changed once, 0 twice or more, 2 not at all;\n")
+	assert.Regexp(t, `(?s)\n\.\.\.\n.*saved 149 changes to approved.jsonl`, e.stdout)
+	assert.NotContains(t, e.stderr, "could not be read", "its rate limit is waited for")
 	assert.Zero(t, s.service.RequestCount(), "it is by itself")
 }

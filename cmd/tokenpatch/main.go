@@ -44,6 +44,7 @@ type app struct {
 	stdout     *checkedWriter
 	stderr     *screen
 	unfinished unfinished
+	newest     bool                 // of several runs is meant, if none is named
 	inFlight   atomic.Bool          // there may be requests that change tokens
 	identified bool                 // identity was asked for
 	identity   *tokenpatch.Identity // of V2's credential; nil if it could not be read

@@ -148,6 +148,7 @@ func writeReport(ctx context.Context, a *app) error {
 	if err := a.checkOutput(); err != nil {
 		return err
 	}
+	a.newest = true
 	store, run, err := a.openRun(ctx, a.readStore)
 	if err != nil {
 		return err

@@ -60,8 +60,20 @@ func (s *started) check(ctx context.Context, a *app, store *fleet.Store) error {
 }
 
 func (s *started) lost(database string) error {
+	want := "-db " + shellWord(s.Database)
+	if place, err := placeOf(database); err == nil && place == s.Database { // its run was deleted, or the database itself
+		want = "the database as it was"
+	}
 	return fmt.Errorf("%s: the changes were started before, at %s, and the run %q is not in %s; some of them may have been made: "+
-		"want -db %s, or -fresh to start again from the beginning", s.path, s.At.Local().Format(time.DateTime), s.Run, database, s.Database)
+		"want %s, or -fresh to start again from the beginning", s.path, s.At.Local().Format(time.DateTime), s.Run, database, want)
+}
+
+// placeOf is a database by a name that is good in any folder.
+func placeOf(database string) (string, error) {
+	if isPostgres(database) {
+		return database, nil
+	}
+	return filepath.Abs(database)
 }
 
 // writeStarted writes FILE.started, before anything is sent.
@@ -69,13 +81,9 @@ func (a *app) writeStarted(file *changefile.File, t target) error {
 	if !file.HasName() {
 		return nil
 	}
-	database := a.db
-	if !isPostgres(database) {
-		absolute, err := filepath.Abs(database)
-		if err != nil {
-			return err
-		}
-		database = absolute
+	database, err := placeOf(a.db)
+	if err != nil {
+		return err
 	}
 	s := started{SHA256: file.Digest, Run: t.name, Database: database, At: time.Now().UTC()}
 	return a.replace(file.Name+".started", func(w io.Writer) error { return writeJSON(w, s) })

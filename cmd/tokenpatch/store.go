@@ -85,7 +85,8 @@ func (a *app) openRun(ctx context.Context, open func(context.Context) (*fleet.St
 	return store, run, nil
 }
 
-// theRun is the name of the requested run: that of -run or, without it, of the only run.
+// theRun is the name of the requested run: that of -run or, without it, of the only run. A report, which changes
+// nothing, is on the newest.
 func (a *app) theRun(ctx context.Context, store *fleet.Store) (string, error) {
 	if a.runName != "" {
 		return a.runName, nil
@@ -99,6 +100,11 @@ func (a *app) theRun(ctx context.Context, store *fleet.Store) (string, error) {
 		return "", errors.New("there is no run in " + a.db)
 	case 1:
 		return runs[0].Run, nil
+	}
+	if a.newest {
+		run := runs[len(runs)-1].Run
+		fmt.Fprintf(a.stderr, "run %s, the newest; -run names another\n", printable(run))
+		return run, nil
 	}
 	var names []string
 	for _, run := range runs {

@@ -88,7 +88,7 @@ func (a *app) caller(ctx context.Context, client *tokenpatch.Client) *tokenpatch
 		return a.identity
 	}
 	a.identified = true
-	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	ctx, cancel := context.WithTimeout(ctx, max(a.timeout, 30*time.Second)) // a rate limit may have to open first
 	defer cancel()
 	identity, err := client.V2.Identity(ctx)
 	if err != nil {
