@@ -60,7 +60,8 @@ func apply(ctx context.Context, a *app) error {
 	return err
 }
 
-// refuse removes a run that could not begin, so FILE can be corrected and applied by its name, and returns what is wrong.
+// refuse removes a run that could not begin, so FILE can be corrected and applied by its name, and
+// returns the mistakes.
 func (a *app) refuse(ctx context.Context, store *fleet.Store, file *changefile.File, roles *fleet.RolesError) error {
 	if err := store.Delete(ctx, a.runName); err != nil {
 		return err
@@ -77,7 +78,7 @@ func (a *app) refuse(ctx context.Context, store *fleet.Store, file *changefile.F
 	return fmt.Errorf("%w\n%s of %s, the first of token %s, cannot be made: nothing was sent", mistakes, count(roles.Changes, "change"), file.Name, roles.Token)
 }
 
-// checkDigest refuses a file with another content than the one that was approved.
+// checkDigest refuses a file other than the approved one.
 func (a *app) checkDigest(file *changefile.File) error {
 	if a.digest == "" || strings.EqualFold(a.digest, file.Digest) {
 		return nil
@@ -146,7 +147,7 @@ func (a *app) create(ctx context.Context, store *fleet.Store, file *changefile.F
 		return err
 	}
 	_, err := store.Add(ctx, t.name, file.Edits(), fleet.AddOptions{Digest: file.Digest, More: a.add})
-	if errors.As(err, new(*fleet.OtherChangesError)) { // of a process that began at the same time
+	if errors.As(err, new(*fleet.OtherChangesError)) { // another process began at the same time
 		return otherChanges(t.name, file.Name)
 	}
 	if err != nil {
@@ -194,7 +195,7 @@ func (a *app) ask(ctx context.Context, question string) bool {
 	}
 }
 
-// finished reports a run that has nothing left to do.
+// finished reports a finished run.
 func (a *app) finished(ctx context.Context, store *fleet.Store, t target) error {
 	fmt.Fprintf(a.stderr, "%s is finished since %s; -again checks each token, and changes what has drifted\n",
 		printable(t.name), t.progress.Ended.Local().Format(time.DateTime))
@@ -296,7 +297,7 @@ func (a *app) serve(ctx context.Context, w *watcher) (server *page.Server, err e
 	return server, nil
 }
 
-// keepPage keeps the page after the end of the run until an interrupt, if that was asked for.
+// keepPage keeps the page after the end of the run until an interrupt, if requested.
 func (a *app) keepPage(ctx context.Context, server *page.Server) {
 	if !a.httpKeep || ctx.Err() != nil {
 		return

@@ -97,7 +97,7 @@ func members(t testing.TB, object []byte) (m map[string]json.RawMessage) {
 	return m
 }
 
-// What would fail again stays as it is unless that is asked for.
+// A change that would fail again stays as it is, unless -all is given.
 func TestRetry(t *testing.T) {
 	s := newShell(t)
 	s.mixed()
@@ -151,7 +151,7 @@ tokenpatch apply: wrong.csv: line 4: no setting in this row: want a value in at 
 	assert.NoFileExists(t, filepath.Join(s.dir, "tokenpatch.db"))
 }
 
-// A custom role that there is not is a mistake in FILE. What was to be applied can be corrected, and applied by its name.
+// An unknown custom role is a mistake in FILE. The file can be corrected, and applied by its name.
 func TestUnknownCustomRoles(t *testing.T) {
 	s := newShell(t)
 	s.tokens(3)
@@ -169,7 +169,7 @@ func TestUnknownCustomRoles(t *testing.T) {
 	assert.Contains(t, s.run(0, "report").stdout, "customRoleIds: + ops ("+opsID+")\n")
 }
 
-// The name of a finished run is free for other changes; a run that is not finished keeps it.
+// The name of a finished run is free for other changes; an unfinished run keeps it.
 func TestNamesOfRuns(t *testing.T) {
 	s := newShell(t)
 	s.tokens(4)
@@ -205,7 +205,7 @@ func TestNamesOfRuns(t *testing.T) {
 	assert.Contains(t, s.run(1, "apply", "-add", "-run", "b", "a.jsonl").stderr, "token2")
 }
 
-// A finished run is checked again if that is asked for: what has drifted is changed.
+// A finished run is checked again if requested: tokens that were changed since are changed again.
 func TestAgain(t *testing.T) {
 	s := newShell(t)
 	s.tokens(2)
@@ -294,7 +294,7 @@ func TestAMissingDatabase(t *testing.T) {
 	assert.Contains(t, s.run(1, "apply", "approved.jsonl").stderr, "want what tokenpatch apply wrote, or -fresh")
 }
 
-// A run that is made again after it was deleted shows nothing of the one before.
+// A run made again after its deletion shows nothing of the one before.
 func TestADeletedRunIsForgotten(t *testing.T) {
 	s := newShell(t)
 	s.tokens(1)

@@ -42,7 +42,7 @@ func (o *auditOptions) setSuggest(text string) error {
 	return config.Suggest(text)
 }
 
-// auditTokens reads all tokens once, and reports those that deserve attention.
+// auditTokens reads all tokens once, and reports the findings.
 func auditTokens(ctx context.Context, a *app) error {
 	if a.audit.init {
 		return a.initAudit()
@@ -83,7 +83,7 @@ func (a *app) initAudit() error {
 	return nil
 }
 
-// checkAudit refuses flags that do not go together.
+// checkAudit refuses contradictory flags.
 func (a *app) checkAudit() error {
 	if a.audit.limit < 0 {
 		return usageError{fmt.Sprintf("-limit %d: want a number such as 200", a.audit.limit)}

@@ -20,7 +20,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// token adds a token that no rule of an audit finds anything in, but for its other members. nil takes one away.
+// token adds a token without findings, except for its other members. nil removes one.
 func (s *shell) token(id string, other map[string]any) {
 	s.t.Helper()
 	ago := func(days int) int64 { return time.Now().AddDate(0, 0, -days).UnixMilli() }
@@ -92,7 +92,7 @@ func TestAuditIsCalledWrongly(t *testing.T) {
 	assert.Contains(t, s.run(1, "audit", "-config", "mine.toml").stderr, "those of V1 cannot be read: want LAUNCHDARKLY_ACCESS_TOKEN in the environment")
 }
 
-// Custom roles are looked up once. A credential that may not list them can still audit.
+// Custom roles are looked up once. A credential without the right to list them can still audit.
 func TestAuditOfRoles(t *testing.T) {
 	s := newShell(t)
 	require.NoError(t, s.service.AddRole(`{"_id":"5f0c00000000000000000001","key":"ops"}`))
@@ -113,7 +113,7 @@ func TestAuditOfRoles(t *testing.T) {
 	assert.Contains(t, s.run(1, "audit").stderr, "401")
 }
 
-// A list that breaks off is no audit: what was there before stays.
+// An incomplete list is no audit: the earlier file stays.
 func TestAuditThatBreaksOff(t *testing.T) {
 	s := newShell(t)
 	for i := range 60 {
@@ -184,7 +184,7 @@ func TestAuditEachNight(t *testing.T) {
 	assert.True(t, strings.HasPrefix(s.text("findings.sarif"), `{"$schema":`))
 }
 
-// TestScreamTest puts tokens in quarantine and restores one that somebody misses, exactly as it was.
+// TestScreamTest puts tokens in quarantine and restores a missed one exactly.
 func TestScreamTest(t *testing.T) {
 	s := newShell(t)
 	policy := []any{map[string]any{"effect": "allow", "resources": []string{"proj/*"}, "actions": []string{"viewProject"}}}

@@ -13,7 +13,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/audit"
 )
 
-// writeAudit writes a report in the format that was asked for.
+// writeAudit writes a report in the requested format.
 func (a *app) writeAudit(w io.Writer, r *audit.Report) error {
 	switch a.format {
 	case "csv":
@@ -147,7 +147,7 @@ func (t *auditTable) rows(findings iter.Seq[*audit.Finding]) {
 		}
 	}
 	for i, width := range widths {
-		if width > 0 { // of a column that is not empty
+		if width > 0 { // of a non-empty column
 			widths[i] = max(width, len(header[i]))
 		}
 	}

@@ -61,7 +61,7 @@ func complete(ctx context.Context, a *app) error {
 	return nil
 }
 
-// candidates are the words that may follow others.
+// candidates are the words after others.
 func candidates(ctx context.Context, a *app, before []string, last string) []string {
 	if len(before) < 2 {
 		return append(names(), "help", "version")
@@ -90,7 +90,7 @@ func candidates(ctx context.Context, a *app, before []string, last string) []str
 	return nil
 }
 
-// runNames are the names of the runs in the database that the words name.
+// runNames are the names of the runs in the database named by the words.
 func runNames(ctx context.Context, a *app, words []string) (names []string) {
 	a.db = defaultDatabase
 	for i, word := range words[:len(words)-1] {

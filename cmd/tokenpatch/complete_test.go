@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// completed asks a real shell what may follow words, of which the last one is being typed.
+// completed asks a real shell for the next words. The last word is being typed.
 func (s *shell) completed(shell string, words ...string) []string {
 	s.t.Helper()
 	words = append([]string{"tokenpatch"}, words...)

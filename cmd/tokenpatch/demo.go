@@ -18,7 +18,8 @@ import (
 
 const demoTokens = 150
 
-// demo shows the commands on real processes of this program, against a service inside of it that limits and breaks things.
+// demo shows the commands on real processes of this program, against a service inside of it with
+// limits and faults.
 func demo(ctx context.Context, a *app) (err error) {
 	dir, err := os.MkdirTemp("", "tokenpatch-demo-")
 	if err != nil {
@@ -98,7 +99,7 @@ func (d *demonstration) plan(ctx context.Context) error {
 	return d.beginning(d.command(ctx, "plan", "-o", "approved.jsonl", "changes.csv"), 22)
 }
 
-// beginning runs a command, and shows the first lines that it writes.
+// beginning runs a command, and shows its first lines.
 func (d *demonstration) beginning(cmd *exec.Cmd, lines int) error {
 	var out, rest bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &rest
@@ -182,7 +183,7 @@ func (d *demonstration) command(ctx context.Context, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// finish is how a command ended; that something was not applied is part of the show.
+// finish is how a command ended; a change that was not applied is part of the show.
 func (d *demonstration) finish(err error) error {
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() >= exitNotApplied {

@@ -43,7 +43,7 @@ func differences(before, after tokenpatch.Token) ([]difference, error) {
 	return found, nil
 }
 
-// settings are the members of a token that somebody can change.
+// settings are the writable members of a token.
 func settings(t tokenpatch.Token) (members map[string]json.RawMessage, err error) {
 	encoded, err := encodeJSON(t)
 	if err != nil {
@@ -82,7 +82,7 @@ func elements(value json.RawMessage) (list []json.RawMessage, ok bool) {
 	return list, json.Unmarshal(value, &list) == nil
 }
 
-// without are the elements of a list that another one does not have. What is there twice counts twice.
+// without are the elements of a list missing in another one. Duplicates count.
 func without(list, other []json.RawMessage) (rest []json.RawMessage) {
 	left := map[string]int{}
 	for _, one := range other {
@@ -98,7 +98,7 @@ func without(list, other []json.RawMessage) (rest []json.RawMessage) {
 	return rest
 }
 
-// updateDifferences are the settings that an update of V1 sets.
+// updateDifferences are the settings in an update of V1.
 func updateDifferences(update *tokenpatch.TokenUpdate) ([]difference, error) {
 	encoded, err := encodeJSON(update)
 	if err != nil {
@@ -115,7 +115,7 @@ func updateDifferences(update *tokenpatch.TokenUpdate) ([]difference, error) {
 	return set, nil
 }
 
-// resultDifferences are the settings that a change has changed or, if it was not applied, was to change.
+// resultDifferences are the settings changed or, if it was not applied, to be changed.
 func resultDifferences(r fleet.Result) ([]difference, error) {
 	switch {
 	case r.State == fleet.StateApplied && r.Attempts == 0: // it was as wanted
@@ -130,7 +130,7 @@ func resultDifferences(r fleet.Result) ([]difference, error) {
 	return wantDifferences(r.Change)
 }
 
-// patchDifferences are the settings that a patch sets. What it tests is what they were.
+// patchDifferences are the settings in a patch. Its tests are their earlier values.
 func patchDifferences(change fleet.Change) (found []difference, err error) {
 	operations, err := operationsOf(change)
 	tested := map[string]json.RawMessage{}
@@ -150,7 +150,7 @@ func patchDifferences(change fleet.Change) (found []difference, err error) {
 	return found, err
 }
 
-// wantDifferences are the settings that are wanted, as they were not read.
+// wantDifferences are the desired settings, if the token was not read.
 func wantDifferences(change fleet.Change) (found []difference, err error) {
 	var wire struct{ Want map[string]json.RawMessage }
 	encoded, err := encodeJSON(change)
@@ -163,7 +163,7 @@ func wantDifferences(change fleet.Change) (found []difference, err error) {
 	return found, err
 }
 
-// line is a line that shows a part of a difference. Its sign is '-', '+' or, for a value that is replaced, '~'.
+// line is one line of a difference. Its sign is '-', '+' or, for a replaced value, '~'.
 type line struct {
 	Sign string
 	Text string

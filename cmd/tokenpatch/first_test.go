@@ -41,7 +41,7 @@ func TestFirstSteps(t *testing.T) {
 	assert.Equal(t, "x: there is nothing to retry\n", s.run(0, "retry", "-outcome", "unknown").stdout)
 }
 
-// A service that cannot be reached is named while the run waits for it.
+// An unreachable service is named while the run waits for it.
 func TestTheReasonForWaiting(t *testing.T) {
 	s := newShell(t)
 	s.tokens(1)

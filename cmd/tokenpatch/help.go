@@ -62,7 +62,7 @@ unless -even-if-applied is given.`,
 	}
 }
 
-// looking are the commands that look at a run or at the account's tokens.
+// looking are the commands to look at a run or at the account's tokens.
 func looking() []command {
 	return []command{
 		{
@@ -130,7 +130,7 @@ func helping() []command {
 	}
 }
 
-// names are the commands that the help shows.
+// names are the commands in the help.
 func names() (names []string) {
 	for _, c := range commands() {
 		if !c.hidden {

@@ -10,12 +10,12 @@ import (
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// kept is what the store keeps of a run for this command: what the processes that worked on it saw of the rate limit, so its
-// page can be written after they have ended.
+// kept is the command's data about a run in the store: the rate limit as seen by its processes, so
+// the page can be written after their end.
 type kept struct {
 	Windows map[string][]page.Window `json:"windows"` // by process
 	Refused map[string]int           `json:"refused"`
-	Account string                   `json:"account,omitempty"` // of V2, that the run changes tokens of
+	Account string                   `json:"account,omitempty"` // of V2, with the run's tokens
 }
 
 func newKept() kept {

@@ -13,8 +13,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// The process is killed with kill -9 in the middle of a run, with requests in flight and connections that break. Then the
-// same command resumes, and the report is the service's own history.
+// The process is killed with kill -9 in the middle of a run, with requests in flight and broken
+// connections. Then the same command resumes, and the report agrees with the service's own history.
 func TestKillAndGoOn(t *testing.T) {
 	s := newShell(t)
 	const n = 120

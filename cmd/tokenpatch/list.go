@@ -59,7 +59,7 @@ func list(ctx context.Context, a *app) error {
 	})
 }
 
-// filter is which tokens are wanted, by all of the flags that are given.
+// filter selects tokens by all given flags.
 func (a *app) filter(ctx context.Context, client *tokenpatch.Client) (func(*tokenpatch.Token) bool, error) {
 	customRole, err := a.customRole(ctx, client)
 	if err != nil {
@@ -88,7 +88,7 @@ func (a *app) filter(ctx context.Context, client *tokenpatch.Client) (func(*toke
 	}, nil
 }
 
-// customRole is the id of the role that -custom-role names by its id or its key.
+// customRole is the id of the role of -custom-role, an id or a key.
 func (a *app) customRole(ctx context.Context, client *tokenpatch.Client) (string, error) {
 	if a.custom == "" {
 		return "", nil
@@ -104,7 +104,8 @@ func (a *app) customRole(ctx context.Context, client *tokenpatch.Client) (string
 	return "", fmt.Errorf("-custom-role %q: the account has no such custom role", a.custom)
 }
 
-// matches reports whether a name contains a text or, if that has a wildcard, is like it. Capitals do not matter.
+// matches reports whether a name contains a text or, with a wildcard, is like it. Capitals do not
+// matter.
 func matches(pattern, name string) bool {
 	pattern, name = strings.ToLower(pattern), strings.ToLower(name)
 	if !strings.ContainsAny(pattern, "*?[") {
@@ -130,7 +131,7 @@ func ownerOf(t tokenpatch.Token) string {
 	return cmp.Or(member.Email, memberName(member), t.MemberID)
 }
 
-// listWriter writes tokens as JSON Lines, as a table for people, or as CSV that plan reads.
+// listWriter writes tokens as JSON Lines, as a table for people, or as CSV for plan.
 func listWriter(format string, w io.Writer) (write func(tokenpatch.Token) error, flush func() error) {
 	switch format {
 	case "json":
@@ -183,14 +184,14 @@ func day(t tokenpatch.UnixMillis) string {
 	return t.Time().Format(time.DateOnly)
 }
 
-// tokenCells are a token as a row of FILE that changes nothing.
+// tokenCells are a token as a row of FILE without changes.
 func tokenCells(t tokenpatch.Token) []string {
 	var version, policy string
 	if v, set := t.DefaultAPIVersion.Get(); set {
 		version = strconv.Itoa(v)
 	}
 	if statements, set := t.InlineRole.Get(); set {
-		encoded, _ := encodeJSON(statements) // of a token that was decoded
+		encoded, _ := encodeJSON(statements) // of a decoded token
 		policy = strings.TrimSpace(string(encoded))
 	}
 	return safeCells(

@@ -18,8 +18,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// On a terminal that does not know its width, or is too narrow for a bar, progress is plain lines. One that becomes so in
-// mid-run does no harm either.
+// On a terminal of unknown width, or too narrow for a bar, progress is plain lines. A terminal that
+// becomes narrow during a run does no harm either.
 func TestNarrowTerminals(t *testing.T) {
 	for columns, bar := range map[uint16]bool{0: false, 1: false, 2: false, 19: false, 20: true} {
 		s := newShell(t)
@@ -199,7 +199,7 @@ func TestAnInterruptedPlanWritesNothing(t *testing.T) {
 	}
 }
 
-// A reader that has gone leaves no temporary files either, and is no reason to end a run.
+// A closed pipe leaves no temporary files either, and is no reason to end a run.
 func TestAReaderThatIsGone(t *testing.T) {
 	s := newShell(t)
 	s.many(300)

@@ -70,7 +70,7 @@ type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text }
 
-// errInterrupted is the cause of a context that a signal has ended.
+// errInterrupted is the cause of a context ended by a signal.
 var errInterrupted = errors.New("interrupted")
 
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -156,8 +156,8 @@ func (a *app) exit(name string, err error) int {
 	return exitError
 }
 
-// untilInterrupted returns a context that ends at the first signal. The second one ends the program at once. A pipe that
-// nobody reads from is an error of the write, not a signal, so temporary files are removed.
+// untilInterrupted returns a context that ends at the first signal. The second one ends the program
+// at once. A closed pipe is an error of the write, not a signal, so temporary files are removed.
 func (a *app) untilInterrupted(name string) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signal.Ignore(syscall.SIGPIPE)

@@ -11,7 +11,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// TestHundredThousand prints what a file of 100,000 changes takes, where MEASURE is set: time and memory of each command.
+// TestHundredThousand prints the cost of a file of 100,000 changes, if MEASURE is set: time and
+// memory of each command.
 func TestHundredThousand(t *testing.T) {
 	if os.Getenv("MEASURE") == "" {
 		t.Skip("MEASURE is not set")
@@ -58,7 +59,7 @@ func (s *shell) measure(commands [][]string) {
 	}
 }
 
-// peak watches the most memory that a process had, as Linux tells it.
+// peak watches the peak memory of a process, on Linux.
 func peak(pid int) func() string {
 	ended, last := make(chan struct{}), make(chan string, 1)
 	go func() {

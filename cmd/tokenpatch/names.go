@@ -16,12 +16,12 @@ import (
 
 // about is what the store keeps with a run for the command, as its label.
 type about struct {
-	Digests []string `json:"digests"`          // of the files that it was made from
-	Source  string   `json:"source,omitempty"` // the FILE of people that the last one was planned from
+	Digests []string `json:"digests"`          // of its files
+	Source  string   `json:"source,omitempty"` // the FILE behind the last one
 	Skipped int      `json:"skipped,omitempty"`
 }
 
-// aboutRun decodes a label. One that is empty is of a process that was killed before it set it.
+// aboutRun decodes a label. An empty one is of a process that was killed before it set it.
 func aboutRun(p fleet.Progress) (about about) {
 	_ = json.Unmarshal([]byte(p.Label), &about)
 	return about
@@ -45,7 +45,7 @@ func (b about) with(file *changefile.File) about {
 	return b
 }
 
-// target is the run that a file is applied as.
+// target is the run of a file.
 type target struct {
 	name     string
 	instead  string // a finished run whose name was wanted
@@ -89,7 +89,7 @@ func otherChanges(run, file string) error {
 	return fmt.Errorf("run %q has other changes than %s, and is not finished: want another name with -run, or -add to add to it", run, file)
 }
 
-// knows reports whether a store has a run that was made from a file with a digest.
+// knows reports whether a store has a run made from a file with a digest.
 func knows(ctx context.Context, store *fleet.Store, digest string) (bool, error) {
 	runs, err := store.Runs(ctx)
 	return slices.ContainsFunc(runs, func(p fleet.Progress) bool { return slices.Contains(aboutRun(p).Digests, digest) }), err

@@ -20,7 +20,7 @@ type note struct {
 	Skip    string            `json:"skip,omitempty"`
 }
 
-const notesAtOnce = 1000 // that are kept under one key
+const notesAtOnce = 1000 // under one key
 
 // notesName is under which name a part of the notes of a file is kept.
 func notesName(file string, part int) string { return fmt.Sprintf("rows of %s, %d", file, part) }

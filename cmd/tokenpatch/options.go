@@ -258,13 +258,13 @@ func (c command) flagSet(o *options) *flag.FlagSet {
 	return set
 }
 
-// choices are the values of flags that have a few only.
+// choices are the values of flags with few of them.
 var choices = map[string][]string{
 	"progress": {"auto", "bar", "plain", "none"},
 	"outcome":  {"not_applied", "unknown"},
 }
 
-// choices are the values of a flag that has a few only.
+// choices are the values of a flag with few of them.
 func (c command) choices(name string) []string {
 	if name == "format" {
 		return c.formats
@@ -272,7 +272,7 @@ func (c command) choices(name string) []string {
 	return choices[name]
 }
 
-// check refuses values that a flag may not have.
+// check refuses invalid values of flags.
 func (c command) check(o *options, set *flag.FlagSet) error {
 	for _, name := range c.flags {
 		known := c.choices(name)

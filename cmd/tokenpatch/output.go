@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 )
 
-// unfinished is the name of a temporary file that becomes the output when it is whole.
+// unfinished is the name of a temporary file, which becomes the output when it is complete.
 type unfinished struct{ name atomic.Pointer[string] }
 
 // remove removes the file, if there is one.
@@ -21,7 +21,7 @@ func (u *unfinished) remove() {
 	}
 }
 
-// output writes to the file that -o names, or to standard output.
+// output writes to the file of -o, or to standard output.
 func (a *app) output(write func(io.Writer) error) error {
 	if a.out == "" || a.out == "-" {
 		return flushed(a.stdout, write)
@@ -38,8 +38,8 @@ func flushed(w io.Writer, write func(io.Writer) error) error {
 	return cmp.Or(write(buffer), buffer.Flush())
 }
 
-// replace writes a regular file whole or not at all. A device or a pipe is written into, and a symbolic link stays: the
-// file that it points to is replaced.
+// replace writes a regular file whole or not at all. It writes into a device or a pipe, and
+// replaces the target of a symbolic link.
 func (a *app) replace(path string, write func(io.Writer) error) error {
 	info, err := os.Stat(path)
 	if err == nil && !info.Mode().IsRegular() {
@@ -71,7 +71,7 @@ func writeInto(path string, write func(io.Writer) error) error {
 	return errors.Join(flushed(file, write), file.Close())
 }
 
-const maxLinks = 40 // that lead to each other
+const maxLinks = 40 // in a chain
 
 // linkTarget follows symbolic links, also to a file that does not exist yet.
 func linkTarget(path string) string {
@@ -88,7 +88,7 @@ func linkTarget(path string) string {
 	return path
 }
 
-// checkOutput refuses a -o that would destroy a file that the command reads: its input, or a database.
+// checkOutput refuses a -o that would destroy an input of the command, or a database.
 func (a *app) checkOutput(inputs ...string) error {
 	if a.out == "" {
 		return nil

@@ -18,8 +18,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// The page of a real run under a rate limit and faults, in a browser: while it lasts, when it ends, and frozen. Where
-// SCREENSHOT names a file, a picture of it goes there: that of the README.
+// The page of a real run under a rate limit and faults, in a browser: while it lasts, when it ends,
+// and frozen. If SCREENSHOT names a file, it gets a picture: that of the README.
 func TestPageOfARun(t *testing.T) {
 	ctx := browsertest.Open(t)
 	s := newShell(t)

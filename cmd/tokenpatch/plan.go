@@ -51,11 +51,11 @@ type plannedRow struct {
 // planSource is what a plan is made from.
 type planSource struct {
 	rows   iter.Seq2[changefile.Row, error] // of the file
-	store  *fleet.Store                     // of the run that is reverted; nil if none is
+	store  *fleet.Store                     // of the run to revert; nil if none is
 	name   string                           // of the file, or of the run
 	digest string                           // of the file
-	isPlan bool                             // that was saved before
-	total  int                              // rows; 0 if that is not known
+	isPlan bool                             // a saved one
+	total  int                              // rows; 0 if unknown
 	v1, v2 string                           // why there must be a credential for an API; empty if there need not
 	close  func() error
 }
@@ -97,7 +97,7 @@ func plan(ctx context.Context, a *app) error {
 	return nil
 }
 
-// checkPlan refuses flags and files that do not go together.
+// checkPlan refuses contradictory flags and files.
 func (a *app) checkPlan() error {
 	if (a.revert != "") == (len(a.args) > 0) {
 		return usageError{"want either a FILE or -revert"}
@@ -144,9 +144,9 @@ func (a *app) checkSize(changes, rows int) error {
 // planning is a plan in the making. Its rows are kept on disk until all of them are known.
 type planning struct {
 	source  planSource
-	file    *os.File // has no name any more, if the system allows that
+	file    *os.File // has no name any more, if the system allows it
 	writer  *bufio.Writer
-	waiting []changefile.Row // that are being read
+	waiting []changefile.Row // now being read
 
 	host   string         // of V2
 	count  map[string]int // of rows, by action
@@ -155,9 +155,9 @@ type planning struct {
 	cannot map[string]int // of tokens, by why they cannot be changed
 	wrong  *changefile.MistakesError
 	plan   changefile.Plan
-	caller *tokenpatch.Identity      // nil if that is not known
-	isSelf func(api, id string) bool // whether a change is of the token that plan runs with
-	digest string                    // of the plan file that was saved
+	caller *tokenpatch.Identity      // nil if unknown
+	isSelf func(api, id string) bool // whether a change is of plan's own token
+	digest string                    // of the saved plan file
 }
 
 func newPlanning(source planSource) (*planning, error) {
@@ -234,7 +234,7 @@ func (p *planning) begin(ctx context.Context, a *app, client *tokenpatch.Client)
 	}
 }
 
-// changes iterates over the changes of the source, and keeps the rows that they are from.
+// changes iterates over the changes of the source, and keeps their rows.
 func (p *planning) changes() iter.Seq2[fleet.Change, error] {
 	return func(yield func(fleet.Change, error) bool) {
 		for row, err := range p.source.rows {
@@ -248,7 +248,7 @@ func (p *planning) changes() iter.Seq2[fleet.Change, error] {
 	}
 }
 
-// passSkipped adds the rows that come before the next change and are not to be changed.
+// passSkipped adds the skipped rows before the next change.
 func (p *planning) passSkipped() error {
 	for len(p.waiting) > 0 && p.waiting[0].Skip != "" {
 		row := p.waiting[0]
@@ -284,7 +284,7 @@ func (p *planning) one(one fleet.Planned) error {
 	}
 	var err error
 	switch {
-	case p.source.store == nil && errors.As(one.Err, new(*tokenpatch.InputError)): // a custom role that there is not
+	case p.source.store == nil && errors.As(one.Err, new(*tokenpatch.InputError)): // an unknown custom role
 		p.wrong.Add(row.Line, one.Err)
 		return nil
 	case p.isSelf(row.API, row.ID):
@@ -315,7 +315,7 @@ func (r *plannedRow) set(change fleet.Change) {
 	if err == nil {
 		err = json.Unmarshal(encoded, &r.fileRow)
 	}
-	if err != nil { // what is wrong with a patch that was made here
+	if err != nil { // a mistake in a patch made here
 		r.Action, r.Skip = actionCannot, err.Error()
 	}
 }
@@ -338,8 +338,8 @@ func whyNot(err error) (reason string, fatal error) {
 	return err.Error(), nil
 }
 
-// approved is the patch that does what was shown, or fails: each member that it touches still has to be as it was read, and
-// the token may not have been changed at all.
+// approved is the patch for the shown change, or a failure: each member it touches must be as it
+// was read, and the token must not have been changed at all.
 func approved(one fleet.Planned) *tokenpatch.Patch {
 	patch := one.Patch
 	if one.Change.Want == nil {
@@ -375,7 +375,7 @@ func countKind(kinds map[string]int, kind string) {
 	}
 }
 
-const maxKinds = 1000 // that are counted
+const maxKinds = 1000 // counted ones
 
 // all iterates over the rows.
 func (p *planning) all() iter.Seq2[plannedRow, error] {

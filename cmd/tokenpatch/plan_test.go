@@ -95,7 +95,7 @@ token2  ci 2
 	}
 }
 
-// All that differs is shown: the ninth custom role, and the statement that allows everything.
+// Every difference is shown: the ninth custom role, and the statement that allows everything.
 func TestPlanShowsAllThatDiffers(t *testing.T) {
 	s := newShell(t)
 	s.service.AddCredential(tokenpatchtest.Credential{AccessToken: tokenpatchtest.AccessToken, NoRoles: true}) // ids are enough
@@ -140,7 +140,8 @@ func TestPlanKeepsItsRows(t *testing.T) {
 	assert.Equal(t, first[5:], second[5:])
 }
 
-// A refused credential, and a service that does not respond, end a plan: what is left would be nothing to approve.
+// A refused credential, and a service that does not respond, end a plan: the rest would be nothing
+// to approve.
 func TestAPlanNeedsItsTokens(t *testing.T) {
 	s := newShell(t)
 	s.many(300)
@@ -188,8 +189,8 @@ func TestColors(t *testing.T) {
 	assert.NotContains(t, s.run(0, "plan", "many.jsonl").stdout, "\x1b")
 }
 
-// What was approved is what is done, or it fails: also where somebody has changed something else, or has added a member that
-// no test can guard.
+// Only the approved change is made, or it fails: also if somebody has changed something else, or
+// has added a member no test can guard.
 func TestApprovedChangesFailWhereATokenHasChanged(t *testing.T) {
 	s := newShell(t)
 	s.tokens(2)
@@ -203,7 +204,7 @@ func TestApprovedChangesFailWhereATokenHasChanged(t *testing.T) {
 	assert.JSONEq(t, `"theirs"`, string(members(t, token)["description"]))
 }
 
-// A response that is lost is settled, although the token's lastModified is another one by then.
+// A lost response is settled, although the token's lastModified is another one by then.
 func TestApprovedChangesSettle(t *testing.T) {
 	s := newShell(t)
 	s.tokens(1)
@@ -237,7 +238,7 @@ func TestList(t *testing.T) {
 	assert.Contains(t, s.run(1, "list").stderr, "401")
 }
 
-// Tokens are chosen by what they have; all flags that are given count.
+// Tokens are selected by their members; all given flags count.
 func TestListChooses(t *testing.T) {
 	s := newShell(t)
 	ago := func(days int) int64 { return time.Now().AddDate(0, 0, -days).UnixMilli() }
@@ -269,7 +270,7 @@ func TestListChooses(t *testing.T) {
 	assert.Regexp(t, `(?m)^d   new       writer, policy +service +[0-9a-f]+ +never$`, table)
 }
 
-// A list as CSV is a FILE that changes nothing, until somebody changes a cell.
+// A list as CSV is a FILE without changes, until somebody changes a cell.
 func TestPlanReadsAList(t *testing.T) {
 	s := newShell(t)
 	require.NoError(t, s.service.AddRole(`{"_id":"5f0c00000000000000000001","key":"ops"}`))

@@ -209,7 +209,7 @@ func (p *planning) writeSummary(w io.Writer, paint paint) {
 	}
 }
 
-// writeText writes a row with all that changes.
+// writeText writes a row with its whole change.
 func (r *plannedRow) writeText(w io.Writer, paint paint) {
 	heading := paint.bold(printable(r.ID))
 	if r.Name != "" {

@@ -15,8 +15,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// postgres makes a database of its own in the server that DATABASE_URL names, or in the one at the usual address. Without a
-// server the test is skipped, loudly, or fails where services are required.
+// postgres makes a new database in the server of DATABASE_URL, or in the one at the usual address.
+// Without a server the test is skipped, loudly, or fails if services are required.
 func postgres(t *testing.T) (source string) {
 	t.Helper()
 	server := os.Getenv("DATABASE_URL")
@@ -73,9 +73,9 @@ func TestTwoProcessesOnPostgres(t *testing.T) {
 	s.run(0, "report", "-db", source)
 }
 
-// Processes on one Postgres share a rate limit, whether they work on one run or on several: all go by one state in the
-// database. How many requests a service refuses in real time is up to the machine; that none are is tested in virtual time, by
-// the packages below.
+// Processes on one Postgres share a rate limit, whether they work on one run or on several: all use
+// one state in the database. In real time the machine decides how many requests are refused; the
+// packages below test in virtual time that none are.
 func TestProcessesOnPostgresShareARateLimit(t *testing.T) {
 	source := postgres(t)
 	s := newShell(t)

@@ -20,7 +20,7 @@ type progress struct {
 	pace        string // "9.8/s, 42s left"
 }
 
-// count is how much is done, of how much if that is known.
+// count is how much is done, and of how much if known.
 func (p progress) count() string {
 	if p.total == 0 {
 		return fmt.Sprintf("%d ", p.done)
@@ -34,9 +34,9 @@ type view interface {
 	end()
 }
 
-const narrowest = 20 // columns of a terminal that a bar fits into
+const narrowest = 20 // columns of a terminal for a bar
 
-// progressView is the view that -progress asks for. On a terminal auto is a bar.
+// progressView is the view of -progress. On a terminal auto is a bar.
 func (a *app) progressView() view {
 	how := a.progress
 	if how == "auto" {
@@ -90,7 +90,7 @@ func (p *plain) show(now progress) {
 
 func (p *plain) end() {}
 
-// bar is drawn again and again in the same place. Text that is written to it goes above.
+// bar is drawn again and again in the same place. Other text goes above it.
 type bar struct {
 	*mpb.Progress
 	bar *mpb.Bar
@@ -119,7 +119,7 @@ func newBar(w io.Writer) *bar {
 		Progress: mpb.New(mpb.WithConsoleWriter(console), mpb.WithRefreshRate(200*time.Millisecond), mpb.WithAutoRefresh()), now: make(chan progress, 1),
 	}
 	b.now <- progress{}
-	b.bar = b.AddBar(0, // a total that may be set later
+	b.bar = b.AddBar(0, // the total may be set later
 		mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(b.text(progress.count)),
 		mpb.AppendDecorators(b.text(func(p progress) string { return " " + p.detail })),

@@ -13,7 +13,7 @@ type reason struct {
 	next   next
 }
 
-// next is the command that a failed change asks for.
+// next is the command to run after a failed change.
 type next int
 
 const (
@@ -94,7 +94,7 @@ type operation struct {
 	Value json.RawMessage `json:"value,omitempty"`
 }
 
-// operationsOf are the operations of a change that is a patch.
+// operationsOf are the operations of a patch.
 func operationsOf(change fleet.Change) ([]operation, error) {
 	var wire struct{ Patch []operation }
 	encoded, err := encodeJSON(change)

@@ -68,7 +68,7 @@ func apiOf(change fleet.Change) string {
 	return "v2"
 }
 
-// commentOf is the comment that a change has for the audit log.
+// commentOf is a change's comment for the audit log.
 func commentOf(change fleet.Change) string {
 	if change.Want != nil {
 		return change.Want.Comment
@@ -93,7 +93,7 @@ func utc(t time.Time) *time.Time {
 	return &t
 }
 
-// runRoles are the keys of the custom roles that a run knows, by id.
+// runRoles are the keys of a run's custom roles, by id.
 func runRoles(ctx context.Context, store *fleet.Store, run string) (map[string]string, error) {
 	roles, err := store.Roles(ctx, run)
 	keys := map[string]string{}
@@ -103,7 +103,7 @@ func runRoles(ctx context.Context, store *fleet.Store, run string) (map[string]s
 	return keys, err
 }
 
-// outcomes iterates over the rows of the files that a run was made from, in their order.
+// outcomes iterates over the rows of a run's files, in their order.
 func outcomes(ctx context.Context, store *fleet.Store, p fleet.Progress) iter.Seq2[outcome, error] {
 	return func(yield func(outcome, error) bool) {
 		next, stop := iter.Pull2(store.Results(ctx, p.Run))
@@ -181,7 +181,7 @@ func writeReport(ctx context.Context, a *app) error {
 	return exitOf(p)
 }
 
-// checkSources refuses a -o that would destroy a file that the run was made from.
+// checkSources refuses a -o that would destroy a file of the run.
 func (a *app) checkSources(about about) error {
 	if err := a.checkOutput(about.Source); err != nil {
 		return err
@@ -237,7 +237,7 @@ func cells(o outcome) []string {
 	)
 }
 
-// safeCells are cells of which a spreadsheet runs none: what it would run as a formula begins with an apostrophe.
+// safeCells are cells no spreadsheet executes: a possible formula begins with an apostrophe.
 func safeCells(cells ...string) []string {
 	for i, cell := range cells {
 		cells[i] = formula.ReplaceAllString(printable(cell), "$1$2'$3")
@@ -301,7 +301,7 @@ type reportSummary struct {
 	reasons  map[reason]int
 }
 
-// summarize counts the rows of a run by outcome, and those that failed by reason.
+// summarize counts the rows of a run by outcome, and the failed ones by reason.
 func summarize(ctx context.Context, store *fleet.Store, p fleet.Progress) (*reportSummary, error) {
 	s := &reportSummary{progress: p, about: aboutRun(p), states: map[fleet.State]int{}, reasons: map[reason]int{}}
 	for result, err := range store.Results(ctx, p.Run) {

@@ -16,7 +16,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// What a service says is shown, and obeyed by nobody: not by a terminal, not by a spreadsheet, not by a browser.
+// Texts of a service are shown, and executed by nobody: not by a terminal, a spreadsheet or a
+// browser.
 func TestHostileTexts(t *testing.T) {
 	s := newShell(t)
 	const evil = "=cmd|' /C calc'!A0 \x1b]0;owned\a\u202e\u009b31m<script>alert(1)</script>"
@@ -146,7 +147,7 @@ func TestStopAfter(t *testing.T) {
 	assert.Less(t, s.changed(200), 40)
 }
 
-// A line now and then where there is no terminal, and the page where it is asked for.
+// Without a terminal there is a line now and then, and the page if requested.
 func TestProgressAndPage(t *testing.T) {
 	s := newShell(t)
 	s.many(40)
@@ -169,7 +170,7 @@ func TestProgressAndPage(t *testing.T) {
 	assert.NotContains(t, s.run(0, "apply", "-progress", "none", "many.jsonl").stderr, "not applied,")
 }
 
-// refused are the requests that were refused by the rate limit.
+// refused are the requests refused by the rate limit.
 func (s *shell) refused() (refused []string) {
 	for _, request := range s.service.Requests() {
 		if request.Status == http.StatusTooManyRequests {

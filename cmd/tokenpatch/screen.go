@@ -48,8 +48,8 @@ func (w *checkedWriter) Write(text []byte) (int, error) {
 	return n, err
 }
 
-// printable is a text on one line, without what a terminal would obey: control characters, and those that change the
-// direction of writing. Text from a service, a token or a file is shown through it.
+// printable is a text on one line, without control characters for a terminal, and without those
+// that change the direction of writing. It shows all text from a service, a token or a file.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {

@@ -15,7 +15,8 @@ import (
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
 
-// started is what FILE.started remembers: that some of the changes may have been made, and which database knows them.
+// started is the content of FILE.started: some of the changes may have been made, and this database
+// knows them.
 type started struct {
 	SHA256   string    `json:"sha256"` // of the file
 	Run      string    `json:"run"`    // its name
@@ -24,8 +25,8 @@ type started struct {
 	path     string
 }
 
-// startedBefore reads FILE.started; nil if there is none, or -fresh is given. A SQLite database that is missing is an error
-// before another one is made in its place.
+// startedBefore reads FILE.started; nil if there is none, or -fresh is given. A missing SQLite
+// database is an error before another one is made in its place.
 func (a *app) startedBefore(file *changefile.File) (*started, error) {
 	if a.fresh || !file.HasName() {
 		return nil, nil
@@ -47,7 +48,7 @@ func (a *app) startedBefore(file *changefile.File) (*started, error) {
 	return s, nil
 }
 
-// check returns an error if the store does not know the run that a file was started as.
+// check returns an error if the store does not know the file's run.
 func (s *started) check(ctx context.Context, a *app, store *fleet.Store) error {
 	if s == nil {
 		return nil

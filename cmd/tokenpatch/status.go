@@ -77,7 +77,7 @@ func writeProgress(w io.Writer, p fleet.Progress) {
 	}
 }
 
-// retry makes changes that failed pending again, except those that would fail again as they are.
+// retry makes failed changes pending again, except those that would fail again.
 func retry(ctx context.Context, a *app) error {
 	store, run, err := a.openRun(ctx, a.openStore)
 	if err != nil {

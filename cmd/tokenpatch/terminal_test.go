@@ -15,7 +15,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// terminal runs the command on a terminal of 80 columns, and returns all that it wrote there.
+// terminal runs the command on a terminal of 80 columns, and returns its output there.
 func (s *shell) terminal(args ...string) string {
 	s.t.Helper()
 	return s.terminalOf(80, args...)
@@ -28,7 +28,7 @@ func (s *shell) terminalOf(columns uint16, args ...string) string {
 	file, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: columns})
 	require.NoError(s.t, err)
 	defer file.Close()
-	written, _ := io.ReadAll(file) // ends with an error where the terminal is gone, on Linux
+	written, _ := io.ReadAll(file) // ends with an error if the terminal is gone, on Linux
 	require.NoError(s.t, cmd.Wait(), "%s", written)
 	return string(written)
 }
@@ -60,7 +60,8 @@ func (s *shell) answered(answer string, args ...string) (written string, status 
 
 var escape = regexp.MustCompile(`\x1b\[[0-9]*[A-Z]`)
 
-// On a terminal there is a bar, which tells what the run waits for, fits the screen and is gone in the end.
+// On a terminal there is a bar, which shows the reason for waiting, fits the screen and is gone in
+// the end.
 func TestBar(t *testing.T) {
 	s := newShell(t)
 	s.many(60)

@@ -20,9 +20,9 @@ type traffic struct {
 	windows  []*page.Window
 	refused  int                              // responses 429
 	current  map[string]*page.Window          // by quota
-	inFlight map[*page.Window]int             // requests that were sent since a window was first seen, and have no response yet
-	limits   map[string]tokenpatch.RateLimit  // the last that was seen, by API
-	waits    map[*waiting]tokenpatch.WaitInfo // of calls that wait now
+	inFlight map[*page.Window]int             // requests sent since a window was first seen, without a response yet
+	limits   map[string]tokenpatch.RateLimit  // the last one, by API
+	waits    map[*waiting]tokenpatch.WaitInfo // of waiting calls
 	trouble  error                            // why the last attempt failed; nil if it did not
 	calls    int                              // under way
 	last     time.Time                        // when a call began or ended
@@ -34,7 +34,7 @@ type waiting struct{ _ byte }
 
 type (
 	waitingKey struct{} // of a call's *waiting
-	windowsKey struct{} // of the windows that were current when an attempt began
+	windowsKey struct{} // of the current windows when an attempt began
 )
 
 func newTraffic() *traffic {
@@ -44,7 +44,7 @@ func newTraffic() *traffic {
 	}
 }
 
-// hooks are what the client tells.
+// hooks record the client's events.
 func (t *traffic) hooks() tokenpatch.Hooks {
 	return tokenpatch.Hooks{
 		CallStart: func(ctx context.Context, _ tokenpatch.CallInfo) context.Context {
@@ -82,7 +82,7 @@ func (t *traffic) waitEnd(ctx context.Context) {
 	}
 }
 
-// quotas are the names of the quotas that a call spends from.
+// quotas are the names of a call's quotas.
 func quotas(call tokenpatch.CallInfo) (all, route string) {
 	return call.API + ", all requests", routeOf(call)
 }
@@ -155,7 +155,7 @@ func (t *traffic) snapshot() (windows []page.Window, refused int) {
 	return windows, t.refused
 }
 
-// mostWaits is what most of the calls that wait are waiting for, and what is known of the rate limit that they are under.
+// mostWaits is the most frequent wait, and what is known of its rate limit.
 func (t *traffic) mostWaits() (most tokenpatch.WaitInfo, limit tokenpatch.RateLimit) {
 	count := map[tokenpatch.WaitReason]int{}
 	for _, wait := range t.waits {
@@ -167,7 +167,7 @@ func (t *traffic) mostWaits() (most tokenpatch.WaitInfo, limit tokenpatch.RateLi
 	return most, t.limits[most.API]
 }
 
-// opensAt is when a rate limit opens that calls wait for; zero if none is known.
+// opensAt is when a rate limit with waiting calls opens; zero if none is known.
 func (t *traffic) opensAt(now time.Time) time.Time {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -193,7 +193,7 @@ func (t *traffic) waitsFor(now time.Time) string {
 	most, limit := t.mostWaits()
 	opening := in(limit.Opens(routeOf(most.CallInfo)), now)
 	switch {
-	case most.Reason == tokenpatch.WaitRateLimit, most.Reason == tokenpatch.WaitTurn && opening != "": // a turn that comes in the next window
+	case most.Reason == tokenpatch.WaitRateLimit, most.Reason == tokenpatch.WaitTurn && opening != "": // a turn in the next window
 		return "the rate limit" + opening
 	case most.Reason == tokenpatch.WaitRetryAfter:
 		return "the service, which asked for a pause" + in(limit.PausedUntil, now)
@@ -224,7 +224,7 @@ func in(at, now time.Time) string {
 	return fmt.Sprintf(", opens in %d s", int(math.Ceil(at.Sub(now).Seconds())))
 }
 
-// silence is for how long there was no response, if that is long.
+// silence is the time without a response, if it is long.
 func silence(d time.Duration) string {
 	if d < 3*time.Second {
 		return ""

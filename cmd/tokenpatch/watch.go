@@ -19,7 +19,7 @@ type watcher struct {
 	view    view
 	pages   []*page.Server
 	samples []sample
-	earlier page.Run // of it the requests of processes that ended before
+	earlier page.Run // with the requests of earlier processes
 	details page.Run // of it the failures and the slowest, which cost more to find
 	again   time.Time
 	kept    time.Time // when the requests were written down
@@ -34,7 +34,7 @@ type sample struct {
 const (
 	tick    = 500 * time.Millisecond
 	recent  = 30 * time.Second // over which a rate is taken
-	keeping = 5 * time.Second  // between two times that the requests are written down
+	keeping = 5 * time.Second  // between two records of the requests
 )
 
 // watch shows how far the run is until done is called, which shows how it ended.
@@ -55,7 +55,7 @@ func (w *watcher) watch(ctx context.Context) (done func() error) {
 				return
 			case <-ticker.C:
 			}
-			if run, err := w.look(ctx, true); err == nil { // a store that cannot be reached is fleet's to tell
+			if run, err := w.look(ctx, true); err == nil { // fleet reports an unreachable store
 				w.show(run)
 			}
 			if time.Since(w.kept) > keeping {
@@ -128,8 +128,9 @@ func fill(run *page.Run, p fleet.Progress) {
 	}
 }
 
-// pace is how many changes a second were decided lately, and how many seconds the rest takes at that. The time until a
-// window opens belongs to what was decided before: it cannot be left out, and the rest cannot begin before its end.
+// pace is the recent number of decided changes a second, and the seconds for the rest at this pace.
+// The time until a window opens belongs to the decided changes: it cannot be left out, and the rest
+// cannot begin before its end.
 func (w *watcher) pace(now, opens time.Time, run page.Run) (rate, left float64) {
 	w.samples = append(w.samples, sample{now, run.Decided()})
 	for len(w.samples) > 2 && now.Sub(w.samples[1].at) > recent {

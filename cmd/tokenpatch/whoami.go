@@ -81,8 +81,8 @@ func writeRateLimit(w io.Writer, limit tokenpatch.RateLimit) {
 	}
 }
 
-// caller prints whose credential of V2 a command uses. If that cannot be read it prints so and returns nil: the credential may
-// be good for all the rest.
+// caller prints whose credential of V2 a command uses. If it cannot be read, it prints so and
+// returns nil: the credential may be good for everything else.
 func (a *app) caller(ctx context.Context, client *tokenpatch.Client) *tokenpatch.Identity {
 	if a.identified {
 		return a.identity
@@ -100,15 +100,15 @@ func (a *app) caller(ctx context.Context, client *tokenpatch.Client) *tokenpatch
 	return identity
 }
 
-// isSelf reports whether a change is of the token that the command runs with, and may not be.
+// isSelf reports whether a change is of the command's own token, and may not be.
 func (a *app) isSelf(caller *tokenpatch.Identity, api, id string) bool {
 	return !a.allowSelf && caller != nil && caller.TokenID != "" && api == "v2" && strings.EqualFold(caller.TokenID, id)
 }
 
 const whySelf = "this is the token that tokenpatch runs with: want -allow-self to change it"
 
-// checkCaller prints whose credential a run with changes of V2 uses. It refuses that of another account than the run
-// was begun with, and a change of the credential itself.
+// checkCaller prints whose credential a run with changes of V2 uses. It refuses another account
+// than the run's, and a change of the credential itself.
 func (a *app) checkCaller(ctx context.Context, store *fleet.Store, config tokenpatch.Config) error {
 	var caller *tokenpatch.Identity
 	for result, err := range store.Results(ctx, a.runName, fleet.StatePending) {

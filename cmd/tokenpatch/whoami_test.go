@@ -57,7 +57,7 @@ func TestARunOfAnotherAccount(t *testing.T) {
 	assert.Zero(t, s.service.Changes("token1"))
 }
 
-// The token that the command runs with stays as it is, unless somebody wants it changed.
+// The command's own token stays unchanged, unless somebody wants it changed.
 func TestAllowSelf(t *testing.T) {
 	s := newShell(t)
 	s.tokens(1)
