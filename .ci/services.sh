@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by run: the services that tests of modules talk to. One that listens on its usual port is used as it is; otherwise
-# a new one is started there, from Debian's packages where it is not installed, and ended with the run. Its files are in $tmp.
+# a new one is started there, from Debian's packages if it is not installed, and ended with the run. Its files are in $tmp.
 
 services_started=()
 
