@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/internal/engine"
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
@@ -69,6 +70,28 @@ func TestRetriesTable(t *testing.T) {
 		}
 	}
 	assert.Positive(t, checked, "the table has statuses")
+}
+
+// The list of statuses that are not applied is complete and true.
+func TestStatusesThatAreNotApplied(t *testing.T) {
+	_, list, found := strings.Cut(sectionOf(t, "docs/outcomes.md", "What a response proves"), "\n- **Both**: ")
+	require.True(t, found)
+	list, _, found = strings.Cut(list, "\n- **Both**: ")
+	require.True(t, found)
+	listed := map[int]bool{}
+	for _, match := range regexp.MustCompile(`(\d{3})(?: to (\d{3}))?`).FindAllStringSubmatch(list, -1) {
+		first, _ := strconv.Atoi(match[1])
+		last := first
+		if match[2] != "" {
+			last, _ = strconv.Atoi(match[2])
+		}
+		for ; first <= last; first++ {
+			listed[first] = true
+		}
+	}
+	for status := 100; status <= 599; status++ {
+		assert.Equal(t, listed[status], engine.StatusEffect(status) == engine.NotApplied, "%d", status)
+	}
 }
 
 // The figures at the top of the README are those of the table in docs/outcomes.md.
