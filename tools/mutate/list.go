@@ -1,0 +1,143 @@
+package main
+
+// Tests that many mutations share.
+const (
+	root_     = "."
+	limiter   = "./internal/ratelimit"
+	engine    = "./internal/engine"
+	patches   = "./internal/jsonpatch"
+	redaction = "./internal/redact"
+)
+
+// mutations are the promises that have a guard, and what removes it.
+var mutations = []mutation{
+	// No credential in any text.
+	{"a credential that a function supplied is known from then on", "internal/engine/authorize.go",
+		"	c.engine.Known.Learn(credential)\n", "", ".", root_, "TestErrorsHoldNoCredential|TestCredentialsOfOneServiceAreKnownToTheOther"},
+	{"the credential of this call is redacted in its texts", "internal/engine/authorize.go",
+		"	c.request.Secrets = c.request.Secrets.With(credential)\n", "", ".", root_, "TestErrorsHoldNoCredential|TestTransportErrorsHoldNoCredential"},
+	{"an id that is a credential is not shown in an edit's error", "edit.go",
+		"s.engine.Known.Secrets().Clean(e.id)", "e.id", ".", root_, "TestEditToken|TestErrorsHoldNoCredential"},
+	{"an id that is a credential is not shown in a call's error", "call.go",
+		"c.sent.Secrets.Clean(c.request.token)", "c.request.token", ".", root_, "TestErrorsHoldNoCredential|TestPatchTokenRefusesWrongID"},
+	{"the error of an undocumented success holds no credential", "internal/engine/observe.go",
+		"c.Invalid = c.request.Secrets.CleanError(c.Invalid)", "", ".", engine, "TestObserve"},
+	{"the error of a transport holds no credential", "internal/engine/observe.go",
+		"r.Err = c.request.Secrets.CleanError(r.Err)", "", ".", engine, "TestObserve"},
+	{"the body of an error holds no credential", "errors.go",
+		"body := r.secrets.CleanPrefix(string(r.body[:min(len(r.body), 2*maxErrorBody)]), maxErrorBody)", "body := string(r.body[:min(len(r.body), maxErrorBody)])", ".", root_, "TestErrorsHoldNoCredential"},
+	{"the error of a credential function holds no credential", "client.go",
+		"s.engine.Known.Secrets().With(string(secret)).CleanError(err)", "err", ".", root_, "TestCredentialFuncFails|TestErrorsHoldNoCredential"},
+	{"escapes are undone four times over, and once for JSON", "internal/redact/unescape.go",
+		"const maxEscapes = 6", "const maxEscapes = 5", ".", redaction, "TestClean"},
+	{"the longest entities are undone", "internal/redact/unescape.go",
+		"const maxEntity = 32", "const maxEntity = 31", ".", redaction, "TestClean"},
+	{"a credential that the cut goes through is found", "internal/redact/redact.go",
+		"const lookahead = runLength * maxEntity", "const lookahead = runLength", ".", redaction, "TestCleanPrefix"},
+	{"an id in a label of a metric", "tokenpatchotel/measures.go",
+		"	info.TokenID = \"\" // an id has no place in a metric\n", "", "tokenpatchotel", ".", "TestMetricsAreBounded"},
+
+	// What is read from a shared store is bounded.
+	{"a stored pool has a largest size", "internal/ratelimit/grants.go",
+		"data[:min(len(data), maxEncoded)]", "data", ".", limiter, "TestAStateThatSomebodyElseWrote"},
+	{"a stored pool has a largest number of limits", "internal/ratelimit/grants.go",
+		" || len(p.Limits) > maxPooled", "", ".", limiter, "TestAStateThatSomebodyElseWrote"},
+	{"a stored pool has a largest number of answers", "internal/ratelimit/grants.go",
+		" || len(p.Answers) > maxAnswers {", " {", ".", limiter, "TestAStateThatSomebodyElseWrote"},
+	{"a stored window does not end in a far future", "internal/ratelimit/grants.go",
+		" || !x.None && x.Ends > now+maxWindowLeft", "", ".", limiter, "TestAStateThatSomebodyElseWrote"},
+	{"a stored probe ends soon", "internal/ratelimit/grants.go",
+		" || x.Probed > now+maxProbing", "", ".", limiter, "TestAStateThatSomebodyElseWrote"},
+	{"stored numbers are bounded", "internal/ratelimit/grants.go",
+		" < 0 || max(x.Limit, x.Left, x.Asked, x.Before) > maxNumber", " < 0", ".", limiter, "TestAStateThatSomebodyElseWrote"},
+	{"many askers do not spread for long", "internal/ratelimit/store.go",
+		"float64(min(g.Asking, maxAsking))", "float64(g.Asking)", ".", limiter, "TestAStateThatSomebodyElseWrote"},
+	{"a store keeps what it has for an hour", "internal/ratelimit/store.go",
+		"return next, stored, o.err", "return next, 24 * stored, o.err", ".", limiter, "Store|Programs"},
+	{"a store's clock that jumps is not believed", "internal/ratelimit/store.go",
+		" || u.before.at > 0 && moved > maxStep", "", ".", limiter, "TestTheStoresClock"},
+	{"a store that panics harms nobody", "internal/ratelimit/store.go",
+		"		if r := recover(); r != nil {\n			o.err = fmt.Errorf(\"the store panicked: %v\", r)\n		}\n", "", ".", limiter, "TestAStoreInTrouble|Panic"},
+	{"an update is granted once", "internal/ratelimit/grants.go",
+		"if a.ID == id && len(a.Grants) == len(asks) {", "if false {", ".", limiter, "TestAStoreInTrouble"},
+
+	// The limiter stays intact.
+	{"a call that panics gives its permit back", "internal/engine/engine.go",
+		"	defer c.permit.Abandon() // a panic must not keep the permit\n", "", ".", root_, "TestPanicsLeaveTheLimiterIntact"},
+	{"an admitted call whose context ends gives its permit back", "internal/ratelimit/limiter.go",
+		"	if admitted {\n		w.permit.Cancel()\n	}\n", "	_ = admitted\n", ".", limiter, "TestCancelledWaitersLoseNoPermit"},
+	{"what was not sent is not counted", "internal/ratelimit/ledger.go",
+		"			x.sent = max(0, x.sent-1)\n		}\n	}\n}\n\n// lose", "		}\n	}\n}\n\n// lose", ".", limiter, "."},
+	{"a permit that was not used is taken back", "internal/engine/limit.go",
+		"l.permit.Cancel()", "l.permit.Abandon()", ".", engine, "TestLimitTakesPermitsBack"},
+	{"a 503 with Retry-After pauses the service", "internal/ratelimit/ledger.go",
+		"r.refused || r.status == http.StatusServiceUnavailable", "r.refused", ".", root_, "TestLimiterObeysRetryAfter"},
+	{"a pause is an hour at most", "internal/ratelimit/ledger.go",
+		"	wait = min(wait, maxPause)\n", "", ".", root_, "TestLimiterBoundsAbsurdHeaders|TestRateLimitedBeyondAllBounds"},
+	{"of more than 16 routes the rest share one", "internal/ratelimit/limiter.go",
+		" || i == maxRoutes-1", "", ".", limiter, "."},
+	{"of more than 32 limits credentials are forgotten", "internal/ratelimit/ledger.go",
+		"if i < 0 && len(l.all) >= maxLimits {", "if false {", ".", limiter, "."},
+	{"combined headers count by the smallest number", "internal/ratelimit/headers.go",
+		"if !found || number < smallest {", "if !found {", ".", limiter, "."},
+	{"a response lost counts as sent", "internal/ratelimit/ledger.go",
+		"			x.lost++\n", "", ".", limiter, "TestLostResponses"},
+	{"no more than a hundred refusals in a call", "internal/engine/call.go",
+		"const maxRefusals = 100", "const maxRefusals = 1000", ".", engine, "."},
+
+	// What is sent again.
+	{"MaxAttempts 1 is one request", "internal/engine/call.go",
+		"	if c.engine.Policy.MaxAttempts == 1 {\n		return false // one request, whatever the response was\n	}\n", "", ".", root_, "TestTryAgain|TestRefusal"},
+	{"what could take effect twice is not sent again", "internal/engine/call.go",
+		"return more && c.request.Rules.Replayable()", "return more", ".", engine, "."},
+	{"net/http does not send a request again by itself", "internal/httpsend/trace.go",
+		"	if t.bits.Load()&(wroteHeaders|responding) != wroteHeaders {\n		return false\n	}\n", "	if true {\n		return false\n	}\n", ".", "./internal/httpsend", "TestTrace"},
+	{"redirects are not followed", "internal/engine/call.go",
+		"{ return http.ErrUseLastResponse }", "{ return nil }", ".", root_, "TestRedirectsAreNotFollowed"},
+	{"another credential is asked for once", "internal/engine/authorize.go",
+		" && !a.asked {", " {", ".", engine, "TestAuthorize"},
+	{"a write to part of an unfixed member is unsafe", "internal/jsonpatch/replay.go",
+		" || !whole && !fixed[name]", "", ".", patches, "TestReplay"},
+	{"what is moved from a member that is not fixed is unsafe", "internal/jsonpatch/replay.go",
+		"open = open || op.HasFrom() && !fixed[from]", "open = open", ".", patches, "TestReplay"},
+	{"numbers are compared in bounded time", "internal/jsonpatch/equal.go",
+		"const maxExponent = 1000", "const maxExponent = 1 << 30", ".", patches, "."},
+	{"copies are bounded", "internal/jsonpatch/apply.go",
+		"d.copied > maxCopied", "false", ".", patches, "TestApplyBoundsCopies"},
+
+	// Outcomes.
+	{"a response about another token proves nothing", "v2tokens.go",
+		"case !isSameID(t.token.ID, t.id):", "case false:", ".", root_, "TestChangesOutOfStep"},
+	{"older reads are not believed", "edit.go",
+		"case token.LastModified >= e.newest && (conclusive(token) || left <= 0):", "case conclusive(token) || left <= 0:", ".", root_, "TestEditTokenDoesNotBelieveOlderReads|TestEditTokenBehindAReplica"},
+	{"an edit settles after a refusal that may pass", "edit.go",
+		"(e.unknown == nil || !isTransient(graced, err))", "true", ".", root_, "TestEditTokenSettles"},
+	{"an edit settles in eight tries", "edit.go",
+		"maxSettling         = 8 ", "maxSettling         = 7 ", ".", root_, "TestEditToken.*Settle"},
+	{"once unknown, never not applied", "edit.go",
+		"	return after(e.unknown, err)\n}\n\n// change is", "	return err\n}\n\n// change is", ".", root_, "TestEditTokenIsNeverNotAppliedAfterAnUnknown"},
+	{"an edit that cannot be guarded is sent once", "edit.go",
+		"	if c.unguarded {\n		replay = ReplayUnsafe\n	}\n", "", ".", root_, "TestEditTokenWithoutAGuard"},
+	{"the grace covers settling", "edit.go",
+		"	if grace == 0 {\n		return ctx, func() {}\n	}\n", "	if true {\n		return ctx, func() {}\n	}\n", ".", root_, "TestEditTokenWhoseContextEnds"},
+	{"Settle does not believe an older read", "edit.go",
+		"case current.LastModified >= before.LastModified && sameMembers", "case sameMembers", ".", root_, "TestSettleDoesNotBelieveOlderReads"},
+	{"no client writes lastModified", "edit.go",
+		"	if err := checkWritable(before, c.after); err != nil {\n		return c, err\n	}\n", "", ".", root_, "TestEditTokenRefusesWrongInput"},
+
+	// Calls end.
+	{"a transport that blocks is given up", "internal/httpsend/await.go",
+		"	case <-timer.C:\n	}\n", "	}\n", ".", "./internal/httpsend", "TestTransportThatBlocksIsAbandoned|TestAwait"},
+	{"a late body that panics ends nothing", "internal/httpsend/await.go",
+		"	defer func() { _ = recover() }()\n", "", ".", "./internal/httpsend", "TestLateBodyThatPanics"},
+	{"a body is read up to a bound", "internal/httpsend/body.go",
+		"		case int64(len(b)) > limit:\n			return b[:limit], fmt.Errorf(\"the response body is longer than %d bytes\", limit)\n", "", ".", "./internal/httpsend", "TestResponseBodyIsBounded"},
+
+	// Nothing is obeyed by a terminal or a spreadsheet.
+	{"a spreadsheet runs no cell", "cmd/tokenpatch/report.go",
+		"formula.ReplaceAllString(printable(cell), \"$1$2'$3\")", "printable(cell)", "cmd/tokenpatch", ".", "TestHostileTexts|TestFormulas"},
+	{"@ begins a formula too", "cmd/tokenpatch/report.go",
+		`([=+\-@＝＋－＠])`, `([=+\-＝＋－＠])`, "cmd/tokenpatch", ".", "TestHostileTexts|TestFormulas"},
+	{"a terminal gets no control characters", "cmd/tokenpatch/screen.go",
+		"		case !unicode.IsPrint(r):\n			return utf8.RuneError\n", "", "cmd/tokenpatch", ".", "TestHostileTexts|TestFormulas"},
+}
