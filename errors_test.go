@@ -672,6 +672,45 @@ func TestErrorsHoldNoCredential(t *testing.T) {
 	}
 }
 
+// A credential that a function supplies is known in the call that it is for.
+func TestErrorsHoldNoSuppliedCredential(t *testing.T) {
+	const secret = "5ecret-supplied-5ecret"
+	for _, a := range apis {
+		for _, body := range []string{`{"code":"c","message":"bad ` + secret + `"}`, ""} {
+			_, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}), func(c *tokenpatch.Config) {
+				supply := func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return secret, nil }
+				c.V1, c.V2 = tokenpatch.V1Config{APIKeyFunc: supply}, tokenpatch.V2Config{AccessTokenFunc: supply}
+			}, through(func(*http.Request) (*http.Response, error) {
+				if body == "" {
+					return nil, errors.New("bad " + secret)
+				}
+				return respond(403, "application/json", body), nil
+			}))
+			err := a.Call(t.Context(), client)
+			require.ErrorContains(t, err, "bad")
+			assertHolds(t, err, "5ecret", false)
+		}
+	}
+}
+
+// An id that turns out to be a credential only when a function supplies that is not shown either.
+func TestErrorsHoldNoCredentialAsAnID(t *testing.T) {
+	const secret = "5ecret-supplied-5ecret"
+	newClient := func(status int, body string) *tokenpatch.Client {
+		_, client := newPair(t, func(c *tokenpatch.Config) {
+			c.V2 = tokenpatch.V2Config{AccessTokenFunc: func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return secret, nil }}
+		}, through(func(*http.Request) (*http.Response, error) { return respond(status, "application/json", body), nil }))
+		return client
+	}
+	_, err := newClient(404, `{"code":"not_found","message":"no"}`).V2.PatchToken(t.Context(), secret, tokenpatch.NewPatch().SetName("ci"))
+	require.ErrorContains(t, err, "404")
+	assertHolds(t, err, "5ecret", false)
+	client := newClient(200, `{"_id":"`+secret+`","name":"ci"}`)
+	_, err = client.V2.EditToken(t.Context(), secret, tokenpatch.EditOptions{}, func(*tokenpatch.Token) error { return errors.New("no") })
+	require.ErrorContains(t, err, "edit: no")
+	assertHolds(t, err, "5ecret", false)
+}
+
 // The transport's own errors can quote what a server sent.
 func TestTransportErrorsHoldNoCredential(t *testing.T) {
 	_, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}), through(func(r *http.Request) (*http.Response, error) {

@@ -3,6 +3,7 @@ package engine_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -70,5 +71,39 @@ func TestLimitTakesPermitsBack(t *testing.T) {
 		e.Credential = supply
 		assert.Equal(t, engine.Applied, e.Do(t.Context(), newRequest()).Effect)
 		assert.Less(t, time.Since(began), 2*time.Second)
+	})
+}
+
+// What was not sent has spent nothing of the limit.
+func TestLimitIsNotSpentByWhatWasNotSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reset := fmt.Sprint(time.Now().Add(9 * time.Second).UnixMilli())
+		left := func(n int) response {
+			return response{status: 204, header: http.Header{"X-Ratelimit-Global-Remaining": {fmt.Sprint(n)}, "X-Ratelimit-Reset": {reset}}}
+		}
+		s := &server{responses: []response{left(2), left(1), left(0)}}
+		e := newEngine(s)
+		supply := e.Credential
+		e.Do(t.Context(), newRequest())
+		e.Credential = func(context.Context, string) (string, error) { return "", errors.New("no credential") }
+		for range 2 {
+			require.EqualError(t, e.Do(t.Context(), newRequest()).Stopped, "no credential")
+		}
+		e.Credential = supply
+		began := time.Now()
+		for range 2 {
+			assert.Equal(t, engine.Applied, e.Do(t.Context(), newRequest()).Effect)
+		}
+		assert.Zero(t, time.Since(began), "both are sent in this window")
+	})
+}
+
+// A server that refuses every attempt ends the call.
+func TestLimitThatNeverAdmits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		result := newEngine(&server{responses: []response{refusal("1")}}).Do(t.Context(), newRequest())
+		assert.Equal(t, 100, result.Attempts)
+		assert.Equal(t, engine.NotApplied, result.Effect)
+		assert.Equal(t, http.StatusTooManyRequests, result.Status)
 	})
 }

@@ -459,3 +459,12 @@ func membersOf(t *testing.T, object []byte) (members map[string]json.RawMessage)
 	require.NoError(t, json.Unmarshal(object, &members))
 	return members
 }
+
+// An exponent is read up to a thousand digits: reading takes time in the square of them.
+func TestEqualBoundsExponents(t *testing.T) {
+	power := strings.Repeat("1", 1000)
+	assert.True(t, jsonpatch.Equal(json.RawMessage("1e"+power), json.RawMessage("1.0e"+power)))
+	power += "1"
+	assert.False(t, jsonpatch.Equal(json.RawMessage("1e"+power), json.RawMessage("1.0e"+power)), "one that is longer equals only itself")
+	assert.True(t, jsonpatch.Equal(json.RawMessage("1e"+power), json.RawMessage("1e"+power)))
+}

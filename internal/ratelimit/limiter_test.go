@@ -2,6 +2,7 @@ package ratelimit_test
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"runtime"
@@ -211,4 +212,58 @@ func TestAPanicHoldsNobodyUp(t *testing.T) {
 		}()
 		take(t, l, patchRoute)
 	})
+}
+
+// A call that is admitted in the moment in which its context ends leaves its permit to others.
+func TestACallThatEndsAsItIsAdmittedLosesNoPermit(t *testing.T) {
+	ended := 0
+	for range 100 {
+		l := limiter()
+		probe := take(t, l, patchRoute)
+		ctx, cancel := context.WithCancel(t.Context())
+		p := ratelimit.Permit{Waiting: func(ratelimit.Reason) { // called before it waits, for what is true already
+			probe.Observe(http.StatusOK, http.Header{
+				"X-Ratelimit-Global-Remaining": {"10"}, "X-Ratelimit-Reset": {fmt.Sprint(time.Now().Add(5 * time.Second).UnixMilli())},
+			})
+			cancel()
+		}}
+		_, err := l.Wait(ctx, patchRoute, &p)
+		want := 9
+		if err != nil {
+			ended++
+			want = 10
+		}
+		assert.Equal(t, want, l.State().Account.Remaining)
+	}
+	assert.NotZero(t, ended)
+}
+
+// Header lines that were combined count by the smallest number of what remains, and by the latest reset.
+func TestCombinedHeaders(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiter()
+		at := func(after time.Duration) string { return fmt.Sprint(time.Now().Add(after).UnixMilli()) }
+		take(t, l, patchRoute).Observe(http.StatusOK, http.Header{
+			"X-Ratelimit-Global-Remaining": {"49, 1000"}, "X-Ratelimit-Route-Remaining": {"1000", "48"},
+			"X-Ratelimit-Reset": {at(time.Second) + ", " + at(5*time.Second)}, "Date": {time.Now().UTC().Format(http.TimeFormat)},
+		})
+		state := l.State()
+		assert.Equal(t, 49, state.Account.Remaining)
+		assert.Equal(t, 48, state.Routes[patchRoute].Remaining)
+		assert.WithinDuration(t, time.Now().Add(5*time.Second), state.Account.Reset, time.Second)
+	})
+}
+
+// Of more than 16 routes the others share the last one, and of more than 32 limits those of credentials are forgotten.
+func TestWhatIsKeptIsBounded(t *testing.T) {
+	l := limiter()
+	for i := range 100 {
+		p := take(t, l, fmt.Sprint("route ", i))
+		p.Use(fmt.Sprint("credential ", i))
+		p.Observe(http.StatusOK, http.Header{
+			"X-Ratelimit-Route-Remaining": {"1000"}, "X-Ratelimit-Auth-Token-Remaining": {"1000"},
+			"X-Ratelimit-Reset": {fmt.Sprint(time.Now().Add(5 * time.Second).UnixMilli())}, "X-Ratelimit-Auth-Token-Reset": {fmt.Sprint(time.Now().Add(5 * time.Second).UnixMilli())},
+		})
+	}
+	assert.Len(t, l.State().Routes, 16)
 }

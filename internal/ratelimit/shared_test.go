@@ -65,9 +65,12 @@ func (m *memory) apply(key string, f func([]byte, time.Time) ([]byte, time.Durat
 	if m.clock != nil {
 		now = m.clock()
 	}
-	next, _, err := f(slices.Clone(m.states[key]), now)
+	next, ttl, err := f(slices.Clone(m.states[key]), now)
 	if err != nil {
 		return err
+	}
+	if ttl != time.Hour {
+		return fmt.Errorf("a pool that nobody uses is kept for %v, want an hour", ttl)
 	}
 	if m.change != nil {
 		next = m.change(m.states[key], next)

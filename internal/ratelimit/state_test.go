@@ -2,11 +2,16 @@ package ratelimit_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 )
 
 // waitsWith returns the longest wait of a few calls if a store holds somebody else's state.
@@ -93,4 +98,72 @@ func FuzzState(f *testing.F) {
 	f.Fuzz(func(t *testing.T, text []byte) {
 		assert.LessOrEqual(t, waitsWith(t, func(time.Time) []byte { return text }), longestFalse)
 	})
+}
+
+// A state that take and report cannot have made is replaced, and it is said why.
+func TestAStateThatCannotBeRight(t *testing.T) {
+	good := func(now int64) map[string]any {
+		return map[string]any{"limits": map[string]any{"account": map[string]any{
+			"window": now + 5000, "opened": now - 5000, "ends": now + 5000, "limit": 100, "left": 50, "asked": 1, "before": 1,
+		}}}
+	}
+	account := func(state map[string]any) map[string]any {
+		return state["limits"].(map[string]any)["account"].(map[string]any)
+	}
+	many := func(n int, value any) (list []any) {
+		for range n {
+			list = append(list, value)
+		}
+		return list
+	}
+	for name, change := range map[string]func(state map[string]any, now int64){
+		"":                   func(map[string]any, int64) {}, // that is believed
+		"no limits":          func(state map[string]any, _ int64) { delete(state, "limits") },
+		"a window's end":     func(state map[string]any, now int64) { account(state)["ends"] = now + 12_000 },
+		"a window's opening": func(state map[string]any, now int64) { account(state)["opened"] = now + 10_000 },
+		"the end of a probe": func(state map[string]any, now int64) { account(state)["probed"] = now + 12_000 },
+		"an absent limit": func(state map[string]any, now int64) {
+			account(state)["none"], account(state)["ends"] = true, now+62_000
+		},
+		"a negative number":   func(state map[string]any, _ int64) { account(state)["left"] = -1 },
+		"a number too large":  func(state map[string]any, _ int64) { account(state)["limit"] = 1<<28 + 1 },
+		"too many limits":     func(state map[string]any, _ int64) { addLimits(state, 64) },
+		"a limit that is nil": func(state map[string]any, _ int64) { state["limits"].(map[string]any)["route x"] = nil },
+		"too many answers":    func(state map[string]any, _ int64) { state["answers"] = many(9, map[string]any{"id": "1"}) },
+		"too many bytes": func(state map[string]any, _ int64) {
+			state["answers"] = many(1, map[string]any{"id": "1", "grants": many(4000, struct{}{})})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var warnings []string
+			synctest.Test(t, func(t *testing.T) {
+				now := time.Now().UnixMilli()
+				state := good(now)
+				change(state, now)
+				text, err := json.Marshal(state)
+				require.NoError(t, err)
+				m := &memory{states: map[string][]byte{"acme": text}}
+				options := sharing(m)
+				options.Warn = func(_ string, err error) { warnings = append(warnings, err.Error()) }
+				l := ratelimit.New(options)
+				var p ratelimit.Permit
+				_, err = l.Wait(t.Context(), patchRoute, &p)
+				require.NoError(t, err)
+				p.Cancel()
+				time.Sleep(time.Minute) // until the last update has ended
+			})
+			if name == "" {
+				assert.Empty(t, warnings)
+			} else {
+				assert.Len(t, warnings, 1)
+			}
+		})
+	}
+}
+
+// addLimits adds limits to a state.
+func addLimits(state map[string]any, n int) {
+	for i := range n {
+		state["limits"].(map[string]any)[fmt.Sprint("route ", i)] = map[string]any{}
+	}
 }
