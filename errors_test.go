@@ -699,6 +699,7 @@ func TestErrorsHoldNoCredentialAsAnID(t *testing.T) {
 	newClient := func(status int, body string) *tokenpatch.Client {
 		_, client := newPair(t, func(c *tokenpatch.Config) {
 			c.V2 = tokenpatch.V2Config{AccessTokenFunc: func(context.Context, tokenpatch.Secret) (tokenpatch.Secret, error) { return secret, nil }}
+			c.Hooks.AttemptEnd = func(_ context.Context, a tokenpatch.AttemptResult) { assert.NotContains(t, fmt.Sprint(a), "5ecret") }
 		}, through(func(*http.Request) (*http.Response, error) { return respond(status, "application/json", body), nil }))
 		return client
 	}

@@ -224,7 +224,7 @@ func TestSpansOfACanceledCall(t *testing.T) {
 func TestMetrics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		i := instrument(t)
-		i.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 10 * time.Second, Global: 5, Route: 3})
+		i.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 10 * time.Second, Global: 5, Route: 3, Credential: 4})
 		i.service.Inject(tokenpatchtest.Fault{API: tokenpatchtest.V2, Status: 404})
 		assert.Error(t, i.rename(context.Background()))
 		require.NoError(t, i.rename(context.Background()))
@@ -244,6 +244,7 @@ func TestMetrics(t *testing.T) {
 		}, counts(t, metrics["tokenpatch.client.call.duration"]))
 		assert.Equal(t, map[string]int64{
 			"server.address=app.launchdarkly.com,tokenpatch.api=V2,tokenpatch.quota=global":                    4,
+			"server.address=app.launchdarkly.com,tokenpatch.api=V2,tokenpatch.quota=credential":                3,
 			"server.address=app.launchdarkly.com,tokenpatch.api=V2,tokenpatch.quota=PATCH /api/v2/tokens/{id}": 2,
 		}, gauges(t, metrics["tokenpatch.client.quota.remaining"]))
 	})

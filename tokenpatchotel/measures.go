@@ -51,13 +51,14 @@ func newMeasures(meter metric.Meter) (*measures, error) {
 // The sets of attributes, by what they are made of.
 type (
 	requestSet struct {
-		tokenpatch.CallInfo
+		endpoint
 		origin
 		status  int
 		failure string
 	}
 	callSet struct {
-		tokenpatch.CallInfo
+		api string
+		endpoint
 		outcome tokenpatch.Outcome
 		failure string
 	}
@@ -71,13 +72,17 @@ type (
 	}
 )
 
+// endpoint is what a metric knows of a call: a token's id would make a set of its own of each token.
+type endpoint struct{ method, route string }
+
+func endpointOf(info tokenpatch.CallInfo) endpoint { return endpoint{info.Method, info.Route} }
+
 func (m *measures) attemptEnded(ctx context.Context, result tokenpatch.AttemptResult, server origin, failure string) {
-	info := result.CallInfo
-	info.TokenID = "" // an id has no place in a metric
-	m.request.Record(ctx, result.Duration.Seconds(), m.set(requestSet{info, server, result.Status, failure}))
-	m.remains(ctx, quotaSet{info.API, server.address, "global"}, result.RateLimit.Global)
+	m.request.Record(ctx, result.Duration.Seconds(), m.set(requestSet{endpointOf(result.CallInfo), server, result.Status, failure}))
+	m.remains(ctx, quotaSet{result.API, server.address, "global"}, result.RateLimit.Global)
+	m.remains(ctx, quotaSet{result.API, server.address, "credential"}, result.RateLimit.Credential)
 	for route, quota := range result.RateLimit.Routes {
-		m.remains(ctx, quotaSet{info.API, server.address, route}, quota)
+		m.remains(ctx, quotaSet{result.API, server.address, route}, quota)
 	}
 }
 
@@ -88,9 +93,7 @@ func (m *measures) remains(ctx context.Context, set quotaSet, quota tokenpatch.Q
 }
 
 func (m *measures) callEnded(ctx context.Context, result tokenpatch.CallResult, failure string) {
-	info := result.CallInfo
-	info.TokenID = ""
-	m.call.Record(ctx, result.Duration.Seconds(), m.set(callSet{info, result.Outcome, failure}))
+	m.call.Record(ctx, result.Duration.Seconds(), m.set(callSet{result.API, endpointOf(result.CallInfo), result.Outcome, failure}))
 }
 
 func (m *measures) waited(ctx context.Context, wait tokenpatch.WaitInfo) {
@@ -118,10 +121,10 @@ func (m *measures) set(which attributer) metric.MeasurementOption {
 
 func (s requestSet) attributes() []attribute.KeyValue {
 	attributes := []attribute.KeyValue{
-		semconv.HTTPRequestMethodKey.String(s.Method),
+		semconv.HTTPRequestMethodKey.String(s.method),
 		semconv.ServerAddress(s.address),
 		semconv.ServerPort(s.port),
-		semconv.URLTemplate(s.Route),
+		semconv.URLTemplate(s.route),
 	}
 	if s.status != 0 {
 		attributes = append(attributes, semconv.HTTPResponseStatusCode(s.status))
@@ -131,7 +134,7 @@ func (s requestSet) attributes() []attribute.KeyValue {
 
 func (s callSet) attributes() []attribute.KeyValue {
 	return withFailure([]attribute.KeyValue{
-		keyAPI.String(s.API), keyRoute.String(route(s.CallInfo)), keyOutcome.String(outcome(s.outcome)),
+		keyAPI.String(s.api), keyRoute.String(s.method+" "+s.route), keyOutcome.String(outcome(s.outcome)),
 	}, s.failure)
 }
 

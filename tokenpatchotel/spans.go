@@ -24,7 +24,7 @@ const (
 	keyAttempts   = attribute.Key("tokenpatch.attempts")      // of a call
 	keyWaited     = attribute.Key("tokenpatch.wait.duration") // of a call, in seconds
 	keyWaitReason = attribute.Key("tokenpatch.wait.reason")   // as in tokenpatch.WaitReason
-	keyQuota      = attribute.Key("tokenpatch.quota")         // "global", or a route as above
+	keyQuota      = attribute.Key("tokenpatch.quota")         // "global", "credential", or a route as above
 )
 
 type (

@@ -34,8 +34,8 @@ var mutations = []mutation{
 		"const maxEntity = 32", "const maxEntity = 31", ".", redaction, "TestClean"},
 	{"a credential that the cut goes through is found", "internal/redact/redact.go",
 		"const lookahead = runLength * maxEntity", "const lookahead = runLength", ".", redaction, "TestCleanPrefix"},
-	{"an id in a label of a metric", "tokenpatchotel/measures.go",
-		"	info.TokenID = \"\" // an id has no place in a metric\n", "", "tokenpatchotel", ".", "TestMetricsAreBounded"},
+	{"a call's URL shows no credential in a hook", "hooks.go",
+		"o.sent.Secrets.Clean(request.URL.String())", "request.URL.String()", ".", root_, "TestErrorsHoldNoCredentialAsAnID"},
 
 	// What is read from a shared store is bounded.
 	{"a stored pool has a largest size", "internal/ratelimit/grants.go",
