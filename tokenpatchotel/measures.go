@@ -134,7 +134,7 @@ func (s requestSet) attributes() []attribute.KeyValue {
 
 func (s callSet) attributes() []attribute.KeyValue {
 	return withFailure([]attribute.KeyValue{
-		keyAPI.String(s.api), keyRoute.String(s.method+" "+s.route), keyOutcome.String(outcome(s.outcome)),
+		keyAPI.String(s.api), keyRoute.String(s.method + " " + s.route), keyOutcome.String(outcome(s.outcome)),
 	}, s.failure)
 }
 
