@@ -70,7 +70,7 @@ func TestLimitTakesPermitsBack(t *testing.T) {
 
 		e.Credential = supply
 		assert.Equal(t, engine.Applied, e.Do(t.Context(), newRequest()).Effect)
-		assert.Less(t, time.Since(began), 2*time.Second)
+		assert.Zero(t, time.Since(began), "nobody waits until the others count as lost")
 	})
 }
 
@@ -106,4 +106,20 @@ func TestLimitThatNeverAdmits(t *testing.T) {
 		assert.Equal(t, engine.NotApplied, result.Effect)
 		assert.Equal(t, http.StatusTooManyRequests, result.Status)
 	})
+}
+
+// A 503 that asks to wait holds up all calls, a 500 only its own.
+func TestLimitHoldsAllCallsWhileTheServiceIsUnavailable(t *testing.T) {
+	for status, wait := range map[int]time.Duration{503: 20 * time.Second, 500: 0} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &server{responses: []response{{status: status, header: http.Header{"Retry-After": {"20"}}}, {status: 204}}}
+			e := newEngine(s)
+			e.Policy.MaxAttempts = 1
+			e.Do(t.Context(), newRequest())
+			began := time.Now()
+			assert.Equal(t, engine.Applied, e.Do(t.Context(), newRequest()).Effect)
+			assert.GreaterOrEqual(t, time.Since(began), wait)
+			assert.LessOrEqual(t, time.Since(began), wait+wait/10)
+		})
+	}
 }

@@ -267,3 +267,25 @@ func TestWhatIsKeptIsBounded(t *testing.T) {
 	}
 	assert.Len(t, l.State().Routes, 16)
 }
+
+// What was not sent takes nothing from the program's share of a window.
+func TestWhatWasNotSentIsNoPartOfTheShare(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := ratelimit.New(ratelimit.Options{MaxWait: time.Minute, Share: 0.5})
+		header := func(left int) http.Header {
+			return http.Header{"X-Ratelimit-Global-Remaining": {fmt.Sprint(left)}, "X-Ratelimit-Global-Limit": {"12"},
+				"X-Ratelimit-Reset": {fmt.Sprint(time.Now().Truncate(10 * time.Second).Add(10 * time.Second).UnixMilli())}}
+		}
+		take(t, l, patchRoute).Observe(http.StatusOK, header(11))
+		for range 20 {
+			take(t, l, patchRoute).Cancel()
+		}
+		for i := range 5 {
+			take(t, l, patchRoute).Observe(http.StatusOK, header(10-i))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := l.Wait(ctx, patchRoute, new(ratelimit.Permit))
+		assert.Error(t, err, "six of twelve are all of the share")
+	})
+}
