@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -212,26 +213,28 @@ func TestARunStopsInAllProcesses(t *testing.T) {
 
 // A call that waits for the rate limit longer than a worker may is ended, and sends nothing.
 func TestALateCallIsEnded(t *testing.T) {
-	defer fleet.SetTimes(300*time.Millisecond, time.Second)()
-	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
-	const other = "6c7f1e6a-4f5e-4a52-9f57-0d8f2f4b8a12"
-	for _, id := range []string{uuidV1, other} {
-		require.NoError(t, b.service.AddV1(fmt.Sprintf(`{"id": %q, "name": "old"}`, id)))
-		b.add("run", renameV1(id, "new"))
-	}
-	b.service.SetLimits(tokenpatchtest.V1, tokenpatchtest.Limits{Window: time.Minute, Global: 1, Floating: true})
-	b.options.Client.HTTPClient.Timeout = 2 * time.Minute // otherwise the limiter refuses the call at once
-	b.options.Workers = 1
-	ctx, cancel := context.WithCancel(context.Background())
-	var late fleet.ChangeResult
-	b.options.Hooks.ChangeEnd = func(_ context.Context, change fleet.ChangeResult) {
-		if change.State == fleet.StatePending {
-			late = change
-			cancel()
+	synctest.Test(t, func(t *testing.T) {
+		defer fleet.SetTimes(300*time.Millisecond, time.Second)()
+		b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
+		const other = "6c7f1e6a-4f5e-4a52-9f57-0d8f2f4b8a12"
+		for _, id := range []string{uuidV1, other} {
+			require.NoError(t, b.service.AddV1(fmt.Sprintf(`{"id": %q, "name": "old"}`, id)))
+			b.add("run", renameV1(id, "new"))
 		}
-	}
-	require.ErrorIs(t, b.store.Run(ctx, "run", b.options), context.Canceled)
-	require.ErrorContains(t, late.Err, "the try has taken too long")
-	assert.Less(t, late.Duration, 30*time.Second, "it did not wait for the next window")
-	assert.Equal(t, 1, b.service.RequestCount())
+		b.service.SetLimits(tokenpatchtest.V1, tokenpatchtest.Limits{Window: time.Minute, Global: 1, Floating: true})
+		b.options.Client.HTTPClient.Timeout = 2 * time.Minute // otherwise the limiter refuses the call at once
+		b.options.Workers = 1
+		ctx, cancel := context.WithCancel(context.Background())
+		var late fleet.ChangeResult
+		b.options.Hooks.ChangeEnd = func(_ context.Context, change fleet.ChangeResult) {
+			if change.State == fleet.StatePending {
+				late = change
+				cancel()
+			}
+		}
+		require.ErrorIs(t, b.store.Run(ctx, "run", b.options), context.Canceled)
+		require.ErrorContains(t, late.Err, "the try has taken too long")
+		assert.Less(t, late.Duration, time.Second, "it did not wait for the next window")
+		assert.Equal(t, 1, b.service.RequestCount())
+	})
 }
