@@ -2,9 +2,11 @@ package fleet_test
 
 import (
 	"context"
+	"fmt"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -119,6 +121,23 @@ func TestLongChangesAreNotKeptInMemory(t *testing.T) {
 		assert.Less(t, adding, uint64(16<<20))
 		assert.Less(t, reading, uint64(32<<20))
 	})
+}
+
+// Long changes are worked on one at a time, however many workers there are.
+func TestLongChangesAreNotWorkedOnAtOnce(t *testing.T) {
+	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
+	for i := range 6 {
+		b.add("run", rename(b.token(fmt.Sprint("token-", i)), strings.Repeat("x", 600<<10)))
+	}
+	var now, most atomic.Int64
+	b.options.Hooks.ChangeStart = func(ctx context.Context, _ fleet.ChangeInfo) context.Context {
+		most.Store(max(most.Load(), now.Add(1)))
+		return ctx
+	}
+	b.options.Hooks.ChangeEnd = func(context.Context, fleet.ChangeResult) { now.Add(-1) }
+	require.NoError(t, b.run("run"))
+	assert.Equal(t, int64(1), most.Load())
+	assert.Equal(t, 6, b.progress("run").Applied)
 }
 
 func TestAFinishedRunSaysWhenItEnded(t *testing.T) {

@@ -16,8 +16,9 @@ const liveJobs = 1000
 
 // jobArgs names the change of a job.
 type jobArgs struct {
-	Run int64 `json:"run"`
-	Seq int64 `json:"seq"`
+	Run   int64 `json:"run"`
+	Seq   int64 `json:"seq"`
+	Bytes int64 `json:"bytes"` // of the change as JSON
 }
 
 // Kind is the name of the jobs of all runs: a leader discards jobs of unknown kinds.
@@ -65,19 +66,25 @@ func (r *runner) feed(ctx context.Context) error {
 	})
 }
 
-// idle returns the first due changes without a live job. A change put off into the far future is
-// due: the clock was set back.
-func (r *runner) idle(ctx context.Context, db queryer, limit int) ([]int64, error) {
-	return column[int64](ctx, r.store, db, `SELECT c.seq FROM fleet_change c LEFT JOIN river_job j ON j.id = c.job AND `+live+`
+// idle returns jobs for the first due changes without a live job. A change put off into the far
+// future is due: the clock was set back.
+func (r *runner) idle(ctx context.Context, db queryer, limit int) (idle []jobArgs, err error) {
+	err = r.store.query(ctx, db, func(rows *sql.Rows) (bool, error) {
+		args := jobArgs{Run: r.run.id}
+		err := rows.Scan(&args.Seq, &args.Bytes)
+		idle = append(idle, args)
+		return true, err
+	}, `SELECT c.seq, octet_length(c.body) FROM fleet_change c LEFT JOIN river_job j ON j.id = c.job AND `+live+`
 		WHERE c.run = $1 AND c.outcome = 'pending' AND (c.due <= {now} OR c.put_off > {now}) AND j.id IS NULL
 		ORDER BY c.seq LIMIT $2`, r.run.id, limit)
+	return idle, err
 }
 
-func (r *runner) insertJobs(ctx context.Context, tx *sql.Tx, seqs []int64) error {
-	params := make([]river.InsertManyParams, len(seqs))
-	for i, seq := range seqs {
+func (r *runner) insertJobs(ctx context.Context, tx *sql.Tx, idle []jobArgs) error {
+	params := make([]river.InsertManyParams, len(idle))
+	for i, args := range idle {
 		params[i] = river.InsertManyParams{
-			Args:       jobArgs{Run: r.run.id, Seq: seq},
+			Args:       args,
 			InsertOpts: &river.InsertOpts{Queue: r.run.queue(), MaxAttempts: 1}, // what fails is fed again
 		}
 	}

@@ -54,15 +54,18 @@ const overtaken State = "overtaken"
 func (s *Store) load(ctx context.Context, run, seq int64) (*row, error) {
 	r := &row{run: run, seq: seq, fence: newFence()}
 	var body, before, base, sent string
-	err := s.one(ctx, `SELECT body, coalesce(job, 0), fence, outcome, tries, coalesce(before, ''), coalesce(base, before, ''), coalesce(sent, '')
-		FROM fleet_change WHERE run = $1 AND seq = $2`, []any{run, seq}, &body, &r.job, &r.seen, &r.state, &r.tries, &before, &base, &sent)
+	var tried bool
+	err := s.one(ctx, `SELECT body, coalesce(job, 0), fence, outcome, tries, coalesce(before, ''), coalesce(base, before, ''), coalesce(sent, ''), started IS NOT NULL
+		FROM fleet_change WHERE run = $1 AND seq = $2`, []any{run, seq}, &body, &r.job, &r.seen, &r.state, &r.tries, &before, &base, &sent, &tried)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {
 		return nil, err
 	}
-	r.attempts, err = s.attempts(ctx, run, seq)
+	if tried {
+		r.attempts, err = s.attempts(ctx, run, seq)
+	}
 	return r, cmp.Or(err, json.Unmarshal([]byte(body), &r.change), decode(before, &r.before), decode(base, &r.base), decode(sent, &r.sent))
 }
 

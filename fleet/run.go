@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/riverqueue/river"
+	"golang.org/x/sync/semaphore"
 
 	"github.com/tokenpatch/tokenpatch"
 )
@@ -81,6 +82,7 @@ type runner struct {
 	told        time.Time // when the hook was last called with the progress
 	checked     time.Time // when the log was last moved to the database file
 	jobs        jobs
+	room        *semaphore.Weighted // for the bytes of changes
 	commits     *commits
 	stopping    context.Context // done when nothing more may begin
 	stop        context.CancelCauseFunc
@@ -117,6 +119,7 @@ func (s *Store) newRunner(ctx context.Context, name string, o Options) (*runner,
 		log:         log,
 		trouble:     &trouble{log: log, run: name},
 		jobs:        jobs{active: make(map[int64]bool)},
+		room:        semaphore.NewWeighted(maxBytes),
 		commits:     &commits{store: s, queue: make(chan write)},
 		refusals:    map[api]*refusals{v1: {turn: make(chan struct{}, 1)}, v2: {turn: make(chan struct{}, 1)}},
 		failures:    failures{limit: o.StopAfter},

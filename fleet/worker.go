@@ -22,6 +22,11 @@ type worker struct {
 func (w *worker) Work(ctx context.Context, job *river.Job[jobArgs]) (err error) {
 	r := w.runner
 	defer r.jobs.begin(job.ID)()
+	leave, err := r.waitForRoom(ctx, job.Args.Bytes)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	t, err := r.take(ctx, job)
 	if t == nil || err != nil {
 		return err
@@ -37,6 +42,22 @@ func (w *worker) Work(ctx context.Context, job *river.Job[jobArgs]) (err error) 
 	defer func() { t.endChange(ctx, v) }()
 	v, err = r.try(ctx, t)
 	return err
+}
+
+// maxBytes is the total length of the changes in work at once. Each is in memory about ten times:
+// with its token before and after, its patch and its request.
+const maxBytes = 1 << 20
+
+// waitForRoom waits until a change of this length may be in memory. Call leave after it.
+func (r *runner) waitForRoom(ctx context.Context, bytes int64) (leave func(), err error) {
+	bytes = min(bytes, maxBytes)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.stopping, cancel)()
+	if err := r.room.Acquire(ctx, bytes); err != nil {
+		return nil, err
+	}
+	return func() { r.room.Release(bytes) }, nil
 }
 
 // try decides the outcome of a change, and returns its recorded part.
