@@ -316,7 +316,9 @@ func unexpected(ctx context.Context, err error) error {
 
 // summary prints the state of the run and what to do next, and returns the exit status by it.
 func (a *app) summary(ctx context.Context, store *fleet.Store) error {
-	p, err := store.Progress(context.WithoutCancel(ctx), a.runName)
+	asking, cancel := ending(ctx)
+	defer cancel()
+	p, err := store.Progress(asking, a.runName)
 	if err != nil {
 		return err
 	}
@@ -324,7 +326,10 @@ func (a *app) summary(ctx context.Context, store *fleet.Store) error {
 	if p.NotApplied+p.Unknown > 0 {
 		fmt.Fprintf(a.stdout, "next: %s, for the reasons and what to do\n", a.next("report", "-run", p.Run))
 	}
-	if p.Pending > 0 {
+	switch {
+	case p.Pending > 0 && p.Stopped != "" && p.NotApplied > 0:
+		fmt.Fprintf(a.stdout, "next: %s && %s, to resume with what was refused\n", a.next("retry", "-run", p.Run), a.next("apply", "-run", p.Run))
+	case p.Pending > 0:
 		fmt.Fprintf(a.stdout, "next: %s, to resume\n", a.next("apply", "-run", p.Run))
 	}
 	if p.Pending > 0 && context.Cause(ctx) == errInterrupted {

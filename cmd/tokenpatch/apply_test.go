@@ -332,6 +332,7 @@ func TestCredentials(t *testing.T) {
 	s.file("many.jsonl", many.String())
 	e := s.run(3, "apply", "many.jsonl")
 	assert.Contains(t, e.stdout, "stopped: the credential was refused 5 times in a row")
+	assert.Contains(t, e.stdout, "next: tokenpatch retry -run many && tokenpatch apply -run many, to resume with what was refused\n")
 	assert.Less(t, s.service.RequestCount(), 30)
 	s.service.SetCredentials(tokenpatchtest.APIKey, tokenpatchtest.AccessToken)
 	s.run(0, "retry")

@@ -59,6 +59,25 @@ func (s *shell) measure(commands [][]string) {
 	}
 }
 
+// TestLongLines prints the memory that lines of 1 MB take, where MEASURE is set.
+func TestLongLines(t *testing.T) {
+	if os.Getenv("MEASURE") == "" {
+		t.Skip("MEASURE is not set")
+	}
+	const n = 50
+	s := newShell(t)
+	s.tokens(n)
+	var changes strings.Builder
+	for i := range n {
+		fmt.Fprintf(&changes, `{"api":"v2","id":"token%d","want":{"description":%q}}`+"\n", i, strings.Repeat("x", 1<<20-300))
+	}
+	s.file("long.jsonl", changes.String())
+	p := s.start("", "apply", "long.jsonl")
+	memory := peak(p.Process.Pid)
+	assert.Equal(t, 0, p.end().status)
+	t.Logf("%d lines of 1 MB: %s", n, memory())
+}
+
 // peak watches the peak memory of a process, on Linux.
 func peak(pid int) func() string {
 	ended, last := make(chan struct{}), make(chan string, 1)

@@ -298,7 +298,7 @@ func (p *planning) one(one fleet.Planned) error {
 		planned.set(one.Change)
 	default:
 		planned.Differences, err = differences(*one.Before, *one.After)
-		planned.set(fleet.Change{ID: row.ID, Patch: approved(one)})
+		planned.set(fleet.Change{ID: row.ID, Patch: p.approved(one)})
 	}
 	if err != nil {
 		return err
@@ -340,9 +340,9 @@ func whyNot(err error) (reason string, fatal error) {
 
 // approved is the patch for the shown change, or a failure: each member it touches must be as it
 // was read, and the token must not have been changed at all.
-func approved(one fleet.Planned) *tokenpatch.Patch {
+func (p *planning) approved(one fleet.Planned) *tokenpatch.Patch {
 	patch := one.Patch
-	if one.Change.Want == nil {
+	if one.Change.Want == nil && p.source.store == nil { // or it is guarded already
 		patch = patch.Guard(*one.Before)
 	}
 	encoded, err := json.Marshal(patch)

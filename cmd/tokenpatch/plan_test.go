@@ -85,6 +85,12 @@ token2  ci 2
 	e = s.run(0, "plan", "-revert", "approved", "-o", "undo.jsonl")
 	assert.Contains(t, e.stdout, "token2  ci 2\n    customRoleIds: - ops ("+opsID+")\n    customRoleIds: + qa ("+qaID+")\n")
 	assert.Contains(t, e.stdout, v1Token+"  V1 cannot be read, so it is not known what the token was like")
+	assert.NotContains(t, e.stdout, "lastModified", "it is not set back")
+	lines = strings.Split(strings.TrimSpace(s.text("undo.jsonl")), "\n")
+	require.Len(t, lines, 5)
+	token, _ = s.service.V2("token0")
+	assert.JSONEq(t, `{"api":"v2","id":"token0","name":"ci 0","comment":"revert of approved: quarterly review","patch":[{"op":"test","path":"/role","value":"reader"},
+		{"op":"test","path":"/lastModified","value":`+string(members(t, token)["lastModified"])+`},{"op":"replace","path":"/role","value":"writer"}]}`, lines[1])
 	s.run(0, "apply", "undo.jsonl")
 	for _, id := range []string{"token0", "token1", "token2"} {
 		history := s.service.History(id)

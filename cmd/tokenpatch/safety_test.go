@@ -1,7 +1,9 @@
 package main_test
 
 import (
+	"database/sql"
 	"encoding/csv"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -131,6 +133,24 @@ func TestLookingWritesNothing(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, os.FileMode(0o444), info.Mode().Perm())
 	assert.Equal(t, before, s.text("tokenpatch.db"))
+}
+
+// A database of something else is refused by those who look, and stays as it is.
+func TestLookingAtAnotherDatabase(t *testing.T) {
+	s := newShell(t)
+	db, err := sql.Open("sqlite", filepath.Join(s.dir, "theirs.db"))
+	require.NoError(t, err)
+	_, err = db.Exec("CREATE TABLE theirs (x)")
+	require.NoError(t, errors.Join(err, db.Close()))
+	require.NoError(t, os.Chmod(filepath.Join(s.dir, "theirs.db"), 0o644))
+	before := s.text("theirs.db")
+	for _, command := range []string{"status", "report"} {
+		assert.Contains(t, s.run(1, command, "-db", "theirs.db").stderr, "want a database with runs")
+	}
+	info, err := os.Stat(filepath.Join(s.dir, "theirs.db"))
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o644), info.Mode().Perm())
+	assert.Equal(t, before, s.text("theirs.db"))
 }
 
 // Too many failures stop a run by themselves.

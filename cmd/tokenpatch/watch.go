@@ -38,13 +38,12 @@ const (
 )
 
 // watch shows how far the run is until done is called, which shows how it ended.
-func (w *watcher) watch(ctx context.Context) (done func() error) {
-	ctx = context.WithoutCancel(ctx) // what is still in flight is of interest too
-	ctx, cancel := context.WithCancel(ctx)
+func (w *watcher) watch(interrupted context.Context) (done func() error) {
 	ended := make(chan struct{})
-	if run, err := w.look(ctx, true); err == nil {
+	if run, err := w.look(interrupted, true); err == nil {
 		w.show(run)
 	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(interrupted)) // what is still in flight is of interest too
 	go func() {
 		defer close(ended)
 		ticker := time.NewTicker(tick)
@@ -67,8 +66,21 @@ func (w *watcher) watch(ctx context.Context) (done func() error) {
 	return func() error {
 		cancel()
 		<-ended
-		return w.end(context.WithoutCancel(ctx))
+		ctx, cancel := ending(interrupted)
+		defer cancel()
+		return w.end(ctx)
 	}
+}
+
+// endTime is how long a command that was interrupted waits for the store.
+const endTime = 2 * time.Second
+
+// ending is a context for what is left to do at the end of a run, which may have been interrupted.
+func ending(ctx context.Context) (context.Context, context.CancelFunc) {
+	if ctx.Err() == nil {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), endTime)
 }
 
 func (w *watcher) show(run page.Run) {

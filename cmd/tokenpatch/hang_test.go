@@ -1,0 +1,80 @@
+package main_test
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// hanging is a way to a Postgres on which nothing arrives once hangs is set.
+func hanging(t *testing.T, source string) (through string, hangs *atomic.Bool) {
+	t.Helper()
+	u, err := url.Parse(source)
+	require.NoError(t, err)
+	target, hangs := u.Host, new(atomic.Bool)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	pass := func(to, from net.Conn) {
+		defer to.Close()
+		text := make([]byte, 32<<10)
+		for {
+			n, err := from.Read(text)
+			if hangs.Load() {
+				continue
+			}
+			if _, writeErr := to.Write(text[:n]); err != nil || writeErr != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("tcp", target)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			go pass(server, client)
+			go pass(client, server)
+		}
+	}()
+	u.Host = l.Addr().String()
+	return u.String(), hangs
+}
+
+// However Postgres hangs, an interrupt ends the command within seconds of what was sent.
+func TestInterruptWhilePostgresHangs(t *testing.T) {
+	for name, after := range map[string]int{"at the beginning": 0, "in the middle": 20} {
+		t.Run(name, func(t *testing.T) {
+			through, hangs := hanging(t, postgres(t))
+			s := newShell(t)
+			s.env = append(s.env, "PGPASSWORD="+os.Getenv("PGPASSWORD"))
+			s.many(400)
+			s.service.SetLatency(20 * time.Millisecond)
+			hangs.Store(after == 0)
+			p := s.start("", "apply", "-db", through, "-timeout", "1s", "many.jsonl")
+			s.until(func() bool { return s.changed(400) >= after })
+			hangs.Store(true)
+			time.Sleep(500 * time.Millisecond)
+			require.NoError(t, p.Process.Signal(os.Interrupt))
+			began := time.Now()
+			e := p.end()
+			took := time.Since(began)
+			t.Log(fmt.Sprintf("ended after %v: %s%s", took, e.stdout, e.stderr))
+			assert.Equal(t, 130, e.status)
+			assert.Less(t, took, 15*time.Second)
+		})
+	}
+}
