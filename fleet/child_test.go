@@ -38,7 +38,7 @@ type child struct {
 	Account  string        // whose rate limit is shared through the store; empty is none
 	Add      int           // changes it adds to the run before
 	For      time.Duration // after which it stops by itself; 0 is never
-	Call     string        // what it does instead of working on the run: add, retry, again or delete
+	Call     string        // what it does instead of working on the run: add, for example
 	Fail     string        // failpoint at which it kills itself; empty is none
 	FailAt   int           // which time it comes there, from 1
 	Memory   string        // file for the time of adding, and the process's peak of memory
@@ -143,6 +143,12 @@ func (c child) call(ctx context.Context, store *fleet.Store) (err error) {
 		_, err = store.Again(ctx, c.Run)
 	case "delete":
 		err = store.Delete(ctx, c.Run)
+	case "label":
+		err = store.SetLabel(ctx, c.Run, "new")
+	case "note":
+		err = store.UpdateNote(ctx, c.Run, "note", func([]byte) ([]byte, error) { return []byte("new"), nil })
+	case "budget":
+		err = store.Update(ctx, "key", func([]byte, time.Time) ([]byte, time.Duration, error) { return []byte("new"), time.Hour, nil })
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"context"
 	"flag"
+	"fmt"
 	"net/http"
 	"path/filepath"
 	"testing"
@@ -11,12 +12,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/fleet"
 	"github.com/tokenpatch/tokenpatch/fleet/internal/postgrestest"
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-var allFailpoints = flag.Bool("failpoints", false, "kill a process at each failpoint with each kind of change on each store: go test -run TestKilledAt -failpoints -parallel 8 -v")
+var allFailpoints = flag.Bool("failpoints", false, "kill a process at each failpoint with each kind of change on each store: go test -run TestKilledAt -failpoints -parallel 8 -v -timeout 1h")
 
 // The moments at which a working process is killed.
 var runFailpoints = []string{
@@ -74,34 +76,88 @@ func killedAt(t *testing.T, source, point, kind string) {
 	s.judgeAllApplied(t, except)
 }
 
-// The transactions of the calls beside Run are made whole, or not at all.
-func TestKilledBesideRun(t *testing.T) {
+// Every other transaction is made whole, or not at all.
+func TestKilledInOtherTransactions(t *testing.T) {
 	if testing.Short() {
 		t.Skip("processes that are killed take some seconds")
 	}
-	for call, want := range map[string]struct{ before, after fleet.Progress }{
-		"add":    {after: fleet.Progress{Pending: 3}},
-		"retry":  {before: fleet.Progress{Applied: 2, NotApplied: 1}, after: fleet.Progress{Applied: 2, Pending: 1}},
-		"again":  {before: fleet.Progress{Applied: 2, NotApplied: 1}, after: fleet.Progress{Pending: 2, NotApplied: 1}},
-		"delete": {before: fleet.Progress{Applied: 2, NotApplied: 1}},
+	counts := func(b *bench) any { return b.counts() }
+	failed := fleet.Progress{Applied: 2, NotApplied: 1}
+	for name, c := range map[string]struct {
+		call          string // empty works on the run
+		look          func(*bench) any
+		before, after any
+	}{
+		"add":    {"add", counts, failed, fleet.Progress{Pending: 3, Applied: 2, NotApplied: 1}},
+		"retry":  {"retry", counts, failed, fleet.Progress{Applied: 2, Pending: 1}},
+		"again":  {"again", counts, failed, fleet.Progress{Pending: 2, NotApplied: 1}},
+		"delete": {"delete", counts, failed, fleet.Progress{}},
+		"label":  {"label", func(b *bench) any { return b.progress("run").Label }, "", "new"},
+		"note":   {"note", func(b *bench) any { return b.note() }, "", "new"},
+		"budget": {"budget", func(b *bench) any { return b.state() }, "", "new"},
+		"roles":  {"", func(b *bench) any { return b.knowsRoles() }, false, true},
+		"halt":   {"", func(b *bench) any { return b.progress("run").Stopped != "" }, false, true},
 	} {
-		t.Run(call, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			onEach(t, func(t *testing.T, source string) {
 				b := newBench(t, source)
-				if call != "add" {
-					b.add("run", rename(b.token("a"), "new"), rename(b.token("b"), "new"), rename("missing", "new"))
-					require.NoError(t, b.run("run"))
+				b.add("run", rename(b.token("a"), "new"), rename(b.token("b"), "new"), rename("missing", "new"))
+				require.NoError(t, b.run("run"))
+				url, err := b.service.Listen()
+				require.NoError(t, err)
+				switch name {
+				case "roles":
+					b.add("run", fleet.Change{ID: b.token("c"), Want: &fleet.Want{CustomRoleIDs: tokenpatch.Set([]string{"second"})}})
+				case "halt":
+					for i := range 20 {
+						b.add("run", rename(b.token(fmt.Sprint("token-", i)), "new"))
+					}
+					b.service.SetCredentials("other", "other")
 				}
-				c := child{Source: source, Run: "run", Call: call, FailAt: 1}
-				c.Fail = call + ": before commit"
-				require.True(t, start(t, c).killed(t))
-				assert.Equal(t, want.before, b.counts())
-				c.Fail = call + ": after commit"
-				require.True(t, start(t, c).killed(t))
-				assert.Equal(t, want.after, b.counts())
+				child := child{Source: source, Run: "run", URL: url, Call: c.call, FailAt: 1, Wait: time.Minute, Record: time.Minute}
+				child.Fail = name + ": before commit"
+				require.True(t, start(t, child).killed(t))
+				assert.Equal(t, c.before, c.look(b))
+				child.Fail = name + ": after commit"
+				require.True(t, start(t, child).killed(t))
+				assert.Equal(t, c.after, c.look(b))
 			})
 		})
 	}
+}
+
+// Tables that are made in part are made whole by the next process.
+func TestKilledWhileTablesAreMade(t *testing.T) {
+	onEach(t, func(t *testing.T, source string) {
+		for _, point := range []string{"migrate: before commit", "migrate: after commit"} {
+			require.True(t, start(t, child{Source: source, Run: "run", Call: "add", Fail: point, FailAt: 1}).killed(t))
+		}
+		b := newBench(t, source)
+		b.add("run", rename(b.token("a"), "new"))
+		require.NoError(t, b.run("run"))
+	})
+}
+
+// note is what the child notes.
+func (b *bench) note() string {
+	text, err := b.store.Note(context.Background(), "run", "note")
+	require.NoError(b, err)
+	return string(text)
+}
+
+// state is what the child keeps as a budget.
+func (b *bench) state() (state string) {
+	require.NoError(b, b.store.Update(context.Background(), "key", func(text []byte, _ time.Time) ([]byte, time.Duration, error) {
+		state = string(text)
+		return text, time.Hour, nil
+	}))
+	return state
+}
+
+func (b *bench) knowsRoles() bool {
+	roles, err := b.store.Roles(context.Background(), "run")
+	require.NoError(b, err)
+	return len(roles) > 0
 }
 
 // counts is how many changes of the run are in each state; none if there is no run.
