@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -82,6 +83,30 @@ func TestAStoreThatIsAwayIsOneLine(t *testing.T) {
 	b.onceEach(200)
 	assert.Equal(t, int64(1), log.n.Load(), text.String())
 	assert.Contains(t, text.String(), "store operation failed")
+}
+
+// As long as it is away, there is a line a minute with how often it failed. Time is virtual.
+func TestAStoreThatStaysAwayIsALineAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		source := filepath.Join(t.TempDir(), "run.db")
+		b := newBench(t, source)
+		var text bytes.Buffer
+		log := &lines{Writer: &text}
+		b.options.Logger = slog.New(slog.NewTextHandler(log, nil))
+		b.add("run", rename(b.token("a"), "new"))
+		db, err := sql.Open("sqlite", "file:"+source+"?_txlock=immediate")
+		require.NoError(t, err)
+		defer db.Close()
+		locked, err := db.Begin()
+		require.NoError(t, err)
+		ended := make(chan error)
+		go func() { ended <- b.store.Run(t.Context(), "run", b.options) }()
+		time.Sleep(150 * time.Second)
+		require.NoError(t, locked.Rollback())
+		require.NoError(t, <-ended)
+		assert.Equal(t, int64(3), log.n.Load(), text.String())
+		assert.Equal(t, 1, strings.Count(text.String(), "failures=1\n"), "the first; the others count: %s", text.String())
+	})
 }
 
 // The named file has all commits older than about a second, for whoever moves it without the log
