@@ -58,6 +58,9 @@ func (s *Store) Again(ctx context.Context, run string) (int, error) {
 // all. forget is the new outcome of attempts without one, or with a possible effect; empty keeps
 // theirs. name is that of the transactions.
 func (s *Store) putBack(ctx context.Context, name, run string, state, forget State, pick func(Result) bool) (n int, err error) {
+	if s.db == nil {
+		return 0, errReadOnly
+	}
 	found, err := s.find(ctx, run)
 	p := page{run: found.id, states: []State{state}, rows: pageRows}
 	for more := true; more && err == nil; {

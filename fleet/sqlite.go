@@ -43,12 +43,12 @@ func openSQLite(path string) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	db, err := sql.Open("sqlite", sqliteSource(path, "_txlock", "immediate", "journal_mode(WAL)", "synchronous(FULL)"))
+	db, err := openPrepared(sqliteSource(path, "_txlock", "immediate", "journal_mode(WAL)", "synchronous(FULL)"))
 	if err != nil {
 		return nil, err
 	}
 	db.SetMaxOpenConns(1)
-	reads, err := sql.Open("sqlite", sqliteSource(path, "_txlock", "deferred", "query_only(1)"))
+	reads, err := openPrepared(sqliteSource(path, "_txlock", "deferred", "query_only(1)"))
 	if err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
