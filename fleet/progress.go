@@ -14,6 +14,7 @@ type Progress struct {
 	Created    time.Time // by the store's clock, as is Ended
 	Ended      time.Time // when the last of its changes was decided; zero while some are pending
 	Pending    int       // not yet decided
+	PendingV1  int       // of these, tokens of V1
 	Applied    int
 	NotApplied int
 	Unknown    int
@@ -112,15 +113,18 @@ func (s *Store) progress(ctx context.Context, name string) (Progress, error) {
 	var ended int64
 	err = s.query(ctx, s.reads, func(rows *sql.Rows) (bool, error) {
 		var state State
-		var n int
+		var n, ofV1 int
 		var last int64
-		err := rows.Scan(&state, &n, &last)
+		err := rows.Scan(&state, &n, &ofV1, &last)
 		if count := counts[state]; count != nil {
 			*count = n
 		}
+		if state == StatePending {
+			p.PendingV1 = ofV1
+		}
 		ended = max(ended, last)
 		return true, err
-	}, "SELECT outcome, count(*), coalesce(max(ended), 0) FROM fleet_change WHERE run = $1 GROUP BY outcome", r.id)
+	}, "SELECT outcome, count(*), count(CASE api WHEN 'v1' THEN 1 END), coalesce(max(ended), 0) FROM fleet_change WHERE run = $1 GROUP BY outcome", r.id)
 	if p.Pending == 0 {
 		p.Ended = micros(ended)
 	}

@@ -63,6 +63,21 @@ func (s *Store) Results(ctx context.Context, run string, states ...State) iter.S
 	}
 }
 
+// Result returns the result of a run's change of the token with this id, in small
+// letters or in capitals; nil if it has none. A large run takes no longer.
+func (s *Store) Result(ctx context.Context, run, token string) (*Result, error) {
+	r, err := s.find(ctx, run)
+	if err != nil {
+		return nil, failed("result of run", run, err)
+	}
+	var p page
+	err = s.read(ctx, &p, "run = $1 AND api IN ('v1', 'v2') AND token IN ($2, $3, $4) LIMIT 1", r.id, token, strings.ToLower(token), strings.ToUpper(token))
+	if err != nil || len(p.results) == 0 {
+		return nil, failed("result of run", run, err)
+	}
+	return &p.results[0], nil
+}
+
 // Slowest returns the n results of a run with the longest time from their first attempt to their
 // end, the slowest first.
 func (s *Store) Slowest(ctx context.Context, run string, n int) ([]Result, error) {

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -117,6 +118,28 @@ func (b *bench) addOneOfEach() {
 		fleet.Change{ID: b.token("refused"), Patch: tokenpatch.NewPatch().Test(tokenpatch.PathName, "another").SetName("new")},
 		fleet.Change{ID: "missing", Patch: tokenpatch.NewPatch().SetName("new")},
 	)
+}
+
+// The result of one token is found by its id, whatever its letters, and a run counts what is pending of V1.
+func TestResultOfOneToken(t *testing.T) {
+	onEach(t, func(t *testing.T, source string) {
+		b, ctx := newBench(t, source), context.Background()
+		b.addOneOfEach()
+		assert.Equal(t, 1, b.progress("run").PendingV1)
+		for _, id := range []string{uuidV1, strings.ToUpper(uuidV1), "want", "WANT"} {
+			result, err := b.store.Result(ctx, "run", id)
+			require.NoError(t, err)
+			assert.Equal(t, strings.ToLower(id), result.Change.ID)
+			assert.Equal(t, fleet.StatePending, result.State)
+		}
+		result, err := b.store.Result(ctx, "run", "nobody")
+		require.NoError(t, err)
+		assert.Nil(t, result)
+		_, err = b.store.Result(ctx, "none", "want")
+		require.ErrorAs(t, err, new(*fleet.UnknownRunError))
+		require.NoError(t, b.run("run"))
+		assert.Zero(t, b.progress("run").PendingV1)
+	})
 }
 
 func TestResults(t *testing.T) {

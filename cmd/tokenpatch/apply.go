@@ -227,16 +227,16 @@ func (a *app) resume(ctx context.Context) error {
 	}
 	defer store.Close()
 	config := a.config()
+	p, err := store.Progress(ctx, a.runName)
+	if err != nil {
+		return err
+	}
 	var v1, v2 string
-	for result, err := range store.Results(ctx, a.runName, fleet.StatePending) {
-		switch {
-		case err != nil:
-			return err
-		case result.Change.Update != nil:
-			v1 = fmt.Sprintf("%s of run %q is a token of V1", result.Change.ID, a.runName)
-		default:
-			v2 = fmt.Sprintf("%s of run %q is a token of V2", result.Change.ID, a.runName)
-		}
+	if p.PendingV1 > 0 {
+		v1 = fmt.Sprintf("run %q has changes of V1", a.runName)
+	}
+	if p.Pending > p.PendingV1 {
+		v2 = fmt.Sprintf("run %q has changes of V2", a.runName)
 	}
 	if err := credentials(config, v1, v2); err != nil {
 		return err

@@ -337,7 +337,7 @@ func TestCredentials(t *testing.T) {
 	s.service.SetCredentials(tokenpatchtest.APIKey, tokenpatchtest.AccessToken)
 	s.run(0, "retry")
 	all, s.env = s.env, s.env[:3]
-	assert.Contains(t, s.run(1, "apply", "-run", "many").stderr, ` of run "many" is a token of V2: want LAUNCHDARKLY_ACCESS_TOKEN`)
+	assert.Contains(t, s.run(1, "apply", "-run", "many").stderr, `run "many" has changes of V2: want LAUNCHDARKLY_ACCESS_TOKEN`)
 	s.env = all
 	s.run(0, "apply", "many.jsonl")
 }

@@ -20,6 +20,8 @@ type difference struct {
 	Removed []json.RawMessage `json:"removed,omitempty"` // elements, if both are lists
 	Added   []json.RawMessage `json:"added,omitempty"`
 	Unread  bool              `json:"unread,omitempty"` // Before is not known
+
+	NotThere []string `json:"notThere,omitempty"` // ids of custom roles to remove that neither the token nor the account has
 }
 
 // differences are the settings in which two tokens differ.
@@ -80,6 +82,14 @@ func elements(value json.RawMessage) (list []json.RawMessage, ok bool) {
 		return nil, true
 	}
 	return list, json.Unmarshal(value, &list) == nil
+}
+
+// entries are the elements of a list, or the one that is not in a list.
+func entries(value json.RawMessage) []json.RawMessage {
+	if list, isList := elements(value); isList {
+		return list
+	}
+	return []json.RawMessage{value}
 }
 
 // without are the elements of a list missing in another one. Duplicates count.
@@ -171,12 +181,15 @@ type line struct {
 
 // lines show all of a difference: each element of a list in a line. roles are keys of custom roles by id.
 func (d difference) lines(roles map[string]string) (lines []line) {
-	if len(d.Removed)+len(d.Added) == 0 {
-		before := shownValue(d.Before)
+	if !d.isRoles() {
+		roles = nil
+	}
+	if len(d.Removed)+len(d.Added)+len(d.NotThere) == 0 {
+		before := d.shown(d.Before, roles)
 		if d.Unread {
 			before = "(not known)"
 		}
-		return []line{{"~", fmt.Sprintf("%s: %s → %s", printable(d.Setting), before, shownValue(d.After))}}
+		return []line{{"~", fmt.Sprintf("%s: %s → %s", printable(d.Setting), before, d.shown(d.After, roles))}}
 	}
 	for _, one := range d.Removed {
 		lines = append(lines, line{"-", fmt.Sprintf("%s: - %s", printable(d.Setting), shownElement(one, roles))})
@@ -184,7 +197,26 @@ func (d difference) lines(roles map[string]string) (lines []line) {
 	for _, one := range d.Added {
 		lines = append(lines, line{"+", fmt.Sprintf("%s: + %s", printable(d.Setting), shownElement(one, roles))})
 	}
+	for _, id := range d.NotThere {
+		lines = append(lines, line{"~", fmt.Sprintf("%s: custom role %s is not there", printable(d.Setting), printable(id))})
+	}
 	return lines
+}
+
+// isRoles reports whether the setting is a list of custom roles.
+func (d difference) isRoles() bool { return strings.Contains(d.Setting, "ustomRoleIds") }
+
+// shown is a value of the setting: a list of custom roles with their keys and ids.
+func (d difference) shown(value json.RawMessage, roles map[string]string) string {
+	list := entries(value)
+	if !d.isRoles() || len(list) == 0 {
+		return shownValue(value)
+	}
+	shown := make([]string, len(list))
+	for i, one := range list {
+		shown[i] = shownElement(one, roles)
+	}
+	return strings.Join(shown, ", ")
 }
 
 // shownValue is JSON for people, all of it.
@@ -201,7 +233,13 @@ func shownElement(value json.RawMessage, roles map[string]string) string {
 	if json.Unmarshal(value, &id) != nil {
 		return shownValue(value)
 	}
-	if key := roles[id]; key != "" {
+	key := roles[id]
+	for known, one := range roles {
+		if key == "" && one == id { // it is given by its key
+			id, key = known, one
+		}
+	}
+	if key != "" {
 		return printable(key + " (" + id + ")")
 	}
 	return printable(id)

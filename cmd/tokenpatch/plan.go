@@ -155,9 +155,9 @@ type planning struct {
 	cannot map[string]int // of tokens, by why they cannot be changed
 	wrong  *changefile.MistakesError
 	plan   changefile.Plan
-	caller *tokenpatch.Identity      // nil if unknown
-	isSelf func(api, id string) bool // whether a change is of plan's own token
-	digest string                    // of the saved plan file
+	caller *tokenpatch.Identity // nil if unknown
+	self   string               // plan's own token, which must not be changed; empty if none
+	digest string               // of the saved plan file
 }
 
 func newPlanning(source planSource) (*planning, error) {
@@ -225,12 +225,11 @@ func (p *planning) read(ctx context.Context, a *app) error {
 // begin finds out whose credential the plan is made with.
 func (p *planning) begin(ctx context.Context, a *app, client *tokenpatch.Client) {
 	p.plan = changefile.Plan{Version: changefile.PlanVersion, Source: p.source.name, SHA256: p.source.digest}
-	p.isSelf = func(api, id string) bool { return a.isSelf(p.caller, api, id) }
 	if p.source.v2 == "" {
 		return
 	}
 	if p.caller = a.caller(ctx, client); p.caller != nil {
-		p.plan.Account, p.plan.Credential = p.caller.AccountID, p.caller.TokenID
+		p.plan.Account, p.plan.Credential, p.self = p.caller.AccountID, p.caller.TokenID, a.self()
 	}
 }
 
@@ -254,7 +253,7 @@ func (p *planning) passSkipped() error {
 		row := p.waiting[0]
 		p.waiting = p.waiting[1:]
 		action := actionCannot
-		if row.Skip == asWanted {
+		if strings.HasPrefix(row.Skip, asWanted) {
 			action = actionUnchanged
 		}
 		err := p.add(plannedRow{Action: action, fileRow: fileRow{API: row.API, ID: row.ID, Name: row.Name, Comment: row.Comment, Skip: row.Skip}})
@@ -265,7 +264,7 @@ func (p *planning) passSkipped() error {
 	return nil
 }
 
-const asWanted = "already as wanted"
+const asWanted = "already as wanted" // and maybe what is not there
 
 // one adds what is planned for one token.
 func (p *planning) one(one fleet.Planned) error {
@@ -287,7 +286,7 @@ func (p *planning) one(one fleet.Planned) error {
 	case p.source.store == nil && errors.As(one.Err, new(*tokenpatch.InputError)): // an unknown custom role
 		p.wrong.Add(row.Line, one.Err)
 		return nil
-	case p.isSelf(row.API, row.ID):
+	case p.self != "" && row.API == "v2" && strings.EqualFold(p.self, row.ID):
 		planned.Action, planned.Skip = actionCannot, whySelf
 	case one.Err != nil:
 		planned.Action = actionCannot
@@ -303,10 +302,19 @@ func (p *planning) one(one fleet.Planned) error {
 	if err != nil {
 		return err
 	}
-	if planned.Action == actionChange && len(planned.Differences) == 0 {
-		planned.Action, planned.Skip, planned.Patch = actionUnchanged, asWanted, nil
-	}
+	planned.compare(one.NotThere)
 	return p.add(planned)
+}
+
+// compare notes whether there is nothing to change, and which custom roles to remove are not there.
+func (r *plannedRow) compare(missing []string) {
+	if r.Action == actionChange && len(r.Differences) == 0 {
+		r.Action, r.Skip, r.Patch = actionUnchanged, asWanted, nil
+		if len(missing) > 0 {
+			r.Skip += ": not there: " + strings.Join(missing, ", ")
+		}
+	}
+	r.Differences = append(r.Differences, notThere(missing)...)
 }
 
 // set takes over what is sent.

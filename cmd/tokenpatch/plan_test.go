@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"html"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -19,6 +20,49 @@ import (
 
 // caller is what plan and apply print first.
 const caller = "account " + tokenpatchtest.AccountID + "\ncredential tokenpatchtest (" + tokenpatchtest.CredentialID + ")\n"
+
+// A plan shows custom roles to remove that are not there, instead of only that the token is as wanted; so does a report.
+func TestRolesThatAreNotThere(t *testing.T) {
+	s := newShell(t)
+	s.mixed()
+	const gone = "5f0c0000000000000000dead"
+	s.file("x.jsonl", `{"id":"token1","want":{"removeCustomRoleIds":["`+gone+`"]}}
+{"id":"token2","want":{"removeCustomRoleIds":["qa","`+gone+`"]}}`)
+	e := s.run(0, "plan", "-o", "approved.jsonl", "x.jsonl")
+	assert.Contains(t, e.stdout, "     2  removeCustomRoleIds: custom role "+gone+" is not there\n")
+	assert.Contains(t, e.stdout, "token2  ci 2\n    customRoleIds: - qa ("+qaID+")\n    removeCustomRoleIds: custom role "+gone+" is not there\n")
+	assert.Contains(t, s.text("approved.jsonl"), `"skip":"already as wanted: not there: `+gone+`"`)
+	assert.Contains(t, s.run(0, "plan", "approved.jsonl").stdout, "1  already as wanted")
+	assert.Contains(t, s.run(0, "plan", "-json", "x.jsonl").stdout, `{"setting":"removeCustomRoleIds","notThere":["`+gone+`"]}`)
+	s.file("key.jsonl", `{"id":"token2","want":{"removeCustomRoleIds":["opss"]}}`)
+	assert.Contains(t, s.run(1, "plan", "key.jsonl").stderr, `"opss": want the key or the id of a custom role of the account; did you mean ops?`)
+
+	s.run(0, "apply", "x.jsonl")
+	e = s.run(0, "report")
+	assert.Contains(t, e.stdout, "    customRoleIds: - qa ("+qaID+")\n    removeCustomRoleIds: custom role "+gone+" is not there\n")
+	assert.Equal(t, 2, strings.Count(e.stdout, "custom role "+gone+" is not there\n"))
+}
+
+// A report shows custom roles by key and id: those that were changed, and those that were to be.
+func TestReportNamesCustomRoles(t *testing.T) {
+	s := newShell(t)
+	s.mixed()
+	require.NoError(t, s.service.AddV2(`{"_id":"token3","customRoleIds":["`+qaID+`"]}`))
+	s.file("x.jsonl", `{"id":"token2","want":{"customRoleIds":["ops"]}}
+{"id":"token3","want":{"role":"reader"}}
+{"id":"nobody","want":{"customRoleIds":["ops","`+qaID+`"]}}
+{"id":"token1","want":{"name":"ops"}}`)
+	s.run(3, "apply", "x.jsonl")
+	ops, qa := "ops ("+opsID+")", "qa ("+qaID+")"
+	report := s.run(0, "report").stdout
+	for _, line := range []string{"customRoleIds: - " + qa, "customRoleIds: + " + ops, "customRoleIds: (not known) → " + ops + ", " + qa, `name: "ci 1" → "ops"`} {
+		assert.Contains(t, report, "    "+line+"\n")
+		assert.Contains(t, html.UnescapeString(s.run(0, "report", "-format", "html").stdout), line)
+	}
+	assert.Equal(t, 2, strings.Count(report, "customRoleIds: - "+qa), "what a role removes, too")
+	assert.Contains(t, s.run(0, "report", "-format", "csv").stdout, "- "+qa)
+	assert.Contains(t, s.run(0, "report", "-json").stdout, `"roles":{"`+opsID+`":"ops","`+qaID+`":"qa"}`)
+}
 
 func TestPlanAndApprove(t *testing.T) {
 	s := newShell(t)

@@ -21,6 +21,7 @@ import (
 	"unicode/utf16"
 	"unicode/utf8"
 
+	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/cmd/tokenpatch/internal/page"
 	"github.com/tokenpatch/tokenpatch/fleet"
 )
@@ -30,34 +31,37 @@ const stateSkipped fleet.State = "skipped"
 
 // outcome is what a report has of one row of FILE.
 type outcome struct {
-	API         string       `json:"api"`
-	ID          string       `json:"id"`
-	Name        string       `json:"name,omitempty"`
-	Outcome     fleet.State  `json:"outcome"`
-	Differences []difference `json:"differences,omitempty"`
-	Comment     string       `json:"comment,omitempty"`
-	Attempts    int          `json:"attempts"` // to change the token
-	Reason      string       `json:"reason,omitempty"`
-	Status      int          `json:"status,omitempty"`
-	Code        string       `json:"code,omitempty"`
-	Error       string       `json:"error,omitempty"`
-	Started     *time.Time   `json:"started,omitempty"`
-	Ended       *time.Time   `json:"ended,omitempty"`
-	roles       map[string]string
+	API         string            `json:"api"`
+	ID          string            `json:"id"`
+	Name        string            `json:"name,omitempty"`
+	Outcome     fleet.State       `json:"outcome"`
+	Differences []difference      `json:"differences,omitempty"`
+	Roles       map[string]string `json:"roles,omitempty"` // keys of the custom roles in them, by id
+	Comment     string            `json:"comment,omitempty"`
+	Attempts    int               `json:"attempts"` // to change the token
+	Reason      string            `json:"reason,omitempty"`
+	Status      int               `json:"status,omitempty"`
+	Code        string            `json:"code,omitempty"`
+	Error       string            `json:"error,omitempty"`
+	Started     *time.Time        `json:"started,omitempty"`
+	Ended       *time.Time        `json:"ended,omitempty"`
 }
 
-// newOutcome is the outcome of a change, with what FILE has of it.
-func newOutcome(r fleet.Result, n note) (outcome, error) {
+// newOutcome is the outcome of a change, with what FILE has of it. roles are those of the run, by id and by key.
+func newOutcome(r fleet.Result, n note, roles map[string]tokenpatch.CustomRole) (outcome, error) {
 	found, err := resultDifferences(r)
 	if err != nil {
 		return outcome{}, err
 	}
+	keys := rolesIn(found, roles)
+	maps.Copy(keys, n.Roles)
+	found = append(found, notThere(rolesNotThere(r, roles))...)
 	if r.Before != nil && n.Name == "" {
 		n.Name = r.Before.Name.Or("")
 	}
 	return outcome{
-		API: apiOf(r.Change), ID: r.Change.ID, Name: n.Name, Outcome: r.State, Differences: found, Comment: cmp.Or(n.Comment, commentOf(r.Change)),
-		Attempts: r.Attempts, Reason: reasonOf(r).text, Status: r.Status, Code: r.Code, Error: r.Err, Started: utc(r.Started), Ended: utc(r.Ended), roles: n.Roles,
+		API: apiOf(r.Change), ID: r.Change.ID, Name: n.Name, Outcome: r.State, Differences: found, Roles: keys, Comment: cmp.Or(n.Comment, commentOf(r.Change)),
+		Attempts: r.Attempts, Reason: reasonOf(r).text, Status: r.Status, Code: r.Code, Error: r.Err, Started: utc(r.Started), Ended: utc(r.Ended),
 	}, nil
 }
 
@@ -93,29 +97,20 @@ func utc(t time.Time) *time.Time {
 	return &t
 }
 
-// runRoles are the keys of a run's custom roles, by id.
-func runRoles(ctx context.Context, store *fleet.Store, run string) (map[string]string, error) {
-	roles, err := store.Roles(ctx, run)
-	keys := map[string]string{}
-	for _, role := range roles {
-		keys[role.ID] = role.Key
-	}
-	return keys, err
-}
-
 // outcomes iterates over the rows of a run's files, in their order.
 func outcomes(ctx context.Context, store *fleet.Store, p fleet.Progress) iter.Seq2[outcome, error] {
 	return func(yield func(outcome, error) bool) {
+		roles, err := rolesOf(ctx, store, p.Run)
+		if err != nil {
+			yield(outcome{}, err)
+			return
+		}
 		next, stop := iter.Pull2(store.Results(ctx, p.Run))
 		defer stop()
-		keys, keysErr := runRoles(ctx, store, p.Run)
 		result, err, more := next()
 		one := func(n note) bool {
-			if n.Roles == nil {
-				n.Roles = keys
-			}
-			o, decodeErr := newOutcome(result, n)
-			if err := cmp.Or(err, decodeErr, keysErr); err != nil {
+			o, decodeErr := newOutcome(result, n, roles)
+			if err := cmp.Or(err, decodeErr); err != nil {
 				yield(outcome{}, err)
 				return false
 			}
@@ -227,7 +222,7 @@ func cells(o outcome) []string {
 	}
 	var change []string
 	for _, d := range o.Differences {
-		for _, l := range d.lines(o.roles) {
+		for _, l := range d.lines(o.Roles) {
 			change = append(change, l.Text)
 		}
 	}
@@ -378,7 +373,7 @@ func (o outcome) writeText(w io.Writer, paint paint) {
 	}
 	fmt.Fprintln(w)
 	for _, d := range o.Differences {
-		for _, l := range d.lines(o.roles) {
+		for _, l := range d.lines(o.Roles) {
 			fmt.Fprintf(w, "    %s\n", paint.line(l))
 		}
 	}
@@ -444,7 +439,7 @@ func (s *reportSummary) facts() []page.Fact {
 // row is an outcome on a page.
 func (o outcome) row() page.Row {
 	return page.Row{
-		API: o.API, ID: o.ID, Name: o.Name, State: string(o.Outcome), Words: stateWords.Replace(string(o.Outcome)), Lines: pageLines(o.Differences, o.roles),
+		API: o.API, ID: o.ID, Name: o.Name, State: string(o.Outcome), Words: stateWords.Replace(string(o.Outcome)), Lines: pageLines(o.Differences, o.Roles),
 		Comment: shownComment(o.API, o.Comment), Reason: o.Reason, Error: o.Error, When: moment(o.Ended), Attempts: o.Attempts,
 	}
 }

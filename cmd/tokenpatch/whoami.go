@@ -100,9 +100,12 @@ func (a *app) caller(ctx context.Context, client *tokenpatch.Client) *tokenpatch
 	return identity
 }
 
-// isSelf reports whether a change is of the command's own token, and may not be.
-func (a *app) isSelf(caller *tokenpatch.Identity, api, id string) bool {
-	return !a.allowSelf && caller != nil && caller.TokenID != "" && api == "v2" && strings.EqualFold(caller.TokenID, id)
+// self is the command's own token, which must not be changed; empty if it may be, or is not known.
+func (a *app) self() string {
+	if a.allowSelf || a.identity == nil {
+		return ""
+	}
+	return a.identity.TokenID
 }
 
 const whySelf = "this is the token that tokenpatch runs with: want -allow-self to change it"
@@ -110,30 +113,26 @@ const whySelf = "this is the token that tokenpatch runs with: want -allow-self t
 // checkCaller prints whose credential a run with changes of V2 uses. It refuses another account
 // than the run's, and a change of the credential itself.
 func (a *app) checkCaller(ctx context.Context, store *fleet.Store, config tokenpatch.Config) error {
-	var caller *tokenpatch.Identity
-	for result, err := range store.Results(ctx, a.runName, fleet.StatePending) {
-		switch {
-		case err != nil:
-			return err
-		case result.Change.Update != nil:
-			continue
-		case caller == nil:
-			client, err := a.client(config)
-			if err != nil {
-				return err
-			}
-			if caller = a.caller(ctx, client); caller == nil {
-				return ctx.Err()
-			}
-			if err := keepAccount(ctx, store, a.runName, caller.AccountID); err != nil {
-				return err
-			}
-		}
-		if a.isSelf(caller, "v2", result.Change.ID) {
-			return fmt.Errorf("%s: %s; nothing was sent", printable(result.Change.ID), whySelf)
-		}
+	progress, err := store.Progress(ctx, a.runName)
+	if err != nil || progress.Pending == progress.PendingV1 {
+		return err
 	}
-	return nil
+	client, err := a.client(config)
+	if err != nil {
+		return err
+	}
+	caller := a.caller(ctx, client)
+	if caller == nil {
+		return ctx.Err()
+	}
+	if err := keepAccount(ctx, store, a.runName, caller.AccountID); err != nil || a.self() == "" {
+		return err
+	}
+	own, err := store.Result(ctx, a.runName, a.self())
+	if err == nil && own != nil && own.State == fleet.StatePending && own.Change.Update == nil {
+		err = fmt.Errorf("%s: %s; nothing was sent", printable(own.Change.ID), whySelf)
+	}
+	return err
 }
 
 // keepAccount keeps the account of a run, or returns an error if it has another one.

@@ -430,10 +430,13 @@ func TestSettingsThatHaveNoName(t *testing.T) {
 	changes, _ = read(t, write(t, "x.csv", "id;set\na;\"{\"\"expiry\"\": 1}\"\n"))
 	assert.Equal(t, []string{`{"api":"v2","id":"a","want":{"set":{"expiry":1}}}`}, changes)
 	for text, want := range map[string]string{
-		`{"id":"a","want":{"set":{}}}`:           `line 1, column 25: want.set: {}: want an object of settings that have no name here, such as {"expiry":1798761600000}`,
-		`{"id":"a","want":{"set":null}}`:         `line 1, column 25: want.set: null: want an object of settings that have no name here, such as {"expiry":1798761600000}`,
-		`{"id":"a","want":{"set":{"role":"x"}}}`: `line 1: want.set: "role": want a setting for which there is no field`,
-		`{"id":"a","want":{"set":{"_id":"x"}}}`:  `line 1: want.set: "_id": want a setting for which there is no field`,
+		`{"id":"a","want":{"set":{"expiry":1,"expiry":2}}}`:                     `line 1, column 25: want.set: {"expiry":1,"expiry":2}: want each name once: "expiry" is there twice`,
+		`{"id":"a","want":{"set":{"a":[1,{"b":1,"c":{},"b":2}]}}}`:              `line 1, column 25: want.set: {"a":[1,{"b":1,"c":{},"b":2}]}: want each name once: "b" is there twice`,
+		`{"id":"a","want":{"inlineRole":[{"effect":"allow","effect":"deny"}]}}`: `line 1, column 32: want.inlineRole: [{"effect":"allow","effect":"deny"}]: want each name once: "effect" is there twice`,
+		`{"id":"a","want":{"set":{}}}`:                                          `line 1, column 25: want.set: {}: want an object of settings that have no name here, such as {"expiry":1798761600000}`,
+		`{"id":"a","want":{"set":null}}`:                                        `line 1, column 25: want.set: null: want an object of settings that have no name here, such as {"expiry":1798761600000}`,
+		`{"id":"a","want":{"set":{"role":"x"}}}`:                                `line 1: want.set: "role": want a setting for which there is no field`,
+		`{"id":"a","want":{"set":{"_id":"x"}}}`:                                 `line 1: want.set: "_id": want a setting for which there is no field`,
 	} {
 		assert.Equal(t, []string{want}, mistakes(t, write(t, "x.jsonl", text)), text)
 	}

@@ -1,6 +1,7 @@
 package changefile
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -100,7 +101,33 @@ func (s setting[T]) set(target *T, value []byte) (want string) {
 	case s.bad != nil && s.bad(string(value)), json.Unmarshal(value, s.field(target)) != nil:
 		return s.want
 	}
+	if name, found := twice(json.NewDecoder(bytes.NewReader(value))); found {
+		return fmt.Sprintf("want each name once: %q is there twice", shorten(name))
+	}
 	return ""
+}
+
+// twice returns a name that the next JSON value, which is valid, has twice in one object.
+func twice(d *json.Decoder) (name string, found bool) {
+	start, _ := d.Token()
+	if start != json.Delim('{') && start != json.Delim('[') {
+		return "", false
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		if start == json.Delim('{') {
+			token, _ := d.Token()
+			if name, _ = token.(string); seen[name] {
+				return name, true
+			}
+			seen[name] = true
+		}
+		if name, found := twice(d); found {
+			return name, true
+		}
+	}
+	_, _ = d.Token() // the bracket
+	return "", false
 }
 
 func textOf(value []byte) (text string, ok bool) {
