@@ -1,7 +1,6 @@
 package main_test
 
 import (
-	"fmt"
 	"net"
 	"net/url"
 	"os"
@@ -72,7 +71,7 @@ func TestInterruptWhilePostgresHangs(t *testing.T) {
 			began := time.Now()
 			e := p.end()
 			took := time.Since(began)
-			t.Log(fmt.Sprintf("ended after %v: %s%s", took, e.stdout, e.stderr))
+			t.Logf("ended after %v: %s%s", took, e.stdout, e.stderr)
 			assert.Equal(t, 130, e.status)
 			assert.Less(t, took, 15*time.Second)
 		})

@@ -55,9 +55,6 @@ type target struct {
 	about    about
 }
 
-// isFinished reports whether all changes of the file are decided.
-func (t target) isFinished() bool { return t.known && t.progress.Pending == 0 }
-
 // findTarget finds the run of a file, or a name for a new one: that of -run, or of the file without its ending. The name of
 // a finished run with other changes gets a number.
 func (a *app) findTarget(ctx context.Context, store *fleet.Store, file *changefile.File) (target, error) {

@@ -55,7 +55,7 @@ var mayImport = map[string][]string{
 	"cmd/tokenpatch/internal/telemetry":   {".", "fleet", "fleet/fleetotel", "internal/redact", "tokenpatchotel"},
 
 	"tools/modproxy": {},
-	"tools/mutate": {},
+	"tools/mutate":   {},
 	"tools/notices":  {},
 }
 
