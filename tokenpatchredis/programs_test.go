@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"flag"
 	"io"
 	"net"
 	"os"
@@ -142,11 +143,16 @@ type account struct {
 
 func newAccount(t *testing.T, address string) *account {
 	t.Helper()
+	return newAccountWith(t, address, tokenpatchtest.Limits{Window: time.Second, Route: limit})
+}
+
+func newAccountWith(t *testing.T, address string, limits tokenpatchtest.Limits) *account {
+	t.Helper()
 	service := tokenpatchtest.New()
 	t.Cleanup(service.Close)
 	require.NoError(t, service.AddV2(token))
 	service.SetLatency(50 * time.Millisecond)
-	service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: time.Second, Route: limit})
+	service.SetLimits(tokenpatchtest.V2, limits)
 	baseURL, err := service.Listen()
 	require.NoError(t, err)
 	return &account{t, service, job{BaseURL: baseURL, Redis: address, Account: t.Name() + strconv.FormatInt(time.Now().UnixNano(), 10)}}
@@ -322,5 +328,53 @@ func TestARedisInTrouble(t *testing.T) {
 			a.report()
 			assert.Zero(t, y.Failed)
 		})
+	}
+}
+
+var measure = flag.Bool("measure", false, "measure in real time how well processes share a limit of 100 in ten seconds; takes some minutes")
+
+// TestMeasureSharing prints, for windows of ten seconds, what the service saw. What has to hold is tested in virtual time.
+func TestMeasureSharing(t *testing.T) {
+	if !*measure {
+		t.Skip("without -measure")
+	}
+	ten := tokenpatchtest.Limits{Window: 10 * time.Second, Route: limit}
+	for _, processes := range []int{4, 16, 64} {
+		t.Run(strconv.Itoa(processes)+" processes", func(t *testing.T) {
+			a := newAccountWith(t, redisServer(t), ten)
+			a.job.Goroutines, a.job.For = 50, 60*time.Second
+			y := a.run(processes, a.job)
+			a.print()
+			t.Logf("%.2f updates a call, %d failed", float64(y.Updates)/float64(y.Calls), y.Failed)
+		})
+	}
+	t.Run("400 processes of one call", func(t *testing.T) {
+		a := newAccountWith(t, redisServer(t), tokenpatchtest.Limits{Window: 10 * time.Second, Route: 40})
+		a.job.Goroutines, a.job.Calls = 1, 1
+		began := time.Now()
+		for range 400 {
+			assert.Zero(t, a.run(1, a.job).Failed)
+		}
+		a.print()
+		t.Log(time.Since(began))
+	})
+	t.Run("one killed each second", func(t *testing.T) {
+		a := newAccountWith(t, redisServer(t), ten)
+		a.job.Goroutines, a.job.For = 50, 60*time.Second
+		wait, _ := a.start(a.job)
+		for began := time.Now(); time.Since(began) < a.job.For; {
+			_, kill := a.start(a.job)
+			time.Sleep(time.Second)
+			kill()
+		}
+		assert.Zero(t, wait().Failed)
+		a.print()
+	})
+}
+
+// print logs each window that the service saw.
+func (a *account) print() {
+	for _, w := range a.service.Windows(tokenpatchtest.V2) {
+		a.t.Logf("%s: %d admitted, %d refused", w.Start.Format(time.TimeOnly), w.Admitted, w.Refused)
 	}
 }
