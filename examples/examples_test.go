@@ -2,9 +2,12 @@
 package examples_test
 
 import (
+	"bufio"
 	"encoding/json"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -72,4 +75,40 @@ func assertRoles(t *testing.T, service *tokenpatchtest.Service, id string, chang
 	require.NoError(t, json.Unmarshal(document, &token))
 	assert.ElementsMatch(t, roles, token.CustomRoleIDs, id)
 	assert.Equal(t, changes, service.Changes(id), "changes of %s", id)
+}
+
+// The other programs bring their service along. Edit and review print the same each time.
+func TestEmbeddedExamples(t *testing.T) {
+	environment := append(os.Environ(), "LAUNCHDARKLY_ACCESS_TOKEN=")
+	edited := goRun(t, environment, "./edit")
+	assert.Contains(t, edited, "\nIt has the roles deploy, audit, qa\n")
+	assert.Equal(t, 1, strings.Count(edited, "connection broken, applied\n"), "applied once, although its connection broke")
+	assert.Contains(t, goRun(t, environment, "./edit", "-add", "deploy", "-remove", ""), "is as it should be: there is nothing to change")
+	reviewed := goRun(t, environment, "./review")
+	assert.Contains(t, reviewed, "\nSent\n   applied\n")
+	assert.Regexp(t, `\n   not applied: operation 0: test "/role": test failed: .*\n$`, reviewed)
+	assert.NotContains(t, goRun(t, environment, "./review", "-dry-run"), "\nSent\n")
+	assert.Contains(t, goRun(t, environment, "./review", "-want", `{"name": "other"}`), "replace /name \"other\"")
+}
+
+// Ctrl-C leaves no outcome unknown.
+func TestStoppingExample(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "stopping")
+	built, err := exec.Command("go", "build", "-o", program, "./stopping").CombinedOutput()
+	require.NoError(t, err, "%s", built)
+	command := exec.Command(program)
+	printed, err := command.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, command.Start())
+	lines := bufio.NewScanner(printed)
+	require.True(t, lines.Scan())
+	first := lines.Text()
+	require.NoError(t, command.Process.Signal(os.Interrupt))
+	var rest strings.Builder
+	for lines.Scan() {
+		rest.WriteString(lines.Text() + "\n")
+	}
+	require.NoError(t, command.Wait())
+	t.Log(first + "\n" + rest.String())
+	assert.Contains(t, rest.String(), "0 unknown")
 }

@@ -46,13 +46,12 @@ func remote(ctx context.Context, id, add, remove string) error {
 	if err != nil {
 		return err
 	}
-	_, err = edit(ctx, client, id, add, remove, func() error { return nil })
-	return err
+	return edit(ctx, client, id, add, remove, func() error { return nil })
 }
 
 // edit makes the change. Its function modifies the token into the desired state, and is called
 // again if somebody else was quicker. meanwhile runs between the read and the change.
-func edit(ctx context.Context, client *tokenpatch.Client, id, add, remove string, meanwhile func() error) (*tokenpatch.Token, error) {
+func edit(ctx context.Context, client *tokenpatch.Client, id, add, remove string, meanwhile func() error) error {
 	options := tokenpatch.EditOptions{Comment: "quarterly review"}
 	token, err := client.V2.EditToken(ctx, id, options, func(token *tokenpatch.Token) error {
 		before := token.Clone()
@@ -68,10 +67,10 @@ func edit(ctx context.Context, client *tokenpatch.Client, id, add, remove string
 		return meanwhile()
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	fmt.Printf("It has the roles %s\n", strings.Join(token.CustomRoleIDs.Or(nil), ", "))
-	return token, nil
+	return nil
 }
 
 func showDifference(before, after tokenpatch.Token) {
@@ -102,7 +101,7 @@ func embedded(ctx context.Context, add, remove string) error {
 		return err
 	}
 	done := false
-	token, err := edit(ctx, client, tokenID, add, remove, func() error {
+	err = edit(ctx, client, tokenID, add, remove, func() error {
 		if done {
 			return nil
 		}
@@ -113,6 +112,10 @@ func embedded(ctx context.Context, add, remove string) error {
 		return err
 	}
 	showRequests(service)
+	token, err := client.V2.GetToken(ctx, tokenID)
+	if err != nil {
+		return err
+	}
 	return check(*token, add, remove)
 }
 
