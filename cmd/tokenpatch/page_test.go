@@ -63,5 +63,6 @@ func TestPageOfARun(t *testing.T) {
 	browsertest.Sees(t, ctx, 10, "document.getElementById('slowest').rows.length")
 	browsertest.Sees(t, ctx, 3, "document.querySelectorAll('figure').length")
 	used := browsertest.Evaluate[int](t, ctx, "JSON.parse(document.getElementById('run').textContent).windows.filter(w => w.quota.startsWith('V2')).reduce((n, w) => n + w.used, 0)")
-	assert.InDelta(t, s.service.RequestCount(), used, 10, "all requests but those whose response had no limits")
+	// Without limits are six responses with 503, the caller's identity, and on a slow machine what came after its window.
+	assert.InEpsilon(t, s.service.RequestCount(), used, 0.15)
 }

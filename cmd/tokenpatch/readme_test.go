@@ -12,6 +12,9 @@ import (
 // The files in docs/command.md are right, and the wrong one gets the errors shown there.
 func TestFilesInTheDocument(t *testing.T) {
 	s := newShell(t)
+	require.NoError(t, s.service.AddRole(`{"_id":"`+opsID+`","key":"ops"}`))
+	require.NoError(t, s.service.AddRole(`{"_id":"`+qaID+`","key":"qa"}`))
+	require.NoError(t, s.service.AddRole(`{"_id":"5f0c1f2e3d4b5a6978870003","key":"deploy"}`))
 	document := s.document("../../docs/command.md")
 	fences := regexp.MustCompile("(?s)```(json|csv|text)\n(.*?)```").FindAllStringSubmatch(document, -1)
 	require.Len(t, fences, 5)
