@@ -26,9 +26,9 @@ var lines = []struct{ benchmark, what string }{
 	{"DecodeToken/jsonv2", "the same, both with `GOEXPERIMENT=jsonv2`"},
 	{"Apply", "`ApplyJSON` on a full token"},
 	{"Diff", "`Diff` of two full tokens"},
-	{"Limiter/waiting=100", "an attempt through the limiter, 100 waiting"},
 	{"Limiter/waiting=1000", "an attempt through the limiter, 1,000 waiting"},
 	{"Limiter/waiting=10000", "an attempt through the limiter, 10,000 waiting"},
+	{"Limiter/waiting=100000", "an attempt through the limiter, 100,000 waiting"},
 }
 
 type samples map[string][]float64 // by unit
