@@ -253,7 +253,7 @@ func (p *planning) passSkipped() error {
 		row := p.waiting[0]
 		p.waiting = p.waiting[1:]
 		action := actionCannot
-		if strings.HasPrefix(row.Skip, asWanted) {
+		if isAsWanted(row.Skip) {
 			action = actionUnchanged
 		}
 		err := p.add(plannedRow{Action: action, fileRow: fileRow{API: row.API, ID: row.ID, Name: row.Name, Comment: row.Comment, Skip: row.Skip}})
@@ -264,7 +264,10 @@ func (p *planning) passSkipped() error {
 	return nil
 }
 
-const asWanted = "already as wanted" // and maybe what is not there
+const asWanted = "already as wanted"
+
+// isAsWanted reports whether a row is skipped because there is nothing to change. What is not there may be named too.
+func isAsWanted(skip string) bool { return strings.HasPrefix(skip, asWanted) }
 
 // one adds what is planned for one token.
 func (p *planning) one(one fleet.Planned) error {

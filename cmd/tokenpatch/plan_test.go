@@ -34,11 +34,14 @@ func TestRolesThatAreNotThere(t *testing.T) {
 	assert.Contains(t, s.text("approved.jsonl"), `"skip":"already as wanted: not there: `+gone+`"`)
 	assert.Contains(t, s.run(0, "plan", "approved.jsonl").stdout, "1  already as wanted")
 	assert.Contains(t, s.run(0, "plan", "-json", "x.jsonl").stdout, `{"setting":"removeCustomRoleIds","notThere":["`+gone+`"]}`)
+	s.run(0, "apply", "approved.jsonl")
+	assert.NotContains(t, s.run(0, "report", "-run", "approved").stdout, "plan again", "nothing has to be done about a role that is not there")
+	require.NoError(t, s.service.AddV2(`{"_id":"token2","name":"ci 2","customRoleIds":["`+qaID+`"]}`))
 	s.file("key.jsonl", `{"id":"token2","want":{"removeCustomRoleIds":["opss"]}}`)
 	assert.Contains(t, s.run(1, "plan", "key.jsonl").stderr, `"opss": want the key or the id of a custom role of the account; did you mean ops?`)
 
 	s.run(0, "apply", "x.jsonl")
-	e = s.run(0, "report")
+	e = s.run(0, "report", "-run", "x")
 	assert.Contains(t, e.stdout, "    customRoleIds: - qa ("+qaID+")\n    removeCustomRoleIds: custom role "+gone+" is not there\n")
 	assert.Equal(t, 2, strings.Count(e.stdout, "custom role "+gone+" is not there\n"))
 }

@@ -61,15 +61,15 @@ func reasonOf(r fleet.Result) reason {
 
 // skipReason is why nothing could be done for a row of a plan, and what to do about it; empty if nothing was to be done.
 func skipReason(skip string) reason {
-	switch skip {
-	case "", asWanted:
+	switch {
+	case skip == "", isAsWanted(skip):
 		return reason{}
-	case noSuchToken.text:
+	case skip == noSuchToken.text:
 		return noSuchToken
-	case whySelf:
+	case skip == whySelf:
 		return reason{skip, "plan again with -allow-self, if you mean it", nextPlan}
 	}
-	return reason{skip, "see to it, and plan again", nextPlan}
+	return reason{skip, "remove the cause, and plan again", nextPlan}
 }
 
 // isGuarded reports whether a change can fail because somebody else has changed its token.
