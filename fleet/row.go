@@ -33,7 +33,7 @@ type row struct {
 	seen     string            // the fence when the row was read
 	fence    string            // this reader's own
 	before   *tokenpatch.Token // before the first attempt with a possible effect
-	base     *tokenpatch.Token // behind the sent patch
+	base     *tokenpatch.Token // the token for which the sent patch was made
 	sent     *tokenpatch.Patch
 	attempts []attempt
 }

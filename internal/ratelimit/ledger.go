@@ -258,7 +258,7 @@ type hidden struct {
 	growth   int           // by how much size grows next
 	grown    int           // by how much it grew last
 	refused  bool          // whether a 429 ended the last window
-	measured bool          // whether a Retry-After has set size
+	measured bool          // whether this 429 has set size
 
 	began      instant // when the current window did, with an attempt; 0 until then
 	sent, good int

@@ -24,7 +24,7 @@ const (
 	firstRetry     = 5 * time.Millisecond   // after a failed one; twice as long each time
 	minAlone       = 100 * time.Millisecond // how long the program does without a failed store; twice as long each time
 	maxAlone       = 5 * time.Second
-	distrusted     = 10 * time.Second // how long it does without an impossible store
+	distrusted     = 10 * time.Second // how long it does without a store that cannot be right
 	maxStep        = time.Second      // by which the store's clock and ours may move apart within compared
 	compared       = 20 * time.Second
 	spreadOfAsking = time.Millisecond // for each program

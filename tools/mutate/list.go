@@ -2,7 +2,7 @@ package main
 
 // Tests that many mutations share.
 const (
-	root_     = "."
+	client    = "."
 	limiter   = "./internal/ratelimit"
 	engine    = "./internal/engine"
 	patches   = "./internal/jsonpatch"
@@ -13,21 +13,21 @@ const (
 var mutations = []mutation{
 	// No credential in any text.
 	{"a credential that a function supplied is known from then on", "internal/engine/authorize.go",
-		"	c.engine.Known.Learn(credential)\n", "", ".", root_, "TestErrorsHoldNoCredential|TestCredentialsOfOneServiceAreKnownToTheOther"},
+		"	c.engine.Known.Learn(credential)\n", "", ".", client, "TestErrorsHoldNoCredential|TestCredentialsOfOneServiceAreKnownToTheOther"},
 	{"the credential of this call is redacted in its texts", "internal/engine/authorize.go",
-		"	c.request.Secrets = c.request.Secrets.With(credential)\n", "", ".", root_, "HoldNoSuppliedCredential"},
+		"	c.request.Secrets = c.request.Secrets.With(credential)\n", "", ".", client, "HoldNoSuppliedCredential"},
 	{"an id that is a credential is not shown in an edit's error", "edit.go",
-		"s.engine.Known.Secrets().Clean(e.id)", "e.id", ".", root_, "TestErrorsHoldNoCredentialAsAnID"},
+		"s.engine.Known.Secrets().Clean(e.id)", "e.id", ".", client, "TestErrorsHoldNoCredentialAsAnID"},
 	{"an id that is a credential is not shown in a call's error", "call.go",
-		"c.sent.Secrets.Clean(c.request.token)", "c.request.token", ".", root_, "TestErrorsHoldNoCredentialAsAnID"},
+		"c.sent.Secrets.Clean(c.request.token)", "c.request.token", ".", client, "TestErrorsHoldNoCredentialAsAnID"},
 	{"the error of an undocumented success holds no credential", "internal/engine/observe.go",
 		"c.Invalid = c.request.Secrets.CleanError(c.Invalid)", "", ".", engine, "TestObserve"},
 	{"the error of a transport holds no credential", "internal/engine/observe.go",
 		"r.Err = c.request.Secrets.CleanError(r.Err)", "", ".", engine, "TestObserve"},
 	{"the body of an error holds no credential", "errors.go",
-		"body := r.secrets.CleanPrefix(string(r.body[:min(len(r.body), 2*maxErrorBody)]), maxErrorBody)", "body := string(r.body[:min(len(r.body), maxErrorBody)])", ".", root_, "TestErrorsHoldNoCredential"},
+		"body := r.secrets.CleanPrefix(string(r.body[:min(len(r.body), 2*maxErrorBody)]), maxErrorBody)", "body := string(r.body[:min(len(r.body), maxErrorBody)])", ".", client, "TestErrorsHoldNoCredential"},
 	{"the error of a credential function holds no credential", "client.go",
-		"s.engine.Known.Secrets().With(string(secret)).CleanError(err)", "err", ".", root_, "TestCredentialFuncFails"},
+		"s.engine.Known.Secrets().With(string(secret)).CleanError(err)", "err", ".", client, "TestCredentialFuncFails"},
 	{"escapes are undone four times over, and once for JSON", "internal/redact/unescape.go",
 		"const maxEscapes = 6", "const maxEscapes = 5", ".", redaction, "TestClean"},
 	{"the longest entities are undone", "internal/redact/unescape.go",
@@ -35,7 +35,7 @@ var mutations = []mutation{
 	{"a credential that the cut goes through is found", "internal/redact/redact.go",
 		"const lookahead = runLength * maxEntity", "const lookahead = runLength", ".", redaction, "TestCleanPrefix"},
 	{"a call's URL shows no credential in a hook", "hooks.go",
-		"o.sent.Secrets.Clean(request.URL.String())", "request.URL.String()", ".", root_, "TestErrorsHoldNoCredentialAsAnID"},
+		"o.sent.Secrets.Clean(request.URL.String())", "request.URL.String()", ".", client, "TestErrorsHoldNoCredentialAsAnID"},
 
 	// What is read from a shared store is bounded.
 	{"a stored pool has a largest size", "internal/ratelimit/grants.go",
@@ -73,7 +73,7 @@ var mutations = []mutation{
 	{"a 503 with Retry-After pauses the service", "internal/ratelimit/ledger.go",
 		"r.refused || r.status == http.StatusServiceUnavailable", "r.refused || r.status == -http.StatusServiceUnavailable", ".", engine, "TestLimitHolds"},
 	{"a pause is an hour at most", "internal/ratelimit/ledger.go",
-		"	wait = min(wait, maxPause)\n", "", ".", root_, "TestLimiterBoundsAbsurdHeaders|TestRateLimitedBeyondAllBounds"},
+		"	wait = min(wait, maxPause)\n", "", ".", client, "TestLimiterBoundsAbsurdHeaders|TestRateLimitedBeyondAllBounds"},
 	{"of more than 16 routes the rest share one", "internal/ratelimit/limiter.go",
 		"i == maxRoutes-1", "i == 1000*maxRoutes-1", ".", limiter, "TestWhatIsKept"},
 	{"of more than 32 limits credentials are forgotten", "internal/ratelimit/ledger.go",
@@ -87,13 +87,13 @@ var mutations = []mutation{
 
 	// What is sent again.
 	{"MaxAttempts 1 is one request", "internal/engine/call.go",
-		"	if c.engine.Policy.MaxAttempts == 1 {\n		return false // one request, whatever the response was\n	}\n", "", ".", root_, "TestTryAgain|TestRefusal"},
+		"	if c.engine.Policy.MaxAttempts == 1 {\n		return false // one request, whatever the response was\n	}\n", "", ".", client, "TestTryAgain|TestRefusal"},
 	{"what could take effect twice is not sent again", "internal/engine/call.go",
 		"return more && c.request.Rules.Replayable()", "return more", ".", engine, "."},
 	{"net/http does not send a request again by itself", "internal/httpsend/trace.go",
 		"	if t.bits.Load()&(wroteHeaders|responding) != wroteHeaders {\n		return false\n	}\n", "	if true {\n		return false\n	}\n", ".", "./internal/httpsend", "TestTrace"},
 	{"redirects are not followed", "internal/engine/call.go",
-		"{ return http.ErrUseLastResponse }", "{ return nil }", ".", root_, "TestRedirectsAreNotFollowed"},
+		"{ return http.ErrUseLastResponse }", "{ return nil }", ".", client, "TestRedirectsAreNotFollowed"},
 	{"another credential is asked for once", "internal/engine/authorize.go",
 		" && !a.asked {", " {", ".", engine, "TestAuthorize"},
 	{"a write to part of an unfixed member is unsafe", "internal/jsonpatch/replay.go",
@@ -107,23 +107,23 @@ var mutations = []mutation{
 
 	// Outcomes.
 	{"a response about another token proves nothing", "v2tokens.go",
-		"case !isSameID(t.token.ID, t.id):", "case false:", ".", root_, "TestSuccessThatProvesNothing"},
+		"case !isSameID(t.token.ID, t.id):", "case false:", ".", client, "TestSuccessThatProvesNothing"},
 	{"older reads are not believed", "edit.go",
-		"case token.LastModified >= e.newest && (conclusive(token) || left <= 0):", "case conclusive(token) || left <= 0:", ".", root_, "TestEditTokenDoesNotBelieveOlderReads|TestEditTokenBehindAReplica"},
+		"case token.LastModified >= e.newest && (conclusive(token) || left <= 0):", "case conclusive(token) || left <= 0:", ".", client, "TestEditTokenDoesNotBelieveOlderReads|TestEditTokenBehindAReplica"},
 	{"an edit settles after a refusal that may pass", "edit.go",
-		"(e.unknown == nil || !isTransient(graced, err))", "true", ".", root_, "TestEditTokenSettles"},
+		"(e.unknown == nil || !isTransient(graced, err))", "true", ".", client, "TestEditTokenSettles"},
 	{"an edit settles in eight tries", "edit.go",
-		"maxSettling         = 8 ", "maxSettling         = 7 ", ".", root_, "TestEditToken.*Settle"},
+		"maxSettling         = 8 ", "maxSettling         = 7 ", ".", client, "TestEditToken.*Settle"},
 	{"once unknown, never not applied", "edit.go",
-		"	return after(e.unknown, err)\n}\n\n// change is", "	return err\n}\n\n// change is", ".", root_, "TestEditTokenIsNeverNotAppliedAfterAnUnknown"},
+		"	return after(e.unknown, err)\n}\n\n// change is", "	return err\n}\n\n// change is", ".", client, "TestEditTokenIsNeverNotAppliedAfterAnUnknown"},
 	{"an edit that cannot be guarded is sent once", "edit.go",
-		"	if c.unguarded {\n		replay = ReplayUnsafe\n	}\n", "", ".", root_, "TestEditTokenWithoutAGuard"},
+		"	if c.unguarded {\n		replay = ReplayUnsafe\n	}\n", "", ".", client, "TestEditTokenWithoutAGuard"},
 	{"the grace covers settling", "edit.go",
-		"	if grace == 0 {\n		return ctx, func() {}\n	}\n", "	if true {\n		return ctx, func() {}\n	}\n", ".", root_, "TestEditTokenWhoseContextEnds"},
+		"	if grace == 0 {\n		return ctx, func() {}\n	}\n", "	if true {\n		return ctx, func() {}\n	}\n", ".", client, "TestEditTokenWhoseContextEnds"},
 	{"Settle does not believe an older read", "edit.go",
-		"case current.LastModified >= before.LastModified && sameMembers", "case sameMembers", ".", root_, "TestSettleDoesNotBelieveOlderReads"},
+		"case current.LastModified >= before.LastModified && sameMembers", "case sameMembers", ".", client, "TestSettleDoesNotBelieveOlderReads"},
 	{"no client writes lastModified", "edit.go",
-		"	if err := checkWritable(before, c.after); err != nil {\n		return c, err\n	}\n", "", ".", root_, "TestEditTokenRefusesWrongInput"},
+		"	if err := checkWritable(before, c.after); err != nil {\n		return c, err\n	}\n", "", ".", client, "TestEditTokenRefusesWrongInput"},
 
 	// Calls end.
 	{"a transport that blocks is given up", "internal/httpsend/await.go",
