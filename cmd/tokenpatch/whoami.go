@@ -70,8 +70,8 @@ func writeCaller(w io.Writer, i *tokenpatch.Identity) {
 
 func writeRateLimit(w io.Writer, limit tokenpatch.RateLimit) {
 	line := func(name string, q tokenpatch.Quota) {
-		if remaining, known := q.Remaining.Get(); known {
-			fmt.Fprintf(w, "rate limit of %s: %d left until %s\n", name, remaining, q.Reset.UTC().Format(time.RFC3339))
+		if q.Remaining.IsSet() {
+			fmt.Fprintf(w, "rate limit of %s: %v\n", name, q)
 		}
 	}
 	line("the account", limit.Global)

@@ -18,6 +18,9 @@ func TestWhoami(t *testing.T) {
 	e := s.run(0, "whoami")
 	assert.Contains(t, e.stdout, "V1: the key names no expiry\n"+caller+"a personal token of member "+tokenpatchtest.MemberID+"\n")
 
+	s.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Global: 20, Credential: 5})
+	assert.Regexp(t, `\nrate limit of the account: 1[89] of 20 left until \d\d:\d\d:\d\d UTC\nrate limit of the credential: [34] of 5 left until `, s.run(0, "whoami").stdout)
+
 	payload := base64.RawURLEncoding.EncodeToString(fmt.Appendf(nil, `{"exp":%d}`, time.Date(2020, 1, 2, 3, 4, 5, 0, time.UTC).Unix()))
 	s.env = append(s.env, "DEEPSET_API_KEY=api_e30."+payload+".c2ln")
 	assert.Contains(t, s.run(0, "whoami").stdout, "V1: the key expired at 2020-01-02T03:04:05Z\n")
