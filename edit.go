@@ -15,6 +15,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/engine"
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
+	"github.com/tokenpatch/tokenpatch/internal/shorten"
 )
 
 // EditOptions are the options of [V2Tokens.EditToken]. The zero value is the default.
@@ -353,7 +354,7 @@ func checkWritable(before, after Token) error {
 	}
 	i := slices.IndexFunc(fixed, func(path Pointer) bool { return !after.has(before, []Pointer{path}) })
 	name := strings.TrimPrefix(string(fixed[i]), "/")
-	return &InputError{Field: "edit", Value: strconv.Quote(shorten(name, 64)), Want: "no change of this member, which no client writes"}
+	return &InputError{Field: "edit", Value: strconv.Quote(shorten.Text(name, 64)), Want: "no change of this member, which no client writes"}
 }
 
 // Settle reads the token to find out the outcome of a patch whose [V2Tokens.PatchToken] ended with

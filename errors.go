@@ -18,6 +18,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/internal/httpsend"
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
 	"github.com/tokenpatch/tokenpatch/internal/redact"
+	"github.com/tokenpatch/tokenpatch/internal/shorten"
 )
 
 // Outcome is whether a change was applied.
@@ -56,7 +57,7 @@ func (o *Outcome) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return &InputError{Field: "outcome", Value: strconv.Quote(shorten(string(text), 64)), Want: "applied, not_applied or unknown"}
+	return &InputError{Field: "outcome", Value: strconv.Quote(shorten.Text(string(text), 64)), Want: "applied, not_applied or unknown"}
 }
 
 // OutcomeOf returns the outcome of the change whose call returned err: [OutcomeApplied] if err is
@@ -142,7 +143,7 @@ func errorText(call CallInfo, what string, attempts int) string {
 // oneLine is a text from the network as part of an error's: bounded, and unable
 // to pass for a line of its own in a log.
 func oneLine(text string) string {
-	text = shorten(text, maxErrorText)
+	text = shorten.Text(text, maxErrorText)
 	if strings.ContainsFunc(text, unicode.IsControl) {
 		return strconv.Quote(text)
 	}
@@ -464,7 +465,7 @@ func (e *PatchError) Error() string {
 	case e.Op == "":
 		return fmt.Sprintf("tokenpatch: patch: operation %d: %v", e.Index, e.Err)
 	}
-	return fmt.Sprintf("tokenpatch: patch: operation %d: %s %q: %v", e.Index, oneLine(shorten(e.Op, 64)), shorten(string(e.Path), 256), e.Err)
+	return fmt.Sprintf("tokenpatch: patch: operation %d: %s %q: %v", e.Index, oneLine(shorten.Text(e.Op, 64)), shorten.Text(string(e.Path), 256), e.Err)
 }
 
 // Unwrap returns Err.

@@ -607,6 +607,8 @@ func TestOutcomeText(t *testing.T) {
 		assert.Less(t, len(err.Error()), 200)
 		assert.Equal(t, applied, decoded, "what cannot be read changes nothing")
 	}
+	var decoded tokenpatch.Outcome
+	assert.ErrorContains(t, decoded.UnmarshalText([]byte(strings.Repeat("\x80", 100))), "want applied", "text that is not UTF-8")
 }
 
 func TestOutcomeString(t *testing.T) {

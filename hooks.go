@@ -1,6 +1,7 @@
 package tokenpatch
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net/http"
@@ -72,8 +73,8 @@ func joinStart[T any](first, second func(context.Context, T) context.Context) fu
 		return first
 	}
 	return func(ctx context.Context, info T) context.Context {
-		ctx = orElse(first(ctx, info), ctx)
-		return orElse(second(ctx, info), ctx)
+		ctx = cmp.Or(first(ctx, info), ctx)
+		return cmp.Or(second(ctx, info), ctx)
 	}
 }
 
@@ -171,7 +172,7 @@ func (e *events) callStart(ctx context.Context, c *call) context.Context {
 	if e.hooks.CallStart == nil {
 		return ctx
 	}
-	return orElse(e.hooks.CallStart(ctx, c.info()), ctx)
+	return cmp.Or(e.hooks.CallStart(ctx, c.info()), ctx)
 }
 
 func (e *events) callEnd(ctx context.Context, c *call, r *engine.Result, took time.Duration, err error) {
@@ -222,7 +223,7 @@ func (o *observer) AttemptStart(ctx context.Context, number int, request *http.R
 	given := request.Header.Clone()
 	delete(given, "Authorization")
 	o.attempt.Header = given.Clone()
-	ctx = orElse(hook(ctx, &o.attempt), ctx)
+	ctx = cmp.Or(hook(ctx, &o.attempt), ctx)
 	o.attempt.Header = o.service.events.checkHook(ctx, given, o.attempt.Header)
 	authorization := request.Header["Authorization"]
 	request.Header = o.attempt.Header.Clone()
@@ -302,12 +303,4 @@ func (e *events) logAttempt(ctx context.Context, attempt AttemptResult) {
 
 func (c CallInfo) attrs() []slog.Attr {
 	return []slog.Attr{slog.String("api", c.API), slog.String("host", c.Host), slog.String("method", c.Method), slog.String("route", c.Route), slog.String("token_id", c.TokenID)}
-}
-
-// orElse is ctx, or otherwise if a hook returned no context.
-func orElse(ctx, otherwise context.Context) context.Context {
-	if ctx == nil {
-		return otherwise
-	}
-	return ctx
 }

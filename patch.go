@@ -13,6 +13,7 @@ import (
 
 	"github.com/tokenpatch/tokenpatch/internal/jsonpatch"
 	"github.com/tokenpatch/tokenpatch/internal/rawjson"
+	"github.com/tokenpatch/tokenpatch/internal/shorten"
 )
 
 // Patch is a JSON Patch (RFC 6902) for a [Token], built as a strings.Builder
@@ -245,7 +246,7 @@ func (p *Patch) String() string {
 		lines = append(lines, describe(op))
 	}
 	if comment := p.CommentText(); comment != "" {
-		lines = append(lines, "comment "+strconv.Quote(shorten(comment, 256)))
+		lines = append(lines, "comment "+strconv.Quote(shorten.Text(comment, 256)))
 	}
 	if err := p.Err(); err != nil {
 		lines = append(lines, err.Error())
@@ -276,18 +277,7 @@ func printableValue(op jsonpatch.Operation) string {
 	if _, name := memberOf(op.Path); name == "token" || !rawjson.Has(tokenProperties, name) {
 		return redacted
 	}
-	return shorten(string(op.Value), 60)
-}
-
-// shorten cuts text at a rune boundary to at most limit bytes and a mark.
-func shorten(text string, limit int) string {
-	if len(text) <= limit {
-		return text
-	}
-	for !utf8.RuneStart(text[limit]) {
-		limit--
-	}
-	return text[:limit] + "…"
+	return shorten.Text(string(op.Value), 60)
 }
 
 // withValue adds an operation with any value.

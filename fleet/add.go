@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+
+	"github.com/tokenpatch/tokenpatch/internal/shorten"
 )
 
 // What is added in one statement.
@@ -128,7 +130,7 @@ func (a *adding) begin(ctx context.Context, o AddOptions) (known bool, err error
 		return known, err
 	}
 	if a.seq > 0 && !o.More {
-		return false, &OtherChangesError{Run: a.name, Digest: shorten(o.Digest, 100)}
+		return false, &OtherChangesError{Run: a.name, Digest: shorten.Text(o.Digest, 100)}
 	}
 	_, err = a.tx.ExecContext(ctx, s.sql("INSERT INTO fleet_source (run, digest) VALUES ($1, $2)"), a.run, o.Digest)
 	return false, err
@@ -198,16 +200,8 @@ func (a *adding) compare(ctx context.Context) error {
 			return err
 		}
 		if have != row.body {
-			return &DuplicateError{Run: a.name, ID: row.id, Have: shorten(have, 500), New: shorten(row.body, 500)}
+			return &DuplicateError{Run: a.name, ID: row.id, Have: shorten.Text(have, 500), New: shorten.Text(row.body, 500)}
 		}
 	}
 	return nil
-}
-
-// shorten cuts a text at a rune's boundary.
-func shorten(text string, limit int) string {
-	if len(text) <= limit {
-		return text
-	}
-	return strings.ToValidUTF8(text[:limit], "") + "..."
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/internal/shorten"
 )
 
 // Change is what a run does to one token. Exactly one of Want, Patch and Update
@@ -144,7 +145,7 @@ func (c Change) checked() (Change, error) {
 		}
 		id, err := uuid.Parse(c.ID)
 		if err != nil || id == uuid.Nil {
-			return c, &tokenpatch.InputError{Field: "Change.ID", Value: strconv.Quote(shorten(c.ID, 64)), Want: "a UUID other than the nil UUID"}
+			return c, &tokenpatch.InputError{Field: "Change.ID", Value: strconv.Quote(shorten.Text(c.ID, 64)), Want: "a UUID other than the nil UUID"}
 		}
 		c.ID = id.String()
 		return c, checkUpdate(*c.Update)

@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -71,7 +72,7 @@ func (t *task) startChange(ctx context.Context) context.Context {
 	if t.hooks.ChangeStart == nil {
 		return ctx
 	}
-	return orElse(t.hooks.ChangeStart(ctx, t.info()), ctx)
+	return cmp.Or(t.hooks.ChangeStart(ctx, t.info()), ctx)
 }
 
 // endChange reports how a try ended.
@@ -120,12 +121,4 @@ func (r *runner) tellLast(ctx context.Context) {
 		return
 	}
 	r.hooks.Progress(ctx, p)
-}
-
-// orElse is ctx, or otherwise if a hook returned no context.
-func orElse(ctx, otherwise context.Context) context.Context {
-	if ctx == nil {
-		return otherwise
-	}
-	return ctx
 }

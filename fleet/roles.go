@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/internal/shorten"
 	"github.com/tokenpatch/tokenpatch/internal/suggest"
 )
 
@@ -36,13 +37,13 @@ func (w *Want) checkRoles() error {
 	}
 	for _, role := range w.AddCustomRoleIDs {
 		if slices.Contains(w.RemoveCustomRoleIDs, role) {
-			return wrongWant(".RemoveCustomRoleIDs", strconv.Quote(shorten(role, 64)), "no custom role that is to be added as well")
+			return wrongWant(".RemoveCustomRoleIDs", strconv.Quote(shorten.Text(role, 64)), "no custom role that is to be added as well")
 		}
 	}
 	return nil
 }
 
-func quoted(texts []string) string { return shorten(fmt.Sprintf("%q", texts), 200) }
+func quoted(texts []string) string { return shorten.Text(fmt.Sprintf("%q", texts), 200) }
 
 // isRoleID matches the ids of custom roles.
 var isRoleID = regexp.MustCompile(`^[0-9a-f]{24}$`)
@@ -139,7 +140,7 @@ func (b *book) resolve(w *Want) (*Want, error) {
 		for _, entry := range lists[field] {
 			id, want := b.id(entry, field == "RemoveCustomRoleIDs")
 			if want != "" {
-				mistakes = append(mistakes, wrongWant("."+field, strconv.Quote(shorten(entry, 64)), want))
+				mistakes = append(mistakes, wrongWant("."+field, strconv.Quote(shorten.Text(entry, 64)), want))
 			}
 			ids[field] = append(ids[field], id)
 		}

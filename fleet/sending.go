@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -47,7 +48,7 @@ func withHooks(config tokenpatch.Config) tokenpatch.Config {
 	start, end := config.Hooks.AttemptStart, config.Hooks.AttemptEnd
 	config.Hooks.AttemptStart = func(ctx context.Context, info *tokenpatch.AttemptInfo) context.Context {
 		if start != nil {
-			ctx = orElse(start(ctx, info), ctx)
+			ctx = cmp.Or(start(ctx, info), ctx)
 		}
 		if s, ok := ctx.Value(sendingKey{}).(*sending); ok {
 			return s.start(ctx)

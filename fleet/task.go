@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/internal/shorten"
 )
 
 // task is a worker's work on one change.
@@ -476,7 +477,7 @@ func typeOf(err error) string {
 
 // storable is a text for every database.
 func storable(text string, limit int) string {
-	return shorten(strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD"), limit)
+	return shorten.Text(strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "\uFFFD"), limit)
 }
 
 // withoutValue is a token without its secret.

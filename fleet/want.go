@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/tokenpatch/tokenpatch"
+	"github.com/tokenpatch/tokenpatch/internal/shorten"
 )
 
 // Want describes the desired token of V2. A setting stays unchanged if its field is absent, gets
@@ -72,7 +73,7 @@ func checkMember(name string, value json.RawMessage) error {
 	case errors.As(err, new(*tokenpatch.InputError)):
 		return wrongWant(".Members", strconv.Quote(name), "a setting for which there is no field")
 	case err != nil:
-		return wrongWant(".Members", strconv.Quote(shorten(name, 64)), "a name in UTF-8, and JSON as its value")
+		return wrongWant(".Members", strconv.Quote(shorten.Text(name, 64)), "a name in UTF-8, and JSON as its value")
 	case name == "" || tokenpatch.NewPatch().Add(tokenpatch.NewPointer(name), value).Err() != nil:
 		return wrongWant(".Members", strconv.Quote(name), "a setting that a client can write")
 	}

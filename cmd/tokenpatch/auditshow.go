@@ -134,7 +134,7 @@ func (t *auditTable) cells(f *audit.Finding) []string {
 	if f.State == audit.StateSame {
 		found = dateOf(f.FirstSeen)
 	}
-	return []string{printable(f.ID), shorten(printable(f.Name), maxColumn), shorten(printable(f.Owner), maxColumn), dateOf(f.Since), found}
+	return []string{printable(f.ID), fit(printable(f.Name), maxColumn), fit(printable(f.Owner), maxColumn), dateOf(f.Since), found}
 }
 
 // rows writes findings in columns. They are read twice, the first time for the width of each column.

@@ -148,8 +148,8 @@ func listWriter(format string, w io.Writer) (write func(tokenpatch.Token) error,
 		if t.ServiceToken.Or(false) {
 			kind = "service"
 		}
-		_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(t.ID), shorten(printable(t.Name.Or("")), 40), printable(accessOf(t)), kind,
-			shorten(printable(ownerOf(t)), 30), cmp.Or(lastUsed(t), "never"))
+		_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(t.ID), fit(printable(t.Name.Or("")), 40), printable(accessOf(t)), kind,
+			fit(printable(ownerOf(t)), 30), cmp.Or(lastUsed(t), "never"))
 		return err
 	}, table.Flush
 }

@@ -124,7 +124,7 @@ func newBar(w io.Writer) *bar {
 		mpb.PrependDecorators(b.text(progress.count)),
 		mpb.AppendDecorators(b.text(func(p progress) string { return " " + p.detail })),
 		mpb.BarExtender(mpb.BarFillerFunc(func(w io.Writer, s decor.Statistics) error {
-			_, err := fmt.Fprintln(w, shorten(b.get().pace, s.AvailableWidth))
+			_, err := fmt.Fprintln(w, fit(b.get().pace, s.AvailableWidth))
 			return err
 		}), false),
 	)

@@ -79,8 +79,8 @@ func (w printableWriter) Write(text []byte) (int, error) {
 	return len(text), nil
 }
 
-// shorten cuts a text to at most limit characters.
-func shorten(text string, limit int) string {
+// fit cuts a text to the columns of its place.
+func fit(text string, limit int) string {
 	runes := []rune(text)
 	if len(runes) <= limit {
 		return text

@@ -13,13 +13,14 @@ import (
 
 // mayImport lists for each package of the repository which others of it may be imported. Every package has a row.
 var mayImport = map[string][]string{
-	".":                       {"internal/engine", "internal/httpsend", "internal/jsonpatch", "internal/ratelimit", "internal/rawjson", "internal/redact"},
+	".":                       {"internal/engine", "internal/httpsend", "internal/jsonpatch", "internal/ratelimit", "internal/rawjson", "internal/redact", "internal/shorten"},
 	"internal/engine":         {"internal/httpsend", "internal/ratelimit", "internal/redact"},
 	"internal/httpsend":       {},
 	"internal/jsonpatch":      {"internal/rawjson"},
 	"internal/ratelimit":      {},
 	"internal/rawjson":        {},
 	"internal/redact":         {},
+	"internal/shorten":        {},
 	"internal/suggest":        {},
 	"internal/faulttest/pair": {".", "tokenpatchtest"}, // of tests
 	"tokenpatchtest":          {"."},
@@ -42,7 +43,7 @@ var mayImport = map[string][]string{
 	"tokenpatchredis":                {},
 	"tokenpatchredis/examples/share": {".", "tokenpatchredis"},
 
-	"fleet":                       {".", "internal/suggest"},
+	"fleet":                       {".", "internal/shorten", "internal/suggest"},
 	"fleet/examples/csv":          {".", "fleet"},
 	"fleet/fleetotel":             {"fleet", "tokenpatchotel"},
 	"fleet/internal/postgrestest": {},
@@ -50,7 +51,7 @@ var mayImport = map[string][]string{
 	"cmd/tokenpatch":                      {".", "cmd/tokenpatch/internal/audit", "cmd/tokenpatch/internal/changefile", "cmd/tokenpatch/internal/page", "cmd/tokenpatch/internal/telemetry", "fleet", "internal/suggest", "tokenpatchtest"},
 	"cmd/tokenpatch/internal/audit":       {".", "cmd/tokenpatch/internal/page", "fleet", "internal/suggest"},
 	"cmd/tokenpatch/internal/browsertest": {},
-	"cmd/tokenpatch/internal/changefile":  {".", "fleet", "internal/suggest"},
+	"cmd/tokenpatch/internal/changefile":  {".", "fleet", "internal/shorten", "internal/suggest"},
 	"cmd/tokenpatch/internal/page":        {},
 	"cmd/tokenpatch/internal/telemetry":   {".", "fleet", "fleet/fleetotel", "internal/redact", "tokenpatchotel"},
 

@@ -178,7 +178,7 @@ func (t *table) readHeader() (mistakes []Mistake, err error) {
 		switch {
 		case cell == "":
 		case want != "":
-			mistakes = append(mistakes, Mistake{Line: t.last, Value: fmt.Sprintf("%q", shorten(cell)), Want: want})
+			mistakes = append(mistakes, Mistake{Line: t.last, Value: fmt.Sprintf("%q", brief(cell)), Want: want})
 		case name != "" && slices.Contains(t.header[:i], name):
 			mistakes = append(mistakes, Mistake{Line: t.last, Member: name, Want: "want the column once"})
 		default:
@@ -236,7 +236,7 @@ func (r *tableRow) read(cells []string) {
 			r.mistake(r.column(i), fmt.Sprintf("byte 0x%02X", cell[at]), `want UTF-8: in Excel, save as "CSV UTF-8"`)
 		}
 		if cell != "" && (i >= len(r.header) || r.unnamed[i]) {
-			r.mistake("", fmt.Sprintf("%q", shorten(cell)), fmt.Sprintf("column %d has no name in the header: want a name, or quotes around a cell with a separator in it", i+1))
+			r.mistake("", fmt.Sprintf("%q", brief(cell)), fmt.Sprintf("column %d has no name in the header: want a name, or quotes around a cell with a separator in it", i+1))
 		}
 		switch r.column(i) {
 		case "api":
@@ -272,7 +272,7 @@ func (r *tableRow) settings(api string, cells []string) {
 		r.guessed = api == "" && r.ID != ""
 		fillRow(r, cells, wants, r.Change.Want)
 	default:
-		r.mistake("api", fmt.Sprintf("%q", shorten(api)), "want v1, v2 or an empty cell")
+		r.mistake("api", fmt.Sprintf("%q", brief(api)), "want v1, v2 or an empty cell")
 	}
 }
 
@@ -298,7 +298,7 @@ func fillRow[T any](r *tableRow, cells []string, settings map[string]setting[T],
 			want = s.set(target, []byte(s.json(cell)))
 		}
 		if want != "" {
-			r.mistake(name, fmt.Sprintf("%q", shorten(cell)), want)
+			r.mistake(name, fmt.Sprintf("%q", brief(cell)), want)
 		}
 	}
 	if !given {

@@ -220,7 +220,7 @@ func (f *File) count(row Row, seen map[[16]byte]int) []Mistake {
 	sum := sha256.Sum256([]byte(row.API + row.ID))
 	key := [16]byte(sum[:16])
 	if before, found := seen[key]; found {
-		return []Mistake{{Line: row.Line, Member: "id", Value: fmt.Sprintf("%q", shorten(row.ID)), Want: fmt.Sprintf("want each token once: line %d has it too", before)}}
+		return []Mistake{{Line: row.Line, Member: "id", Value: fmt.Sprintf("%q", brief(row.ID)), Want: fmt.Sprintf("want each token once: line %d has it too", before)}}
 	}
 	seen[key] = row.Line
 	return nil

@@ -113,7 +113,7 @@ func (r *record) read(found map[string]member) {
 	r.API = api
 	r.decode(found, "api", "v1 or v2", &r.API)
 	if r.API != "v1" && r.API != "v2" {
-		r.mistake(found["api"].offset, "api", fmt.Sprintf("%q", shorten(r.API)), "want v1 or v2")
+		r.mistake(found["api"].offset, "api", fmt.Sprintf("%q", brief(r.API)), "want v1 or v2")
 		return
 	}
 	if _, given := found["id"]; !given {
@@ -216,7 +216,7 @@ func (r *record) members(name string, object member, known ...string) map[string
 		var value json.RawMessage
 		_ = decoder.Decode(&value)
 		offset := object.offset + int(decoder.InputOffset()) - len(value)
-		path := strings.TrimPrefix(name+"."+shorten(key), ".")
+		path := strings.TrimPrefix(name+"."+brief(key), ".")
 		_, twice := found[key]
 		switch {
 		case !slices.Contains(known, key):

@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/tokenpatch/tokenpatch/internal/shorten"
 )
 
 // Mistake is one mistake in a file.
@@ -134,15 +135,5 @@ func (e *MistakesError) Error() string {
 	return strings.TrimSuffix(b.String(), "\n")
 }
 
-// shorten cuts a text for people.
-func shorten(text string) string {
-	const limit = 60
-	if len(text) <= limit {
-		return text
-	}
-	end := limit
-	for !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return text[:end] + "..."
-}
+// brief is a text from a file as a message shows it.
+func brief(text string) string { return shorten.Text(text, 60) }

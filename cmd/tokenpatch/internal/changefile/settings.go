@@ -102,7 +102,7 @@ func (s setting[T]) set(target *T, value []byte) (want string) {
 		return s.want
 	}
 	if name, found := twice(json.NewDecoder(bytes.NewReader(value))); found {
-		return fmt.Sprintf("want each name once: %q is there twice", shorten(name))
+		return fmt.Sprintf("want each name once: %q is there twice", brief(name))
 	}
 	return ""
 }
@@ -157,9 +157,9 @@ func cellMistake(cell string) (want string) {
 // shown is JSON as it is shown to a person.
 func shown(value []byte) string {
 	if text, ok := textOf(value); ok {
-		return strconv.Quote(shorten(text))
+		return strconv.Quote(brief(text))
 	}
-	return shorten(string(value))
+	return brief(string(value))
 }
 
 func quote(cell string) string {
@@ -219,7 +219,7 @@ func isNil(value string) bool { return strings.Trim(value, `"`) == uuid.Nil.Stri
 // checked is a row in the form in which a run keeps it, or what is wrong with it as a whole.
 func checked(row Row) (Row, []Mistake) {
 	wrong := func(want string) (Row, []Mistake) {
-		return row, []Mistake{{Line: row.Line, Member: "id", Value: fmt.Sprintf("%q", shorten(row.ID)), Want: want}}
+		return row, []Mistake{{Line: row.Line, Member: "id", Value: fmt.Sprintf("%q", brief(row.ID)), Want: want}}
 	}
 	if rounded.MatchString(row.ID) {
 		return wrong(wantTextColumn)
