@@ -83,10 +83,10 @@ func read(ctx context.Context, tx *redis.Tx, key string) ([]byte, time.Time, err
 	return []byte(state.Val()), now.Val(), nil
 }
 
-// rest waits a little, longer after each try, so many programs do not collide forever.
+// rest waits a random time, of twice as much after each try: of many programs, few may collide again.
 func rest(ctx context.Context, tries int) error {
-	const most = 10 * time.Millisecond
-	timer := time.NewTimer(time.Duration(rand.Int64N(int64(min(most, time.Duration(tries)*time.Millisecond)))))
+	const first, most = time.Millisecond, 64 * time.Millisecond
+	timer := time.NewTimer(rand.N(min(most, first<<min(tries, 10))))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

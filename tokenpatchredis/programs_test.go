@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
@@ -63,6 +64,7 @@ func (j job) run() tally {
 	client, err := tokenpatch.NewClient(tokenpatch.Config{
 		V2:     tokenpatch.V2Config{BaseURL: j.BaseURL, AccessToken: tokenpatchtest.AccessToken, Account: j.Account},
 		Budget: &counting{budget: tokenpatchredis.New(c), y: &y},
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
 		panic(err)

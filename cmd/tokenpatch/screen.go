@@ -52,15 +52,19 @@ func (w *checkedWriter) Write(text []byte) (int, error) {
 // that change the direction of writing. It shows all text from a service, a token or a file.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\t':
+		if r == '\n' || r == '\t' {
 			return ' '
-		case !unicode.IsPrint(r):
-			return utf8.RuneError
-		default:
-			return r
 		}
+		return harmless(r)
 	}, text)
+}
+
+// harmless is the character, or a replacement for one that a terminal would obey.
+func harmless(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return utf8.RuneError
 }
 
 // printableWriter keeps from a terminal, in texts of several lines, what [printable] does. Each Write has whole characters.
@@ -68,10 +72,10 @@ type printableWriter struct{ io.Writer }
 
 func (w printableWriter) Write(text []byte) (int, error) {
 	clean := strings.Map(func(r rune) rune {
-		if r == '\n' || r == '\t' || unicode.IsPrint(r) {
+		if r == '\n' || r == '\t' {
 			return r
 		}
-		return utf8.RuneError
+		return harmless(r)
 	}, string(text))
 	if _, err := io.WriteString(w.Writer, clean); err != nil {
 		return 0, err

@@ -139,5 +139,5 @@ var mutations = []mutation{
 	{"@ begins a formula too", "cmd/tokenpatch/report.go",
 		`([=+\-@＝＋－＠])`, `([=+\-＝＋－＠])`, "cmd/tokenpatch", ".", "TestHostileTexts|TestFormulas"},
 	{"a terminal gets no control characters", "cmd/tokenpatch/screen.go",
-		"		case !unicode.IsPrint(r):\n			return utf8.RuneError\n", "", "cmd/tokenpatch", ".", "TestHostileTexts|TestFormulas"},
+		"	if unicode.IsPrint(r) {\n", "	if r < ' ' || unicode.IsPrint(r) {\n", "cmd/tokenpatch", ".", "TestHostileTexts|TestFormulas"},
 }
