@@ -30,9 +30,16 @@ func TestHostileTexts(t *testing.T) {
 	s.service.Inject(tokenpatchtest.Fault{Times: -1, Status: http.StatusBadRequest, Header: http.Header{"Content-Type": {"application/json"}}, Body: body})
 	e := s.run(3, "apply", "x.jsonl")
 	texts := e.stdout + e.stderr + s.run(0, "plan", "x.jsonl").stdout
+	s.service.ClearFaults()
+	require.NoError(t, s.service.AddV2(`{"_id":"named","name":"=a \u001b]0;b\u0007\u202e\u009b31m","role":"writer"}`))
+	s.file("named.jsonl", `{"id":"named","want":{"role":"reader"},"comment":"=c \u001b]0;d\u0007\u202e\u009b31m"}`)
+	for _, command := range [][]string{{"plan", "named.jsonl"}, {"list"}, {"list", "-format", "csv"}, {"list", "-format", "json"}, {"audit"}} {
+		texts += s.run(0, command...).stdout
+	}
 	for _, format := range []string{"text", "csv", "json"} {
 		texts += s.run(0, "report", "-format", format).stdout
 	}
+	assert.Contains(t, texts, "=a")
 	for _, control := range []string{"\x1b", "\a", "\u202e", "\u009b"} {
 		assert.NotContains(t, texts, control)
 	}

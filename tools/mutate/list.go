@@ -81,7 +81,7 @@ var mutations = []mutation{
 	{"combined headers count by the smallest number", "internal/ratelimit/headers.go",
 		"if !found || number < smallest {", "if !found {", ".", limiter, "."},
 	{"a response lost counts as sent", "internal/ratelimit/ledger.go",
-		"			x.lost++\n", "", ".", limiter, "TestLostResponses"},
+		"			x.lost++\n", "			_ = x\n", ".", limiter, "TestLostResponses"},
 	{"no more than a hundred refusals in a call", "internal/engine/call.go",
 		"const maxRefusals = 100", "const maxRefusals = 1000", ".", engine, "."},
 
@@ -139,5 +139,5 @@ var mutations = []mutation{
 	{"@ begins a formula too", "cmd/tokenpatch/report.go",
 		`([=+\-@＝＋－＠])`, `([=+\-＝＋－＠])`, "cmd/tokenpatch", ".", "TestHostileTexts|TestFormulas"},
 	{"a terminal gets no control characters", "cmd/tokenpatch/screen.go",
-		"	if unicode.IsPrint(r) {\n", "	if r < ' ' || unicode.IsPrint(r) {\n", "cmd/tokenpatch", ".", "TestHostileTexts|TestFormulas"},
+		"	if unicode.IsPrint(r) {\n", "	if r == 27 || unicode.IsPrint(r) {\n", "cmd/tokenpatch", ".", "TestHostileTexts|TestFormulas"},
 }

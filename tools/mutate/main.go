@@ -68,7 +68,7 @@ func try(m mutation) (verdict string, err error) {
 	// A mutation may make a test wait for ever.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
-	test := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=3m", "-run", m.run, m.pkg)
+	test := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=90s", "-run", m.run, m.pkg)
 	test.Dir = filepath.Join(root(), m.dir)
 	// By the environment, since some tests build the program that they test.
 	test.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -overlay="+overlay)
