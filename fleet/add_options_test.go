@@ -84,6 +84,7 @@ func TestAddOfTwoFilesAtOnce(t *testing.T) {
 
 // Memory is bounded by bytes, however long the changes are.
 func TestLongChangesAreNotKeptInMemory(t *testing.T) {
+	t.Parallel()
 	const n, size = 24, 1 << 20
 	onEach(t, func(t *testing.T, source string) {
 		store := open(t, source)

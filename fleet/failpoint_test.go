@@ -78,6 +78,7 @@ func killedAt(t *testing.T, source, point, kind string) {
 
 // Every other transaction is made whole, or not at all.
 func TestKilledInOtherTransactions(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("processes that are killed take some seconds")
 	}

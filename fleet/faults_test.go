@@ -28,6 +28,7 @@ import (
 
 // However the database hangs, a stopped run ends, with all of its workers.
 func TestAnEndBesideADatabaseThatHangs(t *testing.T) {
+	t.Parallel()
 	relay := postgrestest.NewRelay(t, postgrestest.URL(t))
 	b := newBench(t, relay.URL)
 	b.options.Client.HTTPClient.Timeout = time.Second
@@ -68,6 +69,7 @@ func (l *lines) Write(line []byte) (int, error) {
 
 // A store that is away is one line in the log, not one for each failure.
 func TestAStoreThatIsAwayIsOneLine(t *testing.T) {
+	t.Parallel()
 	server := postgrestest.Start(t)
 	b := newBench(t, server.URL)
 	b.options.Client.HTTPClient.Timeout = 2 * time.Second
@@ -112,6 +114,7 @@ func TestAStoreThatStaysAwayIsALineAMinute(t *testing.T) {
 // The named file has all commits older than about a second, for whoever moves it without the log
 // beside it.
 func TestTheFileAloneHasTheRun(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	source := filepath.Join(dir, "run.db")
 	b := newBench(t, source)
@@ -166,6 +169,7 @@ func openAndLeave(source string) error {
 // A clock set back by an hour delays a change by its wait once more, and not by an hour. Setting it
 // back is the same as moving all times ahead.
 func TestAClockThatIsSetBack(t *testing.T) {
+	t.Parallel()
 	const hour = int64(time.Hour / time.Microsecond)
 	source := filepath.Join(t.TempDir(), "run.db")
 	b := newBench(t, source)
@@ -261,6 +265,7 @@ func TestAListOfSettingsIsRefused(t *testing.T) {
 // An update of V1 may always be sent again: after a crash and a refused credential it waits for
 // another credential.
 func TestAnUpdateStaysPendingWithoutACredential(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []string{"V1", "Want"} {
 		t.Run(kind, func(t *testing.T) {
 			b := newBench(t, filepath.Join(t.TempDir(), "run.db"))

@@ -88,6 +88,7 @@ func TestTheQuietTimeIsWaitedFor(t *testing.T) {
 
 // What was overtaken before a restart may have been applied all the same.
 func TestWhatWasOvertakenIsNotForgotten(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
 	b.options.Client.Retry.MaxAttempts = 1
@@ -185,6 +186,7 @@ func TestAFileThatIsDeletedDuringACommit(t *testing.T) {
 
 // When a run stops by itself in one process, it stops in the others.
 func TestARunStopsInAllProcesses(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, source string) {
 		b := newBench(t, source)
 		for i := range 200 {

@@ -166,6 +166,7 @@ func TestHooksTellProgress(t *testing.T) {
 
 // A change that is put off is a try each time, with its reason.
 func TestHooksTellOfEachTry(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
 	b.options.Client.Retry.MaxAttempts = 1
@@ -183,6 +184,7 @@ func TestHooksTellOfEachTry(t *testing.T) {
 
 // A worker that has lost its change to another one does not report an outcome.
 func TestHooksOfAWorkerThatWasReplaced(t *testing.T) {
+	t.Parallel()
 	source := filepath.Join(t.TempDir(), "run.db")
 	b := newBench(t, source)
 	b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
@@ -322,6 +324,7 @@ func TestHooksHoldNoCredential(t *testing.T) {
 
 // After a refused credential changes go one at a time. A panic must not keep the turn of all others.
 func TestAPanicKeepsNoTurn(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	for i := range 5 {
 		b.add("run", rename(b.token(fmt.Sprint("token-", i)), "new"))

@@ -23,6 +23,7 @@ var limits = tokenpatchtest.Limits{Window: 10 * time.Second, Global: 100, Floati
 // The whole of a limit is used, and nothing is wasted on a 429. The bound counts
 // requests, reads too. Time is virtual.
 func TestARunUsesTheWholeLimit(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, source string) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, source)
@@ -63,6 +64,7 @@ func TestMeasureSharedLimit(t *testing.T) {
 // clock too: on a busy machine a request could be delayed between its permit and its sending, into
 // the next window.
 func TestProgramsShareALimit(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, source string) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, source)

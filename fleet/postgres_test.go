@@ -31,6 +31,7 @@ func connect(t *testing.T, source string) *sql.DB {
 // request is still there after a crash. Here the process that would soon write it to disk does
 // nothing.
 func TestACrashLosesNoAttempt(t *testing.T) {
+	t.Parallel()
 	server := postgrestest.Start(t, "synchronous_commit=off")
 	b := newBench(t, server.URL)
 	b.options.ServiceTime = 100 * time.Millisecond
@@ -112,6 +113,7 @@ func TestAPostgresInTrouble(t *testing.T) {
 
 // The clocks of the machines and of the store may be an hour apart: all waits use the store's.
 func TestClocksThatAreAnHourApart(t *testing.T) {
+	t.Parallel()
 	for _, hour := range []string{"1 hour", "-1 hour"} {
 		t.Run(hour, func(t *testing.T) {
 			source := postgrestest.URL(t)

@@ -35,6 +35,7 @@ func TestRetryPicks(t *testing.T) {
 
 // More changes than one transaction takes are all put back.
 func TestRetryOfManyChanges(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, source string) {
 		const n = 1200
 		b, ctx := newBench(t, source), context.Background()

@@ -31,6 +31,7 @@ func (b *bench) reverted(run string) map[string]fleet.Planned {
 // A plan to undo a run sets back the run's writes, and nothing else, and reports what it cannot set
 // back.
 func TestRevert(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	require.NoError(t, b.service.AddV1(`{"id": "`+uuidV1+`", "name": "old"}`))
 	patch := tokenpatch.NewPatch().AddCustomRoleID("second")
@@ -101,6 +102,7 @@ func TestRevert(t *testing.T) {
 // A token renamed by somebody between two attempts is set back to its value before the first one,
 // which may have been applied.
 func TestRevertOfSeveralAttempts(t *testing.T) {
+	t.Parallel()
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
 	b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
 	b.options.Client.Retry.MaxAttempts = 1

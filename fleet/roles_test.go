@@ -232,6 +232,7 @@ func TestRemovingRolesThatAreNotThere(t *testing.T) {
 
 // The result of a change that removes custom roles has their keys, although the change names none.
 func TestRolesThatAreTakenAwayAreLookedUp(t *testing.T) {
+	t.Parallel()
 	b := withRoles(t)
 	b.add("run", b.want(b.token("a"), `{"role": "reader"}`), b.want(b.token("b"), `{"role": "reader"}`))
 	require.NoError(t, b.run("run"))

@@ -290,6 +290,7 @@ func TestTooManyFailuresStopTheRun(t *testing.T) {
 
 // Stopping begins nothing new, and waits for what was sent.
 func TestADrainWaitsForWhatWasSent(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, source string) {
 		b := newBench(t, source)
 		b.service.SetLatency(300 * time.Millisecond)
@@ -365,6 +366,7 @@ func TestADeletedFileIsNotedBeforeAnythingIsSent(t *testing.T) {
 
 // Unknown is final for a patch that may not be sent twice, unless somebody allows it.
 func TestRetry(t *testing.T) {
+	t.Parallel()
 	onEach(t, func(t *testing.T, source string) {
 		b, ctx := newBench(t, source), context.Background()
 		b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
@@ -424,6 +426,7 @@ func TestAWantYieldsToOtherWriters(t *testing.T) {
 
 // What somebody else has written over since may have been applied before.
 func TestAPatchThatWasOvertakenIsUnknown(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]fleet.Change{
 		"guarded patch": {ID: "a", Patch: tokenpatch.NewPatch().Test(tokenpatch.PathName, "old").SetName("new")},
 		"want":          rename("a", "new"),

@@ -57,6 +57,7 @@ func (b *bench) onceEach(n int) {
 // While another program locks the file nothing is sent, and a worker whose attempt
 // could be written down only much later does not send it.
 func TestALockedFileIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	source := filepath.Join(t.TempDir(), "run.db")
 	b := newBench(t, source)
 	b.options.Client.HTTPClient.Timeout = 2 * time.Second
@@ -89,6 +90,7 @@ func TestALockedFileIsWaitedFor(t *testing.T) {
 
 // A full disk is an error everywhere, and passes.
 func TestAFullDisk(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", dir).CombinedOutput(); err != nil {
 		t.Skipf("SKIPPED, not tested with a full disk: no small file system can be mounted: %s", out)
@@ -109,6 +111,7 @@ func TestAFullDisk(t *testing.T) {
 
 // A Postgres that crashes during a run is waited for, also while a run begins.
 func TestAPostgresThatCrashes(t *testing.T) {
+	t.Parallel()
 	server := postgrestest.Start(t)
 	b := newBench(t, server.URL)
 	b.options.ServiceTime = 100 * time.Millisecond

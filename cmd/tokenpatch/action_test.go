@@ -125,6 +125,7 @@ func TestActionAudits(t *testing.T) {
 
 // What is not attested is not installed.
 func TestActionInstalls(t *testing.T) {
+	t.Parallel()
 	g := newGithub(t)
 	content, err := os.ReadFile(binary)
 	require.NoError(t, err)

@@ -171,6 +171,7 @@ func TestUnknownCustomRoles(t *testing.T) {
 
 // The name of a finished run is free for other changes; an unfinished run keeps it.
 func TestNamesOfRuns(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(4)
 	change := func(id, role string) string { return `{"api":"v2","id":"` + id + `","want":{"role":"` + role + `"}}` }
@@ -296,6 +297,7 @@ func TestAMissingDatabase(t *testing.T) {
 
 // A run made again after its deletion shows nothing of the one before.
 func TestADeletedRunIsForgotten(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(1)
 	s.file("a.jsonl", `{"api":"v2","id":"token0","want":{"role":"reader"}}`)
@@ -397,6 +399,7 @@ func TestHelpFitsAScreen(t *testing.T) {
 
 // An interrupt waits for what was sent; the same command then resumes.
 func TestInterrupt(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(60)
 	s.service.SetLatency(200 * time.Millisecond)

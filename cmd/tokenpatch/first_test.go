@@ -43,6 +43,7 @@ func TestFirstSteps(t *testing.T) {
 
 // An unreachable service is named while the run waits for it.
 func TestTheReasonForWaiting(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(1)
 	s.service.Inject(tokenpatchtest.Fault{ // the call waits for longer than it takes to say so

@@ -55,11 +55,11 @@ func hanging(t *testing.T, source string) (through string, hangs *atomic.Bool) {
 
 // However Postgres hangs, an interrupt ends the command within seconds of what was sent.
 func TestInterruptWhilePostgresHangs(t *testing.T) {
+	t.Parallel()
 	for name, after := range map[string]int{"at the beginning": 0, "in the middle": 20} {
 		t.Run(name, func(t *testing.T) {
-			through, hangs := hanging(t, postgres(t))
 			s := newShell(t)
-			s.env = append(s.env, "PGPASSWORD="+os.Getenv("PGPASSWORD"))
+			through, hangs := hanging(t, postgres(t, s))
 			s.many(400)
 			s.service.SetLatency(20 * time.Millisecond)
 			hangs.Store(after == 0)

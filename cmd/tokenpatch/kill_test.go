@@ -16,6 +16,7 @@ import (
 // The process is killed with kill -9 in the middle of a run, with requests in flight and broken
 // connections. Then the same command resumes, and the report agrees with the service's own history.
 func TestKillAndGoOn(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	const n = 120
 	s.many(n)

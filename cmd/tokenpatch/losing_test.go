@@ -21,6 +21,7 @@ import (
 // On a terminal of unknown width, or too narrow for a bar, progress is plain lines. A terminal that
 // becomes narrow during a run does no harm either.
 func TestNarrowTerminals(t *testing.T) {
+	t.Parallel()
 	for columns, bar := range map[uint16]bool{0: false, 1: false, 2: false, 19: false, 20: true} {
 		s := newShell(t)
 		s.many(60)
@@ -32,6 +33,7 @@ func TestNarrowTerminals(t *testing.T) {
 }
 
 func TestATerminalThatBecomesNarrow(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(60)
 	s.service.SetLatency(100 * time.Millisecond)
@@ -51,6 +53,7 @@ func TestATerminalThatBecomesNarrow(t *testing.T) {
 
 // The message after an interrupt stays on the screen, above the bar.
 func TestInterruptOnATerminal(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(60)
 	s.service.SetLatency(200 * time.Millisecond)
@@ -183,6 +186,7 @@ func TestAFullDevice(t *testing.T) {
 
 // An interrupted plan leaves an approved file as it is, and no temporary files.
 func TestAnInterruptedPlanWritesNothing(t *testing.T) {
+	t.Parallel()
 	for _, sig := range []os.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		s := newShell(t)
 		s.many(300)

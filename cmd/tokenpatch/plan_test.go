@@ -196,6 +196,7 @@ func TestPlanKeepsItsRows(t *testing.T) {
 // A refused credential, and a service that does not respond, end a plan: the rest would be nothing
 // to approve.
 func TestAPlanNeedsItsTokens(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(300)
 	s.service.SetCredentials("other", "other")
@@ -259,6 +260,7 @@ func TestApprovedChangesFailWhereATokenHasChanged(t *testing.T) {
 
 // A lost response is settled, although the token's lastModified is another one by then.
 func TestApprovedChangesSettle(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(1)
 	s.file("x.jsonl", `{"api":"v2","id":"token0","want":{"role":"reader"}}`)

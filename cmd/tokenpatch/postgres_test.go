@@ -17,7 +17,7 @@ import (
 
 // postgres makes a new database in the server of DATABASE_URL, or in the one at the usual address.
 // Without a server the test is skipped, loudly, or fails if services are required.
-func postgres(t *testing.T) (source string) {
+func postgres(t *testing.T, s *shell) (source string) {
 	t.Helper()
 	server := os.Getenv("DATABASE_URL")
 	if server == "" {
@@ -43,7 +43,7 @@ func postgres(t *testing.T) (source string) {
 	u, err := url.Parse(server)
 	require.NoError(t, err)
 	if password, given := u.User.Password(); given {
-		t.Setenv("PGPASSWORD", password)
+		s.env = append(s.env, "PGPASSWORD="+password)
 		u.User = url.User(u.User.Username())
 	}
 	u.Path = "/" + name
@@ -52,9 +52,9 @@ func postgres(t *testing.T) (source string) {
 
 // Two processes share a run on Postgres. One of them is killed.
 func TestTwoProcessesOnPostgres(t *testing.T) {
-	source := postgres(t)
+	t.Parallel()
 	s := newShell(t)
-	s.env = append(s.env, "PGPASSWORD="+os.Getenv("PGPASSWORD"))
+	source := postgres(t, s)
 	const n = 200
 	s.many(n)
 	s.service.SetLatency(50 * time.Millisecond)
@@ -77,9 +77,9 @@ func TestTwoProcessesOnPostgres(t *testing.T) {
 // one state in the database. In real time the machine decides how many requests are refused; the
 // packages below test in virtual time that none are.
 func TestProcessesOnPostgresShareARateLimit(t *testing.T) {
-	source := postgres(t)
+	t.Parallel()
 	s := newShell(t)
-	s.env = append(s.env, "PGPASSWORD="+os.Getenv("PGPASSWORD"))
+	source := postgres(t, s)
 	s.many(60)
 	s.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 2 * time.Second, Global: 60})
 	apply := []string{"apply", "-db", source, "many.jsonl"}

@@ -140,6 +140,7 @@ func TestThePageStays(t *testing.T) {
 
 // The estimated time is not less than the time until the rate limit opens.
 func TestEstimatesHold(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(60)
 	s.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 10 * time.Second, Global: 100})

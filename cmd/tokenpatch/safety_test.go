@@ -77,6 +77,7 @@ func TestFormulasBehindSeparators(t *testing.T) {
 
 // The four outcomes have an exit status each, and what may not be sent twice is not.
 func TestUnknown(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(2)
 	require.NoError(t, s.service.AddV2(`{"_id":"token0","name":"ci 0","customRoleIds":["qa"]}`))
@@ -176,6 +177,7 @@ func TestStopAfter(t *testing.T) {
 
 // Without a terminal there is a line now and then, and the page if requested.
 func TestProgressAndPage(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(40)
 	s.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: time.Second, Global: 20})

@@ -283,6 +283,7 @@ func TestTracesOfAnInterruptedRun(t *testing.T) {
 
 // A dead, hanging or missing collector changes nothing, and is reported once.
 func TestACollectorThatIsDown(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(40)
 	s.service.SetLatency(20 * time.Millisecond)
@@ -328,6 +329,7 @@ func TestACollectorThatIsDown(t *testing.T) {
 
 // The bar stays whole, whatever is told beside it.
 func TestBarWithoutACollector(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(30)
 	s.service.SetLatency(100 * time.Millisecond)
@@ -400,6 +402,7 @@ func TestMistakesInTheEnvironment(t *testing.T) {
 
 // Without a named collector, the standard's is used: on this machine, in plain text.
 func TestTheStandardsCollector(t *testing.T) {
+	t.Parallel()
 	for protocol, address := range map[string]string{"http/protobuf": "127.0.0.1:4318", "grpc": "127.0.0.1:4317"} {
 		listener, err := net.Listen("tcp", address)
 		if err != nil {
@@ -453,6 +456,7 @@ func TestGRPC(t *testing.T) {
 
 // Prometheus reads how far the run is while it lasts.
 func TestPrometheus(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(30)
 	s.service.SetLatency(100 * time.Millisecond)

@@ -63,6 +63,7 @@ var escape = regexp.MustCompile(`\x1b\[[0-9]*[A-Z]`)
 // On a terminal there is a bar, which shows the reason for waiting, fits the screen and is gone in
 // the end.
 func TestBar(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(60)
 	s.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 2 * time.Second, Global: 40})

@@ -32,6 +32,7 @@ func TestWhoami(t *testing.T) {
 
 // A run stays in its account.
 func TestARunOfAnotherAccount(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(2)
 	s.service.Inject(tokenpatchtest.Fault{Match: patches, Status: 503, Times: -1})
