@@ -229,8 +229,10 @@ func seconds(t *testing.T) time.Duration {
 }
 
 func TestProcessesShareABudget(t *testing.T) {
+	t.Parallel()
 	for processes, goroutines := range map[int]int{4: 50, 64: 10} {
 		t.Run(strconv.Itoa(processes), func(t *testing.T) {
+			t.Parallel()
 			if testing.Short() && processes > 4 {
 				t.Skip("64 processes")
 			}
@@ -247,6 +249,7 @@ func TestProcessesShareABudget(t *testing.T) {
 
 // The permits of a killed process are lost until the window ends.
 func TestKilledProcesses(t *testing.T) {
+	t.Parallel()
 	a := newAccount(t, redisServer(t))
 	a.job.Goroutines, a.job.For = 50, seconds(t)
 	var waits []func() tally
@@ -266,6 +269,7 @@ func TestKilledProcesses(t *testing.T) {
 }
 
 func TestRedisStopsAndStarts(t *testing.T) {
+	t.Parallel()
 	redisServer := newServer(t)
 	redisServer.start(t)
 	a := newAccount(t, redisServer.address)
@@ -318,11 +322,13 @@ func slowly(t *testing.T, address string, delay time.Duration) string {
 }
 
 func TestARedisInTrouble(t *testing.T) {
+	t.Parallel()
 	for name, change := range map[string]func(*job){
 		"slow":                        func(j *job) { j.Redis = slowly(t, j.Redis, 500*time.Millisecond) },
 		"refuses every other command": func(j *job) { j.Refuse = true },
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			a := newAccount(t, redisServer(t))
 			a.job.Goroutines, a.job.For = 50, seconds(t)
 			change(&a.job)

@@ -50,6 +50,7 @@ func (s *shell) mixed() {
 }
 
 func TestApplyAndReport(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.mixed()
 	e := s.run(3, "apply", "mixed.jsonl")
@@ -99,6 +100,7 @@ func members(t testing.TB, object []byte) (m map[string]json.RawMessage) {
 
 // A change that would fail again stays as it is, unless -all is given.
 func TestRetry(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.mixed()
 	s.service.Inject(tokenpatchtest.Fault{
@@ -119,6 +121,7 @@ func TestRetry(t *testing.T) {
 }
 
 func TestStandardInputNeedsARun(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(1)
 	assert.Contains(t, s.run(2, "apply", "-").stderr, "want -run")
@@ -137,6 +140,7 @@ func TestStandardInputNeedsARun(t *testing.T) {
 
 // What is wrong with a file is told before anything is sent, stored or made.
 func TestMistakesInAFile(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.file("wrong.csv", "id,name\na,x\na,y\nb,\n")
 	e := s.run(1, "apply", "wrong.csv")
@@ -153,6 +157,7 @@ tokenpatch apply: wrong.csv: line 4: no setting in this row: want a value in at 
 
 // An unknown custom role is a mistake in FILE. The file can be corrected, and applied by its name.
 func TestUnknownCustomRoles(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(3)
 	require.NoError(t, s.service.AddRole(`{"_id":"`+opsID+`","key":"ops"}`))
@@ -208,6 +213,7 @@ func TestNamesOfRuns(t *testing.T) {
 
 // A finished run is checked again if requested: tokens that were changed since are changed again.
 func TestAgain(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(2)
 	s.file("a.jsonl", `{"id":"token0","want":{"role":"reader"}}{"id":"token1","want":{"role":"reader"}}`)
@@ -223,6 +229,7 @@ func TestAgain(t *testing.T) {
 
 // What is applied is what was approved, and no more than expected.
 func TestApplyChecksWhatItIsGiven(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(4)
 	s.run(0, "plan", "-o", "approved.jsonl", "many.jsonl")
@@ -239,6 +246,7 @@ func TestApplyChecksWhatItIsGiven(t *testing.T) {
 
 // On a terminal apply asks once.
 func TestApplyAsks(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(2)
 	for answer, status := range map[string]int{"n\r": 1, "\r": 1, "\x03": 130} {
@@ -257,6 +265,7 @@ func TestApplyAsks(t *testing.T) {
 
 // What is to be typed next works in a shell, also with names that have blanks, and in another database.
 func TestWhatToTypeNext(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(1)
 	s.file("it's mine.csv", "id,role\ntoken0,reader\nnobody,reader\n")
@@ -273,6 +282,7 @@ func TestWhatToTypeNext(t *testing.T) {
 
 // A database that is missing is noticed: some of the changes may have been made.
 func TestAMissingDatabase(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(2)
 	s.run(0, "plan", "-o", "approved.jsonl", "many.jsonl")
@@ -314,6 +324,7 @@ func TestADeletedRunIsForgotten(t *testing.T) {
 }
 
 func TestCredentials(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.mixed()
 	all := s.env
@@ -345,6 +356,7 @@ func TestCredentials(t *testing.T) {
 }
 
 func TestUsage(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	for want, args := range map[string][]string{
 		"no such command; did you mean apply?":            {"aply"},
@@ -379,6 +391,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestHelpFitsAScreen(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	all := [][]string{{}, {"-h"}, {"help"}}
 	for _, command := range []string{"plan", "apply", "status", "report", "retry", "list", "demo"} {
@@ -419,6 +432,7 @@ func TestInterrupt(t *testing.T) {
 }
 
 func TestSecondInterrupt(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(1)
 	s.service.Inject(tokenpatchtest.Fault{Times: -1, Delay: time.Minute})

@@ -42,6 +42,7 @@ func (s *shell) token(id string, other map[string]any) {
 func daysAgo(days int) time.Time { return time.Now().AddDate(0, 0, -days) }
 
 func TestAudit(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.token("a", map[string]any{"role": "admin", "name": "deployer"})
 	s.token("b", map[string]any{"description": nil, "serviceToken": false, "memberId": "569f183514f4432160000099"})
@@ -68,6 +69,7 @@ func TestAudit(t *testing.T) {
 }
 
 func TestAuditIsCalledWrongly(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.token("a", nil)
 	s.file("audit.toml", "[rules.unused]\nafter = \"90\"\n[rules.unusd]\n")
@@ -94,6 +96,7 @@ func TestAuditIsCalledWrongly(t *testing.T) {
 
 // Custom roles are looked up once. A credential without the right to list them can still audit.
 func TestAuditOfRoles(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	require.NoError(t, s.service.AddRole(`{"_id":"5f0c00000000000000000001","key":"ops"}`))
 	s.token("a", map[string]any{"role": nil, "customRoleIds": []string{"5f0c00000000000000000001", "5f0c0000000000000000dead"}})
@@ -115,6 +118,7 @@ func TestAuditOfRoles(t *testing.T) {
 
 // An incomplete list is no audit: the earlier file stays.
 func TestAuditThatBreaksOff(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	for i := range 60 {
 		s.token(fmt.Sprint(i), map[string]any{"lastUsed": nil})
@@ -138,6 +142,7 @@ func TestAuditThatBreaksOff(t *testing.T) {
 
 // Texts of a service do nothing to a terminal or a spreadsheet, in any format.
 func TestAuditOfHostileTexts(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.token("a", map[string]any{"name": "=HYPERLINK(\"http://evil\")\x1b[31m\u202e", "role": "admin"})
 	s.token("b", map[string]any{"name": "b", "inlineRole": []any{map[string]any{"effect": "allow", "resources": []string{"*", "x\x1b]0;x\a\nhigh"}, "actions": []string{"*"}}}})
@@ -156,6 +161,7 @@ func TestAuditOfHostileTexts(t *testing.T) {
 
 // TestAuditEachNight compares with the night before. The output can be the next baseline.
 func TestAuditEachNight(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.token("a", map[string]any{"role": "admin"})
 	s.token("b", map[string]any{"role": "admin"})
@@ -186,6 +192,7 @@ func TestAuditEachNight(t *testing.T) {
 
 // TestScreamTest puts tokens in quarantine and restores a missed one exactly.
 func TestScreamTest(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	policy := []any{map[string]any{"effect": "allow", "resources": []string{"proj/*"}, "actions": []string{"viewProject"}}}
 	s.token("old", map[string]any{"role": "admin", "lastUsed": daysAgo(200).UnixMilli()})
@@ -259,6 +266,7 @@ func (s *shell) sh(script string) string {
 
 // docs/audit.md has each rule with its severity, and shows what the command prints.
 func TestAuditInTheDocument(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	text := s.document("../../docs/audit.md")
 	for _, rule := range audit.Rules {

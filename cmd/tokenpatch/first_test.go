@@ -14,6 +14,7 @@ import (
 
 // Whoever meets the command for the first time is told what to do next.
 func TestFirstSteps(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(1)
 	assert.Contains(t, s.run(0, "version").stdout, "tokenpatch ")

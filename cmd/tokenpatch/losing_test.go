@@ -98,6 +98,7 @@ func screenOf(written string) string {
 
 // What a command reads is never its output: the input, and the files of the database.
 func TestOutputIsNotInput(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(3)
 	s.run(0, "apply", "many.jsonl")
@@ -126,6 +127,7 @@ func TestOutputIsNotInput(t *testing.T) {
 
 // A symbolic link stays one, a mode stays as it is, and a pipe gets the text.
 func TestOutputKeepsItsKind(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(2)
 	s.run(0, "apply", "many.jsonl")
@@ -168,6 +170,7 @@ func (s *shell) noneLeft() {
 }
 
 func TestAFullDevice(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(2)
 	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
@@ -205,6 +208,7 @@ func TestAnInterruptedPlanWritesNothing(t *testing.T) {
 
 // A closed pipe leaves no temporary files either, and is no reason to end a run.
 func TestAReaderThatIsGone(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(300)
 	s.file("approved.jsonl", "approved before")

@@ -14,6 +14,7 @@ import (
 // TestHundredThousand prints the cost of a file of 100,000 changes, if MEASURE is set: time and
 // memory of each command.
 func TestHundredThousand(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("MEASURE") == "" {
 		t.Skip("MEASURE is not set")
 	}
@@ -32,6 +33,7 @@ func TestHundredThousand(t *testing.T) {
 
 // TestManyFindings prints the same of an audit of 10,000 tokens with four findings each.
 func TestManyFindings(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("MEASURE") == "" {
 		t.Skip("MEASURE is not set")
 	}
@@ -61,6 +63,7 @@ func (s *shell) measure(commands [][]string) {
 
 // TestLongLines prints the memory that lines of 1 MB take, where MEASURE is set.
 func TestLongLines(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("MEASURE") == "" {
 		t.Skip("MEASURE is not set")
 	}

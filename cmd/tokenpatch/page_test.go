@@ -21,6 +21,7 @@ import (
 // The page of a real run under a rate limit and faults, in a browser: while it lasts, when it ends,
 // and frozen. If SCREENSHOT names a file, it gets a picture: that of the README.
 func TestPageOfARun(t *testing.T) {
+	t.Parallel()
 	ctx := browsertest.Open(t)
 	s := newShell(t)
 	s.many(150)

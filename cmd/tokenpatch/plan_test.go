@@ -23,6 +23,7 @@ const caller = "account " + tokenpatchtest.AccountID + "\ncredential tokenpatcht
 
 // A plan shows custom roles to remove that are not there, instead of only that the token is as wanted; so does a report.
 func TestRolesThatAreNotThere(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.mixed()
 	const gone = "5f0c0000000000000000dead"
@@ -48,6 +49,7 @@ func TestRolesThatAreNotThere(t *testing.T) {
 
 // A report shows custom roles by key and id: those that were changed, and those that were to be.
 func TestReportNamesCustomRoles(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.mixed()
 	require.NoError(t, s.service.AddV2(`{"_id":"token3","customRoleIds":["`+qaID+`"]}`))
@@ -68,6 +70,7 @@ func TestReportNamesCustomRoles(t *testing.T) {
 }
 
 func TestPlanAndApprove(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.mixed()
 	e := s.run(0, "plan", "-o", "approved.jsonl", "mixed.jsonl")
@@ -150,6 +153,7 @@ token2  ci 2
 
 // Every difference is shown: the ninth custom role, and the statement that allows everything.
 func TestPlanShowsAllThatDiffers(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.service.AddCredential(tokenpatchtest.Credential{AccessToken: tokenpatchtest.AccessToken, NoRoles: true}) // ids are enough
 	var before, after []string
@@ -182,6 +186,7 @@ a  a & <b>
 
 // 340 rows in, 340 rows out: what needs no change or cannot have one stays in the plan, and in the plan of a plan.
 func TestPlanKeepsItsRows(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.mixed()
 	s.run(0, "plan", "-o", "first.jsonl", "mixed.jsonl")
@@ -223,6 +228,7 @@ func TestAPlanNeedsItsTokens(t *testing.T) {
 
 // What is more than expected is shown, and neither saved nor sent.
 func TestMoreThanExpected(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(10)
 	e := s.run(1, "plan", "-max-changes", "9", "-o", "approved.jsonl", "many.jsonl")
@@ -236,6 +242,7 @@ func TestMoreThanExpected(t *testing.T) {
 
 // Colors are for terminals whose users want them.
 func TestColors(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(1)
 	assert.Contains(t, s.terminal("plan", "many.jsonl"), "\x1b[33mrole: \"writer\" → \"reader\"\x1b[0m")
@@ -246,6 +253,7 @@ func TestColors(t *testing.T) {
 // Only the approved change is made, or it fails: also if somebody has changed something else, or
 // has added a member no test can guard.
 func TestApprovedChangesFailWhereATokenHasChanged(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(2)
 	s.file("x.jsonl", `{"api":"v2","id":"token0","want":{"description":"ours"}}
@@ -271,6 +279,7 @@ func TestApprovedChangesSettle(t *testing.T) {
 }
 
 func TestList(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(60)
 	require.NoError(t, s.service.AddV2(`{"_id":"other","name":"\u001b[31mred\u009b","memberId":"569f183514f4432160000008","token":"Xyzzy12345"}`))
@@ -295,6 +304,7 @@ func TestList(t *testing.T) {
 
 // Tokens are selected by their members; all given flags count.
 func TestListChooses(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	ago := func(days int) int64 { return time.Now().AddDate(0, 0, -days).UnixMilli() }
 	require.NoError(t, s.service.AddRole(`{"_id":"5f0c00000000000000000001","key":"ops"}`))
@@ -327,6 +337,7 @@ func TestListChooses(t *testing.T) {
 
 // A list as CSV is a FILE without changes, until somebody changes a cell.
 func TestPlanReadsAList(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	require.NoError(t, s.service.AddRole(`{"_id":"5f0c00000000000000000001","key":"ops"}`))
 	require.NoError(t, s.service.AddRole(`{"_id":"5f0c00000000000000000002","key":"qa"}`))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -19,7 +20,7 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-// binary is the command, built as its users get it.
+// binary is the command, built as its users get it, but with the race detector if the tests have it.
 var binary string
 
 func TestMain(m *testing.M) {
@@ -30,11 +31,17 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		binary = filepath.Join(dir, "tokenpatch")
-		if out, err := exec.Command("go", "build", "-o", binary, ".").CombinedOutput(); err != nil {
+		if out, err := exec.Command("go", "build", fmt.Sprint("-race=", isRace()), "-o", binary, ".").CombinedOutput(); err != nil {
 			panic(fmt.Sprintf("go build: %v\n%s", err, out))
 		}
 		return m.Run()
 	}())
+}
+
+// isRace reports whether the tests run under the race detector: the program is then built with it too.
+func isRace() bool {
+	info, _ := debug.ReadBuildInfo()
+	return slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
 // shell is a place to run the command: a folder of its own, and a service.

@@ -11,6 +11,7 @@ import (
 
 // The files in docs/command.md are right, and the wrong one gets the errors shown there.
 func TestFilesInTheDocument(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	require.NoError(t, s.service.AddRole(`{"_id":"`+opsID+`","key":"ops"}`))
 	require.NoError(t, s.service.AddRole(`{"_id":"`+qaID+`","key":"qa"}`))

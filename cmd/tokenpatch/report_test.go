@@ -47,6 +47,7 @@ token5,reader,,
 
 // All rows of FILE are in the report, in their order, with what changed and what to do about what failed.
 func TestReport(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.partly()
 	moment := `20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ`
@@ -98,6 +99,7 @@ $`, s.run(0, "report").stdout)
 
 // The pages of a plan and of a report list each token.
 func TestPagesListEachToken(t *testing.T) {
+	t.Parallel()
 	ctx := browsertest.Open(t)
 	s := newShell(t)
 	s.partly()
@@ -121,6 +123,7 @@ func TestPagesListEachToken(t *testing.T) {
 
 // The page stays after the end if this was asked for, and shows the end of the run.
 func TestThePageStays(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(3)
 	p := s.start("", "apply", "-http", "127.0.0.1:0", "-http-keep", "many.jsonl")

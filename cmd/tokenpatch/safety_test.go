@@ -21,6 +21,7 @@ import (
 // Texts of a service are shown, and executed by nobody: not by a terminal, a spreadsheet or a
 // browser.
 func TestHostileTexts(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	const evil = "=cmd|' /C calc'!A0 \x1b]0;owned\a\u202e\u009b31m<script>alert(1)</script>"
 	s.file("x.jsonl", `{"api":"v2","id":"=1+1","want":{"role":"reader"}}
@@ -59,6 +60,7 @@ func TestHostileTexts(t *testing.T) {
 
 // A spreadsheet set to semicolons finds other cells in a report: none of them is a formula either.
 func TestFormulasBehindSeparators(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	const evil = "x;=1+1; ＝2+2;+3;\t-4;@5|=6"
 	require.NoError(t, s.service.AddV2(`{"_id":"a","name":"`+strings.ReplaceAll(evil, "\t", `\t`)+`","role":"writer"}`))
@@ -104,6 +106,7 @@ func patches(r *http.Request) bool { return r.Method == http.MethodPatch }
 
 // A file of the database is its owner's alone, and holds no secret.
 func TestTheDatabaseHoldsNoSecret(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	require.NoError(t, s.service.AddV2(`{"_id":"a","name":"a","role":"writer","token":"Xyzzy12345"}`))
 	s.file("x.jsonl", `{"api":"v2","id":"a","want":{"role":"reader"}}`)
@@ -127,6 +130,7 @@ func TestTheDatabaseHoldsNoSecret(t *testing.T) {
 
 // Looking at a run writes nothing: neither the database nor its mode changes.
 func TestLookingWritesNothing(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(3)
 	s.run(0, "plan", "-o", "approved.jsonl", "many.jsonl")
@@ -145,6 +149,7 @@ func TestLookingWritesNothing(t *testing.T) {
 
 // A database of something else is refused by those who look, and stays as it is.
 func TestLookingAtAnotherDatabase(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	db, err := sql.Open("sqlite", filepath.Join(s.dir, "theirs.db"))
 	require.NoError(t, err)
@@ -163,6 +168,7 @@ func TestLookingAtAnotherDatabase(t *testing.T) {
 
 // Too many failures stop a run by themselves.
 func TestStopAfter(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(200)
 	for i := range 200 {

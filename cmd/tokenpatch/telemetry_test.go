@@ -157,6 +157,7 @@ func (s *shell) with(variables ...string) *shell {
 
 // The collector's data explains a run, and contains no secret.
 func TestTracesAndMetrics(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	c := newCollector(t)
 	s.many(20)
@@ -217,6 +218,7 @@ func TestTracesAndMetrics(t *testing.T) {
 
 // The commands in docs/command.md export to the collector named there.
 func TestDocumentOfTracesAndMetrics(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	c := newCollector(t)
 	s.many(2)
@@ -248,6 +250,7 @@ func (s *shell) document(name string) string {
 
 // plan and list are traced too: each call is a trace.
 func TestTracesOfReads(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	c := newCollector(t)
 	s.many(5)
@@ -262,6 +265,7 @@ func TestTracesOfReads(t *testing.T) {
 
 // An interrupted run exports what it has done.
 func TestTracesOfAnInterruptedRun(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	c := newCollector(t)
 	s.many(60)
@@ -347,6 +351,7 @@ func TestBarWithoutACollector(t *testing.T) {
 
 // Nothing is exported unasked.
 func TestNoTelemetry(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	c := newCollector(t)
 	s.many(1)
@@ -365,6 +370,7 @@ func TestNoTelemetry(t *testing.T) {
 
 // What is wrong with a variable is told before anything is sent.
 func TestMistakesInTheEnvironment(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(1)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -433,6 +439,7 @@ func TestTheStandardsCollector(t *testing.T) {
 
 // console writes beside the report, not into it.
 func TestConsoleExporter(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(1)
 	e := s.with("OTEL_TRACES_EXPORTER=console", "OTEL_METRICS_EXPORTER=console").run(0, "apply", "many.jsonl")
@@ -443,6 +450,7 @@ func TestConsoleExporter(t *testing.T) {
 
 // OTEL_EXPORTER_OTLP_PROTOCOL=grpc selects gRPC.
 func TestGRPC(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.many(3)
 	c := newGRPCCollector(t)
@@ -481,6 +489,7 @@ func TestPrometheus(t *testing.T) {
 
 // The console exporter sends no control character to a terminal.
 func TestConsoleExporterIsPrintable(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(1)
 	s.service.Inject(tokenpatchtest.Fault{Match: patches, Status: http.StatusForbidden, Header: http.Header{"X-Request-Id": {"a\u009b31m"}},

@@ -30,6 +30,7 @@ func TestVersion(t *testing.T) {
 
 // The manual pages show the help of each command, and groff has nothing to say against them.
 func TestManualPages(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	require.NoError(t, os.Mkdir(s.dir+"/man", 0o700))
 	s.run(0, "man", "man")

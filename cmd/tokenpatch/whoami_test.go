@@ -14,6 +14,7 @@ import (
 )
 
 func TestWhoami(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	e := s.run(0, "whoami")
 	assert.Contains(t, e.stdout, "V1: the key names no expiry\n"+caller+"a personal token of member "+tokenpatchtest.MemberID+"\n")
@@ -63,6 +64,7 @@ func TestARunOfAnotherAccount(t *testing.T) {
 
 // The command's own token stays unchanged, unless somebody wants it changed.
 func TestAllowSelf(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(1)
 	require.NoError(t, s.service.AddV2(`{"_id":"`+tokenpatchtest.CredentialID+`","name":"mine","role":"admin"}`))
@@ -80,6 +82,7 @@ func TestAllowSelf(t *testing.T) {
 
 // If it cannot be read whose credential it is, the command prints so and continues.
 func TestAnIdentityThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	s := newShell(t)
 	s.tokens(1)
 	s.service.Inject(tokenpatchtest.Fault{Match: isIdentity, Status: 403, Times: -1})
