@@ -16,7 +16,10 @@ import (
 	"github.com/tokenpatch/tokenpatch/tokenpatchtest"
 )
 
-const demoTokens = 150
+const (
+	demoTokens = 150
+	stranger   = 120 // the token that somebody else changes; long after the kill, or what became of its own change could be unknown
+)
 
 // demo shows the commands on real processes of this program, against a service inside of it with
 // limits and faults.
@@ -86,7 +89,9 @@ func (d *demonstration) prepare() error {
 func (d *demonstration) misbehave() {
 	d.service.SetLatency(40 * time.Millisecond)
 	d.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 2 * time.Second, Global: 40})
-	patches := func(r *http.Request) bool { return r.Method == http.MethodPatch }
+	patches := func(r *http.Request) bool {
+		return r.Method == http.MethodPatch && !strings.HasSuffix(r.URL.Path, demoID(stranger))
+	}
 	d.service.Inject(
 		tokenpatchtest.Fault{Match: patches, Times: 3, Chance: 0.1, Cut: tokenpatchtest.CutAfter},
 		tokenpatchtest.Fault{Match: patches, Times: 3, Chance: 0.1, Cut: tokenpatchtest.CutBefore},
@@ -120,10 +125,10 @@ func (d *demonstration) beginning(cmd *exec.Cmd, lines int) error {
 func (d *demonstration) applyAndKill(ctx context.Context) error {
 	d.misbehave()
 	d.say("Somebody approves it. Meanwhile somebody else changes one of the tokens.\n# The service allows 20 requests a second, and breaks connections.\n# In the middle the process is killed.")
-	if err := d.service.AddV2(fmt.Sprintf(`{"_id":%q,"name":"ci 60","role":"admin"}`, demoID(60))); err != nil {
+	if err := d.service.AddV2(fmt.Sprintf(`{"_id":%q,"name":"ci %d","role":"admin"}`, demoID(stranger), stranger)); err != nil {
 		return err
 	}
-	cmd := d.command(ctx, "apply", "-timeout", "1s", "approved.jsonl")
+	cmd := d.command(ctx, "apply", "-timeout", "2s", "approved.jsonl")
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -140,7 +145,7 @@ func (d *demonstration) applyAndKill(ctx context.Context) error {
 
 func (d *demonstration) resume(ctx context.Context) error {
 	d.say("The same command resumes. What was in flight is read first,\n# and not sent blindly again.")
-	return d.finish(d.command(ctx, "apply", "-timeout", "1s", "approved.jsonl").Run())
+	return d.finish(d.command(ctx, "apply", "-timeout", "2s", "approved.jsonl").Run())
 }
 
 func (d *demonstration) report(ctx context.Context) error {
