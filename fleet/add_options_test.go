@@ -85,6 +85,9 @@ func TestAddOfTwoFilesAtOnce(t *testing.T) {
 // Memory is bounded by bytes, however long the changes are.
 func TestLongChangesAreNotKeptInMemory(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("what it measures is the memory of a plain build")
+	}
 	const n, size = 24, 1 << 20
 	onEach(t, func(t *testing.T, source string) {
 		store := open(t, source)

@@ -24,6 +24,9 @@ var limits = tokenpatchtest.Limits{Window: 10 * time.Second, Global: 100, Floati
 // requests, reads too. Time is virtual.
 func TestARunUsesTheWholeLimit(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("two thousand requests")
+	}
 	onEach(t, func(t *testing.T, source string) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, source)

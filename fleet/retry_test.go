@@ -36,6 +36,9 @@ func TestRetryPicks(t *testing.T) {
 // More changes than one transaction takes are all put back.
 func TestRetryOfManyChanges(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("many changes")
+	}
 	onEach(t, func(t *testing.T, source string) {
 		const n = 1200
 		b, ctx := newBench(t, source), context.Background()

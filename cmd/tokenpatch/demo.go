@@ -18,7 +18,7 @@ import (
 
 const (
 	demoTokens = 150
-	stranger   = 120 // the token that somebody else changes; long after the kill, or what became of its own change could be unknown
+	stranger   = 120 // the token that somebody else changes; long after the kill, which could leave its own change unknown
 )
 
 // demo shows the commands on real processes of this program, against a service inside of it with

@@ -37,10 +37,18 @@ func (f figures) String() string {
 	return fmt.Sprintf("%d runs, %d windows, %d responses with 429, at most %d in a run, at most %.4f of the least time, silence at most %v", f.runs, f.windows, f.refused, f.most, f.ratio, f.silence)
 }
 
+// runs is how often a random case is run, if a whole test runs it n times: a fifth as often with -short.
+func runs(n int) int {
+	if testing.Short() {
+		return max(1, n/5)
+	}
+	return n * *samples
+}
+
 // sample runs a random case n times as often as asked for.
 func sample(t *testing.T, n int, run func(t *testing.T, random *rand.Rand) result) (f figures) {
 	t.Helper()
-	for seed := range n * *samples {
+	for seed := range runs(n) {
 		r := run(t, rand.New(rand.NewPCG(uint64(seed), 1)))
 		f.add(r)
 		if r.failed > 0 || r.service.refused > 0 {

@@ -95,6 +95,9 @@ func TestProgramsShareALimit(t *testing.T) {
 		{1000, 3, 100, 20, 1.02, 50},
 		{1000, 3, 1000, 20, 1.02, 50},
 	} {
+		if testing.Short() && test.programs == 1000 {
+			continue
+		}
 		t.Run(fmt.Sprint(test.programs, " ", test.limit), func(t *testing.T) {
 			updates := 0.0
 			f := sample(t, 1, func(t *testing.T, random *rand.Rand) result {

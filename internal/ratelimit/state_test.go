@@ -41,7 +41,7 @@ const longestFalse = 12*time.Second + 300*time.Millisecond
 
 func TestAStateThatSomebodyElseWrote(t *testing.T) {
 	longest := time.Duration(0)
-	for seed := range uint64(300 * *samples) {
+	for seed := range uint64(runs(300)) {
 		random := rand.New(rand.NewPCG(seed, 3))
 		var text []byte
 		waited := waitsWith(t, func(now time.Time) []byte {
