@@ -84,7 +84,6 @@ func TestAddOfTwoFilesAtOnce(t *testing.T) {
 
 // Memory is bounded by bytes, however long the changes are.
 func TestLongChangesAreNotKeptInMemory(t *testing.T) {
-	t.Parallel()
 	if testing.Short() {
 		t.Skip("what it measures is the memory of a plain build")
 	}
