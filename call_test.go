@@ -482,7 +482,7 @@ func TestDeadlineBeforeBackoffEnds(t *testing.T) {
 // The same after a transport error, whose text is part of the one line.
 func TestDeadlineBeforeBackoffEndsAfterRefusedConnection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		_, client := newPair(t, flaky(noListener), retries(tokenpatch.RetryPolicy{MinBackoff: time.Minute, MaxBackoff: time.Minute}))
+		_, client := newPair(t, flaky(errNoListener), retries(tokenpatch.RetryPolicy{MinBackoff: time.Minute, MaxBackoff: time.Minute}))
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 		defer cancel()
 		err := patchName(ctx, client)
@@ -507,17 +507,18 @@ func TestBackoffs(t *testing.T) {
 		assert.Equal(t, 9, assertAs[*tokenpatch.OutcomeUnknownError](t, err).Attempts)
 		require.Len(t, r.waits, 8)
 		var total time.Duration
-		for i, longest := range []time.Duration{250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000} {
-			assert.LessOrEqual(t, r.waits[i].Duration, longest*time.Millisecond)
-			assert.GreaterOrEqual(t, r.waits[i].Duration, longest*time.Millisecond/2)
+		for i, longest := range []int{250, 500, 1000, 2000, 4000, 8000, 10_000, 10_000} {
+			longest := time.Duration(longest) * time.Millisecond
+			assert.LessOrEqual(t, r.waits[i].Duration, longest)
+			assert.GreaterOrEqual(t, r.waits[i].Duration, longest/2)
 			total += r.waits[i].Duration
 		}
 		assert.Equal(t, total, time.Since(began), "what was reported is what was waited")
 	})
 }
 
-// noListener is a transport's error for a closed port.
-var noListener = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+// errNoListener is a transport's error for a closed port.
+var errNoListener = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 
 // If no connection was made, any patch is tried again.
 func TestConnectionRefused(t *testing.T) {
@@ -527,7 +528,7 @@ func TestConnectionRefused(t *testing.T) {
 				var r record
 				_, client := newPair(t, r.hooks, func(c *tokenpatch.Config) {
 					c.HTTPClient = &http.Client{Transport: &http.Transport{
-						DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return nil, noListener },
+						DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return nil, errNoListener },
 					}}
 				})
 				began := time.Now()
@@ -566,7 +567,7 @@ func flaky(errs ...error) func(*tokenpatch.Config) {
 
 func TestConnectionRefusedAtFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		service, client := newPair(t, flaky(noListener, noListener))
+		service, client := newPair(t, flaky(errNoListener, errNoListener))
 		require.NoError(t, appendRole(t.Context(), client))
 		assert.Equal(t, 1, service.Changes(idV2))
 	})
@@ -575,7 +576,7 @@ func TestConnectionRefusedAtFirst(t *testing.T) {
 // A failed connection does not settle an attempt before it.
 func TestConnectionRefusedAfterAnUnknownOutcome(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		service, client := newPair(t, flaky(nil, noListener, noListener, noListener))
+		service, client := newPair(t, flaky(nil, errNoListener, errNoListener, errNoListener))
 		service.Inject(cuts(tokenpatchtest.CutAfter)...)
 		err := patchName(t.Context(), client)
 		assert.Equal(t, []string{"OutcomeUnknown"}, typesOf(err))
@@ -597,7 +598,7 @@ func TestErrorsOfOtherTransports(t *testing.T) {
 		"all of it":      {func(r *http.Request) error { _, err := io.Copy(io.Discard, r.Body); return err }, unknown},
 		"another reader": {func(r *http.Request) error { _, err := r.GetBody(); return err }, unknown},
 	}
-	for _, failure := range []error{noListener, &net.OpError{Op: "read", Err: syscall.ECONNRESET}, io.EOF, errors.New("dial")} {
+	for _, failure := range []error{errNoListener, &net.OpError{Op: "read", Err: syscall.ECONNRESET}, io.EOF, errors.New("dial")} {
 		for name, test := range takes {
 			t.Run(failure.Error()+" after taking "+name, func(t *testing.T) {
 				_, client := newPair(t, retries(tokenpatch.RetryPolicy{MaxAttempts: 1}), through(func(r *http.Request) (*http.Response, error) {
@@ -623,7 +624,7 @@ func TestTransportThatFailsOver(t *testing.T) {
 		}
 		return nil, errors.Join(err, io.ErrUnexpectedEOF)
 	})
-	second := &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return nil, noListener }}
+	second := &http.Transport{DialTLSContext: func(context.Context, string, string) (net.Conn, error) { return nil, errNoListener }}
 	client := newClientAt(t, "https://localhost", roundTripper(func(r *http.Request) (*http.Response, error) {
 		if _, err := first.RoundTrip(r); err == nil {
 			return nil, errors.New("the first address is to fail")
@@ -817,14 +818,14 @@ func TestTransportsThatIgnoreTheContext(t *testing.T) {
 	}{
 		"no response": {func(h *pair.Hung) (*http.Response, error) { <-h.Over; return nil, io.EOF }, 0, unknown},
 		"a body that never comes": {func(h *pair.Hung) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Body: h}, nil
+			return &http.Response{StatusCode: http.StatusOK, Body: h}, nil
 		}, 200, unknown},
 		"a refusal's body that never comes": {func(h *pair.Hung) (*http.Response, error) {
-			return &http.Response{StatusCode: 403, Body: h}, nil
+			return &http.Response{StatusCode: http.StatusForbidden, Body: h}, nil
 		}, 403, notApplied},
 		"a body that cannot be closed": {func(h *pair.Hung) (*http.Response, error) {
 			h.Closing = true
-			return &http.Response{StatusCode: 403, Body: h}, nil
+			return &http.Response{StatusCode: http.StatusForbidden, Body: h}, nil
 		}, 403, notApplied},
 	} {
 		for end, limit := range map[string]time.Duration{"timeout": timeout, "deadline": 2 * time.Second} {
@@ -895,7 +896,7 @@ func TestLateResponsesAreClosed(t *testing.T) {
 		_, client := newPair(t, through(func(r *http.Request) (*http.Response, error) {
 			_, _ = io.Copy(io.Discard, r.Body)
 			<-late
-			return &http.Response{StatusCode: 200, Body: body}, nil
+			return &http.Response{StatusCode: http.StatusOK, Body: body}, nil
 		}))
 		assertOutcome(t, unknown, appendRole(t.Context(), client))
 		close(late)

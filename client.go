@@ -389,7 +389,7 @@ func allowsOldTLS(config *tls.Config) bool {
 // API, such as "/api/v2", which some programs include. Its errors never quote possible credentials:
 // user info, a query, or a text that is not a URL.
 func parseBase(field, base, api string, insecure bool) (*url.URL, error) {
-	refuse := func(value, want string) (*url.URL, error) {
+	refuse := func(value, want string) (*url.URL, error) { //nolint:unparam // as parseBase returns it
 		return nil, &InputError{Field: field, Value: value, Want: want}
 	}
 	u, err := url.Parse(base)
@@ -409,7 +409,7 @@ func parseBase(field, base, api string, insecure bool) (*url.URL, error) {
 	}
 	// An escaped slash belongs to a segment: only plain ones are trimmed.
 	escaped := strings.TrimSuffix(strings.TrimRight(u.EscapedPath(), "/"), api)
-	for _, segment := range strings.Split(u.Path, "/") {
+	for segment := range strings.SplitSeq(u.Path, "/") {
 		if segment == "." || segment == ".." {
 			return refuse(strconv.Quote(u.Path), "a path without dot segments")
 		}

@@ -319,7 +319,7 @@ func TestCredentialFuncFails(t *testing.T) {
 				assert.Zero(t, assertAs[*tokenpatch.NotSentError](t, err).Attempts)
 				text := map[string]string{"V1": test.v1, "V2": test.v2}[a.Name]
 				assert.Contains(t, err.Error(), "tokenpatch: PATCH "+a.Target()+": request not sent: "+text)
-				if test.err == vault {
+				if errors.Is(test.err, vault) {
 					require.ErrorIs(t, err, test.err)
 				}
 				assertHolds(t, err, "5ecret", false)

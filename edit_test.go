@@ -178,11 +178,11 @@ func TestEditTokenMeetsAnotherWriter(t *testing.T) {
 }
 
 func TestEditTokenGivesUpAfterMaxConflicts(t *testing.T) {
-	for max, want := range map[int]int{0: 11, -1: 1, 1: 2, 4: 5} {
+	for most, want := range map[int]int{0: 11, -1: 1, 1: 2, 4: 5} {
 		service, client := newPair(t)
 		require.NoError(t, service.AddV2(`{"_id": "`+idV2+`", "customRoleIds": []}`))
 		calls := 0
-		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{MaxConflicts: max}, func(token *tokenpatch.Token) error {
+		token, err := client.V2.EditToken(t.Context(), idV2, tokenpatch.EditOptions{MaxConflicts: most}, func(token *tokenpatch.Token) error {
 			calls++
 			writeAsOther(t, service, idV2, `[{"op": "add", "path": "/customRoleIds/-", "value": "other"}]`)
 			return addRole("added")(token)

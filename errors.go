@@ -76,7 +76,7 @@ func OutcomeOf(err error) Outcome {
 
 // findOutcome returns the outcome of err, and whether it has one.
 func findOutcome(err error) (outcome Outcome, found bool) {
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // it walks through what is wrapped itself, joined errors too
 	case interface{ outcome() Outcome }:
 		return e.outcome(), true
 	case interface{ Unwrap() error }:

@@ -516,7 +516,9 @@ func TestErrorOfBrokenTransport(t *testing.T) {
 	}{
 		{"neither response nor error", func(*http.Request) (*http.Response, error) { return nil, nil }, "neither a response nor an error"},
 		{"both", func(*http.Request) (*http.Response, error) { return respond(200, "", "{}"), io.ErrClosedPipe }, "closed pipe"},
-		{"no body", func(*http.Request) (*http.Response, error) { return &http.Response{StatusCode: 500}, nil }, "response without a body"},
+		{"no body", func(*http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: http.StatusInternalServerError}, nil
+		}, "response without a body"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -562,7 +564,7 @@ func TestOutcomeOf(t *testing.T) {
 
 // The outcome of joined errors does not depend on their order, nor on how they are nested.
 func TestOutcomeOfJoinedErrors(t *testing.T) {
-	elsewhere := error(io.EOF)
+	elsewhere := io.EOF
 	refused := error(&tokenpatch.ForbiddenError{APIError: tokenpatch.APIError{StatusCode: 403}})
 	done := error(&tokenpatch.APIError{StatusCode: 200})
 	maybe := error(&tokenpatch.OutcomeUnknownError{Err: refused})

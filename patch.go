@@ -443,7 +443,7 @@ func checkStatement(value json.RawMessage) error {
 	s, err := statementCodec.Decode(value)
 	switch {
 	case err != nil:
-		return nil // not a statement as this package knows it
+		return nil //nolint:nilerr // not a statement as this package knows it
 	case s.Effect != EffectAllow && s.Effect != EffectDeny:
 		return fmt.Errorf("effect: want %q or %q", EffectAllow, EffectDeny)
 	case len(s.NotResources) > 0 && len(s.Resources)+len(s.NotActions) > 0:

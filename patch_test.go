@@ -80,9 +80,9 @@ func TestPatchBody(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, tt.want, strings.ReplaceAll(string(body), "\u2028", `\u2028`))
 
-			marshalled, err := json.Marshal(tt.patch)
+			marshaled, err := json.Marshal(tt.patch)
 			require.NoError(t, err)
-			assert.Equal(t, string(body), string(marshalled))
+			assert.Equal(t, string(body), string(marshaled))
 
 			decoded := decodePatchJSON(t, string(body))
 			assert.Equal(t, tt.patch.Len(), decoded.Len())
@@ -609,9 +609,9 @@ func FuzzPatchUnmarshal(f *testing.F) {
 		again := decodePatchJSON(t, string(body))
 		require.Equal(t, &patch, again)
 		require.Equal(t, patch.String(), again.String())
-		marshalled, err := json.Marshal(again)
+		marshaled, err := json.Marshal(again)
 		if err == nil || !errors.As(err, new(*json.SyntaxError)) { // nested too deep
-			require.Equal(t, string(body), string(marshalled))
+			require.Equal(t, string(body), string(marshaled))
 		}
 	})
 }

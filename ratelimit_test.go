@@ -392,7 +392,7 @@ func TestLimiterForgetsCancelledWaiters(t *testing.T) {
 					stayed.Add(1)
 				case errors.As(err, new(*tokenpatch.NotSentError)):
 					unsent.Add(1)
-				default: // cancelled on its way: its permit is spent
+				default: // canceled on its way: its permit is spent
 					assertOutcome(t, tokenpatch.OutcomeUnknown, err)
 					cut.Add(1)
 				}
@@ -530,7 +530,7 @@ func TestLimiterBoundsAbsurdHeaders(t *testing.T) {
 					header := http.Header{name: values, "Date": {time.Now().UTC().Format(http.TimeFormat)}}
 					_, client := newPair(t, through(func(*http.Request) (*http.Response, error) {
 						if sent++; sent == 1 {
-							return &http.Response{StatusCode: 429, Header: header, Body: http.NoBody}, nil
+							return &http.Response{StatusCode: http.StatusTooManyRequests, Header: header, Body: http.NoBody}, nil
 						}
 						return respond(200, "application/json", tokenJSON), nil
 					}))

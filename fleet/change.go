@@ -161,8 +161,7 @@ func (c Change) checked() (Change, error) {
 // not shown.
 func checkID(id string) error {
 	err := tokenpatch.CheckTokenID(id)
-	var input *tokenpatch.InputError
-	if errors.As(err, &input) {
+	if input, ok := errors.AsType[*tokenpatch.InputError](err); ok {
 		input.Field = "Change.ID"
 	}
 	return err

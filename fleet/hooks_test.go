@@ -196,7 +196,7 @@ func TestHooksOfAWorkerThatWasReplaced(t *testing.T) {
 	w := b.watch()
 	var once sync.Once
 	b.options.Client.Hooks.AttemptEnd = func(_ context.Context, attempt tokenpatch.AttemptResult) {
-		if attempt.Method == "PATCH" {
+		if attempt.Method == http.MethodPatch {
 			once.Do(func() {
 				_, err := db.Exec("PRAGMA busy_timeout = 10000; UPDATE fleet_change SET fence = 'of another worker'")
 				assert.NoError(t, err)
@@ -237,7 +237,7 @@ func TestHooksThatPanic(t *testing.T) {
 		},
 		"CallEnd": func(o *fleet.Options, panics func()) {
 			o.Client.Hooks.CallEnd = func(_ context.Context, call tokenpatch.CallResult) {
-				if call.Method == "PATCH" {
+				if call.Method == http.MethodPatch {
 					panics()
 				}
 			}

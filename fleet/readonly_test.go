@@ -97,13 +97,13 @@ func TestReadOnlyOnSQLite(t *testing.T) {
 
 func TestReadOnlyLeavesOtherFilesAlone(t *testing.T) {
 	dir, ctx := t.TempDir(), context.Background()
-	for name, make := range map[string]string{
+	for name, statements := range map[string]string{
 		"foreign.db": "CREATE TABLE theirs (x)",
 		"wal.db":     "PRAGMA journal_mode = WAL; CREATE TABLE theirs (x)",
 	} {
 		db, err := sql.Open("sqlite", filepath.Join(dir, name))
 		require.NoError(t, err)
-		_, err = db.Exec(make)
+		_, err = db.Exec(statements)
 		require.NoError(t, err)
 		require.NoError(t, db.Close())
 		require.NoError(t, os.Chmod(filepath.Join(dir, name), 0o644))

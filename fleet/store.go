@@ -81,7 +81,7 @@ func open(ctx context.Context, source string, readOnly bool) (s *Store, err erro
 // takes it. It may contain a password, which must not become a file's name.
 func isConnectionString(source string) bool {
 	for _, name := range []string{"host", "hostaddr", "port", "dbname", "user", "password", "service", "sslmode"} {
-		for _, field := range strings.Fields(source) {
+		for field := range strings.FieldsSeq(source) {
 			if strings.HasPrefix(field, name+"=") {
 				return true
 			}

@@ -441,8 +441,7 @@ var maxPause = 64 * time.Second
 // again puts a change off after a failed try.
 func (t *task) again(err error) verdict {
 	v := verdict{state: StatePending, failed: true, later: min(time.Second<<min(t.row.tries, 6), maxPause), err: err}
-	var limited *tokenpatch.RateLimitedError
-	if errors.As(err, &limited) {
+	if limited, ok := errors.AsType[*tokenpatch.RateLimitedError](err); ok {
 		v.later = min(max(limited.RetryAfter, time.Second), time.Hour)
 	}
 	return v
@@ -459,8 +458,7 @@ func describe(err error) description {
 		return description{}
 	}
 	d := description{text: storable(err.Error(), 2000), kind: typeOf(err)}
-	var api *tokenpatch.APIError
-	if errors.As(err, &api) {
+	if api, ok := errors.AsType[*tokenpatch.APIError](err); ok {
 		d.code, d.status = storable(api.Code, 200), api.StatusCode
 	}
 	return d

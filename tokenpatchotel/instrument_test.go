@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -155,9 +156,7 @@ func TestSpansOfACall(t *testing.T) {
 // with is a map and some more pairs.
 func with(m map[string]string, pairs ...string) map[string]string {
 	all := map[string]string{}
-	for key, value := range m {
-		all[key] = value
-	}
+	maps.Copy(all, m)
 	for i := 0; i < len(pairs); i += 2 {
 		all[pairs[i]] = pairs[i+1]
 	}

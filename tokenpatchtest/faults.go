@@ -16,6 +16,7 @@ import (
 // HTTP/2 by resetting the request's stream.
 type Cut int
 
+// The moments, in the order of a request's life.
 const (
 	NoCut       Cut = iota // the response arrives
 	CutBefore              // the request is never handled

@@ -13,6 +13,7 @@ import (
 // document mentions keys.
 type RoleKeys int
 
+// How a key is handled.
 const (
 	RefuseRoleKeys    RoleKeys = iota // 400
 	TranslateRoleKeys                 // the role's id is stored

@@ -190,7 +190,7 @@ func selfSigned() (tls.Certificate, error) {
 // connections are the live listeners, connections and handlers.
 type connections struct {
 	mu     sync.Mutex
-	idle   sync.Cond            // signalled when something ends
+	idle   sync.Cond            // signaled when something ends
 	open   map[io.Closer]string // by bubble
 	held   map[*held]struct{}
 	busy   int // requests being handled

@@ -22,6 +22,7 @@ const maxBody = 1 << 20
 // V2.
 type API int
 
+// The APIs.
 const (
 	AnyAPI API = iota // in a [Fault], every request; in a [Request], a path of neither API
 	V1                // deepset, PATCH /api/v1/token/{api_token_id}

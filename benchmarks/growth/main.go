@@ -26,9 +26,9 @@ func main() {
 		log.Fatal(err)
 	}
 	fmt.Print("| nanoseconds an operation, in a patch of |")
-	print(operations, patches)
+	printTable(operations, patches)
 	fmt.Print("\n| nanoseconds a kilobyte, in a token of so many |")
-	print(kilobytes, tokens)
+	printTable(kilobytes, tokens)
 }
 
 // subject is what is measured, with what it needs made ready.
@@ -37,8 +37,8 @@ type subject struct {
 	do   func() error
 }
 
-// print prints a table with a column for each size and a line for each subject.
-func print(sizes []int, subjects func(size int) []subject) {
+// printTable prints a table with a column for each size and a line for each subject.
+func printTable(sizes []int, subjects func(size int) []subject) {
 	cells := map[string][]string{}
 	var names []string
 	for i, size := range sizes {

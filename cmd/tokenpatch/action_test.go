@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -66,7 +67,7 @@ func (g *github) script(status int, name string, variables ...string) string {
 	path, err := filepath.Abs("../../action/" + name)
 	require.NoError(g.t, err)
 	command := exec.Command(path)
-	command.Dir, command.Env = g.dir, append(g.env[:len(g.env):len(g.env)], variables...)
+	command.Dir, command.Env = g.dir, append(slices.Clip(g.env), variables...)
 	output, _ := command.CombinedOutput()
 	require.Equal(g.t, status, command.ProcessState.ExitCode(), "%s", output)
 	return string(output)

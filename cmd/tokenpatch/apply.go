@@ -289,7 +289,7 @@ func (a *app) serve(ctx context.Context, w *watcher) (server *page.Server, err e
 	if w.earlier.Windows, w.earlier.Refused, err = keptRequests(ctx, w.store, w.run); err != nil {
 		return nil, err
 	}
-	if server, err = page.Listen(a.http, a.runName); err != nil {
+	if server, err = page.Listen(ctx, a.http, a.runName); err != nil {
 		return nil, fmt.Errorf("-http: %w", err)
 	}
 	w.pages = append(w.pages, server)
@@ -332,7 +332,7 @@ func (a *app) summary(ctx context.Context, store *fleet.Store) error {
 	case p.Pending > 0:
 		fmt.Fprintf(a.stdout, "next: %s, to resume\n", a.next("apply", "-run", p.Run))
 	}
-	if p.Pending > 0 && context.Cause(ctx) == errInterrupted {
+	if p.Pending > 0 && errors.Is(context.Cause(ctx), errInterrupted) {
 		return exitStatus(exitInterrupted)
 	}
 	return exitOf(p)

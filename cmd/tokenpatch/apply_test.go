@@ -467,5 +467,5 @@ func (s *shell) changed(n int) (changes int) {
 
 func (s *shell) until(done func() bool) {
 	s.t.Helper()
-	require.Eventually(s.t, done, time.Minute, 5*time.Millisecond)
+	require.Eventually(s.t, done, 2*time.Minute, 5*time.Millisecond)
 }

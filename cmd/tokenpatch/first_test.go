@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -53,7 +52,7 @@ func TestTheReasonForWaiting(t *testing.T) {
 	})
 	s.file("x.jsonl", `{"api":"v2","id":"token0","want":{"role":"reader"}}`)
 	p := s.start("", "apply", "-progress", "plain", "x.jsonl")
-	require.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "waits for another attempt: status 500 ") }, 30*time.Second, 10*time.Millisecond)
+	s.until(func() bool { return strings.Contains(p.stderr.String(), "waits for another attempt: status 500 ") })
 	require.NoError(t, p.Process.Kill())
 	_ = p.Wait()
 }

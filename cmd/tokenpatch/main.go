@@ -122,7 +122,7 @@ func (a *app) run(c command, args []string) (err error) {
 		defer a.telemetry.Close()
 	}
 	err = c.run(ctx, a)
-	if err != nil && !errors.As(err, new(exitStatus)) && context.Cause(ctx) == errInterrupted {
+	if err != nil && !errors.As(err, new(exitStatus)) && errors.Is(context.Cause(ctx), errInterrupted) {
 		return errInterrupted
 	}
 	return err

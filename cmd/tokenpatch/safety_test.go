@@ -68,8 +68,8 @@ func TestFormulasBehindSeparators(t *testing.T) {
 	s.run(0, "apply", "x.jsonl")
 	report := s.run(0, "report", "-format", "csv").stdout
 	for _, separator := range ",;|" {
-		for _, line := range strings.Split(report, "\n") {
-			for _, cell := range strings.Split(line, string(separator)) {
+		for line := range strings.SplitSeq(report, "\n") {
+			for cell := range strings.SplitSeq(line, string(separator)) {
 				cell = strings.TrimLeft(cell, "\" ")
 				assert.False(t, cell != "" && strings.ContainsRune("=+-@＝＋－＠", []rune(cell)[0]), "%q in %q", cell, line)
 			}

@@ -151,7 +151,7 @@ const (
 
 func (s *shell) with(variables ...string) *shell {
 	other := *s
-	other.env = append(other.env[:len(other.env):len(other.env)], variables...)
+	other.env = append(slices.Clip(other.env), variables...)
 	return &other
 }
 

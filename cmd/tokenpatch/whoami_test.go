@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -47,7 +48,7 @@ func TestARunOfAnotherAccount(t *testing.T) {
 	const other = "hXq7mZt2Lk9wPv4cRb8nYs6dGf3jTa5e"
 	s.service.AddCredential(tokenpatchtest.Credential{AccessToken: other, AccountID: "569f183514f4432160000002"})
 	ours := s.env
-	s.env = append(s.env[:len(s.env):len(s.env)], "LAUNCHDARKLY_ACCESS_TOKEN="+other)
+	s.env = append(slices.Clip(s.env), "LAUNCHDARKLY_ACCESS_TOKEN="+other)
 	e := s.run(1, "apply", "x.jsonl")
 	assert.Contains(t, e.stderr, "is of account "+tokenpatchtest.AccountID+", and the credential is of account 569f183514f4432160000002")
 	assert.Zero(t, s.service.Changes("token0"))
@@ -57,7 +58,7 @@ func TestARunOfAnotherAccount(t *testing.T) {
 
 	s.file("y.jsonl", `{"id":"token1","want":{"role":"reader"}}`)
 	s.run(0, "plan", "-o", "approved.jsonl", "y.jsonl")
-	s.env = append(ours[:len(ours):len(ours)], "LAUNCHDARKLY_ACCESS_TOKEN="+other)
+	s.env = append(slices.Clip(ours), "LAUNCHDARKLY_ACCESS_TOKEN="+other)
 	assert.Contains(t, s.run(1, "apply", "approved.jsonl").stderr, "approved.jsonl was planned in account "+tokenpatchtest.AccountID+", and the credential is of account 569f183514f4432160000002: nothing was sent")
 	assert.Zero(t, s.service.Changes("token1"))
 }

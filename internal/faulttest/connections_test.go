@@ -42,7 +42,7 @@ func TestConnectionsAreKept(t *testing.T) {
 	})
 	require.NoError(t, err)
 
-	cancelled := func(fault tokenpatchtest.Fault) {
+	canceled := func(fault tokenpatchtest.Fault) {
 		service.Inject(fault)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
@@ -57,8 +57,8 @@ func TestConnectionsAreKept(t *testing.T) {
 	require.Error(t, patchName(t.Context(), quick))
 	service.Inject(tokenpatchtest.Fault{Status: 503, Body: strings.Repeat("long", 100_000)})
 	require.NoError(t, patchName(t.Context(), quick))
-	cancelled(tokenpatchtest.Fault{Status: 503}) // in a backoff
-	cancelled(tokenpatchtest.Fault{Status: 429}) // at the rate limiter
+	canceled(tokenpatchtest.Fault{Status: 503}) // in a backoff
+	canceled(tokenpatchtest.Fault{Status: 429}) // at the rate limiter
 	require.NoError(t, updateName(t.Context(), quick))
 	assert.EqualValues(t, 1, opened.Load())
 }

@@ -88,7 +88,7 @@ const (
 
 	flagEndStream, flagAck, flagEndHeaders = 1, 1, 4
 
-	protocolError, internalError, refusedStream, cancelled, enhanceYourCalm = 1, 2, 7, 8, 11
+	protocolError, internalError, refusedStream, canceled, enhanceYourCalm = 1, 2, 7, 8, 11
 )
 
 // rawHTTP2 is a server for HTTP/2 frame by frame, which can refuse more than net/http's server.
@@ -182,7 +182,7 @@ func TestOnlyRefusedHTTP2StreamsAreSentAgain(t *testing.T) {
 		"REFUSED_STREAM":                            {reset(refusedStream), true},
 		"PROTOCOL_ERROR":                            {reset(protocolError), false},
 		"INTERNAL_ERROR":                            {reset(internalError), false},
-		"CANCEL":                                    {reset(cancelled), false},
+		"CANCEL":                                    {reset(canceled), false},
 		"GOAWAY before the stream":                  {goAway(-1, 0, ""), true},
 		"GOAWAY before the stream, for a reason":    {goAway(-1, enhanceYourCalm, "too many"), true},
 		"GOAWAY after the stream":                   {goAway(0, 0, ""), false},

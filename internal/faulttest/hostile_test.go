@@ -188,7 +188,7 @@ func TestMaxResponseBytes(t *testing.T) {
 	for _, limit := range []int64{1, 1 << 10, 4 << 20} {
 		_, client := newPair(t, func(c *tokenpatch.Config) { c.MaxResponseBytes = limit },
 			through(func(*http.Request) (*http.Response, error) {
-				return &http.Response{StatusCode: 403, Body: &endless{t: t, left: limit + 1}}, nil
+				return &http.Response{StatusCode: http.StatusForbidden, Body: &endless{t: t, left: limit + 1}}, nil
 			}))
 		for _, a := range apis {
 			err := a.Call(t.Context(), client)
@@ -322,7 +322,7 @@ func TestHostileClockDoesNotStopCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		header := http.Header{"Date": {"Thu, 01 Jan 1970 00:00:00 GMT"}, "X-Ratelimit-Reset": {"10000"}, "X-Ratelimit-Global-Remaining": {"1"}}
 		_, client := newPair(t, through(func(*http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Header: header, Body: io.NopCloser(bytes.NewReader([]byte(tokenJSON)))}, nil
+			return &http.Response{StatusCode: http.StatusOK, Header: header, Body: io.NopCloser(bytes.NewReader([]byte(tokenJSON)))}, nil
 		}))
 		began := time.Now()
 		for range 10 {

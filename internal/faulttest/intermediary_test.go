@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -63,9 +64,7 @@ func (e *exchange) forwardBody(body io.Reader) *httptest.ResponseRecorder {
 }
 
 func (e *exchange) respond(response *httptest.ResponseRecorder) {
-	for name, values := range response.Header() {
-		e.w.Header()[name] = values
-	}
+	maps.Copy(e.w.Header(), response.Header())
 	e.w.WriteHeader(response.Code)
 	_, _ = e.w.Write(response.Body.Bytes())
 }
@@ -82,9 +81,7 @@ var (
 		func(e *exchange) { e.forward(); cut(e) },
 		func(e *exchange) { // in the middle of the response
 			response := e.forward()
-			for name, values := range response.Header() {
-				e.w.Header()[name] = values
-			}
+			maps.Copy(e.w.Header(), response.Header())
 			e.w.WriteHeader(response.Code)
 			_, _ = e.w.Write(response.Body.Bytes()[:response.Body.Len()/2])
 			_ = http.NewResponseController(e.w).Flush()

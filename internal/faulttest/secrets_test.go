@@ -289,7 +289,7 @@ func TestNoSecretFromResponsesThatBreakOff(t *testing.T) {
 	for n := range len(credential) {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Length", "9999")
-			w.WriteHeader(403)
+			w.WriteHeader(http.StatusForbidden)
 			_, _ = io.WriteString(w, `{"message":"`+credential[:n])
 		}))
 		s.call(t, s.client(t, server.URL))
@@ -510,7 +510,7 @@ func TestNoSecretFromPanics(t *testing.T) {
 	for name, change := range map[string]func(*tokenpatch.Config){
 		"transport": through(func(*http.Request) (*http.Response, error) { panic("broken") }),
 		"response": through(func(*http.Request) (*http.Response, error) {
-			return &http.Response{StatusCode: 200, Body: panics{}}, nil
+			return &http.Response{StatusCode: http.StatusOK, Body: panics{}}, nil
 		}),
 		"hook": func(c *tokenpatch.Config) {
 			c.Hooks.AttemptEnd = func(context.Context, tokenpatch.AttemptResult) { panic("broken") }

@@ -53,7 +53,7 @@ func TestTransportThatBlocksIsAbandoned(t *testing.T) {
 		},
 		"the body of a registered protocol": func(transport *http.Transport, block func()) {
 			transport.RegisterProtocol("http", roundTripper(func(*http.Request) (*http.Response, error) {
-				return &http.Response{StatusCode: 200, Body: blocking(block)}, nil
+				return &http.Response{StatusCode: http.StatusOK, Body: blocking(block)}, nil
 			}))
 		},
 	} {
@@ -86,7 +86,7 @@ func TestLateBodyThatPanics(t *testing.T) {
 		release, closed := make(chan struct{}), atomic.Bool{}
 		transport := over(roundTripper(func(*http.Request) (*http.Response, error) {
 			<-release
-			return &http.Response{StatusCode: 200, Body: panicking{&closed}}, nil
+			return &http.Response{StatusCode: http.StatusOK, Body: panicking{&closed}}, nil
 		}))
 		result := send(t, transport, request(t, "http://host", "text"))
 		require.ErrorIs(t, result.Err, context.DeadlineExceeded)

@@ -106,7 +106,7 @@ func TestResponseBodyIsBounded(t *testing.T) {
 		t.Run(fmt.Sprint(test.length, " said to be ", test.says), func(t *testing.T) {
 			transport := roundTripper(func(*http.Request) (*http.Response, error) {
 				body := io.NopCloser(strings.NewReader(strings.Repeat("x", int(test.length))))
-				return &http.Response{StatusCode: 200, Body: body, ContentLength: test.says}, nil
+				return &http.Response{StatusCode: http.StatusOK, Body: body, ContentLength: test.says}, nil
 			})
 			result := send(t, over(transport), request(t, "http://host", "text"))
 			assert.Len(t, result.Body, int(min(test.length, 100)))

@@ -35,6 +35,7 @@ type patching struct {
 
 func (d *patching) apply(op Operation) error {
 	err := d.do(op)
+	//nolint:errorlint // do returns it unwrapped
 	if inner, ok := err.(*locationError); ok && inner.path == op.Path {
 		return inner.err // the operation's own path need not be said twice
 	}

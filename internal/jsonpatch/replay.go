@@ -9,6 +9,7 @@ import (
 // Replay is what applying a patch a second time can do.
 type Replay int
 
+// From the worst to the best.
 const (
 	Unsafe     Replay = iota // it can change something more
 	Guarded                  // it fails or changes nothing

@@ -52,7 +52,7 @@ func TestElements(t *testing.T) {
 		var got []string
 		for value := range rawjson.Elements(json.RawMessage(array)) {
 			got = append(got, string(value))
-			require.Equal(t, len(value), cap(value), "appending to a value must not write over its neighbour")
+			require.Equal(t, len(value), cap(value), "appending to a value must not write over its neighbor")
 		}
 		assert.Equal(t, want, got, array)
 	}

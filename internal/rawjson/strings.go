@@ -119,11 +119,11 @@ func (r *Reader) appendCodeUnit(b []byte, unit rune) []byte {
 func (r *Reader) skipString() {
 	r.expect('"')
 	for ; r.pos < len(r.text); r.pos++ {
-		switch c := r.text[r.pos]; {
-		case c == '"':
+		switch c := r.text[r.pos]; c {
+		case '"':
 			r.pos++
 			return
-		case c == '\\':
+		case '\\':
 			size := escapeLen(r.text[r.pos:])
 			r.require(size > 0)
 			r.pos += size - 1

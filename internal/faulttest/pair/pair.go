@@ -313,6 +313,7 @@ func (h *Hung) Read([]byte) (int, error) {
 	return 0, io.EOF
 }
 
+// Close waits until Over is closed.
 func (h *Hung) Close() error { <-h.Over; return nil }
 
 // AddRole returns an edit to add a missing role.

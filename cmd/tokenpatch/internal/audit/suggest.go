@@ -53,12 +53,12 @@ func suggestChange(t *tokenpatch.Token, f *Facts, found []record) *fleet.Change 
 }
 
 func strength(suggestion string) int {
-	switch {
-	case suggestion == "":
+	switch suggestion {
+	case "":
 		return 0
-	case suggestion == suggestRemove:
+	case suggestRemove:
 		return 1
-	case suggestion == suggestQuarantine:
+	case suggestQuarantine:
 		return 3
 	}
 	return 2 // a role
@@ -67,13 +67,13 @@ func strength(suggestion string) int {
 // want is the desired token. It names the access to remove, so the change is explicit.
 func (f *Facts) want(t *tokenpatch.Token, suggestion string) *fleet.Want {
 	want := new(fleet.Want)
-	switch {
-	case suggestion == suggestRemove:
+	switch suggestion {
+	case suggestRemove:
 		want.RemoveCustomRoleIDs, _ = f.unknownRoles(t)
 		slices.Sort(want.RemoveCustomRoleIDs)
 		want.RemoveCustomRoleIDs = slices.Compact(want.RemoveCustomRoleIDs)
 		return want
-	case suggestion == suggestQuarantine:
+	case suggestQuarantine:
 		want.InlineRole = tokenpatch.Set(denyAll())
 		want.Description = tokenpatch.Set(strings.TrimSpace(f.quarantineRecord() + " " + withoutRecord(t.Description.Or(""))))
 		if t.Role.Or("") != "" {

@@ -2,6 +2,7 @@ package audit_test
 
 import (
 	"encoding/json"
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -95,9 +96,7 @@ func TestQuarantine(t *testing.T) {
 			"role": nil, "description": "[quarantine from 2026-10-01 until 2026-11-01] what it is for", "lastModified": millis(31), "lastUsed": millis(300),
 			"inlineRole": []map[string]any{{"effect": "deny", "resources": []string{"*"}, "actions": []string{"*"}}},
 		})
-		for name, value := range members {
-			token[name] = value
-		}
+		maps.Copy(token, members)
 		return token
 	}
 	for name, test := range map[string]struct {

@@ -59,15 +59,14 @@ func Evaluate[T any](t *testing.T, ctx context.Context, expression string) T {
 	return value
 }
 
-// Sees waits until an expression in the page has a value.
+// Sees waits until an expression in the page has a value; for long, since machines can be busy.
 func Sees[T any](t *testing.T, ctx context.Context, want T, expression string) {
 	t.Helper()
 	var got T
-	for range 100 {
+	for began := time.Now(); time.Since(began) < 2*time.Minute; time.Sleep(50 * time.Millisecond) {
 		if got = Evaluate[T](t, ctx, expression); assert.ObjectsAreEqual(want, got) {
 			return
 		}
-		time.Sleep(50 * time.Millisecond)
 	}
 	assert.Equal(t, want, got, expression)
 }

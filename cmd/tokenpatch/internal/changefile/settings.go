@@ -272,8 +272,7 @@ func mistakesOf(line int, err error) []Mistake {
 		}
 		return mistakes
 	}
-	var input *tokenpatch.InputError
-	if errors.As(err, &input) {
+	if input, ok := errors.AsType[*tokenpatch.InputError](err); ok {
 		return []Mistake{{Line: line, Member: members.Replace(input.Field), Value: input.Value, Want: "want " + input.Want}}
 	}
 	return []Mistake{{Line: line, Want: err.Error()}}

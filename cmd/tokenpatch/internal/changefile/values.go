@@ -38,7 +38,7 @@ func (p *values) next() (value, error) {
 	err := p.skip()
 	v := value{line: p.number, column: p.column + 1}
 	switch {
-	case err == io.EOF && p.array:
+	case err == io.EOF && p.array: //nolint:errorlint // a reader's end is io.EOF itself: wrapped, it is trouble
 		p.array = false
 		v.text = []byte("[")
 	case err != nil:
@@ -109,7 +109,7 @@ func (p *values) object() ([]byte, error) {
 			return text, nil
 		}
 		err := p.read()
-		if err == io.EOF || err == nil && s.isNew(p.rest) {
+		if err == io.EOF || err == nil && s.isNew(p.rest) { //nolint:errorlint // the same
 			return bytes.TrimRight(text, " \t\r\n"), nil
 		}
 		if err != nil {

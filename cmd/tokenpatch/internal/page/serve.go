@@ -29,16 +29,16 @@ type Server struct {
 
 // Listen serves the page of the run with this name at address, host:port. Whoever reaches the
 // address can read it.
-func Listen(address, name string) (*Server, error) {
+func Listen(ctx context.Context, address, name string) (*Server, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, err
 	}
-	listener, err := net.Listen("tcp", address)
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	s := &Server{
 		URL: "http://" + listener.Addr().String() + "/", name: host, shutdown: cancel,
 		run: Run{Name: name, Live: true}, changed: make(chan struct{}),

@@ -18,7 +18,7 @@ import (
 
 func listen(t *testing.T) *page.Server {
 	t.Helper()
-	server, err := page.Listen("127.0.0.1:0", "r")
+	server, err := page.Listen(t.Context(), "127.0.0.1:0", "r")
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, server.Close()) })
 	return server
@@ -133,7 +133,7 @@ func TestEvents(t *testing.T) {
 	server.Publish(page.Run{Name: "r", Live: true, Pending: 2})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, "GET", server.URL+"events", nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"events", nil)
 	require.NoError(t, err)
 	response, err := http.DefaultClient.Do(r)
 	require.NoError(t, err)
@@ -161,7 +161,7 @@ func TestEvents(t *testing.T) {
 }
 
 func TestCloseWithReaders(t *testing.T) {
-	server, err := page.Listen("127.0.0.1:0", "r")
+	server, err := page.Listen(t.Context(), "127.0.0.1:0", "r")
 	require.NoError(t, err)
 	response, err := http.Get(server.URL + "events")
 	require.NoError(t, err)
