@@ -155,12 +155,14 @@ func (t *traffic) snapshot() (windows []page.Window, refused int) {
 	return windows, t.refused
 }
 
-// mostWaits is the most frequent wait, and what is known of its rate limit.
+// mostWaits is the most frequent wait, and what is known of its rate limit. One for a turn is behind another, which counts.
 func (t *traffic) mostWaits() (most tokenpatch.WaitInfo, limit tokenpatch.RateLimit) {
 	count := map[tokenpatch.WaitReason]int{}
 	for _, wait := range t.waits {
-		count[wait.Reason]++
-		if count[wait.Reason] > count[most.Reason] || most.Reason == wait.Reason {
+		if wait.Reason != tokenpatch.WaitTurn {
+			count[wait.Reason]++
+		}
+		if most.Reason == "" || count[wait.Reason] > count[most.Reason] || most.Reason == wait.Reason {
 			most = wait
 		}
 	}
