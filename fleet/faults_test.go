@@ -31,7 +31,7 @@ func TestAnEndBesideADatabaseThatHangs(t *testing.T) {
 	t.Parallel()
 	relay := postgrestest.NewRelay(t, postgrestest.URL(t))
 	b := newBench(t, relay.URL)
-	b.options.Client.HTTPClient.Timeout = time.Second
+	b.options.Client.HTTPClient.Timeout = 2 * time.Second
 	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), ofRun{}, "mine"))
 	var stopped time.Time
 	b.appends(200, 40, func() {
@@ -173,7 +173,7 @@ func TestAClockThatIsSetBack(t *testing.T) {
 	const hour = int64(time.Hour / time.Microsecond)
 	source := filepath.Join(t.TempDir(), "run.db")
 	b := newBench(t, source)
-	b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
+	b.options.Client.HTTPClient.Timeout = 2 * time.Second
 	b.options.Client.Retry.MaxAttempts = 1
 	b.options.ServiceTime = 100 * time.Millisecond
 	b.add("run",
@@ -269,7 +269,7 @@ func TestAnUpdateStaysPendingWithoutACredential(t *testing.T) {
 	for _, kind := range []string{"V1", "Want"} {
 		t.Run(kind, func(t *testing.T) {
 			b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
-			b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
+			b.options.Client.HTTPClient.Timeout = 2 * time.Second
 			b.options.Client.Retry.MaxAttempts = 1
 			b.options.ServiceTime = 100 * time.Millisecond
 			var changes []fleet.Change

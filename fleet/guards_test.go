@@ -90,7 +90,7 @@ func TestTheQuietTimeIsWaitedFor(t *testing.T) {
 func TestWhatWasOvertakenIsNotForgotten(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
-	b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
+	b.options.Client.HTTPClient.Timeout = 2 * time.Second
 	b.options.Client.Retry.MaxAttempts = 1
 	b.options.ServiceTime = 100 * time.Millisecond
 	b.add("run", rename(b.token("a"), "new"))

@@ -168,7 +168,7 @@ func TestHooksTellProgress(t *testing.T) {
 func TestHooksTellOfEachTry(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
-	b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
+	b.options.Client.HTTPClient.Timeout = 2 * time.Second
 	b.options.Client.Retry.MaxAttempts = 1
 	b.options.ServiceTime = 100 * time.Millisecond
 	b.add("run", fleet.Change{ID: b.token("a"), Patch: tokenpatch.NewPatch().AddCustomRoleID("second")})
@@ -187,7 +187,7 @@ func TestHooksOfAWorkerThatWasReplaced(t *testing.T) {
 	t.Parallel()
 	source := filepath.Join(t.TempDir(), "run.db")
 	b := newBench(t, source)
-	b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
+	b.options.Client.HTTPClient.Timeout = 2 * time.Second
 	b.options.ServiceTime = 100 * time.Millisecond
 	b.add("run", rename(b.token("a"), "new"))
 	db, err := sql.Open("sqlite", source)
@@ -246,7 +246,7 @@ func TestHooksThatPanic(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
-			b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
+			b.options.Client.HTTPClient.Timeout = 2 * time.Second
 			b.options.ServiceTime = 100 * time.Millisecond
 			for i := range 20 {
 				b.add("run", rename(b.token(fmt.Sprint("token-", i)), "new"))

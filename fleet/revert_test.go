@@ -46,7 +46,7 @@ func TestRevert(t *testing.T) {
 		fleet.Change{ID: b.token("unknown"), Patch: patch},
 		renameV1(uuidV1, "new"),
 		rename("missing", "new"))
-	b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
+	b.options.Client.HTTPClient.Timeout = 2 * time.Second
 	b.options.Client.Retry.MaxAttempts = 1
 	b.options.ServiceTime = 100 * time.Millisecond
 	b.service.Inject(tokenpatchtest.Fault{Match: isPatch("unknown"), Cut: tokenpatchtest.CutBefore})
@@ -104,7 +104,7 @@ func TestRevert(t *testing.T) {
 func TestRevertOfSeveralAttempts(t *testing.T) {
 	t.Parallel()
 	b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
-	b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
+	b.options.Client.HTTPClient.Timeout = 2 * time.Second
 	b.options.Client.Retry.MaxAttempts = 1
 	b.options.ServiceTime = 100 * time.Millisecond
 	b.add("run", fleet.Change{ID: b.token("a"), Want: &fleet.Want{Name: tokenpatch.Set("new"), AddCustomRoleIDs: []string{"second"}}})

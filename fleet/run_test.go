@@ -369,7 +369,7 @@ func TestRetry(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, source string) {
 		b, ctx := newBench(t, source), context.Background()
-		b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
+		b.options.Client.HTTPClient.Timeout = 2 * time.Second
 		b.options.ServiceTime = 100 * time.Millisecond
 		patch := tokenpatch.NewPatch().AddCustomRoleID("second")
 		b.add("run", fleet.Change{ID: b.token("never arrives"), Patch: patch}, fleet.Change{ID: b.token("arrives"), Patch: patch}, rename("missing", "new"))
@@ -433,7 +433,7 @@ func TestAPatchThatWasOvertakenIsUnknown(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, filepath.Join(t.TempDir(), "run.db"))
-			b.options.Client.HTTPClient.Timeout = 300 * time.Millisecond
+			b.options.Client.HTTPClient.Timeout = 2 * time.Second
 			b.options.Client.Retry.MaxAttempts = 1
 			b.options.ServiceTime = 100 * time.Millisecond
 			b.token("a")
