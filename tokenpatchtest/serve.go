@@ -40,7 +40,7 @@ func (s *Service) Client() *http.Client {
 			if bubble() != home {
 				return nil, errors.New("tokenpatchtest: the client is of another synctest bubble, or of none: call Service.Client where it is used")
 			}
-			return nil, nil
+			return nil, s.conns.refusal() // a connection may not have noticed yet that it is closed
 		},
 		DialContext:         dial,
 		DisableKeepAlives:   home != s.home,
@@ -51,8 +51,8 @@ func (s *Service) Client() *http.Client {
 
 // dial makes a connection and serves its other end.
 func (s *Service) dial() (net.Conn, error) {
-	if s.conns.isClosed() {
-		return nil, fmt.Errorf("tokenpatchtest: the service is closed: %w", net.ErrClosed)
+	if err := s.conns.refusal(); err != nil {
+		return nil, err
 	}
 	near, far := connect()
 	// Serve starts a goroutine for the one connection, then finds no other. Several bubbles cannot
@@ -209,10 +209,14 @@ func newConnections() *connections {
 	return c
 }
 
-func (c *connections) isClosed() bool {
+// refusal is the error for a request to a closed service, else nil.
+func (c *connections) refusal() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.closed
+	if c.closed {
+		return fmt.Errorf("tokenpatchtest: the service is closed: %w", net.ErrClosed)
+	}
+	return nil
 }
 
 // add registers something to close, and closes it at once if everything is closed.
