@@ -14,7 +14,6 @@ import (
 // TestHundredThousand prints the cost of a file of 100,000 changes, if MEASURE is set: time and
 // memory of each command.
 func TestHundredThousand(t *testing.T) {
-	t.Parallel()
 	if os.Getenv("MEASURE") == "" {
 		t.Skip("MEASURE is not set")
 	}
@@ -33,7 +32,6 @@ func TestHundredThousand(t *testing.T) {
 
 // TestManyFindings prints the same of an audit of 10,000 tokens with four findings each.
 func TestManyFindings(t *testing.T) {
-	t.Parallel()
 	if os.Getenv("MEASURE") == "" {
 		t.Skip("MEASURE is not set")
 	}
@@ -63,7 +61,6 @@ func (s *shell) measure(commands [][]string) {
 
 // TestLongLines prints the memory that lines of 1 MB take, where MEASURE is set.
 func TestLongLines(t *testing.T) {
-	t.Parallel()
 	if os.Getenv("MEASURE") == "" {
 		t.Skip("MEASURE is not set")
 	}

@@ -86,7 +86,8 @@ func (e *Engine) Do(ctx context.Context, r *Request) Result {
 	if len(r.Body) > 0 {
 		_ = request.SetBody(r.Body) // of bytes it has no error
 	}
-	if _, err := c.loop(ctx).Do(request); c.due { //nolint:bodyclose // the Sender has read and closed it // the context ended in a backoff
+	//nolint:bodyclose // the Sender has read and closed it
+	if _, err := c.loop(ctx).Do(request); c.due { // the context ended in a backoff
 		c.endWait(ctx)
 		c.Stopped = err
 	}

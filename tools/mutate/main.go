@@ -71,7 +71,11 @@ func try(m mutation) (verdict string, err error) {
 	test := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=90s", "-run", m.run, m.pkg)
 	test.Dir = filepath.Join(root(), m.dir)
 	// By the environment, since some tests build the program that they test.
-	test.Env = append(os.Environ(), "GOFLAGS="+os.Getenv("GOFLAGS")+" -overlay="+overlay)
+	flags, err := exec.CommandContext(ctx, "go", "env", "GOFLAGS").Output()
+	if err != nil {
+		return "", err
+	}
+	test.Env = append(os.Environ(), "GOFLAGS="+strings.TrimSpace(string(flags))+" -overlay="+overlay)
 	output, err := test.CombinedOutput()
 	switch {
 	case err == nil && bytes.Contains(output, []byte("no tests to run")):
