@@ -114,6 +114,17 @@ func TestLimitsAreUsedUpAndNotOverrun(t *testing.T) {
 	}
 }
 
+// The first request also sets up the connection. Until it is answered, nothing shows how long a round trip takes.
+func TestTheFirstRoundTripMayTakeLong(t *testing.T) {
+	f := sample(t, 5, func(t *testing.T, random *rand.Rand) result {
+		s := newService(random, 0)
+		s.route, s.rtt, s.jitter = 1, between(random, time.Second, 2*time.Second), 0
+		s.ahead = 3 * time.Second // the first windows do not end before it is answered
+		return work{calls: 12, callers: 6, route: func(caller int) string { return []string{patchRoute, getRoute}[caller%2] }}.run(t, s)
+	})
+	assert.Zero(t, f.refused)
+}
+
 func TestTwoCredentialsOfOneAccount(t *testing.T) {
 	f := sample(t, 5, func(t *testing.T, random *rand.Rand) result {
 		s := newService(random, 100)

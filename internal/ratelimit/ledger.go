@@ -52,6 +52,7 @@ const (
 	maxLimits     = 32 // if there are more, credentials are forgotten
 	maxPause      = time.Hour
 	maxJitter     = 5 * time.Second
+	firstPatience = 2 * time.Second // while no round trip has been seen; the first one sets up the connection too
 	leastPatience = 250 * time.Millisecond
 	mostPatience  = time.Minute
 	maxDoublings  = 8
@@ -93,7 +94,11 @@ func (l *ledger) advance(now instant) {
 // time attempts are overdue while none is answered in time.
 func (l *ledger) patience() time.Duration {
 	usual := max(4*l.rtt, leastPatience)
-	return min(usual<<l.doublings, max(usual, mostPatience))
+	patience := min(usual<<l.doublings, max(usual, mostPatience))
+	if l.rtt == 0 {
+		return max(patience, firstPatience)
+	}
+	return patience
 }
 
 // overdue is when the oldest attempt in flight will count as lost.

@@ -135,8 +135,8 @@ func (x *limit) observe(l *ledger, a *attempt, kind int, r *response, now instan
 		return
 	}
 	earlier := a.seq <= x.began && x.phase > absent && h.reset <= x.reset // it is about a window before the current one
-	if x.phase == open {
-		earlier = a.seq <= x.began && h.reset > 0 && h.reset < x.reset
+	if x.phase == open { // what is overdue may be older than a step of the server's clock
+		earlier = a.seq <= x.began && h.reset > 0 && (h.reset < x.reset || h.reset > x.reset && a.overdue)
 	}
 	if earlier && !a.overdue || r.refused {
 		x.sent = max(0, x.sent-1) // the window has not counted it

@@ -101,6 +101,20 @@ func TestShareLeavesTheRest(t *testing.T) {
 }
 
 // A refused call is admitted before later ones.
+// A response that comes very late may be older than a step of the server's clock: what it says is left was left then.
+func TestALateResponseOpensNoWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiter()
+		late := take(t, l, patchRoute)
+		time.Sleep(5 * time.Second)
+		take(t, l, patchRoute).Observe(200, remaining(100, 0, 10*time.Second))
+		late.Observe(200, remaining(100, 100, time.Hour))
+		reason, err := l.Wait(t.Context(), patchRoute, new(ratelimit.Permit))
+		require.NoError(t, err)
+		assert.Equal(t, ratelimit.RateLimit, reason)
+	})
+}
+
 func TestOrderIsKeptAcrossAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiter()
