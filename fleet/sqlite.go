@@ -155,7 +155,7 @@ func checkDatabase(file *os.File) (os.FileInfo, error) {
 
 // sqliteSource is a file's URL with one option and some pragmas.
 func sqliteSource(path, option, value string, pragmas ...string) string {
-	query := url.Values{option: {value}, "_pragma": append([]string{"busy_timeout(10000)"}, pragmas...)}
+	query := url.Values{option: {value}, "_pragma": append([]string{"busy_timeout(10000)", "cache_size(-500)"}, pragmas...)}
 	source := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: query.Encode()}
 	return source.String()
 }

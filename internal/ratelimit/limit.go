@@ -134,7 +134,8 @@ func (x *limit) observe(l *ledger, a *attempt, kind int, r *response, now instan
 		x.observeMissing(l, a, r)
 		return
 	}
-	earlier := a.seq <= x.began && x.phase > absent && h.reset <= x.reset // it is about a window before the current one
+	// It is about a window before the current one.
+	earlier := a.seq <= x.began && x.phase > absent && h.reset <= x.reset
 	if x.phase == open { // what is overdue may be older than a step of the server's clock
 		earlier = a.seq <= x.began && h.reset > 0 && (h.reset < x.reset || h.reset > x.reset && a.overdue)
 	}
@@ -162,18 +163,19 @@ func (x *limit) observe(l *ledger, a *attempt, kind int, r *response, now instan
 }
 
 // observeMissing updates the limit by a response without its headers. The service may have counted
-// the request.
+// the request. If a gateway has removed all of them, it says nothing of this limit.
 func (x *limit) observeMissing(l *ledger, a *attempt, r *response) {
 	if !r.refused {
 		x.lost++
 	}
-	if r.good && x.phase == over && a.seq > x.began {
-		x.missing++
+	if !r.good || x.phase != unseen && (x.phase != over || a.seq <= x.began) {
+		return
 	}
-	if x.missing == maxMissing {
-		x.missing, l.good = 0, 0 // begin slowly
+	x.missing++
+	if x.phase == unseen && (r.limited || !l.limited) {
 		x.phase = absent
-	} else if r.good && x.phase == unseen {
+	} else if x.missing == maxMissing {
+		x.missing, l.good = 0, 0 // begin slowly
 		x.phase = absent
 	}
 }

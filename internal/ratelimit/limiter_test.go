@@ -115,6 +115,28 @@ func TestALateResponseOpensNoWindow(t *testing.T) {
 	})
 }
 
+// Where responses have headers, one without any shows that a gateway has removed them, not that a new credential has no limit.
+func TestAResponseWithoutHeadersLiftsNoLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiter()
+		send := func(header http.Header) {
+			p := take(t, l, patchRoute)
+			p.Use("rotated")
+			p.Observe(200, header)
+		}
+		first := take(t, l, patchRoute)
+		first.Use("token")
+		first.Observe(200, remaining(1000, 1000, 10*time.Second))
+		send(http.Header{})
+		take(t, l, patchRoute).Use("rotated")
+		waiting := make(chan ratelimit.Reason)
+		ctx, cancel := context.WithCancel(t.Context())
+		go l.Wait(ctx, patchRoute, &ratelimit.Permit{Waiting: func(r ratelimit.Reason) { waiting <- r }})
+		assert.Equal(t, ratelimit.Probe, <-waiting, "one attempt at a time asks for the limit of the new credential")
+		cancel()
+	})
+}
+
 func TestOrderIsKeptAcrossAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiter()
