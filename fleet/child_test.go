@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tokenpatch/tokenpatch"
 	"github.com/tokenpatch/tokenpatch/fleet"
@@ -149,8 +150,33 @@ func (c child) call(ctx context.Context, store *fleet.Store) (err error) {
 		err = store.UpdateNote(ctx, c.Run, "note", func([]byte) ([]byte, error) { return []byte("new"), nil })
 	case "budget":
 		err = store.Update(ctx, "key", func([]byte, time.Time) ([]byte, time.Duration, error) { return []byte("new"), time.Hour, nil })
+	case "patch":
+		err = c.patch(store)
 	}
 	return err
+}
+
+// patch patches a token without a run, again and again.
+func (c child) patch(store *fleet.Store) error {
+	options := c.options(store)
+	options.Client.Logger = options.Logger
+	client, err := tokenpatch.NewClient(options.Client)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	var callers errgroup.Group
+	for range c.Workers {
+		callers.Go(func() error {
+			for time.Since(began) < c.For {
+				if _, err := client.V2.PatchToken(context.Background(), "token-0", tokenpatch.NewPatch().SetName("new")); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return callers.Wait()
 }
 
 func (c child) options(store *fleet.Store) fleet.Options {

@@ -63,11 +63,38 @@ func TestMeasureSharedLimit(t *testing.T) {
 	assert.LessOrEqual(t, share, 1.05)
 }
 
+// Programs without a run share a limit through Postgres.
+func TestMeasureBudget(t *testing.T) {
+	measured(t)
+	for programs, callers := range map[int]int{4: 50, 16: 50, 64: 10} {
+		t.Run(fmt.Sprint(programs), func(t *testing.T) {
+			source := postgrestest.URL(t)
+			b := newBench(t, source)
+			b.limit(tokenpatchtest.Limits{Window: 10 * time.Second, Route: 100}, 1)
+			url, err := b.service.Listen()
+			require.NoError(t, err)
+			processes := make([]*process, programs)
+			for i := range processes {
+				processes[i] = start(t, child{Source: source, URL: url, Workers: callers, Timeout: 5 * time.Second, For: time.Minute, Account: "shared", Call: "patch"})
+			}
+			for _, p := range processes {
+				p.wait(t, 10*time.Minute)
+			}
+			for _, w := range b.service.Windows(tokenpatchtest.V2) {
+				t.Logf("%s: %d admitted, %d refused", w.Start.Format(time.TimeOnly), w.Admitted, w.Refused)
+			}
+		})
+	}
+}
+
 // Four programs share a limit through the store of their run. Time is virtual, and the store's
 // clock too: on a busy machine a request could be delayed between its permit and its sending, into
 // the next window.
 func TestProgramsShareALimit(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("six hundred requests")
+	}
 	onEach(t, func(t *testing.T, source string) {
 		synctest.Test(t, func(t *testing.T) {
 			b := newBench(t, source)
