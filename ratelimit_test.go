@@ -434,7 +434,7 @@ func TestLimiterProbesAgainWhereAProbeFails(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			service, client := newPair(t)
 			service.SetLatency(500 * time.Millisecond)
-			ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
+			ctx, cancel := context.WithTimeout(t.Context(), 1600*time.Millisecond) // one, two, and the last one
 			defer cancel()
 			assert.NoError(t, callAll(ctx, client, 4))
 		})

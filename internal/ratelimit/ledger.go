@@ -26,7 +26,7 @@ type ledger struct {
 	admitted   uint64        // attempts so far
 	inFlight   int           // of them
 	flights    []*attempt    // the same in the order of admission, with some finished ones
-	rtt        time.Duration // as a round trip usually is
+	rtt        time.Duration // as a round trip usually is; 0 before the first
 	doublings  int           // of the time after which an attempt is overdue
 	doubled    uint64        // the latest attempt admitted at the last of them
 	good       int           // good responses since the service began to respond, or paused
@@ -218,7 +218,7 @@ func (l *ledger) lose(a *attempt) {
 // observe updates the ledger by the response to an attempt.
 func (l *ledger) observe(a *attempt, r *response, now instant) {
 	l.end(a)
-	rtt := now - a.admitted
+	rtt := max(now-a.admitted, 1) // 0 is none yet
 	l.rtt = cmp.Or(l.rtt, rtt)
 	l.rtt += (min(rtt, 2*l.rtt) - l.rtt) / 8 // one very long round trip means little for the next
 	if !a.overdue {
