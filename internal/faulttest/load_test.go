@@ -215,7 +215,7 @@ func testLoad(t *testing.T, http2 bool) {
 	assert.LessOrEqual(t, server.requests.Load(), y.attempts.Load(), "every request is an attempt that hooks were told of")
 	assert.LessOrEqual(t, openFiles(), files+2)
 	assert.Less(t, after, heap+16, "memory is left")
-	if len(samples) == 4 {
+	if len(samples) == 4 && *loadFor >= 20*time.Second { // the first samples of less are of a slow start
 		assert.Less(t, samples[3], samples[0]*1.5+16, "memory grows")
 	}
 	runtime.KeepAlive(client)
