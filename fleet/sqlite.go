@@ -153,7 +153,8 @@ func checkDatabase(file *os.File) (os.FileInfo, error) {
 	return info, nil
 }
 
-// sqliteSource is a file's URL with one option and some pragmas.
+// sqliteSource is a file's URL with one option and some pragmas. Each connection keeps 500 KiB of pages, not 2 MB: several are
+// open, and more makes nothing faster.
 func sqliteSource(path, option, value string, pragmas ...string) string {
 	query := url.Values{option: {value}, "_pragma": append([]string{"busy_timeout(10000)", "cache_size(-500)"}, pragmas...)}
 	source := url.URL{Scheme: "file", OmitHost: true, Path: path, RawQuery: query.Encode()}
