@@ -82,7 +82,7 @@ func (c child) work() error {
 	}
 	var err error
 	for range 100 {
-		if err = c.run(ctx); err == nil || ctx.Err() != nil || errors.As(err, new(*fleet.StoppedError)) {
+		if err = c.run(ctx); err == nil || ctx.Err() != nil || c.Call == "patch" || errors.As(err, new(*fleet.StoppedError)) {
 			return err
 		}
 		time.Sleep(100 * time.Millisecond)
@@ -133,7 +133,7 @@ func (c child) run(ctx context.Context) error {
 	return err
 }
 
-// call makes one call beside Run.
+// call does something else than Run.
 func (c child) call(ctx context.Context, store *fleet.Store) (err error) {
 	switch c.Call {
 	case "add":

@@ -73,11 +73,11 @@ func TestLongLines(t *testing.T) {
 	}
 	s := newShell(t)
 	s.tokens(n)
-	s.file("long.jsonl", "")
-	file, err := os.OpenFile(filepath.Join(s.dir, "long.jsonl"), os.O_WRONLY, 0)
+	file, err := os.Create(filepath.Join(s.dir, "long.jsonl"))
 	require.NoError(t, err)
+	long := strings.Repeat("x", 1<<20-300)
 	for i := range n {
-		_, err := fmt.Fprintf(file, `{"api":"v2","id":"token%d","want":{"description":%q}}`+"\n", i, strings.Repeat("x", 1<<20-300))
+		_, err := fmt.Fprintf(file, `{"api":"v2","id":"token%d","want":{"description":%q}}`+"\n", i, long)
 		require.NoError(t, err)
 	}
 	require.NoError(t, file.Close())
@@ -102,6 +102,10 @@ func peak(pid int) func() string {
 			}
 			select {
 			case <-ended:
+				if most == 0 {
+					last <- "unknown memory"
+					return
+				}
 				last <- fmt.Sprintf("%d MB, %d of them its own", most>>10, own>>10)
 				return
 			case <-time.After(50 * time.Millisecond):

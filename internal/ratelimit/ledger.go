@@ -22,7 +22,7 @@ type ledger struct {
 	hidden     hidden
 	declared   instant       // until when the service asked to send nothing
 	paused     instant       // the same, with some jitter
-	limited    bool          // whether a response has reported a limit
+	reported   bool          // whether a response has reported a limit
 	admitted   uint64        // attempts so far
 	inFlight   int           // of them
 	flights    []*attempt    // the same in the order of admission, with some finished ones
@@ -229,7 +229,7 @@ func (l *ledger) observe(a *attempt, r *response, now instant) {
 			l.clock.observe(h.reset, x.length, r.date, a.admitted, now)
 		}
 	}
-	l.limited = l.limited || r.limited
+	l.reported = l.reported || r.limited
 	for i, x := range a.limits {
 		x.observe(l, a, i, r, now)
 	}

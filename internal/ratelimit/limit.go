@@ -168,11 +168,12 @@ func (x *limit) observeMissing(l *ledger, a *attempt, r *response) {
 	if !r.refused {
 		x.lost++
 	}
-	if !r.good || x.phase != unseen && (x.phase != over || a.seq <= x.began) {
+	probed := x.phase == unseen || x.phase == over && a.seq > x.began
+	if !r.good || !probed {
 		return
 	}
 	x.missing++
-	if x.phase == unseen && (r.limited || !l.limited) {
+	if x.phase == unseen && (r.limited || !l.reported) {
 		x.phase = absent
 	} else if x.missing == maxMissing {
 		x.missing, l.good = 0, 0 // begin slowly

@@ -1,3 +1,13 @@
+// Package ratelimit decides when an attempt may be sent.
+//
+// A service has limits of the account, the route and the credential, each in windows that end at its reset. A response reports
+// what remains of each. An attempt may go if each of its limits has more left than is in flight or was lost since. Whether
+// a window is over is decided by the server's clock, of which only a safe bound is known. A new window begins with what the
+// service announces, or one attempt probes it. If others spend from the same limit, a part is left to them. A 429 that no limit
+// explains shows a hidden limit, which is found by how much went well.
+//
+// The ledger decides all of this by events, without a clock or a lock; the [Limiter] queues the calls and has both. Programs
+// with one [Store] take permits from a shared pool instead, and owe nothing if they are killed.
 package ratelimit
 
 import (

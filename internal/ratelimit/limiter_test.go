@@ -100,7 +100,6 @@ func TestShareLeavesTheRest(t *testing.T) {
 	}
 }
 
-// A refused call is admitted before later ones.
 // A response that comes very late may be older than a step of the server's clock: what it says is left was left then.
 func TestALateResponseOpensNoWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -119,15 +118,12 @@ func TestALateResponseOpensNoWindow(t *testing.T) {
 func TestAResponseWithoutHeadersLiftsNoLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiter()
-		send := func(header http.Header) {
-			p := take(t, l, patchRoute)
-			p.Use("rotated")
-			p.Observe(200, header)
-		}
 		first := take(t, l, patchRoute)
 		first.Use("token")
 		first.Observe(200, remaining(1000, 1000, 10*time.Second))
-		send(http.Header{})
+		second := take(t, l, patchRoute)
+		second.Use("rotated")
+		second.Observe(200, http.Header{})
 		take(t, l, patchRoute).Use("rotated")
 		waiting := make(chan ratelimit.Reason)
 		ctx, cancel := context.WithCancel(t.Context())
@@ -137,6 +133,7 @@ func TestAResponseWithoutHeadersLiftsNoLimit(t *testing.T) {
 	})
 }
 
+// A refused call is admitted before later ones.
 func TestOrderIsKeptAcrossAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := limiter()

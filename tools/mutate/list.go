@@ -85,7 +85,7 @@ var mutations = []mutation{
 	{"an overdue response opens no window", "internal/ratelimit/limit.go",
 		" || h.reset > x.reset && a.overdue", "", ".", limiter, "TestALateResponse"},
 	{"a response without headers lifts no limit where others have them", "internal/ratelimit/limit.go",
-		"(r.limited || !l.limited)", "true", ".", limiter, "TestAResponseWithoutHeaders"},
+		"(r.limited || !l.reported)", "true", ".", limiter, "TestAResponseWithoutHeaders"},
 	{"a response lost counts as sent", "internal/ratelimit/ledger.go",
 		"			x.lost++\n", "			_ = x\n", ".", limiter, "TestLostResponses"},
 	{"no more than a hundred refusals in a call", "internal/engine/call.go",
