@@ -28,7 +28,7 @@ const (
 	maxStep        = time.Second      // by which the store's clock and ours may move apart within compared
 	compared       = 20 * time.Second
 	spreadOfAsking = time.Millisecond // for each program
-	maxAsking      = 100              // of more, the spread does not grow
+	maxAsking      = 64               // of more, the spread does not grow
 )
 
 // shared is a limiter's side of the shared pool, nil if there is none. It is guarded by the
