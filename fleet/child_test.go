@@ -37,6 +37,8 @@ type child struct {
 	Wait     time.Duration
 	Record   time.Duration
 	Account  string        // whose rate limit is shared through the store; empty is none
+	Share    float64       // of that limit
+	MaxWait  time.Duration // for that limit
 	Add      int           // changes it adds to the run before
 	For      time.Duration // after which it stops by itself; 0 is never
 	Call     string        // what it does instead of working on the run: add, for example
@@ -156,7 +158,7 @@ func (c child) call(ctx context.Context, store *fleet.Store) (err error) {
 	return err
 }
 
-// patch patches a token without a run, again and again.
+// patch patches a token without a run: each worker once, and again until the time is over.
 func (c child) patch(store *fleet.Store) error {
 	options := c.options(store)
 	options.Client.Logger = options.Logger
@@ -166,17 +168,29 @@ func (c child) patch(store *fleet.Store) error {
 	}
 	began := time.Now()
 	var callers errgroup.Group
+	var calls, longest atomic.Int64
 	for range c.Workers {
 		callers.Go(func() error {
-			for time.Since(began) < c.For {
+			for {
+				called := time.Now()
 				if _, err := client.V2.PatchToken(context.Background(), "token-0", tokenpatch.NewPatch().SetName("new")); err != nil {
 					return err
 				}
+				calls.Add(1)
+				took := int64(time.Since(called))
+				for last := longest.Load(); took > last && !longest.CompareAndSwap(last, took); last = longest.Load() {
+				}
+				if time.Since(began) >= c.For {
+					return nil
+				}
 			}
-			return nil
 		})
 	}
-	return callers.Wait()
+	err = callers.Wait()
+	if c.For > 0 {
+		fmt.Printf("%d calls, the longest took %v\n", calls.Load(), time.Duration(longest.Load()).Round(time.Millisecond))
+	}
+	return err
 }
 
 func (c child) options(store *fleet.Store) fleet.Options {
@@ -189,9 +203,11 @@ func (c child) options(store *fleet.Store) fleet.Options {
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})),
 		Client: tokenpatch.Config{
 			HTTPClient: &http.Client{Timeout: c.Timeout},
-			Retry:      tokenpatch.RetryPolicy{MinBackoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond, MaxAttempts: c.Attempts},
-			V1:         tokenpatch.V1Config{BaseURL: c.URL, APIKey: tokenpatchtest.APIKey},
-			V2:         tokenpatch.V2Config{BaseURL: c.URL, AccessToken: tokenpatchtest.AccessToken},
+			Retry: tokenpatch.RetryPolicy{
+				MinBackoff: time.Millisecond, MaxBackoff: 10 * time.Millisecond, MaxAttempts: c.Attempts, MaxRateLimitWait: c.MaxWait,
+			},
+			V1: tokenpatch.V1Config{BaseURL: c.URL, APIKey: tokenpatchtest.APIKey},
+			V2: tokenpatch.V2Config{BaseURL: c.URL, AccessToken: tokenpatchtest.AccessToken, Share: c.Share},
 		},
 	}
 	if c.Account != "" {

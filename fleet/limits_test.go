@@ -3,6 +3,7 @@ package fleet_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -63,27 +64,75 @@ func TestMeasureSharedLimit(t *testing.T) {
 	assert.LessOrEqual(t, share, 1.05)
 }
 
-// Programs without a run share a limit through Postgres.
+// Programs without a run share a limit through Postgres: 100 in ten seconds, for a minute.
 func TestMeasureBudget(t *testing.T) {
 	measured(t)
 	for programs, callers := range map[int]int{4: 50, 16: 50, 64: 10} {
 		t.Run(fmt.Sprint(programs), func(t *testing.T) {
-			source := postgrestest.URL(t)
-			b := newBench(t, source)
-			b.limit(tokenpatchtest.Limits{Window: 10 * time.Second, Route: 100}, 1)
-			url, err := b.service.Listen()
-			require.NoError(t, err)
-			processes := make([]*process, programs)
-			for i := range processes {
-				processes[i] = start(t, child{Source: source, URL: url, Workers: callers, Timeout: 5 * time.Second, For: time.Minute, Account: "shared", Call: "patch"})
-			}
-			for _, p := range processes {
-				p.wait(t, 10*time.Minute)
-			}
-			for _, w := range b.service.Windows(tokenpatchtest.V2) {
-				t.Logf("%s: %d admitted, %d refused", w.Start.Format(time.TimeOnly), w.Admitted, w.Refused)
-			}
+			newPatching(t, 100, child{Workers: callers, For: time.Minute}).together(make([]child, programs)...)
 		})
+	}
+	t.Run("four, ten minutes", func(t *testing.T) {
+		newPatching(t, 100, child{Workers: 50, For: 10 * time.Minute}).together(make([]child, 4)...)
+	})
+	t.Run("different settings", func(t *testing.T) {
+		newPatching(t, 100, child{Workers: 50, For: time.Minute}).together(
+			child{}, child{MaxWait: time.Minute}, child{MaxWait: math.MaxInt64}, child{Share: 0.5}, child{Share: 0.01, MaxWait: 20 * time.Second})
+	})
+	t.Run("400 of one call", func(t *testing.T) {
+		p := newPatching(t, 40, child{Workers: 1})
+		began := time.Now()
+		for range 400 {
+			p.start(child{}).wait(t, time.Minute)
+		}
+		t.Log(time.Since(began))
+	})
+	t.Run("one killed each second", func(t *testing.T) {
+		p := newPatching(t, 100, child{Workers: 50, For: time.Minute})
+		lasting := p.start(child{})
+		for began := time.Now(); time.Since(began) < p.each.For; {
+			p.start(child{}).killAfter(t, time.Second)
+		}
+		lasting.wait(t, time.Minute)
+	})
+}
+
+// patching is programs that patch a token, and share a limit through Postgres. At the end it logs each
+// window that the service saw.
+type patching struct {
+	*bench
+	each child
+}
+
+func newPatching(t *testing.T, limit int, each child) *patching {
+	source := postgrestest.URL(t)
+	b := newBench(t, source)
+	b.limit(tokenpatchtest.Limits{Window: 10 * time.Second, Route: limit}, 1)
+	url, err := b.service.Listen()
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		for _, w := range b.service.Windows(tokenpatchtest.V2) {
+			t.Logf("%s: %d admitted, %d refused", w.Start.Format(time.TimeOnly), w.Admitted, w.Refused)
+		}
+	})
+	each.Source, each.URL, each.Timeout, each.Account, each.Call = source, url, 5*time.Second, "shared", "patch"
+	return &patching{b, each}
+}
+
+func (p *patching) start(settings child) *process {
+	c := p.each
+	c.Share, c.MaxWait = settings.Share, settings.MaxWait
+	return start(p, c)
+}
+
+// together runs a program with each of the settings.
+func (p *patching) together(settings ...child) {
+	processes := make([]*process, len(settings))
+	for i, s := range settings {
+		processes[i] = p.start(s)
+	}
+	for _, process := range processes {
+		process.wait(p, 15*time.Minute)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"flag"
 	"io"
 	"log/slog"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -31,11 +32,13 @@ type job struct {
 	Account           string
 	Goroutines, Calls int
 	For               time.Duration
-	Refuse            bool // Redis refuses every other command
+	Share             float64
+	MaxWait           time.Duration // for the rate limit
+	Refuse            bool          // Redis refuses every other command
 }
 
-// tally is the result.
-type tally struct{ Calls, Failed, Updates, Tries int64 }
+// tally is the result. Longest is the time of a call, in nanoseconds.
+type tally struct{ Calls, Failed, Updates, Tries, Longest int64 }
 
 const jobVariable = "TOKENPATCHREDIS_TEST_JOB"
 
@@ -62,7 +65,8 @@ func (j job) run() tally {
 		c.AddHook(new(refusing))
 	}
 	client, err := tokenpatch.NewClient(tokenpatch.Config{
-		V2:     tokenpatch.V2Config{BaseURL: j.BaseURL, AccessToken: tokenpatchtest.AccessToken, Account: j.Account},
+		V2:     tokenpatch.V2Config{BaseURL: j.BaseURL, AccessToken: tokenpatchtest.AccessToken, Account: j.Account, Share: j.Share},
+		Retry:  tokenpatch.RetryPolicy{MaxRateLimitWait: j.MaxWait},
 		Budget: &counting{budget: tokenpatchredis.New(c), y: &y},
 		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
@@ -70,12 +74,16 @@ func (j job) run() tally {
 		panic(err)
 	}
 	began := time.Now()
-	var begun atomic.Int64
+	var begun, longest atomic.Int64
 	var wg sync.WaitGroup
 	for range j.Goroutines {
 		wg.Go(func() {
 			for j.For > 0 && time.Since(began) < j.For || begun.Add(1) <= int64(j.Calls) {
+				called := time.Now()
 				_, err := client.V2.PatchToken(context.Background(), tokenID, tokenpatch.NewPatch().SetName("ci"))
+				took := int64(time.Since(called))
+				for last := longest.Load(); took > last && !longest.CompareAndSwap(last, took); last = longest.Load() {
+				}
 				atomic.AddInt64(&y.Calls, 1)
 				if err != nil {
 					_, _ = io.WriteString(os.Stderr, err.Error()+"\n")
@@ -86,7 +94,7 @@ func (j job) run() tally {
 	}
 	wg.Wait()
 	// The limiter may still be asking the store.
-	return tally{y.Calls, y.Failed, atomic.LoadInt64(&y.Updates), atomic.LoadInt64(&y.Tries)}
+	return tally{y.Calls, y.Failed, atomic.LoadInt64(&y.Updates), atomic.LoadInt64(&y.Tries), longest.Load()}
 }
 
 // counting counts the updates, and the calls of what they are given.
@@ -356,6 +364,16 @@ func TestMeasureSharing(t *testing.T) {
 			t.Logf("%.2f updates a call, %d failed", float64(y.Updates)/float64(y.Calls), y.Failed)
 		})
 	}
+	t.Run("four programs, ten minutes", func(t *testing.T) {
+		a := newAccountWith(t, redisServer(t), ten)
+		a.job.Goroutines, a.job.For = 50, 10*time.Minute
+		a.together(make([]job, 4)...)
+	})
+	t.Run("different settings", func(t *testing.T) {
+		a := newAccountWith(t, redisServer(t), ten)
+		a.job.Goroutines, a.job.For = 50, time.Minute
+		a.together(job{}, job{MaxWait: time.Minute}, job{MaxWait: math.MaxInt64}, job{Share: 0.5}, job{Share: 0.01, MaxWait: 20 * time.Second})
+	})
 	t.Run("400 processes of one call", func(t *testing.T) {
 		a := newAccountWith(t, redisServer(t), tokenpatchtest.Limits{Window: 10 * time.Second, Route: 40})
 		a.job.Goroutines, a.job.Calls = 1, 1
@@ -378,6 +396,22 @@ func TestMeasureSharing(t *testing.T) {
 		assert.Zero(t, wait().Failed)
 		a.print()
 	})
+}
+
+// together runs a process with each of the settings, and logs what each had.
+func (a *account) together(settings ...job) {
+	var waits []func() tally
+	for _, s := range settings {
+		j := a.job
+		j.Share, j.MaxWait = s.Share, s.MaxWait
+		wait, _ := a.start(j)
+		waits = append(waits, wait)
+	}
+	for _, wait := range waits {
+		y := wait()
+		a.t.Logf("%d calls, %d failed, the longest took %v", y.Calls, y.Failed, time.Duration(y.Longest).Round(time.Millisecond))
+	}
+	a.print()
 }
 
 // print logs each window that the service saw.
