@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -77,7 +78,7 @@ func TestMeasureBudget(t *testing.T) {
 	})
 	t.Run("different settings", func(t *testing.T) {
 		newPatching(t, 100, child{Workers: 50, For: time.Minute}).together(
-			child{}, child{MaxWait: time.Minute}, child{MaxWait: math.MaxInt64}, child{Share: 0.5}, child{Share: 0.01, MaxWait: 20 * time.Second})
+			child{}, child{MaxWait: time.Minute}, child{MaxWait: math.MaxInt64}, child{Share: 0.5}, child{Workers: 1, Share: 0.01, MaxWait: 20 * time.Second})
 	})
 	t.Run("400 of one call", func(t *testing.T) {
 		p := newPatching(t, 40, child{Workers: 1})
@@ -121,7 +122,7 @@ func newPatching(t *testing.T, limit int, each child) *patching {
 
 func (p *patching) start(settings child) *process {
 	c := p.each
-	c.Share, c.MaxWait = settings.Share, settings.MaxWait
+	c.Workers, c.Share, c.MaxWait = cmp.Or(settings.Workers, c.Workers), settings.Share, settings.MaxWait
 	return start(p, c)
 }
 
