@@ -126,6 +126,7 @@ func TestActionAudits(t *testing.T) {
 
 // What is not attested is not installed.
 func TestActionInstalls(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	g := newGithub(t)
 	content, err := os.ReadFile(binary)

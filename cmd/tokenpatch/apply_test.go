@@ -176,6 +176,7 @@ func TestUnknownCustomRoles(t *testing.T) {
 
 // The name of a finished run is free for other changes; an unfinished run keeps it.
 func TestNamesOfRuns(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	s := newShell(t)
 	s.tokens(4)
@@ -391,6 +392,7 @@ func TestUsage(t *testing.T) {
 }
 
 func TestHelpFitsAScreen(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	s := newShell(t)
 	all := [][]string{{}, {"-h"}, {"help"}}

@@ -33,6 +33,7 @@ func (s *shell) completed(shell string, words ...string) []string {
 }
 
 func TestCompletion(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	for _, shell := range []string{"bash", "fish"} {
 		t.Run(shell, func(t *testing.T) {

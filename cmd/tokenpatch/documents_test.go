@@ -15,6 +15,7 @@ import (
 // The commands of the recipes, and of what replaces Terraform and curl, do what is said of them: each token is made
 // read-only, once.
 func TestCommandsOfTheDocuments(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	if _, err := exec.LookPath("jq"); err != nil {
 		require.Empty(t, os.Getenv("REQUIRE_SERVICES"), "there is no jq, and REQUIRE_SERVICES is set")

@@ -21,6 +21,7 @@ import (
 // On a terminal of unknown width, or too narrow for a bar, progress is plain lines. A terminal that
 // becomes narrow during a run does no harm either.
 func TestNarrowTerminals(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	for columns, bar := range map[uint16]bool{0: false, 1: false, 2: false, 19: false, 20: true} {
 		s := newShell(t)
@@ -98,6 +99,7 @@ func screenOf(written string) string {
 
 // What a command reads is never its output: the input, and the files of the database.
 func TestOutputIsNotInput(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	s := newShell(t)
 	s.many(3)
@@ -127,6 +129,7 @@ func TestOutputIsNotInput(t *testing.T) {
 
 // A symbolic link stays one, a mode stays as it is, and a pipe gets the text.
 func TestOutputKeepsItsKind(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	s := newShell(t)
 	s.many(2)

@@ -23,6 +23,7 @@ const caller = "account " + tokenpatchtest.AccountID + "\ncredential tokenpatcht
 
 // A plan shows custom roles to remove that are not there, instead of only that the token is as wanted; so does a report.
 func TestRolesThatAreNotThere(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	s := newShell(t)
 	s.mixed()
@@ -49,6 +50,7 @@ func TestRolesThatAreNotThere(t *testing.T) {
 
 // A report shows custom roles by key and id: those that were changed, and those that were to be.
 func TestReportNamesCustomRoles(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	s := newShell(t)
 	s.mixed()
@@ -201,6 +203,7 @@ func TestPlanKeepsItsRows(t *testing.T) {
 // A refused credential, and a service that does not respond, end a plan: the rest would be nothing
 // to approve.
 func TestAPlanNeedsItsTokens(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	s := newShell(t)
 	s.many(300)
@@ -304,6 +307,7 @@ func TestList(t *testing.T) {
 
 // Tokens are selected by their members; all given flags count.
 func TestListChooses(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	s := newShell(t)
 	ago := func(days int) int64 { return time.Now().AddDate(0, 0, -days).UnixMilli() }

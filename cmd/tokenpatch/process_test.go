@@ -44,6 +44,15 @@ func isRace() bool {
 	return slices.Contains(info.Settings, debug.BuildSetting{Key: "-race", Value: "true"})
 }
 
+// onlyText keeps a test of texts and files out of the short run, which is there for the race detector: such
+// a test starts a dozen processes, in which hardly anything happens at once.
+func onlyText(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("a dozen processes, for their texts")
+	}
+}
+
 // shell is a place to run the command: a folder of its own, and a service.
 type shell struct {
 	t       testing.TB

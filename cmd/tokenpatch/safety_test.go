@@ -21,6 +21,7 @@ import (
 // Texts of a service are shown, and executed by nobody: not by a terminal, a spreadsheet or a
 // browser.
 func TestHostileTexts(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	s := newShell(t)
 	const evil = "=cmd|' /C calc'!A0 \x1b]0;owned\a\u202e\u009b31m<script>alert(1)</script>"
@@ -79,6 +80,7 @@ func TestFormulasBehindSeparators(t *testing.T) {
 
 // The four outcomes have an exit status each, and what may not be sent twice is not.
 func TestUnknown(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	s := newShell(t)
 	s.tokens(2)

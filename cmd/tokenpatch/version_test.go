@@ -14,6 +14,7 @@ import (
 
 // A release names what it was built from.
 func TestVersion(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	s := newShell(t)
 	released := filepath.Join(s.dir, "tokenpatch")

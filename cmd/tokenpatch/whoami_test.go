@@ -34,6 +34,7 @@ func TestWhoami(t *testing.T) {
 
 // A run stays in its account.
 func TestARunOfAnotherAccount(t *testing.T) {
+	onlyText(t)
 	t.Parallel()
 	s := newShell(t)
 	s.tokens(2)
