@@ -146,7 +146,7 @@ func TestAuditOfHostileTexts(t *testing.T) {
 	s := newShell(t)
 	s.token("a", map[string]any{"name": "=HYPERLINK(\"http://evil\")\x1b[31m\u202e", "role": "admin"})
 	s.token("b", map[string]any{"name": "b", "inlineRole": []any{map[string]any{"effect": "allow", "resources": []string{"*", "x\x1b]0;x\a\nhigh"}, "actions": []string{"*"}}}})
-	for _, format := range []string{"table", "csv", "json", "html", "sarif"} {
+	for _, format := range []string{"text", "csv", "json", "html", "sarif"} {
 		e := s.run(5, "audit", "-format", format)
 		assert.NotContains(t, e.stdout, "\x1b", format)
 		assert.NotContains(t, e.stdout, "\u202e", format)

@@ -84,7 +84,7 @@ func looking() []command {
 			name: "list", run: list, calls: true,
 			does:    "list tokens of V2; as CSV, in a form that plan reads",
 			flags:   []string{"format", "json", "o", "role", "custom-role", "name", "owner", "unused", "never-used", "api-version", "service", "personal", "all", "timeout", "progress"},
-			formats: []string{"table", "csv", "json"},
+			formats: []string{"text", "csv", "json"},
 			more:    "They are listed without their values. Only tokens that match all flags are\nlisted. Change cells of the CSV, and pass it to plan.",
 			example: "tokenpatch list -service -unused 90d -o unused.csv",
 		},
@@ -94,7 +94,7 @@ func looking() []command {
 			flags: []string{
 				"o", "format", "json", "write", "suggest", "baseline", "fail-on", "unused", "service-only", "limit", "config", "init", "timeout", "progress",
 			},
-			formats: []string{"table", "csv", "json", "html", "sarif"},
+			formats: []string{"text", "csv", "json", "html", "sarif"},
 			more: `Rules, severities, thresholds and exceptions are in audit.toml: -init writes one
 with comments. What -write suggests is a FILE: plan shows it, apply makes it.
 Tokens of V1 cannot be read. Exit status 5: there are findings (see -fail-on).`,

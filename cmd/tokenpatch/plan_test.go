@@ -289,7 +289,7 @@ func TestList(t *testing.T) {
 	require.NoError(t, s.service.AddV2(`{"_id":"mine","name":"a","token":"Xyzzy12345"}`))
 	assert.Equal(t, 61, strings.Count(s.run(0, "list", "-json").stdout, "\n"))
 	all := s.run(0, "list", "-all", "-json").stdout
-	for _, format := range []string{"csv", "table"} {
+	for _, format := range []string{"csv", "text"} {
 		text := s.run(0, "list", "-all", "-format", format).stdout
 		assert.Equal(t, 63, strings.Count(text, "\n"), format)
 		all += text
