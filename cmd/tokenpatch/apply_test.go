@@ -441,7 +441,6 @@ func TestSecondInterrupt(t *testing.T) {
 	p := s.start("", "apply", "many.jsonl")
 	s.until(func() bool { return s.service.RequestCount() > 0 })
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
-	time.Sleep(300 * time.Millisecond)
 	require.NoError(t, p.Process.Signal(syscall.SIGINT))
 	began := time.Now()
 	assert.Equal(t, 130, p.end().status)

@@ -12,12 +12,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// hanging is a way to a Postgres on which nothing arrives once hangs is set.
-func hanging(t *testing.T, source string) (through string, hangs *atomic.Bool) {
+// way is a way to a Postgres on which nothing arrives once hangs is set.
+type way struct {
+	url       string
+	hangs     atomic.Bool
+	swallowed atomic.Int64 // bytes
+}
+
+func newWay(t *testing.T, source string) *way {
 	t.Helper()
+	w := new(way)
 	u, err := url.Parse(source)
 	require.NoError(t, err)
-	target, hangs := u.Host, new(atomic.Bool)
+	target := u.Host
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = l.Close() })
@@ -26,7 +33,9 @@ func hanging(t *testing.T, source string) (through string, hangs *atomic.Bool) {
 		text := make([]byte, 32<<10)
 		for {
 			n, err := from.Read(text)
-			if !hangs.Load() && err == nil {
+			if w.hangs.Load() {
+				w.swallowed.Add(int64(n))
+			} else if err == nil {
 				_, err = to.Write(text[:n])
 			}
 			if err != nil {
@@ -50,7 +59,8 @@ func hanging(t *testing.T, source string) (through string, hangs *atomic.Bool) {
 		}
 	}()
 	u.Host = l.Addr().String()
-	return u.String(), hangs
+	w.url = u.String()
+	return w
 }
 
 // However Postgres hangs, an interrupt ends the command within seconds of what was sent.
@@ -59,14 +69,14 @@ func TestInterruptWhilePostgresHangs(t *testing.T) {
 	for name, after := range map[string]int{"at the beginning": 0, "in the middle": 20} {
 		t.Run(name, func(t *testing.T) {
 			s := newShell(t)
-			through, hangs := hanging(t, postgres(t, s))
+			way := newWay(t, postgres(t, s))
 			s.many(400)
 			s.service.SetLatency(20 * time.Millisecond)
-			hangs.Store(after == 0)
-			p := s.start("", "apply", "-db", through, "-timeout", "1s", "many.jsonl")
+			way.hangs.Store(after == 0)
+			p := s.start("", "apply", "-db", way.url, "-timeout", "1s", "many.jsonl")
 			s.until(func() bool { return s.changed(400) >= after })
-			hangs.Store(true)
-			time.Sleep(500 * time.Millisecond)
+			way.hangs.Store(true)
+			s.until(func() bool { return way.swallowed.Load() > 0 })
 			require.NoError(t, p.Process.Signal(os.Interrupt))
 			began := time.Now()
 			e := p.end()
