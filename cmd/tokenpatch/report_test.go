@@ -146,7 +146,8 @@ func TestEstimatesHold(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
 	s.many(60)
-	s.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 10 * time.Second, Global: 100})
+	// 120 requests, so that one window is waited for from its beginning to its end.
+	s.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 5 * time.Second, Global: 40})
 	written := s.terminal("apply", "-yes", "many.jsonl")
 	seen := 0
 	for _, line := range regexp.MustCompile(`(\d+)s left; waits for the rate limit, opens in (\d+) s`).FindAllStringSubmatch(written, -1) {
