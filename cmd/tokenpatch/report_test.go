@@ -146,7 +146,7 @@ func TestEstimatesHold(t *testing.T) {
 	t.Parallel()
 	s := newShell(t)
 	s.many(60)
-	// 120 requests, so that one window is waited for from its beginning to its end.
+	// Of 120 requests, some wait for a whole window.
 	s.service.SetLimits(tokenpatchtest.V2, tokenpatchtest.Limits{Window: 5 * time.Second, Global: 40})
 	written := s.terminal("apply", "-yes", "many.jsonl")
 	seen := 0
