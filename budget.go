@@ -18,7 +18,7 @@ import (
 // rate limit headers there is nothing to share. Retry-After is not shared either, because it
 // applies to an IP address.
 //
-// A store that is slow or fails never makes a call fail. After three seconds at most the client
+// A store that is slow or fails never makes a call fail. After a second at most the client
 // continues alone, and asks the store again every few seconds. An impossible state or clock is
 // replaced, or ignored for ten seconds, with a warning to the Logger.
 type Budget interface {

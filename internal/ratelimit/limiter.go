@@ -284,7 +284,7 @@ func (p *Permit) Use(credential string) {
 func (p *Permit) Cancel() { p.settle(nil, true) }
 
 // Abandon settles an attempt without a response: it may have been sent. If the attempt is settled
-// already, it only waits, for three seconds at most, until its response is stored for waiting programs.
+// already, it only waits, for a second at most, until its response is stored for waiting programs.
 func (p *Permit) Abandon() {
 	p.settle(nil, false)
 	if p.reported != nil {

@@ -116,23 +116,6 @@ func TestProgramsShareALimit(t *testing.T) {
 	}
 }
 
-// Where many programs start at once, each may wait long for the store. If they went on alone, each would
-// take what the others take too.
-func TestAnUpdateMayTakeLong(t *testing.T) {
-	const programs = 16
-	f := sample(t, 2, func(t *testing.T, random *rand.Rand) result {
-		m := new(memory)
-		m.before = func(context.Context) error {
-			if m.updates.Load() <= programs {
-				time.Sleep(2 * time.Second)
-			}
-			return nil
-		}
-		return work{calls: 1000, callers: 10 * programs, programs: programs, options: sharing(m)}.run(t, newService(random, 100))
-	})
-	assert.Zero(t, f.refused)
-}
-
 func TestProgramsWithDifferentSettings(t *testing.T) {
 	f := sample(t, 3, func(t *testing.T, random *rand.Rand) result {
 		m := new(memory)

@@ -20,7 +20,7 @@ type Store interface {
 
 const (
 	stored         = time.Hour              // how long a store keeps an unused pool
-	storeTimeout   = 3 * time.Second        // how long an update may take; where many programs start at once, some take two
+	storeTimeout   = time.Second            // how long an update may take
 	firstRetry     = 5 * time.Millisecond   // after a failed one; twice as long each time
 	minAlone       = 100 * time.Millisecond // how long the program does without a failed store; twice as long each time
 	maxAlone       = 5 * time.Second

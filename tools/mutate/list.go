@@ -52,8 +52,6 @@ var mutations = []mutation{
 		" < 0 || max(x.Limit, x.Left, x.Asked, x.Before) > maxNumber", " < 0", ".", limiter, "TestAState"},
 	{"many askers do not spread for long", "internal/ratelimit/store.go",
 		"float64(min(g.Asking, maxAsking))", "float64(g.Asking)", ".", limiter, "TestAState"},
-	{"an answer of a store may take two seconds", "internal/ratelimit/store.go",
-		"storeTimeout   = 3 * time.Second", "storeTimeout   = time.Second", ".", limiter, "TestAnUpdateMayTakeLong"},
 	{"a store keeps what it has for an hour", "internal/ratelimit/store.go",
 		"return next, stored, o.err", "return next, 24 * stored, o.err", ".", limiter, "Store|Programs"},
 	{"a store's clock that jumps is not believed", "internal/ratelimit/store.go",
