@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -168,7 +169,9 @@ func (c child) patch(store *fleet.Store) error {
 	}
 	began := time.Now()
 	var callers errgroup.Group
-	var calls, longest atomic.Int64
+	var mu sync.Mutex
+	var calls int
+	var longest time.Duration
 	for range c.Workers {
 		callers.Go(func() error {
 			for {
@@ -176,10 +179,10 @@ func (c child) patch(store *fleet.Store) error {
 				if _, err := client.V2.PatchToken(context.Background(), "token-0", tokenpatch.NewPatch().SetName("new")); err != nil {
 					return err
 				}
-				calls.Add(1)
-				took := int64(time.Since(called))
-				for last := longest.Load(); took > last && !longest.CompareAndSwap(last, took); last = longest.Load() {
-				}
+				mu.Lock()
+				calls++
+				longest = max(longest, time.Since(called))
+				mu.Unlock()
 				if time.Since(began) >= c.For {
 					return nil
 				}
@@ -188,7 +191,7 @@ func (c child) patch(store *fleet.Store) error {
 	}
 	err = callers.Wait()
 	if c.For > 0 {
-		fmt.Printf("%d calls, the longest took %v\n", calls.Load(), time.Duration(longest.Load()).Round(time.Millisecond))
+		fmt.Printf("%d calls, the longest took %v\n", calls, longest.Round(time.Millisecond))
 	}
 	return err
 }

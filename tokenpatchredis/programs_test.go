@@ -38,8 +38,11 @@ type job struct {
 	Refuse            bool          // Redis refuses every other command
 }
 
-// tally is the result. Longest is the time of a call, in nanoseconds.
-type tally struct{ Calls, Failed, Updates, Tries, Longest int64 }
+// tally is the result.
+type tally struct {
+	Calls, Failed, Updates, Tries int64
+	Longest                       time.Duration // of the calls
+}
 
 const jobVariable = "TOKENPATCHREDIS_TEST_JOB"
 
@@ -75,16 +78,17 @@ func (j job) run() tally {
 		panic(err)
 	}
 	began := time.Now()
-	var begun, longest atomic.Int64
+	var begun atomic.Int64
+	var mu sync.Mutex
 	var wg sync.WaitGroup
 	for range j.Goroutines {
 		wg.Go(func() {
 			for j.For > 0 && time.Since(began) < j.For || begun.Add(1) <= int64(j.Calls) {
 				called := time.Now()
 				_, err := client.V2.PatchToken(context.Background(), tokenID, tokenpatch.NewPatch().SetName("ci"))
-				took := int64(time.Since(called))
-				for last := longest.Load(); took > last && !longest.CompareAndSwap(last, took); last = longest.Load() {
-				}
+				mu.Lock()
+				y.Longest = max(y.Longest, time.Since(called))
+				mu.Unlock()
 				atomic.AddInt64(&y.Calls, 1)
 				if err != nil {
 					_, _ = io.WriteString(os.Stderr, err.Error()+"\n")
@@ -95,7 +99,7 @@ func (j job) run() tally {
 	}
 	wg.Wait()
 	// The limiter may still be asking the store.
-	return tally{y.Calls, y.Failed, atomic.LoadInt64(&y.Updates), atomic.LoadInt64(&y.Tries), longest.Load()}
+	return tally{y.Calls, y.Failed, atomic.LoadInt64(&y.Updates), atomic.LoadInt64(&y.Tries), y.Longest}
 }
 
 // counting counts the updates, and the calls of what they are given.
@@ -410,7 +414,7 @@ func (a *account) together(settings ...job) {
 	}
 	for _, wait := range waits {
 		y := wait()
-		a.t.Logf("%d calls, %d failed, the longest took %v", y.Calls, y.Failed, time.Duration(y.Longest).Round(time.Millisecond))
+		a.t.Logf("%d calls, %d failed, the longest took %v", y.Calls, y.Failed, y.Longest.Round(time.Millisecond))
 	}
 	a.print()
 }

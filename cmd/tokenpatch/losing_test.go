@@ -21,7 +21,6 @@ import (
 // On a terminal of unknown width, or too narrow for a bar, progress is plain lines. A terminal that
 // becomes narrow during a run does no harm either.
 func TestNarrowTerminals(t *testing.T) {
-	onlyText(t)
 	t.Parallel()
 	for columns, bar := range map[uint16]bool{0: false, 1: false, 2: false, 19: false, 20: true} {
 		s := newShell(t)

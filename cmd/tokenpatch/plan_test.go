@@ -203,7 +203,6 @@ func TestPlanKeepsItsRows(t *testing.T) {
 // A refused credential, and a service that does not respond, end a plan: the rest would be nothing
 // to approve.
 func TestAPlanNeedsItsTokens(t *testing.T) {
-	onlyText(t)
 	t.Parallel()
 	s := newShell(t)
 	s.many(300)

@@ -80,7 +80,6 @@ func TestFormulasBehindSeparators(t *testing.T) {
 
 // The four outcomes have an exit status each, and what may not be sent twice is not.
 func TestUnknown(t *testing.T) {
-	onlyText(t)
 	t.Parallel()
 	s := newShell(t)
 	s.tokens(2)
