@@ -18,9 +18,9 @@ import (
 // rate limit headers there is nothing to share. Retry-After is not shared either, because it
 // applies to an IP address.
 //
-// A store that is slow or fails never makes a call fail. After a second at most the client
-// continues alone, and asks the store again every few seconds. An impossible state or clock is
-// replaced, or ignored for ten seconds, with a warning to the Logger.
+// A store that is slow or fails never makes a call fail. After a second at most (three for the
+// first update) the client continues alone, and asks the store again every few seconds. An
+// impossible state or clock is replaced, or ignored for ten seconds, with a warning to the Logger.
 type Budget interface {
 	// Update atomically replaces the state under key by the result of f. It may call f more than
 	// once, with an empty state if there is none. now is the store's own clock, read in the same

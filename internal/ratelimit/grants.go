@@ -63,7 +63,7 @@ type grant struct {
 }
 
 // report is the content of a response to a probe. The window of an unmentioned limit is 0; Ends
-// counts from now.
+// counts from when the response came.
 type report struct {
 	limits  [kinds]string
 	windows [kinds]pooled
@@ -81,10 +81,10 @@ const (
 	maxProbing       = 10_000
 )
 
-// update brings the pool a report, if there is one, and takes what is asked for. An update is granted once.
-func (p *pool) update(id uint64, brings *report, asks []ask, now int64) (grants []grant) {
+// update brings the pool a report of some age, if there is one, and takes what is asked for. An update is granted once.
+func (p *pool) update(id uint64, brings *report, age int64, asks []ask, now int64) (grants []grant) {
 	if brings != nil {
-		p.report(*brings, now)
+		p.report(*brings, age, now)
 	}
 	for _, a := range p.Answers {
 		if a.ID == id && len(a.Grants) == len(asks) {
@@ -169,13 +169,13 @@ func (x *pooled) isOpen(now int64) bool { return x.Window != 0 && !x.None && now
 
 // report opens the windows in a response. A report of an older window is ignored, and an error
 // without headers leaves the probing to the next program.
-func (p *pool) report(r report, now int64) {
+func (p *pool) report(r report, age, now int64) {
 	for i, name := range r.limits {
 		x, w := p.limit(name, now), r.windows[i]
 		switch {
 		case x.isOpen(now) && w.Window <= x.Window:
 		case w.Window > 0:
-			*x = pooled{Window: w.Window, Opened: now, Ends: now + w.Ends, Limit: w.Limit, Left: w.Left, Asked: 1, Before: x.Asked}
+			*x = pooled{Window: w.Window, Opened: now, Ends: now - age + w.Ends, Limit: w.Limit, Left: w.Left, Asked: 1, Before: x.Asked}
 		case r.good:
 			*x = pooled{None: true, Ends: now + believedFor}
 		default:

@@ -4,14 +4,17 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/tokenpatch/tokenpatch/internal/ratelimit"
 )
@@ -114,6 +117,73 @@ func TestProgramsShareALimit(t *testing.T) {
 			assert.LessOrEqual(t, updates, test.updates)
 		})
 	}
+}
+
+// Where many programs start at once, each may wait long for its first update. If they went on alone, each
+// would take what the others take too.
+func TestTheFirstUpdateMayTakeLong(t *testing.T) {
+	const programs = 16
+	f := sample(t, 2, func(t *testing.T, random *rand.Rand) result {
+		m := new(memory)
+		m.before = func(context.Context) error {
+			if m.updates.Load() <= programs {
+				time.Sleep(2 * time.Second)
+			}
+			return nil
+		}
+		return work{calls: 1000, callers: 10 * programs, programs: programs, options: sharing(m)}.run(t, newService(random, 100))
+	})
+	assert.Zero(t, f.refused)
+}
+
+// What a slow store is told is old when it arrives.
+func TestAStoreIsSlow(t *testing.T) {
+	for _, takes := range []time.Duration{100 * time.Millisecond, 300 * time.Millisecond, 500 * time.Millisecond, 900 * time.Millisecond} {
+		t.Run(takes.String(), func(t *testing.T) {
+			f := sample(t, 4, func(t *testing.T, random *rand.Rand) result {
+				m := &memory{before: func(context.Context) error { time.Sleep(takes); return nil }}
+				return work{calls: 2000, callers: 200, programs: 4, options: sharing(m)}.run(t, newService(random, 100))
+			})
+			assert.LessOrEqual(t, f.most, 1, "a probe may take longer than others wait for its report")
+			assert.LessOrEqual(t, f.ratio, 1.1)
+		})
+	}
+}
+
+// A window does not end later because a slow store was told late of it.
+func TestAReportIsAsOldAsItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &memory{before: func(context.Context) error { time.Sleep(900 * time.Millisecond); return nil }}
+		o := sharing(m)
+		o.MaxWait = time.Minute
+		l, began := ratelimit.New(o), time.Now()
+		time.Sleep(5 * time.Second)
+		var first ratelimit.Permit
+		_, err := l.Wait(t.Context(), patchRoute, &first)
+		require.NoError(t, err)
+		time.Sleep(300 * time.Millisecond)
+		first.Use("token")
+		first.Observe(http.StatusOK, remaining(50, 50, began.Add(10*time.Second).Sub(time.Now())))
+
+		time.Sleep(9500*time.Millisecond - time.Since(began))
+		var admitted atomic.Int64
+		permits := make([]ratelimit.Permit, 2)
+		for i := range permits {
+			go func() {
+				if _, err := l.Wait(t.Context(), patchRoute, &permits[i]); err == nil {
+					admitted.Add(1)
+				}
+			}()
+		}
+		time.Sleep(2500 * time.Millisecond)
+		assert.EqualValues(t, 1, admitted.Load(), "the first probes the next window")
+		for range permits {
+			for i := range permits {
+				permits[i].Cancel()
+			}
+			time.Sleep(10 * time.Second)
+		}
+	})
 }
 
 func TestProgramsWithDifferentSettings(t *testing.T) {
@@ -262,8 +332,8 @@ func TestAStoreInTrouble(t *testing.T) {
 				return nil
 			}}
 		}, 1.15},
-		"is slow": {func(*rand.Rand) *memory {
-			return &memory{before: func(context.Context) error { time.Sleep(500 * time.Millisecond); return nil }}
+		"is too slow": {func(*rand.Rand) *memory {
+			return &memory{before: func(context.Context) error { time.Sleep(1500 * time.Millisecond); return nil }}
 		}, 1.15},
 		"takes effect seconds later": {func(*rand.Rand) *memory { return &memory{late: 3 * time.Second} }, 1.15},
 		"panics": {func(*rand.Rand) *memory {
@@ -275,7 +345,7 @@ func TestAStoreInTrouble(t *testing.T) {
 				s := newService(random, 100)
 				return work{calls: 2000, callers: 200, programs: 4, options: sharing(test.memory(random))}.run(t, s)
 			})
-			t.Log(f.most)
+			t.Log(name, f.most)
 			assert.LessOrEqual(t, f.ratio, test.ratio)
 		})
 	}

@@ -21,6 +21,7 @@ type Store interface {
 const (
 	stored         = time.Hour              // how long a store keeps an unused pool
 	storeTimeout   = time.Second            // how long an update may take
+	firstTimeout   = 3 * time.Second        // how long the first one may, because it connects, perhaps where many programs start
 	firstRetry     = 5 * time.Millisecond   // after a failed one; twice as long each time
 	minAlone       = 100 * time.Millisecond // how long the program does without a failed store; twice as long each time
 	maxAlone       = 5 * time.Second
@@ -49,12 +50,20 @@ type shared struct {
 // inUse reports whether permits are to be had from the pool.
 func (s *shared) inUse(now instant) bool { return s != nil && now >= s.alone }
 
+// timeout returns how long an update may take.
+func (s *shared) timeout() time.Duration {
+	if s.at == 0 && s.failures == 0 {
+		return firstTimeout
+	}
+	return storeTimeout
+}
+
 // admits returns whether an attempt may go by what was granted, and by what the service has said of the same windows.
 func (s *shared) admits(q *queue, now instant) verdict {
 	if q.grant.N == 0 || now >= q.expires {
 		v := verdict{reason: Probe, until: q.again}
 		if now >= q.again {
-			v.until = now + storeTimeout // it is being asked, or about to be
+			v.until = now + s.timeout() // it is being asked, or about to be
 		} else if q.grant.Closed {
 			v.reason, v.final = RateLimit, true
 		}
@@ -138,18 +147,19 @@ func (s *shared) report(a *attempt, r *response, now instant) <-chan struct{} {
 // run performs the update. Whatever the store does, it ends in time. The same update is never granted twice, so it is
 // tried again until the store succeeds.
 func (u *update) run() {
-	ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+	timeout := u.before.timeout()
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	ended := make(chan outcome, 1)
 	go func() {
 		o := u.try(ctx)
-		for wait := firstRetry; o.err != nil && o.distrust == nil && ctx.Err() == nil && wait < storeTimeout/2; wait *= 2 {
+		for wait := firstRetry; o.err != nil && o.distrust == nil && ctx.Err() == nil && wait < timeout/2; wait *= 2 {
 			time.Sleep(wait)
 			o = u.try(ctx)
 		}
 		ended <- o
 	}()
-	o := outcome{err: fmt.Errorf("the store took longer than %v", storeTimeout)}
+	o := outcome{err: fmt.Errorf("the store took longer than %v", timeout)}
 	select {
 	case o = <-ended:
 	case <-ctx.Done():
@@ -193,7 +203,7 @@ func (u *update) apply(data []byte, at time.Time) (next []byte, o outcome) {
 	if err != nil && u.before.failures == 0 {
 		o.distrust = err
 	} else {
-		o.grants = p.update(u.id, u.brings, u.asks, at.UnixMilli())
+		o.grants = p.update(u.id, u.brings, (here - u.began).Milliseconds(), u.asks, at.UnixMilli())
 	}
 	next, o.err = json.Marshal(p)
 	return next, o
