@@ -163,7 +163,7 @@ func TestAReportIsAsOldAsItIs(t *testing.T) {
 		require.NoError(t, err)
 		time.Sleep(300 * time.Millisecond)
 		first.Use("token")
-		first.Observe(http.StatusOK, remaining(50, 50, began.Add(10*time.Second).Sub(time.Now())))
+		first.Observe(http.StatusOK, remaining(50, 50, time.Until(began.Add(10*time.Second))))
 
 		time.Sleep(9500*time.Millisecond - time.Since(began))
 		var admitted atomic.Int64
