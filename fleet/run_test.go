@@ -368,6 +368,7 @@ func TestADeletedFileIsNotedBeforeAnythingIsSent(t *testing.T) {
 func TestRetry(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, source string) {
+		t.Parallel()
 		b, ctx := newBench(t, source), context.Background()
 		b.options.Client.HTTPClient.Timeout = 2 * time.Second
 		b.options.ServiceTime = 100 * time.Millisecond

@@ -47,6 +47,9 @@ var documentsWithPrograms = []string{"README.md", "docs/migrating.md", "docs/rec
 // replace. A block that is a program runs as it is. Any other is the body of a function. It has a client, the ids of the
 // service's two tokens, and the second token's settings before and after. A block of plain text after it is its output.
 func TestReadmeBlocks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("builds them, which takes long; the race detector does not see what they do")
+	}
 	dir := t.TempDir()
 	var fragments []string
 	programs := map[string]map[string]string{"fragments": {"main.go": text(t, "internal/repository/testdata/fragments.go.txt")}}
