@@ -305,16 +305,22 @@ func TestHiddenLimit(t *testing.T) {
 		"the same, and Retry-After":     {account: 10_000, refusal: retryAfter},
 	} {
 		for _, limit := range []int{50, 100} {
-			t.Run(fmt.Sprint(name, " ", limit), func(t *testing.T) {
-				f := sample(t, 5, func(t *testing.T, random *rand.Rand) result {
-					s := newService(random, test.account)
-					s.hidden, s.refusal = limit, test.refusal
-					s.ahead = s.ahead.Truncate(windowLength) + between(random, 0, windowLength/2)
-					return work{calls: 1000, callers: pick(random, 1, 10, 50, 100)}.run(t, s)
+			for callers, ratio := range map[int]float64{
+				1:   1.25, // a few calls that a refusal held up may need a window of their own
+				10:  1.1,
+				100: 1.1,
+			} {
+				t.Run(fmt.Sprint(name, " ", limit, " ", callers), func(t *testing.T) {
+					f := sample(t, 2, func(t *testing.T, random *rand.Rand) result {
+						s := newService(random, test.account)
+						s.hidden, s.refusal = limit, test.refusal
+						s.ahead = s.ahead.Truncate(windowLength) + between(random, 0, windowLength/2)
+						return work{calls: 1000, callers: callers}.run(t, s)
+					})
+					assert.LessOrEqual(t, f.most, 60)
+					assert.LessOrEqual(t, f.ratio, ratio)
 				})
-				assert.LessOrEqual(t, f.most, 60)
-				assert.LessOrEqual(t, f.ratio, 1.1)
-			})
+			}
 		}
 	}
 }
