@@ -536,10 +536,8 @@ func TestSecretInAPatch(t *testing.T) {
 	assert.Equal(t, `[{"op":"test","path":"/token","value":"`+marker+`"}]`, string(body))
 	assertHidden(t, patch.String())
 
-	before := decodeTokenJSON(t, `{"name":"n","token":"`+marker+`"}`)
-	after, err := patch.Copy("/token", "/name").Apply(before)
+	after, err := patch.Apply(decodeTokenJSON(t, `{"name":"n","token":"`+marker+`"}`))
 	require.NoError(t, err)
-	assert.Equal(t, marker, after.Name.Or(""))
 	assert.Equal(t, tokenpatch.Set(tokenpatch.Secret(marker)), after.Token)
 }
 

@@ -74,7 +74,8 @@ func (p *Patch) Move(from, path Pointer) *Patch {
 	return p.with(jsonpatch.Operation{Op: jsonpatch.OpMove, Path: jsonpatch.Pointer(path), From: jsonpatch.Pointer(from)})
 }
 
-// Copy copies the value at from and adds it at path, RFC 6902 section 4.5.
+// Copy copies the value at from and adds it at path, RFC 6902 section 4.5. The token's own value,
+// and the whole token, cannot be copied: the value would be shown in its new place.
 func (p *Patch) Copy(from, path Pointer) *Patch {
 	return p.with(jsonpatch.Operation{Op: jsonpatch.OpCopy, Path: jsonpatch.Pointer(path), From: jsonpatch.Pointer(from)})
 }
@@ -186,9 +187,9 @@ func (p *Patch) CommentText() string {
 func (p *Patch) Len() int { return len(p.operations()) }
 
 // Err returns the first mistake as a [*PatchError], or nil. A mistake is an operation that RFC
-// 6902, a setter or V2 refuses, such as a write to /_id or /lastModified. A nil Patch is a mistake
-// too. An empty patch, or one that writes the whole document, is an error only of sending it and of
-// [Patch.MarshalJSON].
+// 6902, a setter or V2 refuses, such as a write to /_id or /lastModified, or a copy of the token's
+// value. A nil Patch is a mistake too. An empty patch, or one that writes the whole document, is an
+// error only of sending it and of [Patch.MarshalJSON].
 func (p *Patch) Err() error {
 	if p == nil || p.content == nil || p.content.forbidden == nil {
 		return p.documentErr()
@@ -373,7 +374,7 @@ func (p *Patch) ready() *Patch {
 	return p
 }
 
-// checkTokenRules refuses what V2 allows on no token.
+// checkTokenRules refuses what V2 allows on no token, and what would show the token's value.
 func checkTokenRules(op jsonpatch.Operation) error {
 	switch op.Op {
 	case jsonpatch.OpTest:
@@ -381,6 +382,10 @@ func checkTokenRules(op jsonpatch.Operation) error {
 	case jsonpatch.OpMove:
 		if err := checkEditable(op.From); err != nil {
 			return fmt.Errorf("from %q: %w", string(op.From), err)
+		}
+	case jsonpatch.OpCopy:
+		if _, name := memberOf(op.From); op.From == "" || name == "token" {
+			return fmt.Errorf("from %q: %w", string(op.From), errCopiesSecret)
 		}
 	case jsonpatch.OpAdd, jsonpatch.OpReplace:
 		if err := checkInlineRole(op.Path, op.Value); err != nil {
@@ -391,9 +396,10 @@ func checkTokenRules(op jsonpatch.Operation) error {
 }
 
 var (
-	errNotEditable = errors.New("not editable: a name in the path begins with an underscore")
-	errReadOnly    = errors.New("not editable: no client writes this member")
-	errNoName      = errors.New("not editable: a token has no member with an empty name")
+	errNotEditable  = errors.New("not editable: a name in the path begins with an underscore")
+	errReadOnly     = errors.New("not editable: no client writes this member")
+	errCopiesSecret = errors.New("not copied: it has the token's value, which would be shown where it is copied to")
+	errNoName       = errors.New("not editable: a token has no member with an empty name")
 )
 
 // checkEditable refuses read-only members: those below a name with an underscore, those of the

@@ -44,7 +44,9 @@ func (s *Secrets) Has(secret string) bool {
 // more characters, in upper or lower case. It finds them as they are, in hexadecimal,
 // with or without separators, and in base64; each of these escaped for JSON, Go, a URL
 // or HTML up to four times, inside a JSON string. A credential of fewer characters is
-// redacted only as a whole, and not in hexadecimal or base64.
+// redacted only as a whole, and not in hexadecimal or base64. One of fewer than twelve
+// can come out if it is escaped, and the text in front of it makes its first
+// characters part of an escape.
 func (s *Secrets) Clean(text string) string { return s.CleanPrefix(text, len(text)) }
 
 // lookahead is how many bytes after the cut are searched: eight characters, each as
