@@ -359,6 +359,7 @@ func (t *task) newSending() *sending {
 // judge is the verdict on a sending call.
 func (t *task) judge(ctx context.Context, s *sending, after *tokenpatch.Token, err error) verdict {
 	t.attempts = append(t.attempts, s.attempts...)
+	refused := s.whyRefused() // the end of the run may still refuse the call after it has ended
 	t.observe(ctx, err)
 	outcome := stateOf(tokenpatch.OutcomeOf(err))
 	switch {
@@ -366,8 +367,8 @@ func (t *task) judge(ctx context.Context, s *sending, after *tokenpatch.Token, e
 		return verdict{state: StateApplied, after: after}
 	case s.maybeSent():
 		return t.undecided(err)
-	case s.refused != nil || ctx.Err() != nil:
-		return verdict{state: StatePending, later: laterAfter(s.refused), err: cmp.Or(s.refused, err)}
+	case refused != nil || ctx.Err() != nil:
+		return verdict{state: StatePending, later: laterAfter(refused), err: cmp.Or(refused, err)}
 	case t.retryable(err):
 		return t.again(err)
 	case outcome == StateUnknown:
