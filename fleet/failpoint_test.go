@@ -115,7 +115,8 @@ func TestKilledInOtherTransactions(t *testing.T) {
 					}
 					b.service.SetCredentials("other", "other")
 				}
-				child := child{Source: source, Run: "run", URL: url, Call: c.call, FailAt: 1, Wait: time.Minute, Record: time.Minute}
+				// One worker: others would go on while the first one writes down that the run stops, and leave too little to stop again.
+				child := child{Source: source, Run: "run", URL: url, Workers: 1, Call: c.call, FailAt: 1, Wait: time.Minute, Record: time.Minute}
 				child.Fail = name + ": before commit"
 				require.True(t, start(t, child).killed(t))
 				assert.Equal(t, c.before, c.look(b))
