@@ -220,8 +220,8 @@ func TestAPlanNeedsItsTokens(t *testing.T) {
 
 	s.service.ClearFaults()
 	s.service.Inject(tokenpatchtest.Fault{Times: -1, Delay: time.Hour})
-	for _, command := range []string{"plan", "list"} {
-		p := s.start("", append([]string{command}, map[string][]string{"plan": {"many.jsonl"}}[command]...)...)
+	processes := []*process{s.start("", "plan", "many.jsonl"), s.start("", "list")}
+	for _, p := range processes {
 		s.until(func() bool { return strings.Contains(p.stderr.String(), "; none for ") })
 		require.NoError(t, p.Process.Signal(os.Interrupt))
 		assert.Equal(t, 130, p.end().status)

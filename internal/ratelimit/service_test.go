@@ -231,6 +231,8 @@ func (w work) inBubble(t *testing.T, s *service) (r result) {
 	var mu sync.Mutex
 	var begun, failed atomic.Int64
 	var done sync.WaitGroup
+	ctx, cancel := context.WithTimeout(t.Context(), w.until+time.Hour) // no call waits for ever
+	defer cancel()
 	for program := range r.calls {
 		options := w.options
 		if w.options1 != nil {
@@ -250,7 +252,7 @@ func (w work) inBubble(t *testing.T, s *service) (r result) {
 			done.Go(func() {
 				for w.until > 0 && time.Since(r.began) < w.until || w.until == 0 && begun.Add(1) <= int64(w.calls) {
 					began := time.Now()
-					if err := w.call(t.Context(), next(), s, program, caller, r.began); err != nil {
+					if err := w.call(ctx, next(), s, program, caller, r.began); err != nil {
 						failed.Add(1)
 						t.Log(err)
 					}

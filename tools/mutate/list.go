@@ -63,7 +63,7 @@ var mutations = []mutation{
 	{"a store that panics harms nobody", "internal/ratelimit/store.go",
 		"		if r := recover(); r != nil {\n", "		if r := any(nil); r != nil {\n", ".", limiter, "TestAStoreInTrouble|Panic"},
 	{"an update is granted once", "internal/ratelimit/grants.go",
-		"if a.ID == id && len(a.Grants) == len(asks) {", "if false {", ".", limiter, "TestAStoreInTrouble"},
+		"if a.ID == id && len(a.Grants) == len(asks) {", "if false {", ".", limiter, "TestAStoreInTrouble/applies_and"},
 
 	// The limiter stays intact.
 	{"a call that panics gives its permit back", "internal/engine/engine.go",

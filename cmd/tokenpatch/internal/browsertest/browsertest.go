@@ -20,6 +20,9 @@ import (
 // Open opens a tab in a real Chromium. What goes wrong in its pages fails the test.
 func Open(t *testing.T) context.Context {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("a browser takes seconds, and is run without -short")
+	}
 	path := find(t)
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.WindowSize(1280, 900))
 	if os.Getuid() == 0 {
