@@ -50,6 +50,10 @@ type child struct {
 
 const childEnv = "FLEET_TEST_CHILD"
 
+// patience is how long a test waits for what has to come. A machine that is busy with other things takes minutes for what
+// takes seconds.
+const patience = 15 * time.Minute
+
 func TestMain(m *testing.M) {
 	given := os.Getenv(childEnv)
 	switch {
@@ -264,7 +268,7 @@ func (p *process) killed(t testing.TB) bool {
 	case <-p.ended:
 		var exit *exec.ExitError
 		return errors.As(p.err, &exit) && exit.ExitCode() == -1
-	case <-time.After(time.Minute):
+	case <-time.After(patience):
 		_ = p.cmd.Process.Kill()
 		require.FailNow(t, "the process did not end")
 		return false
@@ -272,13 +276,13 @@ func (p *process) killed(t testing.TB) bool {
 }
 
 // wait waits until the process has ended by itself.
-func (p *process) wait(t testing.TB, limit time.Duration) {
+func (p *process) wait(t testing.TB) {
 	t.Helper()
 	select {
 	case <-p.ended:
 		require.NoError(t, p.err)
-	case <-time.After(limit):
+	case <-time.After(patience):
 		_ = p.cmd.Process.Kill()
-		require.FailNow(t, "the run did not end", "within %v", limit)
+		require.FailNow(t, "the run did not end", "within %v", patience)
 	}
 }

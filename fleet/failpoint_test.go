@@ -68,7 +68,7 @@ func killedAt(t *testing.T, source, point, kind string) {
 	killed := s.child
 	killed.Fail, killed.FailAt = point, 1
 	require.True(t, start(t, killed).killed(t), "it was not killed")
-	start(t, s.child).wait(t, time.Minute)
+	start(t, s.child).wait(t)
 	except := ""
 	if kind == "append" {
 		except = kind // it may be unknown whether it was applied

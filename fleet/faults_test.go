@@ -140,7 +140,7 @@ func TestTheFileAloneHasTheRun(t *testing.T) {
 	assert.Eventually(t, func() bool {
 		p, err := alone().Progress(context.Background(), "run")
 		return err == nil && p.Applied == 1
-	}, 20*time.Second, 100*time.Millisecond)
+	}, patience, 100*time.Millisecond)
 	close(release)
 	require.NoError(t, <-ended)
 

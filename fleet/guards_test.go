@@ -74,7 +74,7 @@ func TestTheQuietTimeIsWaitedFor(t *testing.T) {
 	require.True(t, start(t, s.child).killed(t))
 	before := s.service.RequestCount()
 	s.child.Fail = ""
-	start(t, s.child).wait(t, time.Minute)
+	start(t, s.child).wait(t)
 	s.judgeAllApplied(t, "")
 
 	db, err := sql.Open("sqlite", s.child.Source)

@@ -78,7 +78,7 @@ func (b *bench) watch() *watched {
 
 // runWatched works on a run, for a minute at most, with a value in the context.
 func (b *bench) runWatched(run string) error {
-	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), ofRun{}, "mine"), time.Minute)
+	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), ofRun{}, "mine"), patience)
 	defer cancel()
 	return b.store.Run(ctx, run, b.options)
 }

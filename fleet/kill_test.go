@@ -208,7 +208,7 @@ func (s *scene) killed(t *testing.T) {
 		}
 		kills++
 	}
-	start(t, s.child).wait(t, 5*time.Minute)
+	start(t, s.child).wait(t)
 	t.Logf("%d changes, killed %d times, %v", len(s.kinds), kills, time.Since(began).Round(time.Second))
 }
 
@@ -255,7 +255,7 @@ func TestKilledOnPostgres(t *testing.T) {
 		processes[victim] = start(t, s.child)
 	}
 	for _, p := range processes {
-		p.wait(t, 5*time.Minute)
+		p.wait(t)
 	}
 	t.Logf("%d changes, killed %d times, Postgres restarted %d times, %v", len(s.kinds), kills, restarts, time.Since(began).Round(time.Second))
 	s.judgeAllApplied(t, "")
@@ -268,7 +268,7 @@ func TestTwoProcessesOnOneFile(t *testing.T) {
 	s.child.Timeout = 30 * time.Second // so no attempt is given up on a slow machine
 	processes := []*process{start(t, s.child), start(t, s.child)}
 	for _, p := range processes {
-		p.wait(t, 2*time.Minute)
+		p.wait(t)
 	}
 	s.judgeAllApplied(t, "")
 	for id := range s.kinds {

@@ -58,7 +58,7 @@ func TestMeasureSharedLimit(t *testing.T) {
 			Wait: 30 * time.Second, Record: 15 * time.Second, Account: "shared"})
 	}
 	for _, p := range processes {
-		p.wait(t, 10*time.Minute)
+		p.wait(t)
 	}
 	share, refused := b.ofTheBound(time.Since(began))
 	assert.Zero(t, refused)
@@ -84,7 +84,7 @@ func TestMeasureBudget(t *testing.T) {
 		p := newPatching(t, 40, child{Workers: 1})
 		began := time.Now()
 		for range 400 {
-			p.start(child{}).wait(t, time.Minute)
+			p.start(child{}).wait(t)
 		}
 		t.Log(time.Since(began))
 	})
@@ -94,7 +94,7 @@ func TestMeasureBudget(t *testing.T) {
 		for began := time.Now(); time.Since(began) < p.each.For; {
 			p.start(child{}).killAfter(t, time.Second)
 		}
-		lasting.wait(t, time.Minute)
+		lasting.wait(t)
 	})
 }
 
@@ -133,7 +133,7 @@ func (p *patching) together(settings ...child) {
 		processes[i] = p.start(s)
 	}
 	for _, process := range processes {
-		process.wait(p, 15*time.Minute)
+		process.wait(p)
 	}
 }
 

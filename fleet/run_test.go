@@ -56,9 +56,9 @@ func (b *bench) add(run string, changes ...fleet.Change) {
 	require.NoError(b, err)
 }
 
-// run works on a run, for a minute at most.
+// run works on a run.
 func (b *bench) run(run string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	return b.store.Run(ctx, run, b.options)
 }

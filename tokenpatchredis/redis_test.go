@@ -76,7 +76,7 @@ func (s *server) start(t testing.TB) {
 	s.command = exec.Command(binary(), "--bind", "127.0.0.1", "--port", port, "--save", "", "--appendonly", "no", "--dir", s.folder)
 	require.NoError(t, s.command.Start())
 	t.Cleanup(s.stop)
-	require.Eventually(t, func() bool { return listens(s.address) }, 10*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return listens(s.address) }, 5*time.Minute, 10*time.Millisecond)
 }
 
 func (s *server) stop() {

@@ -78,7 +78,7 @@ func (b *bench) add(change fleet.Change) {
 
 // run works on the run "review" to its end.
 func (b *bench) run(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
 	options, err := fleetotel.Instrument(b.options, b.telemetry)
 	require.NoError(b, err)

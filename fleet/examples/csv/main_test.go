@@ -48,7 +48,7 @@ func TestStopAndResume(t *testing.T) {
 
 	first := program()
 	require.NoError(t, first.Start())
-	require.Eventually(t, func() bool { return changed(service, tokens) >= 10 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { return changed(service, tokens) >= 10 }, 10*time.Minute, time.Millisecond)
 	require.NoError(t, first.Process.Signal(os.Interrupt))
 	require.Error(t, first.Wait())
 	require.Less(t, changed(service, tokens), tokens, "it was to be interrupted in the middle")
