@@ -76,11 +76,9 @@ func (b *bench) watch() *watched {
 	return w
 }
 
-// runWatched works on a run, for a minute at most, with a value in the context.
+// runWatched works on a run, with a value in the context.
 func (b *bench) runWatched(run string) error {
-	ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), ofRun{}, "mine"), patience)
-	defer cancel()
-	return b.store.Run(ctx, run, b.options)
+	return b.runWith(context.WithValue(context.Background(), ofRun{}, "mine"), run)
 }
 
 // of returns the states of the tries of a change.

@@ -57,8 +57,10 @@ func (b *bench) add(run string, changes ...fleet.Change) {
 }
 
 // run works on a run.
-func (b *bench) run(run string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+func (b *bench) run(run string) error { return b.runWith(context.Background(), run) }
+
+func (b *bench) runWith(ctx context.Context, run string) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return b.store.Run(ctx, run, b.options)
 }

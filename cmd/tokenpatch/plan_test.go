@@ -220,8 +220,7 @@ func TestAPlanNeedsItsTokens(t *testing.T) {
 
 	s.service.ClearFaults()
 	s.service.Inject(tokenpatchtest.Fault{Times: -1, Delay: time.Hour})
-	processes := []*process{s.start("", "plan", "many.jsonl"), s.start("", "list")}
-	for _, p := range processes {
+	for _, p := range []*process{s.start("", "plan", "many.jsonl"), s.start("", "list")} { // both at once: each takes forty seconds
 		s.until(func() bool { return strings.Contains(p.stderr.String(), "; none for ") })
 		require.NoError(t, p.Process.Signal(os.Interrupt))
 		assert.Equal(t, 130, p.end().status)
